@@ -1,0 +1,30 @@
+# `make demo` sets up and runs the main job; `make test` sets up and passes the tests.
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= python3
+READY := $(VENV)/.ready
+
+.PHONY: demo test check doctor clean
+demo: $(READY)
+	$(BIN)/skipthink demo
+
+test: $(READY) check
+	$(BIN)/python -m pytest
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+
+doctor: $(READY)
+	$(BIN)/skipthink doctor
+
+# The doctor also compiles DeepSpeed's CPU op once, so that no later run waits for it.
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11 to 3.13 is needed; make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	-$(BIN)/skipthink doctor
+	touch $@
+
+clean:
+	rm -rf $(VENV) runs
