@@ -1,0 +1,258 @@
+"""Every configuration, frozen. PipelineConfig has one field per stage, in the order in which the stages run.
+
+The text under a field is its only description and its only default; symbols in parentheses are the paper's
+(arXiv 2505.18642). Fields of a stage decide *what* is computed and are recorded with its artifact. `cluster` and
+`tracking` decide only *where*: they may change between two submissions of the same run.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+PositiveInt = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Config(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class ColumnsConfig(Config):
+    """Which columns of the input hold what. Only question, answer and rationale are required."""
+
+    question: str = "question"
+    """Column with the question (q)."""
+    answer: str = "answer"
+    """Column with the gold answer (y)."""
+    rationale: str = "rationale"
+    """Column with the teacher's rationale (r)."""
+    teacher_answer: str = "teacher_answer"
+    """Column with the teacher's own conclusion; where present, a row whose conclusion is wrong is dropped."""
+    id: str = "id"
+    """Column with a unique id; where absent, `row-<number>` is used."""
+    split: str = "split"
+    """Column with train or test; where absent, `test_share` of the rows is drawn by seed."""
+
+
+class RationalesConfig(Config):
+    """Stage 1: where questions and rationales come from, and which rows are kept."""
+
+    source: Literal["toy", "file", "dataset"] = "toy"
+    """toy: generated with an oracle teacher; file: JSON Lines or Parquet; dataset: `datasets.load_dataset`."""
+    path: str | None = None
+    """file: path, folder or glob. dataset: hub id or local folder."""
+    dataset_config: str | None = None
+    """dataset: its configuration name."""
+    columns: ColumnsConfig = ColumnsConfig()
+    train_questions: PositiveInt = 4000
+    """toy: number of training questions."""
+    test_questions: PositiveInt = 200
+    """toy: number of test questions, disjoint from the training questions."""
+    difficulty: Annotated[int, Field(ge=1, le=3)] = 1
+    """toy: 1 easiest to 3; larger numbers, more steps, distractors in the question."""
+    test_share: Share = 0.3
+    """Share of rows held out for test where the input has no split."""
+    max_bad_share: Share = 0.05
+    """The stage fails if more than this share of the input rows is unusable (malformed, empty, not UTF-8)."""
+    max_chars: PositiveInt = 20_000
+    """A row whose question and rationale are longer than this many characters together is dropped."""
+
+
+class StudentConfig(Config):
+    """The pretrained student (SLM): any causal LM of transformers, or a small one from scratch."""
+
+    pretrained: str | None = None
+    """Hub id or folder of a causal LM; None trains a tokenizer and builds a small Llama from scratch."""
+    layers: PositiveInt = 2
+    """From scratch: transformer layers."""
+    width: PositiveInt = 96
+    """From scratch: hidden size; a multiple of `heads` * 2 (rotary positions)."""
+    heads: PositiveInt = 4
+    """From scratch: attention heads."""
+    vocabulary: PositiveInt = 1024
+    """From scratch: size of the byte-level BPE vocabulary at most."""
+    max_tokens: PositiveInt = 512
+    """A sample with more tokens (question, rationale and answer) than this is dropped."""
+
+
+class ChunksConfig(Config):
+    """Stage 2: steps, tokens and average chunks."""
+
+    num_chunks: PositiveInt | None = None
+    """Chunks per rationale (M); None takes the task's own: 4 for arithmetic, else the mean number of steps."""
+    question_format: Annotated[str, Field(pattern=r"\{question\}")] = " {question} ###"
+    """How a question is written for the student."""
+    answer_format: Annotated[str, Field(pattern=r"-->\s*\{answer\}$")] = " --> {answer}"
+    """How the answer is written after a rationale; ends in `--> {answer}`, by which it is found again."""
+
+
+class SearchConfig(Config):
+    """How chunk boundaries are searched before a CWT epoch (SBC and its relatives)."""
+
+    method: Literal["average", "greedy", "annealed", "optimal"] = "greedy"
+    """average: no search (AC); greedy: the paper's SBC; annealed: SA-SBC; optimal: exact, by dynamic programming."""
+    eta_nats: Annotated[float, Field(ge=0.0)] = 0.1
+    """greedy: a boundary moves if the loss falls by more than this, in nats per token (eta)."""
+    objective: Literal["chunk", "pair"] = "chunk"
+    """greedy: the loss of c_m alone, or of c_m plus c_m+1."""
+    refresh_every_epochs: PositiveInt = 1
+    """Search before every so many epochs."""
+    start_temperature_nats: Annotated[float, Field(gt=0.0)] = 0.5
+    """annealed: start temperature of the energy."""
+    cooling: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.95
+    """annealed: the temperature is multiplied by this after every sweep of M-1 proposals."""
+    proposals: PositiveInt = 200
+    """annealed: proposals per rationale."""
+
+
+class OptimConfig(Config):
+    """AdamW and its learning-rate schedule. One update = one optimiser step."""
+
+    lr: Annotated[float, Field(gt=0.0)] = 3e-4
+    """Peak learning rate."""
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """After warm-up: stay, or fall to zero at the last update."""
+    warmup_share: Share = 0.0
+    """Share of all updates over which the learning rate rises linearly from zero."""
+    weight_decay: Annotated[float, Field(ge=0.0)] = 0.01
+    """AdamW's decoupled weight decay."""
+    beta2: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.999
+    """AdamW's second-moment decay."""
+    clip_norm: Annotated[float, Field(ge=0.0)] = 1.0
+    """Global gradient norm above which gradients are scaled down; 0 never clips."""
+
+
+class TrainConfig(Config):
+    """Stages 3, 4 and 6: one training run of a student."""
+
+    epochs: PositiveInt = 20
+    """Passes over the items. For base and stt this holds only with `match: epochs`."""
+    batch_size: PositiveInt = 8
+    """Items per update, over all workers and micro-batches."""
+    stage_updates: Literal["grouped", "mixed"] = "mixed"
+    """grouped: an update holds CWT items of one stage index only; mixed: shuffled together."""
+    answer_chunk_dropout: Share = 0.0
+    """Probability that a CWT answer item sees a random subset of the chunks; 0 is the paper."""
+    bucket_updates: PositiveInt = 16
+    """Items are sorted by length within pools of this many updates, so that padding stays low; 1 never sorts."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Number format of weights and activations in forward and backward; optimiser states stay fp32."""
+    optim: OptimConfig = OptimConfig()
+
+
+class CwtConfig(TrainConfig):
+    """Stage 4: chunk-wise training."""
+
+    search: SearchConfig = SearchConfig()
+
+
+class SttConfig(TrainConfig):
+    """Stage 6: skip-thinking training."""
+
+    start: Literal["pretrained", "cwt"] = "pretrained"
+    """Weights to start from; pretrained is the paper."""
+    skip_share: Share | None = None
+    """Share of skip items among all items of an epoch; None takes one skip item per rationale beside M+1 CWT items."""
+
+
+class SkipsConfig(Config):
+    """Stage 5: which chunks the CWT student answers correctly without."""
+
+    search: Literal["sequential", "all"] = "sequential"
+    """sequential: the paper's ablation, cumulative; all: skip every chunk (the paper's SkipALL)."""
+    skippable: Literal["any", "interior"] = "any"
+    """any chunk, or only those between the first and the last."""
+    batch_size: PositiveInt = 64
+    """Samples per forward pass of an actor, at most; an actor takes up to 64 rows at a time."""
+    max_new_tokens: PositiveInt = 32
+    """Length limit of an answer that must be decoded."""
+
+
+class EvaluationConfig(Config):
+    """Stage 7: accuracy, tokens and seconds of full, staged and skip inference on the test questions."""
+
+    batch_size: PositiveInt = 64
+    """Questions decoded together by an actor for accuracy, at most; an actor takes up to 64 rows at a time."""
+    latency_questions: Annotated[int, Field(ge=2)] = 40
+    """Questions timed one at a time (batch 1), all modes in turn, for the speed-up."""
+    max_new_tokens: PositiveInt = 256
+    """Length limit of one decoding; reaching it is counted."""
+    confidence: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.95
+    """Level of the bootstrap confidence intervals."""
+    bootstrap_samples: PositiveInt = 1000
+    """Resamples of a bootstrap."""
+
+
+class ReportConfig(Config):
+    """Stage 8: the table, report.json and the page."""
+
+    samples: PositiveInt = 20
+    """Test questions shown with every mode's output, and training samples shown with chunks and skips."""
+
+
+class ClusterConfig(Config):
+    """Where things run. Nothing here changes what is computed, beyond float rounding and the draws of dropout."""
+
+    address: str | None = None
+    """Ray cluster to join (`auto`, `ray://...`); None joins the submitting job's cluster or starts a local one."""
+    num_workers: PositiveInt = 2
+    """Training workers (ranks)."""
+    num_actors: PositiveInt = 2
+    """Actors for skips and evaluation."""
+    use_gpu: bool = False
+    """One GPU per worker and actor."""
+    cpus_per_worker: Annotated[float, Field(gt=0.0)] = 1
+    """CPUs of a training worker or actor; also its number of torch threads."""
+    backend: Literal["auto", "deepspeed", "ddp"] = "auto"
+    """auto: DeepSpeed where it can start, else torch's DistributedDataParallel, said in one line."""
+    zero_stage: Literal[0, 1, 2, 3] = 2
+    """DeepSpeed ZeRO stage."""
+    accumulation: PositiveInt = 1
+    """Micro-batches per update and worker."""
+    max_failures: Annotated[int, Field(ge=0)] = 3
+    """How often Ray Train restarts the workers of one stage from the last checkpoint."""
+    wait_s: Annotated[float, Field(ge=0.0)] = 0.0
+    """How long to wait for an autoscaling cluster to grow before saying that the request does not fit."""
+
+
+class TrackingConfig(Config):
+    """Where metrics go."""
+
+    backend: Literal["mlflow", "off"] = "mlflow"
+    uri: str | None = None
+    """MLflow tracking URI; None uses MLFLOW_TRACKING_URI, else sqlite under the storage path (local paths only)."""
+    experiment: str = "skipthink"
+    """MLflow experiment."""
+
+
+class PipelineConfig(Config):
+    """The whole run, from rationales to report."""
+
+    name: Annotated[str, Field(pattern=r"^[\w][\w.-]*$")] = "demo"
+    """Name of the run; its artifacts lie in `storage_path/name`. The same name and config again continues."""
+    storage_path: str = "runs"
+    """Folder, NFS path, or s3://, gs:// URI reachable from every node."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of every random choice."""
+    task: str = "multiarith"
+    """Benchmark: decides the answer check and the default M."""
+    match: Literal["updates", "epochs"] = "updates"
+    """What base and stt have in common with cwt: as many updates, or their own `epochs`."""
+    student: StudentConfig = StudentConfig()
+    rationales: RationalesConfig = RationalesConfig()
+    chunks: ChunksConfig = ChunksConfig()
+    base: TrainConfig = TrainConfig()
+    cwt: CwtConfig = CwtConfig()
+    skips: SkipsConfig = SkipsConfig()
+    stt: SttConfig = SttConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    report: ReportConfig = ReportConfig()
+    cluster: ClusterConfig = ClusterConfig()
+    tracking: TrackingConfig = TrackingConfig()
+
+    @model_validator(mode="after")
+    def _bf16_needs_master_weights(self) -> Self:
+        for stage in ("base", "cwt", "stt"):
+            if getattr(self, stage).precision == "bf16" and self.cluster.zero_stage == 0 and self.cluster.backend != "ddp":
+                raise ValueError(f"{stage}.precision: bf16 needs fp32 master weights; set cluster.zero_stage to 1, 2 or 3")
+        return self

@@ -1,0 +1,42 @@
+"""Configurations by name: functions that return a PipelineConfig. A YAML file and dotted overrides go on top."""
+
+from collections.abc import Callable
+
+from skipthink_ray.config import (
+    ClusterConfig,
+    CwtConfig,
+    OptimConfig,
+    PipelineConfig,
+    RationalesConfig,
+    SttConfig,
+    StudentConfig,
+    TrainConfig,
+)  # fmt: skip
+
+
+def default() -> PipelineConfig:
+    """Every field at its default."""
+    return PipelineConfig()
+
+
+def toy() -> PipelineConfig:
+    """The demo: toy MultiArith and a student from scratch, some minutes on two cores."""
+    shared = {
+        "batch_size": 16,
+        "optim": OptimConfig(lr=5e-3, schedule="cosine", warmup_share=0.05, beta2=0.98),
+    }
+    return PipelineConfig(
+        name="demo",
+        rationales=RationalesConfig(train_questions=3000, test_questions=200),
+        base=TrainConfig(**shared),
+        cwt=CwtConfig(**shared, epochs=2, answer_chunk_dropout=0.2),
+        stt=SttConfig(**shared, answer_chunk_dropout=0.2, skip_share=0.5),
+    )
+
+
+def gpt2() -> PipelineConfig:
+    """GPT-2 124M from the hub with Fine-tune-CoT's hyperparameters, where the paper is silent."""
+    return PipelineConfig(name="gpt2", student=StudentConfig(pretrained="gpt2", max_tokens=1024), cluster=ClusterConfig(use_gpu=True))
+
+
+PRESETS: dict[str, Callable[[], PipelineConfig]] = {"default": default, "toy": toy, "gpt2": gpt2}

@@ -1,0 +1,97 @@
+"""From a preset, a YAML or JSON file and dotted overrides to one PipelineConfig, with errors that name the key."""
+
+import json
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, cast
+
+import tyro
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from skipthink_ray.config import PipelineConfig
+from skipthink_ray.presets import PRESETS
+from skipthink_ray.tasks import get_task
+
+
+def load_config(preset: str, file: str | None, overrides: list[str], program: str) -> PipelineConfig:
+    """The configuration, checked. ValueError names the key, the value and what would be right."""
+    config = PRESETS[preset]()
+    if file:
+        config = _validate(_merge(config.model_dump(), _read(file)), file)
+    if overrides:
+        _check_keys(overrides)
+        try:
+            config = tyro.cli(PipelineConfig, args=overrides, default=config, prog=program, config=(tyro.conf.AvoidSubcommands,))
+        except ValidationError as error:
+            raise ValueError(_explain(error, "command line")) from error
+        config = _validate(config.model_dump(), "command line")
+    get_task(config.task)
+    return config
+
+
+def _read(file: str) -> dict[str, Any]:
+    try:
+        text = Path(file).read_text(encoding="utf-8")
+    except OSError as error:
+        raise ValueError(f"--config: cannot read {file}: {error.strerror}") from error
+    try:
+        values = yaml.safe_load(text)  # JSON is YAML
+    except yaml.YAMLError as error:
+        raise ValueError(f"{file}: not YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{file}: expected a mapping of configuration keys, found {json.dumps(values)[:80]}")
+    return cast(dict[str, Any], values.get("config", values) if set(values) == {"command", "config"} else values)
+
+
+def _merge(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in top.items():
+        below = merged.get(key)
+        merged[key] = _merge(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _validate(values: dict[str, Any], where: str) -> PipelineConfig:
+    try:
+        return PipelineConfig.model_validate(values)
+    except ValidationError as error:
+        raise ValueError(_explain(error, where)) from error
+
+
+def _explain(error: ValidationError, where: str) -> str:
+    return "; ".join(
+        f"{where}: {'.'.join(map(str, fault['loc']))}: {_fault(fault['type'], fault['msg'], fault['loc'], fault.get('input'))}"
+        for fault in error.errors()
+    )
+
+
+def _fault(kind: str, message: str, place: tuple[int | str, ...], value: Any) -> str:
+    if kind == "extra_forbidden":
+        return f"unknown key{_suggest('.'.join(map(str, place)))}"
+    return f"{message[0].lower()}{message[1:]} (found {value!r})"
+
+
+def _suggest(key: str) -> str:
+    near = get_close_matches(key, known_keys(PipelineConfig), n=1, cutoff=0.5)
+    return f"; did you mean '{near[0]}'?" if near else ""
+
+
+def _check_keys(overrides: list[str]) -> None:
+    known = set(known_keys(PipelineConfig))
+    for option in overrides:
+        if option in ("--help", "-h") or not option.startswith("--"):
+            continue
+        key = option.removeprefix("--").split("=", 1)[0].replace("-", "_")
+        if key not in known and key.replace(".no_", ".") not in known:
+            raise ValueError(f"{option.split('=', 1)[0]}: unknown option{_suggest(key)}")
+
+
+def known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
+    """Dotted keys of all fields, parts included."""
+    keys: list[str] = []
+    for name, field in model.model_fields.items():
+        keys.append(prefix + name)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            keys.extend(known_keys(field.annotation, f"{prefix}{name}."))
+    return keys
