@@ -1,0 +1,1 @@
+"""The method itself, in plain Python and numpy: no ray, no torch, no files."""

@@ -1,0 +1,174 @@
+"""Every chunker against its definition, on random stage-loss matrices."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from skipthink_ray.config import SearchConfig
+from skipthink_ray.method.chunking import (
+    StageLosses,
+    annealed_chunks,
+    average_chunks,
+    energy,
+    greedy_chunks,
+    movable,
+    optimal_chunks,
+    search,
+)
+
+ROUNDING = 1e-9
+"""Sums in another order; the losses are about 1."""
+METHODS = ("average", "greedy", "annealed", "optimal")
+
+
+def _draw(seed: int, num_chunks: int, num_steps: list[int]) -> StageLosses:
+    """Random matrices of rationales of unequal length; what stands behind a last step is drawn too."""
+    rng, shape = np.random.default_rng(seed), (len(num_steps), num_chunks, max(num_steps))
+    count_RK = rng.integers(1, 12, (shape[0], shape[2])).astype(float)
+    return StageLosses(rng.gamma(0.5, 1.0, shape) * count_RK[:, None], rng.gamma(0.5, 2.0, shape), count_RK)
+
+
+def _one(losses: StageLosses, row: int, num_steps: int) -> StageLosses:
+    part = (losses.nll_RMK[row : row + 1, :, :num_steps], losses.eos_RMK[row : row + 1, :, :num_steps])
+    return StageLosses(*part, losses.count_RK[row : row + 1, :num_steps])
+
+
+def _loss(losses: StageLosses, row: int, stage: int, start: int, end: int) -> float:
+    """The formula of a chunk's loss, written out."""
+    nll = sum(losses.nll_RMK[row, stage, step] for step in range(start, end)) + losses.eos_RMK[row, stage, end - 1]
+    return nll / (sum(losses.count_RK[row, step] for step in range(start, end)) + 1)
+
+
+def _objective(losses: StageLosses, row: int, m: int, start: int, cut: int, stop: int, objective: str) -> float:
+    own = _loss(losses, row, m, start, cut)
+    return own + _loss(losses, row, m + 1, cut, stop) if objective == "pair" else own
+
+
+def _greedy_by_the_paper(losses: StageLosses, row: int, ends: list[int], eta: float, objective: str) -> list[int]:
+    """For m = 1..M-1: merge two neighbours, try every cut, move the boundary if the loss falls by more than eta."""
+    ends = list(ends)
+    for m in range(len(ends) - 1):
+        start, stop = ends[m - 1] if m else 0, ends[m + 1]
+        tried = {cut: _objective(losses, row, m, start, cut, stop, objective) for cut in range(start + 1, stop)}
+        best = min(tried, key=lambda cut: tried[cut])
+        if tried[ends[m]] - tried[best] > eta:
+            ends[m] = best
+    return ends
+
+
+def _chunkings(num_steps: int, num_chunks: int) -> np.ndarray:
+    return np.array([[*cuts, num_steps] for cuts in combinations(range(1, num_steps), num_chunks - 1)])
+
+
+seeds = st.integers(0, 2**32 - 1)
+
+
+@st.composite
+def problems(draw, max_steps=12, max_chunks=5):
+    """(matrix, average chunks, numbers of steps) of up to six rationales with more steps than chunks."""
+    num_chunks = draw(st.integers(2, max_chunks))
+    num_steps = draw(st.lists(st.integers(num_chunks + 1, max_steps), min_size=1, max_size=6))
+    return _draw(draw(seeds), num_chunks, num_steps), average_chunks(np.array(num_steps), num_chunks), num_steps
+
+
+@given(st.lists(st.integers(0, 40), min_size=1, max_size=8), st.integers(1, 8))
+def test_average_sizes_differ_by_at_most_one_and_cover_all_steps(num_steps, num_chunks):
+    sizes_RM = np.diff(average_chunks(np.array(num_steps), num_chunks), axis=1, prepend=0)
+    assert sizes_RM.shape == (len(num_steps), num_chunks)
+    assert sizes_RM.sum(1).tolist() == num_steps
+    assert (np.ptp(sizes_RM, axis=1) <= 1).all()
+    assert (np.diff(sizes_RM, axis=1) <= 0).all(), "only trailing chunks may be empty"
+
+
+def test_only_more_steps_than_chunks_are_movable():
+    assert movable(average_chunks(np.array([3, 4, 5, 9]), 4)).tolist() == [False, False, True, True]
+    assert not movable(average_chunks(np.array([9]), 1)).any()
+
+
+@given(problems(), st.sampled_from(METHODS), seeds)
+def test_every_chunker_returns_contiguous_chunks_that_are_never_empty(problem, method, seed):
+    losses, ends_RM, num_steps = problem
+    given_RM = ends_RM.copy()
+    found_RM = search(losses, ends_RM, SearchConfig(method=method, eta_nats=0.0), np.random.default_rng(seed))
+    assert (np.diff(found_RM, axis=1, prepend=0) > 0).all()
+    assert found_RM[:, -1].tolist() == num_steps
+    assert (ends_RM == given_RM).all(), "the chunks it was given are not overwritten"
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.1])
+@pytest.mark.parametrize("objective", ["chunk", "pair"])
+@given(problem=problems())
+def test_greedy_is_the_papers_search(problem, objective, eta):
+    losses, ends_RM, _ = problem
+    found_RM = greedy_chunks(losses, ends_RM, eta, pair=objective == "pair")
+    expected = [_greedy_by_the_paper(losses, row, ends_RM[row].tolist(), eta, objective) for row in range(len(ends_RM))]
+    assert found_RM.tolist() == expected
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.1])
+@pytest.mark.parametrize("objective", ["chunk", "pair"])
+@given(problem=problems())
+def test_greedy_lowers_its_objective_by_more_than_eta_wherever_it_moves(problem, objective, eta):
+    losses, before_RM, _ = problem
+    after_RM = greedy_chunks(losses, before_RM, eta, pair=objective == "pair")
+    for row, m in np.argwhere(before_RM != after_RM):
+        start, stop = after_RM[row, m - 1] if m else 0, before_RM[row, m + 1]
+        old, new = (_objective(losses, row, m, start, ends[row, m], stop, objective) for ends in (before_RM, after_RM))
+        assert old - new > eta
+
+
+def test_a_greedy_search_moves_boundaries_and_eta_holds_some_back():
+    losses, ends_RM = _draw(0, 4, [9] * 200), average_chunks(np.array([9] * 200), 4)
+    moved = [(greedy_chunks(losses, ends_RM, eta, pair=False) != ends_RM).sum() for eta in (0.0, 0.1, 100.0)]
+    assert moved[0] > moved[1] > moved[2] == 0
+
+
+@given(problems(), seeds)
+@settings(max_examples=50)
+def test_annealing_is_never_worse_than_its_start_and_the_same_for_the_same_seed(problem, seed):
+    losses, ends_RM, _ = problem
+    found_RM, again_RM = (annealed_chunks(losses, ends_RM, SearchConfig(), np.random.default_rng(seed)) for _ in range(2))
+    assert (energy(losses, found_RM) <= energy(losses, ends_RM) + ROUNDING).all()
+    assert (found_RM == again_RM).all()
+
+
+def test_annealing_depends_on_its_seed_and_comes_most_of_the_way_to_the_optimum():
+    losses, ends_RM = _draw(1, 4, [12] * 200), average_chunks(np.array([12] * 200), 4)
+    found_RM, other_RM = (annealed_chunks(losses, ends_RM, SearchConfig(), np.random.default_rng(seed)) for seed in (0, 1))
+    assert (found_RM != other_RM).any()
+    before, after, best = (energy(losses, ends).mean() for ends in (ends_RM, found_RM, optimal_chunks(losses, ends_RM)))
+    assert before - after > 0.75 * (before - best)
+
+
+@given(problems(max_steps=8))
+def test_optimal_is_the_minimum_over_all_chunkings(problem):
+    losses, ends_RM, num_steps = problem
+    found = energy(losses, optimal_chunks(losses, ends_RM))
+    for row, steps in enumerate(num_steps):
+        every_CM = _chunkings(steps, ends_RM.shape[1])
+        energies = [sum(_loss(losses, row, m, *pair) for m, pair in enumerate(zip([0, *ends], ends, strict=False))) for ends in every_CM]
+        assert found[row] == pytest.approx(min(energies), abs=ROUNDING)
+
+
+@given(problems(), seeds)
+@settings(max_examples=50)
+def test_optimal_is_never_above_greedy_or_annealed(problem, seed):
+    losses, ends_RM, _ = problem
+    best = energy(losses, optimal_chunks(losses, ends_RM))
+    for method in ("greedy", "annealed"):
+        found_RM = search(losses, ends_RM, SearchConfig(method=method), np.random.default_rng(seed))
+        assert (best <= energy(losses, found_RM) + ROUNDING).all()
+
+
+@given(problems())
+def test_rationales_of_unequal_length_are_searched_together_as_one_by_one(problem):
+    losses, ends_RM, num_steps = problem
+    for method in ("greedy", "optimal"):
+        config = SearchConfig(method=method, eta_nats=0.0)
+        together_RM = search(losses, ends_RM, config, np.random.default_rng(0))
+        for row, steps in enumerate(num_steps):
+            alone_RM = search(_one(losses, row, steps), ends_RM[row : row + 1], config, np.random.default_rng(0))
+            assert alone_RM[0].tolist() == together_RM[row].tolist()

@@ -1,0 +1,105 @@
+"""Steps are lossless, never blank, and end where sentences do."""
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from skipthink_ray.method.steps import split_steps
+from tests.toys import read_rows
+
+prose = st.lists(
+    st.sampled_from([
+        *"\n\t .!?,\"')]1A", "\r\n", "\u00a0", "\u2028", "...", "Tom", "has", "3.5", "Mr.", "e.g.", "a.m.", "J.", "I.", "no.", "1.", "”",
+    ]),
+    max_size=30,
+).map("".join)  # fmt: skip
+
+
+def _assert_lossless_and_never_blank(text: str) -> None:
+    steps = split_steps(text)
+    assert "".join(steps) == text
+    if text.strip():
+        assert all(step.strip() for step in steps)
+    else:
+        assert steps == ([text] if text else [])
+
+
+@given(st.text() | prose)
+@settings(max_examples=400)
+@example("")
+@example(" \n ")
+@example("\n\nA. \n\n B.\n")
+def test_steps_are_lossless_and_none_is_blank(text):
+    _assert_lossless_and_never_blank(text)
+
+
+@given(prose)
+@settings(max_examples=400)
+def test_a_step_is_cut_off_only_before_white_space(text):
+    assert all(step[0].isspace() for step in split_steps(text)[1:])
+
+
+@given(st.lists(prose.filter(lambda text: text.strip() and "\n" not in text), min_size=1, max_size=5))
+def test_lines_are_always_apart(lines):
+    assert len(split_steps("\n".join(lines))) >= len(lines)
+    assert split_steps("\n".join(lines))[0] == split_steps(lines[0] + "\n.")[0]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "A pen costs $3.50 and a book 2.5 dollars",
+        "Mr. Smith met Mrs. Jones and Dr. Brown",
+        "She left on Sept. 1st and came back",
+        "George W. Bush was president",
+        "Cardi B. is a person",
+        "J. Smith was first",
+        "1. Count the pens",
+        "a. Count the pens",
+        "He rose at 5 a.m. and ran",
+        "Some fruit, e.g. apples, is red",
+        "It weighs 3 oz. in all",
+        "The U.S. president spoke",
+        "He said what? and left",
+        "Wait... there is more",
+    ],
+)
+def test_what_only_looks_like_an_end_ends_no_step(text):
+    assert split_steps(text) == [text]
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        ["Tom has 3 pens.", " He finds 2.", " Now he has 5."],
+        ["Is it so?", " Yes!", " It is."],
+        ['He said "stop."', " Then he left."],
+        ["It costs $3.50.", " That is much."],
+        ["The answer is A.", " So we are done."],
+        ["It was Tom and I.", " We left."],
+        ["It weighs 3 oz.", " Then it grew."],
+        ["The answer is no.", " It sank."],
+        ["First line", "\nsecond line.", " And its end."],
+        ["One.", "\n\nTwo."],
+        ["1. Count them.", "\n2. Add them."],
+        ["She left on Sept. 1st.", " He stayed."],
+        ["There are 5.", " 3 of them are red."],
+        ["(It is so.)", " Good..."],
+    ],
+)
+def test_sentences_and_lines_are_steps(steps):
+    assert split_steps("".join(steps)) == steps
+
+
+def test_white_space_around_a_rationale_belongs_to_its_first_and_last_step():
+    assert split_steps(" \n One. Two. \n") == [" \n One.", " Two. \n"]
+
+
+def test_real_rationales_are_cut_without_loss(real_data):
+    rows = [row for path in sorted(real_data.rglob("*.jsonl")) for row in read_rows(path)]
+    assert len(rows) > 10_000
+    for row in rows:
+        _assert_lossless_and_never_blank(row.rationale)
+    steps = [step for row in rows for step in split_steps(row.rationale)]
+    assert 3 < len(steps) / len(rows) < 8
+    assert not any(step[0] == " " and step.lstrip()[0].islower() for step in steps), "cut in the middle of a sentence"
