@@ -1,0 +1,122 @@
+"""When two answers are the same, kind by kind; and no text whatever breaks the check."""
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from skipthink_ray.tasks import TASKS, get_task
+from skipthink_ray.tasks.answers import same_answer
+
+KINDS = ("number", "choice", "string", "yes_no")
+
+
+@pytest.mark.parametrize(
+    ("predicted", "gold"),
+    [
+        ("1,234", "1234"),
+        ("1,234,567.5", "1234567.5"),
+        ("12.00", "12"),
+        ("12", "12.0"),
+        ("12.", "12"),
+        ("$12", "12"),
+        ("-$12", "-12"),
+        ("$ 1,000.50", "1000.5"),
+        ("12 apples", "12"),
+        ("12%", "12"),
+        (" 12 ", "12"),
+        ("3/4", "0.75"),
+        ("-1/2", "-0.5"),
+        (".5", "0.5"),
+        ("-5", "-5"),
+        ("−5", "-5"),
+        ("007", "7"),
+        ("0.3333333", "1/3"),
+        ("the answer is 12.", "12"),
+    ],
+)
+def test_equal_numbers_agree(predicted, gold):
+    assert same_answer("number", predicted, gold)
+
+
+@pytest.mark.parametrize(
+    ("predicted", "gold"),
+    [
+        ("5", "-5"),
+        ("12", "1.2"),
+        ("12", "120"),
+        ("1,23", "123"),
+        ("0.33", "1/3"),
+        ("12.0001", "12"),
+        ("", "0"),
+        ("twelve", "12"),
+        ("none", "none"),
+        ("3/0", "3"),
+        ("3/00", "3"),
+        ("3/000000", "3"),
+    ],
+)
+def test_other_numbers_and_no_numbers_do_not(predicted, gold):
+    assert not same_answer("number", predicted, gold)
+
+
+def test_a_number_written_without_end_is_wrong_and_no_error():
+    assert not same_answer("number", "1" * 10_000, "1")
+
+
+@pytest.mark.parametrize("predicted", ["B", "(B)", "b", "(b)", "B.", " B ", "(B) blue", "B) blue", "the answer is (B)."])
+def test_a_choice_is_a_letter_that_stands_alone(predicted):
+    assert same_answer("choice", predicted, "B")
+    assert not same_answer("choice", predicted, "A")
+
+
+@pytest.mark.parametrize("predicted", ["Blue", "BLUE", "AB", "Bob has it", "", "12", "()", "blue ball"])
+def test_a_letter_inside_a_word_is_no_choice(predicted):
+    assert not any(same_answer("choice", predicted, letter) for letter in "ABCDE")
+
+
+@pytest.mark.parametrize("predicted", ["nk", "NK", "nk.", '"nk"', '"nk".', '"nk."', "“nk”", "'nk'", "  nk \n"])
+def test_a_string_is_compared_without_case_quotes_and_full_stop(predicted):
+    assert same_answer("string", predicted, "nk")
+    assert same_answer("string", "nk", predicted)
+
+
+@pytest.mark.parametrize("predicted", ["kn", "n", "nk e", "nke", "", ".", '""'])
+def test_other_strings_differ(predicted):
+    assert not same_answer("string", predicted, "nk")
+
+
+@pytest.mark.parametrize(("predicted", "gold"), [("yes", "Yes"), ("Yes.", "yes"), ("no, it sinks", "no"), ("True", "yes"), ("false", "no")])
+def test_yes_and_no_are_read_with_true_and_false(predicted, gold):
+    assert same_answer("yes_no", predicted, gold)
+
+
+@pytest.mark.parametrize(("predicted", "gold"), [("yes", "no"), ("not", "no"), ("yesterday", "yes"), ("", "no"), ("maybe", "no")])
+def test_other_words_are_neither_yes_nor_no(predicted, gold):
+    assert not same_answer("yes_no", predicted, gold)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_answer_without_the_expected_form_agrees_with_nothing_not_even_itself(kind):
+    assert not same_answer(kind, " ", " ")
+
+
+@pytest.mark.parametrize("task", sorted(TASKS))
+def test_a_format_error_is_wrong_for_every_task(task):
+    gold = {"number": "1", "choice": "A", "string": "a", "yes_no": "yes"}[TASKS[task].kind]
+    assert TASKS[task].check(gold, gold)
+    assert not TASKS[task].check(None, gold)
+
+
+@given(st.text() | st.text("0123456789/.,-$ AB()'\"", max_size=12), st.sampled_from(KINDS))
+@settings(max_examples=500)
+@example("1/00", "number")
+@example("-.", "number")
+def test_no_text_breaks_the_check_and_it_is_symmetric(text, kind):
+    gold = {"number": "0.5", "choice": "A", "string": "a", "yes_no": "yes"}[kind]
+    assert same_answer(kind, text, gold) == same_answer(kind, gold, text)
+
+
+@pytest.mark.parametrize(("name", "hint"), [("multiarit", "did you mean 'multiarith'"), ("zzz", "known tasks")])
+def test_an_unknown_task_is_named_with_what_would_be_right(name, hint):
+    with pytest.raises(ValueError, match=f"'{name}'.*{hint}"):
+        get_task(name)
