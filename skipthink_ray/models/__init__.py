@@ -1,0 +1,1 @@
+"""Students on torch and transformers, without ray: build, score, verify, decode."""

@@ -1,0 +1,37 @@
+"""Items and rows -> padded batches. Shape suffixes: B items of a micro-batch, T tokens."""
+
+import numpy as np
+import torch
+
+from skipthink_ray.method.markup import Item
+
+IGNORE = -100
+"""Label of a position that carries no loss, as in torch and transformers."""
+
+
+def collate(items: list[Item], pad_id: int, device: torch.device) -> dict[str, torch.Tensor]:
+    """input_ids, attention_mask and labels, [B, T], padded on the right; no item gives one row without labels."""
+    width = max((len(item.prompt) + len(item.target) for item in items), default=1)
+    ids_BT = np.full((max(len(items), 1), width), pad_id, dtype=np.int64)
+    labels_BT = np.full_like(ids_BT, IGNORE)
+    mask_BT = np.zeros_like(ids_BT)
+    mask_BT[:, 0] = 1
+    for at, item in enumerate(items):
+        start, end = len(item.prompt), len(item.prompt) + len(item.target)
+        ids_BT[at, :end] = [*item.prompt, *item.target]
+        labels_BT[at, start:end] = item.target
+        mask_BT[at, :end] = 1
+    arrays = {"input_ids": ids_BT, "attention_mask": mask_BT, "labels": labels_BT}
+    return {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
+
+
+def length_batches(rows: np.ndarray, tokens: np.ndarray, batch_tokens: int) -> list[np.ndarray]:
+    """Rows by length, cut into batches of at most `batch_tokens` padded tokens (at least one row)."""
+    by_length = rows[np.argsort(tokens, kind="stable")]
+    lengths = np.sort(tokens, kind="stable")
+    batches, start = [], 0
+    for end in range(1, len(by_length) + 1):
+        if end == len(by_length) or (end + 1 - start) * lengths[end] > batch_tokens:
+            batches.append(by_length[start:end])
+            start = end
+    return batches

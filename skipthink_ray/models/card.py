@@ -1,0 +1,46 @@
+"""The model card of a finished student: what it is, how to ask it, and what it was made from."""
+
+from typing import Any
+
+from skipthink_ray.config import PipelineConfig
+from skipthink_ray.models.student import Student
+
+_ABOUT = {
+    "base": ("Full thinking: it writes the whole rationale, then the answer.", ""),
+    "cwt": ("Chunk-wise training: it writes one chunk per prompt, `[1]` to `[M]`, then `[answer]`.", "[1]"),
+    "stt": ("Skip-thinking: it writes only the chunks it needs, `[thought]` for those it skips, then the answer.", "[skip]"),
+}
+
+
+def model_card(stage: str, config: PipelineConfig, student: Student, summary: dict[str, Any]) -> str:
+    """Markdown with the metadata block that model hubs read."""
+    about, marker = _ABOUT[stage]
+    question = config.chunks.question_format.format(question="How many apples are left?")
+    return f"""---
+library_name: transformers
+pipeline_tag: text-generation
+tags: [skip-thinking, reasoning-distillation, {config.task}]
+---
+# {config.name}: {stage} student for {config.task}
+
+{about} Trained by skipthink_ray after Skip-Thinking (arXiv 2505.18642).
+
+A plain causal LM with {len(student.ids.stages)} chunk markers, `[answer]`, `[skip]` and `[thought]` in its tokenizer:
+
+```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained(folder)
+model = AutoModelForCausalLM.from_pretrained(folder)
+prompt = tokenizer({marker + question!r}, add_special_tokens=False, return_tensors="pt")
+print(tokenizer.decode(model.generate(**prompt, max_new_tokens={config.evaluation.max_new_tokens})[0]))
+```
+
+| | |
+| --- | --- |
+| started from | {config.student.pretrained or f"scratch, {student.model.num_parameters():,} parameters"} |
+| updates | {summary["updates"]} of {getattr(config, stage).batch_size} items |
+| target tokens | {summary["target_tokens"]} |
+| final loss | {summary["final_loss_nats"]:.4f} nats per target token |
+| seed | {config.seed} |
+"""

@@ -1,0 +1,109 @@
+"""Greedy decoding with transformers' own `generate`, in the three modes of inference (method §6)."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from skipthink_ray.method.markup import Ids, parse_conclusion, stage_prompt
+from skipthink_ray.models.student import Student
+
+Mode = Literal["full", "staged", "skip"]
+MODES: tuple[Mode, ...] = ("full", "staged", "skip")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a student wrote: all of its text, the answer in it (None: format error), what it cost."""
+
+    text: str
+    answer: str | None
+    tokens: int
+    """Generated tokens, EOS included, over all stages."""
+    stopped: bool
+    """Every decoding ended in EOS before the length limit."""
+
+
+def generate(student: Student, prompts: list[list[int]], max_new_tokens: int) -> list[list[int]]:
+    """Greedy continuations, each up to and including EOS where it came before the limit.
+
+    The limit is `max_new_tokens`, or the end of the model's positions. A prompt that leaves no room gives nothing.
+    """
+    positions = max_positions(student)
+    together = [at for at, prompt in enumerate(prompts) if len(prompt) + max_new_tokens <= positions]
+    written: list[list[int]] = [[] for _ in prompts]
+    for at, ids in zip(together, _generate_batch(student, [prompts[at] for at in together], max_new_tokens), strict=True):
+        written[at] = ids
+    for at, prompt in enumerate(prompts):  # near the end of the positions each has a limit of its own
+        room = min(max_new_tokens, positions - len(prompt))
+        if room > 0 and len(prompt) + max_new_tokens > positions:
+            written[at] = _generate_batch(student, [prompt], room)[0]
+    return written
+
+
+def max_positions(student: Student) -> int:
+    """Tokens that the student can attend over; without bound for a model that names none."""
+    return getattr(student.model.config, "max_position_embeddings", None) or sys.maxsize
+
+
+@torch.no_grad()
+def _generate_batch(student: Student, prompts: list[list[int]], max_new_tokens: int) -> list[list[int]]:
+    if not prompts:
+        return []
+    width = max(map(len, prompts))
+    ids_BT = torch.full((len(prompts), width), student.pad_id)
+    mask_BT = torch.zeros_like(ids_BT)
+    for at, prompt in enumerate(prompts):  # padded on the left: every row ends where its continuation begins
+        ids_BT[at, width - len(prompt) :] = torch.tensor(prompt)
+        mask_BT[at, width - len(prompt) :] = 1
+    device = student.model.device
+    written_BT = student.model.generate(
+        input_ids=ids_BT.to(device), attention_mask=mask_BT.to(device), max_new_tokens=max_new_tokens, do_sample=False
+    )[:, width:].tolist()
+    return [_until_eos(ids, student.ids.eos) for ids in written_BT]
+
+
+def answer_questions(student: Student, mode: Mode, questions: Sequence[Ids], max_new_tokens: int) -> list[Answer]:
+    """Answer questions (token ids of the question part q) together, in one mode."""
+    if mode == "staged":
+        return _answer_in_stages(student, questions, max_new_tokens)
+    marker = [student.ids.skip] if mode == "skip" else []
+    written = generate(student, [[*marker, *question] for question in questions], max_new_tokens)
+    answers = []
+    for ids in written:
+        text = _text(student, ids)
+        answers.append(Answer(text, parse_conclusion(text), len(ids), _stopped(student, ids)))
+    return answers
+
+
+def _answer_in_stages(student: Student, questions: Sequence[Ids], max_new_tokens: int) -> list[Answer]:
+    """`[1]` .. `[M]`, `[answer]` in turn, each over the question and all chunks so far."""
+    contexts: list[list[int]] = [[] for _ in questions]
+    tokens, stopped = [0] * len(questions), [True] * len(questions)
+    written: list[list[int]] = []
+    for marker in (*student.ids.stages, student.ids.answer):
+        prompts = [stage_prompt(question, context, marker) for question, context in zip(questions, contexts, strict=True)]
+        written = generate(student, prompts, max_new_tokens)
+        for at, ids in enumerate(written):
+            tokens[at] += len(ids)
+            stopped[at] &= _stopped(student, ids)
+            if marker != student.ids.answer:
+                contexts[at].extend(token for token in ids if token != student.ids.eos)
+    answers = [_text(student, ids).strip() or None for ids in written]
+    texts = [f"{_text(student, context)} --> {answer or ''}" for context, answer in zip(contexts, answers, strict=True)]
+    return [Answer(*fields) for fields in zip(texts, answers, tokens, stopped, strict=True)]
+
+
+def _until_eos(ids: list[int], eos: int) -> list[int]:
+    return ids[: ids.index(eos) + 1] if eos in ids else ids
+
+
+def _stopped(student: Student, ids: list[int]) -> bool:
+    return bool(ids) and ids[-1] == student.ids.eos
+
+
+def _text(student: Student, ids: Ids) -> str:
+    shown = [token for token in ids if token not in (student.ids.eos, student.pad_id)]
+    return student.tokenizer.decode(shown, skip_special_tokens=False)

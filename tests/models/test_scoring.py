@@ -1,0 +1,91 @@
+"""The stage-loss matrix against items built one by one and scored by a plain forward pass."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from skipthink_ray.config import StudentConfig
+from skipthink_ray.method.chunking import ChunkLosses, average_chunks, greedy_chunks, movable
+from skipthink_ray.method.markup import stage_item
+from skipthink_ray.models.scoring import stage_losses
+from skipthink_ray.models.student import build_student, load_tokenizer
+from tests.toys import ARCHITECTURES, make_samples, make_student, toy_rows
+
+NUM_CHUNKS = 3
+TOLERANCE_NATS = 1e-4
+
+
+@pytest.fixture(scope="module", params=["scratch", *ARCHITECTURES])
+def scored(request, rows, checkpoints):
+    """(student in training mode, samples of unequal length)"""
+    if request.param == "scratch":
+        student = make_student(rows[:50], NUM_CHUNKS)
+        torch.manual_seed(0)
+        for parameter in student.model.parameters():
+            parameter.data += 0.2 * torch.randn_like(parameter)
+    else:
+        config = StudentConfig(pretrained=str(checkpoints[request.param]))
+        student = build_student(config, load_tokenizer(config, ()), NUM_CHUNKS, seed=0)
+        for layer in (student.model.get_input_embeddings(), student.model.get_output_embeddings()):
+            torch.manual_seed(1)  # markers that differ, as after training
+            layer.weight.data[list(student.ids.stages)] += 0.2 * torch.randn(NUM_CHUNKS, layer.weight.shape[1])
+    student.model.train()  # GPT-2 has dropout: scoring must not
+    return student, make_samples(toy_rows("multiarith", 40, seed=5), student.tokenizer, NUM_CHUNKS)
+
+
+@torch.no_grad()
+def _item_loss(student, samples, row, ends, stage):
+    """Mean loss of the target tokens of one CWT item, by one forward pass over it alone."""
+    item = stage_item(samples.sample(row, np.array(ends)), student.ids, stage)
+    student.model.eval()
+    logits_TV = student.model(input_ids=torch.tensor([[*item.prompt, *item.target]])).logits[0]
+    return float(cross_entropy(logits_TV[len(item.prompt) - 1 : -1], torch.tensor(item.target)))
+
+
+def test_every_entry_of_the_matrix_is_the_loss_of_an_item(scored):
+    student, samples = scored
+    rows = np.array([3, 0, 7])
+    student.model.train()
+    losses = stage_losses(student.model, student.ids, samples, rows)
+    loss, spread = ChunkLosses(losses), []
+    for at, row in enumerate(rows):
+        num_steps = int(samples.steps.lengths[row])
+        assert losses.count_RK[at, :num_steps].tolist() == samples.steps[row].tolist()
+        for stage in range(NUM_CHUNKS):
+            for start in range(num_steps if stage else 1):
+                for end in range(start + 1, num_steps + 1):
+                    ends = [start] * stage + [end] + [num_steps] * (NUM_CHUNKS - stage - 1)
+                    expected = _item_loss(student, samples, row, ends, stage)
+                    found = loss(np.array([at]), stage, np.array([start]), np.array([end]))[0]
+                    assert found == pytest.approx(expected, abs=TOLERANCE_NATS)
+                    spread.append(expected)
+    assert np.std(spread) > 100 * TOLERANCE_NATS, "losses too equal to tell a right entry from a wrong one"
+
+
+def _greedy_by_forward_passes(student, samples, row, ends, eta):
+    """The paper's search with one forward pass per candidate; None where two candidates are too close to call."""
+    ends = list(ends)
+    for m in range(NUM_CHUNKS - 1):
+        candidates = range((ends[m - 1] if m else 0) + 1, ends[m + 1])
+        tried = {cut: _item_loss(student, samples, row, [*ends[:m], cut, *ends[m + 1 :]], m) for cut in candidates}
+        best, *others = sorted(tried, key=lambda cut: tried[cut])
+        gain = tried[ends[m]] - tried[best]
+        if (others and tried[others[0]] - tried[best] < TOLERANCE_NATS) or (best != ends[m] and abs(gain - eta) < TOLERANCE_NATS):
+            return None
+        if gain > eta:
+            ends[m] = best
+    return ends
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.1])
+def test_the_matrix_finds_the_boundaries_that_single_forward_passes_find(scored, eta):
+    student, samples = scored
+    ends_RM = average_chunks(samples.steps.lengths, NUM_CHUNKS)
+    rows = np.nonzero(movable(ends_RM))[0]
+    found_RM = greedy_chunks(stage_losses(student.model, student.ids, samples, rows), ends_RM[rows], eta, pair=False)
+    expected = [_greedy_by_forward_passes(student, samples, row, ends_RM[row].tolist(), eta) for row in rows]
+    clear = [(found, ends) for found, ends in zip(found_RM.tolist(), expected, strict=True) if ends is not None]
+    assert all(found == ends for found, ends in clear)
+    assert len(clear) >= 20
+    assert sum(ends != before for before, ends in zip(ends_RM[rows].tolist(), expected, strict=True) if ends) >= 5

@@ -1,0 +1,141 @@
+"""A student keeps its markers, its tokens and its weights, whatever architecture it came from."""
+
+import re
+import shutil
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from skipthink_ray.config import StudentConfig
+from skipthink_ray.method.markup import markers
+from skipthink_ray.models.student import build_student, encode, load_student, load_tokenizer, save_student, train_tokenizer
+from tests.toys import ARCHITECTURES, make_student, written
+
+NUM_CHUNKS = 12
+"""More than nine: `[1]` is no part of `[12]`."""
+TEXTS = [" Tom has 12 boxes of 345 pens.", " --> 17", "\n\nSo: 3.50, naïve, 猫 🙂 [x]", "42", " I'm  here.\t"]
+WRITTEN_OUT = [" [answer] [1] [12][skip]", "[thought]", " a[1]b", "[pad][eos]", "<|endoftext|></s><s> <|im_end|>"]
+
+
+@pytest.fixture(scope="module", params=["scratch", *ARCHITECTURES])
+def student(request, rows, checkpoints):
+    if request.param == "scratch":
+        return make_student(rows[:100], NUM_CHUNKS)
+    return _prepare(checkpoints[request.param])
+
+
+@pytest.fixture(scope="module")
+def reloaded(student, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("student")
+    save_student(student, folder)
+    return load_student(folder)
+
+
+def _prepare(folder, num_chunks=NUM_CHUNKS):
+    config = StudentConfig(pretrained=str(folder))
+    return build_student(config, load_tokenizer(config, ()), num_chunks, seed=0)
+
+
+def _marker_ids(student):
+    return [*student.ids.stages, student.ids.answer, student.ids.skip, student.ids.thought]
+
+
+def test_every_marker_is_one_token_of_its_own(student):
+    ids = [student.tokenizer(marker, add_special_tokens=False)["input_ids"] for marker in markers(NUM_CHUNKS)]
+    assert ids == [[marker] for marker in _marker_ids(student)]
+    assert len(set(_marker_ids(student))) == NUM_CHUNKS + 3
+    assert max(_marker_ids(student)) < student.model.get_input_embeddings().weight.shape[0]
+
+
+def test_a_saved_student_is_the_same_student(student, reloaded):
+    assert reloaded.ids == student.ids
+    assert reloaded.pad_id == student.pad_id
+    assert encode(reloaded.tokenizer, TEXTS + WRITTEN_OUT) == encode(student.tokenizer, TEXTS + WRITTEN_OUT)
+    before, after = student.model.state_dict(), reloaded.model.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_marker_written_by_a_user_is_text(student, reloaded):
+    for one in (student, reloaded):
+        special = {*_marker_ids(one), one.ids.eos, one.pad_id, *one.tokenizer.all_special_ids}
+        for text, ids in zip(WRITTEN_OUT, encode(one.tokenizer, WRITTEN_OUT), strict=True):
+            assert not special & set(ids)
+            assert one.tokenizer.decode(ids) == text
+
+
+def test_text_is_encoded_without_loss_and_without_added_tokens(student, reloaded):
+    for one in (student, reloaded):
+        assert [one.tokenizer.decode(ids) for ids in encode(one.tokenizer, TEXTS)] == TEXTS
+    assert encode(student.tokenizer, []) == []
+
+
+def test_pad_is_not_eos_nor_a_marker(student):
+    assert student.pad_id not in {student.ids.eos, *_marker_ids(student)}
+    assert student.model.config.pad_token_id == student.model.generation_config.pad_token_id == student.pad_id
+    assert student.model.config.eos_token_id == student.model.generation_config.eos_token_id == student.ids.eos
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_new_embedding_rows_are_the_mean_of_the_old_ones(architecture, checkpoints):
+    config = StudentConfig(pretrained=str(checkpoints[architecture]))
+    known = len(load_tokenizer(config, ()))
+    student = _prepare(checkpoints[architecture])
+    new = [*_marker_ids(student), *([student.pad_id] if student.pad_id >= known else [])]
+    for layer in (student.model.get_input_embeddings(), student.model.get_output_embeddings()):
+        assert layer.weight[:known].std() > 0.01
+        torch.testing.assert_close(layer.weight[new], layer.weight[:known].mean(0).expand(len(new), -1), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_old_embedding_rows_and_all_other_weights_stay(architecture, checkpoints):
+    old = AutoModelForCausalLM.from_pretrained(checkpoints[architecture])
+    before, after = old.state_dict(), _prepare(checkpoints[architecture]).model.state_dict()
+    known = len(AutoTokenizer.from_pretrained(checkpoints[architecture]))
+    for name, weight in before.items():
+        same = known if len(weight) == old.config.vocab_size else len(weight)
+        assert torch.equal(after[name][:same], weight[:same]), name
+
+
+def test_a_student_from_scratch_is_the_same_for_the_same_seed_only(rows):
+    config = StudentConfig(layers=1, width=8, heads=2, vocabulary=300)
+    weights = [
+        build_student(config, load_tokenizer(config, written(rows[:20])), 4, seed).model.get_input_embeddings().weight for seed in (0, 0, 1)
+    ]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_a_tokenizer_from_scratch_loses_no_text(rows):
+    tokenizer = train_tokenizer(written(rows[:50]), 400)
+
+    @given(st.text())
+    def round_trip(text):
+        # a lone surrogate is no text: it cannot be stored as UTF-8
+        text = text.encode("utf-8", "ignore").decode()
+        assert tokenizer.decode(encode(tokenizer, [text])[0]) == text
+
+    round_trip()
+
+
+def test_a_folder_without_a_tokenizer_is_named(checkpoints, tmp_path):
+    folder = tmp_path / "only weights"
+    shutil.copytree(checkpoints["gpt2"], folder, ignore=shutil.ignore_patterns("*token*"))
+    config = StudentConfig(pretrained=str(folder))
+    with pytest.raises(ValueError, match=f"{re.escape(str(folder))}.*no tokenizer"):
+        load_tokenizer(config, ())
+
+
+def test_what_is_no_students_folder_is_named(tmp_path, checkpoints):
+    with pytest.raises(ValueError, match=re.escape(str(tmp_path))):
+        load_student(tmp_path)
+    with pytest.raises(ValueError, match="no marker"):
+        load_student(checkpoints["gpt2"])
+
+
+def test_a_width_that_rotary_positions_cannot_have_is_named(rows):
+    with pytest.raises(ValueError, match=r"student\.width: 30 is no multiple"):
+        make_student(rows[:5], width=30, heads=2)
