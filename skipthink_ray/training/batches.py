@@ -1,0 +1,151 @@
+"""Samples -> items -> updates -> micro-batches, as a pure function of (samples, chunks, seed, epoch).
+
+The plan of an epoch does not depend on the number of workers: rank r of W takes every W-th item of the same update.
+So N, the denominator of an update's loss (method §2), is known to every rank without communication, and any number
+of workers and micro-batches computes the same update.
+Shape suffixes: R samples, M chunks, I items, B micro-batch, T tokens.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from skipthink_ray.config import SttConfig, TrainConfig
+from skipthink_ray.method import markup
+from skipthink_ray.rows import Samples
+
+Stage = Literal["base", "cwt", "stt"]
+
+
+@dataclass(frozen=True)
+class Items:
+    """The items of an epoch. `part` is 0..M-1 for a CWT stage, M for its answer, M+1 for a skip, M+2 for a full item."""
+
+    row_I: np.ndarray
+    part_I: np.ndarray
+    tokens_I: np.ndarray
+    """Prompt and target, EOS included."""
+    targets_I: np.ndarray
+    """Target tokens, EOS included."""
+    answer_kept_RM: np.ndarray
+    """Chunks that a CWT answer item sees."""
+    skip_kept_RM: np.ndarray
+    """Chunks that a skip item shows."""
+
+
+def epoch_items(
+    stage: Stage, config: TrainConfig, samples: Samples, ends_RM: np.ndarray, kept_RM: np.ndarray, rng: np.random.Generator
+) -> Items:
+    """All items of one epoch: full ones for base; CWT stages and answers for cwt; these and skip items for stt."""
+    num_rows, num_chunks = ends_RM.shape
+    present_RM = np.diff(ends_RM, axis=1, prepend=0) > 0
+    if stage == "base":
+        parts = np.full((1, num_rows), num_chunks + 2)
+    else:
+        last = num_chunks + (2 if stage == "stt" else 1)
+        parts = np.repeat(np.arange(last)[:, None], num_rows, axis=1)
+    rows = np.tile(np.arange(num_rows), len(parts))
+    parts = parts.ravel()
+    if isinstance(config, SttConfig) and config.skip_share is not None:
+        rows, parts = _weigh_skips(rows, parts, num_chunks + 1, config.skip_share, rng)
+    answer_kept_RM = _drop_chunks(present_RM, config.answer_chunk_dropout, rng)
+    tokens, targets = _lengths(samples, ends_RM, answer_kept_RM, kept_RM & present_RM, present_RM)
+    return Items(rows, parts, tokens[rows, parts], targets[rows, parts], answer_kept_RM, kept_RM)
+
+
+def plan_updates(items: Items, config: TrainConfig, rng: np.random.Generator) -> list[np.ndarray]:
+    """Item numbers of every update of an epoch, in order; the last of a group may be smaller."""
+    groups = np.unique(items.part_I) if config.stage_updates == "grouped" else [None]
+    updates: list[np.ndarray] = []
+    for part in groups:
+        order = rng.permutation(len(items.row_I) if part is None else np.nonzero(items.part_I == part)[0])
+        pool = config.batch_size * config.bucket_updates
+        for start in range(0, len(order), pool):
+            shuffled = order[start : start + pool]
+            by_length = shuffled[np.argsort(items.tokens_I[shuffled], kind="stable")] if config.bucket_updates > 1 else shuffled
+            updates.extend(by_length[at : at + config.batch_size] for at in range(0, len(by_length), config.batch_size))
+    return [updates[at] for at in rng.permutation(len(updates))]
+
+
+def updates_per_epoch(stage: Stage, config: TrainConfig, num_rows: int, num_chunks: int) -> int:
+    """How many updates `plan_updates` makes of `epoch_items`, without listing them."""
+    groups = [num_rows] * {"base": 1, "cwt": num_chunks + 1, "stt": num_chunks + 1}[stage]
+    if stage == "stt":
+        share = config.skip_share if isinstance(config, SttConfig) else None
+        groups = [0] * len(groups) if share == 1 else groups
+        groups.append(num_rows if share is None else _wanted_skips(share, num_rows, (num_chunks + 1) * num_rows))
+    items = groups if config.stage_updates == "grouped" else [sum(groups)]
+    return sum(-(-count // config.batch_size) for count in items)
+
+
+def share_of(update: np.ndarray, rank: int, world: int, accumulation: int) -> list[np.ndarray]:
+    """A rank's micro-batches of an update, as item numbers; some may be empty where the update is small."""
+    return [update[micro * world + rank :: world * accumulation] for micro in range(accumulation)]
+
+
+def build_item(items: Items, number: int, samples: Samples, ends_RM: np.ndarray, ids: markup.MarkerIds) -> markup.Item:
+    row, part, num_chunks = items.row_I[number], items.part_I[number], ends_RM.shape[1]
+    sample = samples.sample(row, ends_RM[row])
+    if part < num_chunks:
+        return markup.stage_item(sample, ids, part)
+    if part == num_chunks:
+        return markup.answer_item(sample, ids, items.answer_kept_RM[row])
+    if part == num_chunks + 1:
+        return markup.skip_item(sample, ids, items.skip_kept_RM[row])
+    return markup.full_item(sample, ids)
+
+
+def padding_share(items: Items, updates: list[np.ndarray], world: int, accumulation: int) -> float:
+    """Share of the token positions of an epoch's micro-batches that hold padding."""
+    used = padded = 0
+    for update in updates:
+        for rank in range(world):
+            for part in share_of(update, rank, world, accumulation):
+                used += int(items.tokens_I[part].sum())
+                padded += int(items.tokens_I[part].max(initial=0)) * len(part)
+    return 1 - used / max(padded, 1)
+
+
+def _drop_chunks(present_RM: np.ndarray, probability: float, rng: np.random.Generator) -> np.ndarray:
+    dropped_R1 = rng.random((len(present_RM), 1)) < probability
+    subset_RM = rng.random(present_RM.shape) < 0.5
+    return present_RM & (subset_RM | ~dropped_R1)
+
+
+def _weigh_skips(
+    rows: np.ndarray, parts: np.ndarray, skip_part: int, share: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Repeat or thin the skip items until they are `share` of all items."""
+    skips, others = np.nonzero(parts == skip_part)[0], np.nonzero(parts != skip_part)[0]
+    wanted = _wanted_skips(share, len(skips), len(others))
+    whole, rest = divmod(wanted, max(len(skips), 1))
+    chosen = np.concatenate([np.tile(skips, whole), rng.permutation(skips)[:rest], others if share < 1 else others[:0]])
+    return rows[chosen], parts[chosen]
+
+
+def _wanted_skips(share: float, num_skips: int, num_others: int) -> int:
+    return round(share * num_others / (1 - share)) if share < 1 else num_skips
+
+
+def _lengths(
+    samples: Samples, ends_RM: np.ndarray, answer_kept_RM: np.ndarray, skip_kept_RM: np.ndarray, present_RM: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Tokens and target tokens of every part of every sample, [R, M + 3] each; as build_item makes them."""
+    token_ends_RM = samples.chunk_token_ends(ends_RM)
+    chunk_RM = np.diff(token_ends_RM, axis=1, prepend=0)
+    question_R, answer_R, conclusion_R = (part.lengths for part in (samples.question, samples.answer, samples.conclusion))
+    thoughts_R = (present_RM & ~skip_kept_RM).sum(1)
+    targets = np.column_stack([
+        chunk_RM,
+        answer_R,
+        (chunk_RM * skip_kept_RM).sum(1) + thoughts_R + conclusion_R,
+        token_ends_RM[:, -1] + conclusion_R,
+    ])
+    context = np.column_stack([
+        1 + token_ends_RM - chunk_RM,
+        1 + (chunk_RM * answer_kept_RM).sum(1),
+        np.ones_like(question_R),
+        np.zeros_like(question_R),
+    ])
+    return context + question_R[:, None] + targets + 1, targets + 1

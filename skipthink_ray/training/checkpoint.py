@@ -1,0 +1,96 @@
+"""Checkpoints without pickle, the same for every ZeRO stage, world size and backend.
+
+A folder of weights.safetensors, exp_avg.safetensors, exp_avg_sq.safetensors (full fp32 tensors by parameter name),
+chunks.safetensors (ends_RM) and state.json. DeepSpeed's own checkpoints were rejected: they are unpickled on load, and
+tied to the number of workers and the ZeRO stage.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+import torch
+from safetensors.torch import load_file, save_file
+
+from skipthink_ray.training.engine import Engine, any_rank, rank
+
+
+class NonFiniteLoss(RuntimeError):
+    """The loss, or a weight after an update, became NaN or infinite. The last checkpoint was written before."""
+
+
+KEYS: dict[str, str | None] = {"weights": None, "exp_avg": "exp_avg", "exp_avg_sq": "exp_avg_sq"}
+
+
+@dataclass
+class Progress:
+    """Where a training run stands. The next update is number `position` of epoch `epoch`."""
+
+    update: int = 0
+    epoch: int = 0
+    position: int = 0
+    target_tokens: int = 0
+    item_tokens: int = 0
+    seconds: float = 0.0
+    search_seconds: float = 0.0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    """One row per update, HISTORY_SCHEMA."""
+    epochs: list[dict[str, Any]] = field(default_factory=list)
+    """One record per epoch: boundaries moved, energy, padding."""
+
+
+def full_tensors(engine: Engine, key: str | None) -> dict[str, torch.Tensor]:
+    """All parameters (None) or one optimiser state in full, on rank 0; empty elsewhere. Collective."""
+    tensors = {}
+    for name, parameter in engine.model.named_parameters():
+        value = engine.state(name, parameter, key)
+        if rank() == 0:
+            tensors[name] = value.float().cpu().contiguous().clone()
+    return tensors
+
+
+def save_checkpoint(folder: Path, engine: Engine, progress: Progress, ends_RM: np.ndarray) -> None:
+    """Every rank calls it; rank 0 writes. NonFiniteLoss, on every rank and before anything is written, for broken weights."""
+    for file, key in KEYS.items():
+        tensors = full_tensors(engine, key)
+        if _anywhere_broken(tensors):
+            raise NonFiniteLoss(f"a weight is not finite after update {progress.update - 1}; lower the learning rate")
+        if rank() == 0:
+            save_file(tensors, folder / f"{file}.safetensors")
+    if rank() == 0:
+        safetensors.numpy.save_file({"ends_RM": ends_RM.astype(np.int64)}, folder / "chunks.safetensors")
+        (folder / "state.json").write_text(json.dumps({"adam_step": adam_step(engine), **asdict(progress)}))
+
+
+def _anywhere_broken(tensors: dict[str, torch.Tensor]) -> bool:
+    """Whether rank 0 holds a NaN or infinite number; the same answer on every rank."""
+    return any_rank(any(not bool(tensor.isfinite().all()) for tensor in tensors.values()))
+
+
+def load_weights(folder: Path, model: torch.nn.Module) -> None:
+    """Weights of a checkpoint into a bare model, before an engine wraps it."""
+    model.load_state_dict(load_file(folder / "weights.safetensors"), strict=False)
+
+
+def load_checkpoint(folder: Path, engine: Engine) -> tuple[Progress, np.ndarray]:
+    """Overwrite the engine's fp32 weights and optimiser states, which one update at learning rate 0 has made exist."""
+    for file, key in KEYS.items():
+        tensors = load_file(folder / f"{file}.safetensors")
+        for name, parameter in engine.model.named_parameters():
+            engine.set_state(parameter, key, tensors[name].to(parameter.device))
+    state = json.loads((folder / "state.json").read_text())
+    set_adam_step(engine, state.pop("adam_step"))
+    return Progress(**state), safetensors.numpy.load_file(folder / "chunks.safetensors")["ends_RM"]
+
+
+def adam_step(engine: Engine) -> float:
+    return next((float(state["step"]) for state in engine.optimizer.state.values() if "step" in state), 0.0)
+
+
+def set_adam_step(engine: Engine, step: float) -> None:
+    for state in engine.optimizer.state.values():
+        if "step" in state:
+            state["step"] = torch.full_like(state["step"], step) if torch.is_tensor(state["step"]) else int(step)

@@ -1,0 +1,194 @@
+"""Ray Train around the loop: workers, checkpoints, restart, and the finished student as a Hugging Face folder."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import ray
+import ray.train
+import torch
+from ray.train.torch import TorchConfig, TorchTrainer, get_device
+
+from skipthink_ray.config import PipelineConfig, TrainConfig
+from skipthink_ray.models.batching import collate
+from skipthink_ray.models.card import model_card
+from skipthink_ray.models.student import load_student, save_student
+from skipthink_ray.rows import HISTORY_SCHEMA, SKIP_SCHEMA, Samples
+from skipthink_ray.runtime.artifacts import CHECKPOINTS, Folder
+from skipthink_ray.runtime.progress import StageLine
+from skipthink_ray.training.backend import choose_backend
+from skipthink_ray.training.batches import Stage, updates_per_epoch
+from skipthink_ray.training.checkpoint import NonFiniteLoss, Progress, full_tensors, load_checkpoint, load_weights, save_checkpoint
+from skipthink_ray.training.engine import Engine, rank, start_engine
+from skipthink_ray.training.loop import Hooks, Job, train
+
+
+@dataclass(frozen=True)
+class Request:
+    """One training run, as sent to its workers."""
+
+    stage: Stage
+    config: PipelineConfig
+    updates: int
+    samples: Folder
+    """Artifact with the `samples` table."""
+    student: Folder
+    """Artifact with the `student` to start from."""
+    skips: Folder | None
+    """Artifact with the `skips` table (stt only)."""
+    out: Folder
+
+    @property
+    def train_config(self) -> TrainConfig:
+        return getattr(self.config, self.stage)
+
+
+def total_updates(config: PipelineConfig, stage: Stage, num_samples: int, num_chunks: int) -> int:
+    """Updates of a stage: as many as cwt's epochs make, or with `match: epochs` the stage's own."""
+    measured: Stage = "cwt" if config.match == "updates" else stage
+    train_config: TrainConfig = getattr(config, measured)
+    return updates_per_epoch(measured, train_config, num_samples, num_chunks) * train_config.epochs
+
+
+def launch(request: Request, line: StageLine) -> dict[str, Any]:
+    """Train on the cluster, going on from the newest checkpoint. RuntimeError, with the worker's own words, where it fails."""
+    cluster = request.config.cluster
+    trainer = TorchTrainer(
+        _worker,
+        train_loop_config={"request": request, "board": line.board},
+        torch_config=TorchConfig(backend="nccl" if cluster.use_gpu else "gloo"),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=cluster.num_workers,
+            use_gpu=cluster.use_gpu,
+            resources_per_worker={"CPU": cluster.cpus_per_worker, **({"GPU": 1} if cluster.use_gpu else {})},
+        ),
+        run_config=ray.train.RunConfig(
+            name=CHECKPOINTS,
+            storage_path=request.out.path,
+            storage_filesystem=request.out.filesystem,
+            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
+            failure_config=ray.train.FailureConfig(max_failures=cluster.max_failures, controller_failure_limit=2),
+        ),
+    )
+    try:
+        outcome = trainer.fit().return_value
+    except ray.train.TrainingFailedError as error:
+        raise RuntimeError(f"{request.stage} failed: {_reason(error)}") from error
+    if not isinstance(outcome, dict):
+        raise RuntimeError(f"{request.stage}: Ray Train ended without a result: {outcome!r}")
+    if "failed" in outcome:
+        raise RuntimeError(f"{request.stage} stopped: {outcome['failed']}. Checkpoints: {request.out.uri}/{CHECKPOINTS}")
+    return outcome
+
+
+def load_samples(samples: Folder) -> Samples:
+    """The training samples of an artifact."""
+    train_rows = pc.field("reason").is_null() & (pc.field("split") == "train")
+    return Samples(samples.table("samples").to_table(filter=train_rows))
+
+
+def _reason(error: Exception) -> str:
+    failures = getattr(error, "worker_failures", None) or {}
+    first = next(iter(failures.values()), error)
+    return str(getattr(first, "cause", first)).strip().splitlines()[-1]
+
+
+def _worker(arguments: dict[str, Any]) -> dict[str, Any]:
+    """What every rank runs. Returns the summary, or {"failed": why} for a failure that a restart would repeat."""
+    request: Request = arguments["request"]
+    cluster = request.config.cluster
+    torch.set_num_threads(max(1, int(cluster.cpus_per_worker)))
+    board = arguments["board"] if rank() == 0 else None
+    backend, remark = choose_backend(cluster)
+    if board and remark:
+        board.say.remote(remark)
+    samples = load_samples(request.samples)
+    kept_RM = _kept(request, samples)
+    with request.student.local("student") as folder:
+        student = load_student(folder)
+    student.model.to(get_device())
+    checkpoint = ray.train.get_checkpoint()
+    progress, ends_RM = Progress(), samples.ends_RM
+    if checkpoint:
+        with checkpoint.as_directory() as saved:
+            load_weights(Path(saved), student.model)
+            engine = start_engine(student.model, request.train_config, cluster, backend)
+            empty = collate([], student.pad_id, next(engine.model.parameters()).device)
+            engine.update([empty] * cluster.accumulation, 1, lr=0.0)  # makes the optimiser's states exist
+            progress, ends_RM = load_checkpoint(Path(saved), engine)
+    else:
+        engine = start_engine(student.model, request.train_config, cluster, backend)
+    job = Job(request.stage, request.train_config, request.updates, request.config.seed, cluster.accumulation)
+    if board:  # what a driver that died had not yet tracked; known steps are not tracked twice
+        board.log.remote(_tracked(job, progress.history))
+    try:
+        ends_RM = train(job, samples, kept_RM, student, engine, progress, ends_RM, _hooks(job, engine, board))
+    except NonFiniteLoss as error:
+        return {"failed": str(error)}
+    return _export(request, engine, samples, progress, ends_RM, backend)
+
+
+def _kept(request: Request, samples: Samples) -> np.ndarray:
+    """Chunks that skip items show, [R, M]; all of them outside stt."""
+    if request.skips is None:
+        return np.ones_like(samples.ends_RM, dtype=bool)
+    skips = request.skips.table("skips").to_table(columns=SKIP_SCHEMA.names).sort_by("row")
+    if skips["row"].to_pylist() != samples.table["row"].to_pylist():
+        raise RuntimeError(f"{request.skips.uri}: its rows are not those of {request.samples.uri}")
+    return np.array(skips["kept"].to_pylist(), dtype=bool)
+
+
+def _tracked(job: Job, rows: list[dict[str, Any]]) -> list[tuple[int, dict[str, float]]]:
+    """History rows as (step, metrics) for the tracker."""
+    names = ("loss_nats", "target_tokens", "lr")
+    return [(row["update"], {f"{job.stage}/{name}": row[name] for name in names}) for row in rows]
+
+
+def _hooks(job: Job, engine: Engine, board: Any) -> Hooks:
+    def on_updates(progress: Progress, rows: list[dict[str, Any]]) -> None:
+        if board:
+            loss = sum(row["loss_nats"] for row in rows) / len(rows)
+            board.post.remote(progress.update, job.updates, f"epoch {progress.epoch + 1} loss {loss:.3f}")
+            board.log.remote(_tracked(job, rows))
+
+    def on_epoch(progress: Progress, ends_RM: np.ndarray) -> None:
+        if board:
+            numbers = {f"{job.stage}/{key}": float(value) for key, value in progress.epochs[-1].items() if key != "epoch"}
+            board.log.remote([(progress.update - 1, numbers)])
+        with TemporaryDirectory() as folder:
+            save_checkpoint(Path(folder), engine, progress, ends_RM)
+            saved = ray.train.Checkpoint.from_directory(folder) if rank() == 0 else None
+            ray.train.report({"update": progress.update, "epoch": progress.epoch}, checkpoint=saved)
+
+    return Hooks(on_updates, on_epoch)
+
+
+def _export(request: Request, engine: Engine, samples: Samples, progress: Progress, ends_RM: np.ndarray, backend: str) -> dict[str, Any]:
+    """Rank 0 writes `student/`, `history/`, `samples/` and `epochs.json`."""
+    weights = full_tensors(engine, None)
+    losses = [row["loss_nats"] for row in progress.history]
+    summary = {
+        "updates": progress.update, "epochs": progress.epoch, "target_tokens": progress.target_tokens,
+        "item_tokens": progress.item_tokens, "seconds": progress.seconds, "search_seconds": progress.search_seconds,
+        "final_loss_nats": float(np.mean(losses[-20:])), "backend": backend,
+        "padding_share": float(np.mean([epoch["padding_share"] for epoch in progress.epochs])),
+    }  # fmt: skip
+    if rank() == 0:
+        with request.student.local("student") as folder:
+            student = load_student(folder)
+        student.model.load_state_dict(weights, strict=False)
+        made_by = {"stage": request.stage, "task": request.config.task, "question_format": request.config.chunks.question_format}
+        student.model.config.skipthink = made_by
+        with TemporaryDirectory() as local:
+            save_student(student, Path(local))
+            (Path(local) / "README.md").write_text(model_card(request.stage, request.config, student, summary))
+            request.out.upload(Path(local), "student")
+        request.out.write_table("history", pa.Table.from_pylist(progress.history, schema=HISTORY_SCHEMA))
+        request.out.write_json("epochs.json", progress.epochs)
+        if request.stage == "cwt":
+            request.out.write_table("samples", samples.with_ends(ends_RM))
+    return summary

@@ -1,0 +1,137 @@
+"""The training loop of base, cwt and stt, top to bottom. Knows torch, not ray: `Hooks` says what the world around wants.
+
+An epoch: search chunks (cwt only), list the items, plan the updates, run them. Order, dropout and chunks are functions
+of (seed, epoch, update), so a run that resumes from a checkpoint goes on as if it had never stopped.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from skipthink_ray.config import CwtConfig, TrainConfig
+from skipthink_ray.models.batching import collate
+from skipthink_ray.models.student import Student
+from skipthink_ray.rows import Samples
+from skipthink_ray.training.batches import Items, Stage, build_item, epoch_items, padding_share, plan_updates, share_of
+from skipthink_ray.training.checkpoint import NonFiniteLoss, Progress
+from skipthink_ray.training.engine import Engine, MicroBatch, rank, world
+from skipthink_ray.training.rechunk import rechunk
+from skipthink_ray.training.schedule import learning_rate
+
+CHECK_EVERY_UPDATES = 10
+"""Updates between two looks at the loss: each waits for the device."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to train, and for how long."""
+
+    stage: Stage
+    config: TrainConfig
+    updates: int
+    seed: int
+    accumulation: int = 1
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """Called by every rank together."""
+
+    on_updates: Callable[[Progress, list[dict[str, Any]]], None]
+    """Every few updates, with the history rows since the last call."""
+    on_epoch: Callable[[Progress, np.ndarray], None]
+    """At the end of an epoch and of the run, with ends_RM: the place for a checkpoint."""
+
+
+def train(
+    job: Job, samples: Samples, kept_RM: np.ndarray, student: Student, engine: Engine, progress: Progress, ends_RM: np.ndarray, hooks: Hooks
+) -> np.ndarray:
+    """Train to `job.updates` updates from where `progress` stands. Returns the final chunk ends.
+
+    `kept_RM`: chunks that the skip items of stt show. Raises NonFiniteLoss, on every rank together.
+    """
+    while progress.update < job.updates:
+        started = time.perf_counter()
+        if progress.position == 0:
+            ends_RM = _search_chunks(job, samples, student, engine, progress, ends_RM)
+        rng = np.random.default_rng((job.seed, progress.epoch))
+        items = epoch_items(job.stage, job.config, samples, ends_RM, kept_RM, rng)
+        updates = plan_updates(items, job.config, rng)
+        if progress.position == 0:
+            padding = padding_share(items, updates, world(), job.accumulation)
+            progress.epochs[-1] |= {"items": len(items.row_I), "updates": len(updates), "padding_share": padding}
+        updates = updates[progress.position : progress.position + job.updates - progress.update]
+        _run_updates(job, samples, student, engine, progress, ends_RM, items, updates, hooks)
+        progress.epoch, progress.position = progress.epoch + 1, 0
+        progress.seconds += time.perf_counter() - started
+        hooks.on_epoch(progress, ends_RM)
+    return ends_RM
+
+
+def _search_chunks(
+    job: Job, samples: Samples, student: Student, engine: Engine, progress: Progress, ends_RM: np.ndarray
+) -> np.ndarray:
+    """Chunk search at the head of a cwt epoch (the paper's SBC); other stages keep the chunks they were given."""
+    record: dict[str, Any] = {"epoch": progress.epoch}
+    progress.epochs.append(record)
+    if not isinstance(job.config, CwtConfig) or job.config.search.method == "average":
+        return ends_RM
+    if progress.epoch % job.config.search.refresh_every_epochs:
+        return ends_RM
+    started = time.perf_counter()
+    found = rechunk(engine.model, student.ids, samples, ends_RM, job.config.search, (job.seed, progress.epoch))
+    seconds = time.perf_counter() - started
+    progress.search_seconds += seconds
+    record |= {
+        "boundaries_moved": found.moved,
+        "boundaries_movable": found.movable,
+        "energy_nats": found.energy_nats,
+        "search_s": seconds,
+    }
+    return found.ends_RM
+
+
+def _run_updates(
+    job: Job, samples: Samples, student: Student, engine: Engine, progress: Progress, ends_RM: np.ndarray,
+    items: Items, updates: list[np.ndarray], hooks: Hooks,
+) -> None:  # fmt: skip
+    engine.model.train()
+    fresh: list[tuple[dict[str, Any], torch.Tensor]] = []
+    for number, update in enumerate(updates):
+        torch.manual_seed(hash((job.seed, progress.update, rank())))  # dropout
+        micro_batches: list[MicroBatch] = [
+            collate([build_item(items, item, samples, ends_RM, student.ids) for item in share], student.pad_id, _device(engine))
+            for share in share_of(update, rank(), world(), job.accumulation)
+        ]
+        num_targets = int(items.targets_I[update].sum())
+        lr = learning_rate(job.config.optim, progress.update, job.updates)
+        loss = engine.update(micro_batches, num_targets, lr)
+        row = {"update": progress.update, "epoch": progress.epoch, "target_tokens": num_targets, "lr": lr}
+        fresh.append((row, loss))
+        progress.update, progress.position = progress.update + 1, progress.position + 1
+        progress.target_tokens += num_targets
+        progress.item_tokens += int(items.tokens_I[update].sum())
+        if len(fresh) == CHECK_EVERY_UPDATES or number == len(updates) - 1:
+            _check(progress, fresh, hooks)
+            fresh = []
+
+
+def _check(progress: Progress, fresh: list[tuple[dict[str, Any], torch.Tensor]], hooks: Hooks) -> None:
+    rows = [{**row, "loss_nats": float(loss)} for row, loss in fresh]
+    for row in rows:
+        if not math.isfinite(row["loss_nats"]):
+            raise NonFiniteLoss(
+                f"the loss became {row['loss_nats']} at update {row['update']} (epoch {row['epoch']}, lr {row['lr']:g}). "
+                "Lower the learning rate, warm up longer, or use fp32; the last checkpoint was written before this update"
+            )
+    progress.history.extend(rows)
+    hooks.on_updates(progress, rows)
+
+
+def _device(engine: Engine) -> torch.device:
+    return next(engine.model.parameters()).device

@@ -1,0 +1,104 @@
+"""DeepSpeed ZeRO 0-3 on real processes: one update is the same for any split, and checkpoints carry over."""
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from safetensors.torch import load_file, save_file
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from skipthink_ray.config import ClusterConfig, OptimConfig, TrainConfig
+from skipthink_ray.method.markup import Item
+from skipthink_ray.models.batching import collate
+from skipthink_ray.training.backend import deepspeed_problem
+from skipthink_ray.training.batches import share_of
+from skipthink_ray.training.checkpoint import Progress, load_checkpoint, load_weights, save_checkpoint
+from skipthink_ray.training.engine import Engine, start_engine
+
+BATCH = 8
+pytestmark = pytest.mark.skipif(deepspeed_problem(use_gpu=False) is not None, reason=f"DeepSpeed: {deepspeed_problem(False)}")
+
+
+def _model() -> LlamaForCausalLM:
+    torch.manual_seed(0)
+    shape = {"vocab_size": 50, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    return LlamaForCausalLM(LlamaConfig(**shape, tie_word_embeddings=True))
+
+
+def _items(update: int) -> list[Item]:
+    """Items of unequal length, drawn anew for every update."""
+    rng = np.random.default_rng(update)
+    return [
+        Item(rng.integers(0, 50, rng.integers(1, 9)).tolist(), rng.integers(0, 50, rng.integers(1, 20)).tolist())
+        for _ in range(BATCH)
+    ]
+
+
+def _update(engine: Engine, number: int, rank: int, world: int, accumulation: int) -> float:
+    items = _items(number)
+    shares = share_of(np.arange(BATCH), rank, world, accumulation)
+    micro_batches = [collate([items[at] for at in share], 0, torch.device("cpu")) for share in shares]
+    return float(engine.update(micro_batches, sum(len(item.target) for item in items), lr=0.01))
+
+
+def _rank(rank: int, world: int, accumulation: int, zero: int, backend: str, folder: str, resume: str | None, updates: int) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world)
+    train = TrainConfig(batch_size=BATCH, optim=OptimConfig(lr=0.01))
+    cluster = ClusterConfig(zero_stage=zero, accumulation=accumulation)  # type: ignore[arg-type]
+    model, progress = _model(), Progress()
+    if resume:
+        load_weights(Path(resume), model)
+    engine = start_engine(model, train, cluster, backend)
+    if resume:
+        engine.update([collate([], 0, torch.device("cpu"))] * accumulation, 1, lr=0.0)
+        progress, _ = load_checkpoint(Path(resume), engine)
+    first = progress.update
+    losses = [_update(engine, number, rank, world, accumulation) for number in range(first, first + updates)]
+    progress.update += updates
+    save_checkpoint(Path(folder), engine, progress, np.zeros((1, 1)))
+    if rank == 0:
+        save_file({"losses": torch.tensor(losses, dtype=torch.float64)}, f"{folder}/losses.safetensors")
+    dist.barrier()
+    os._exit(0)  # skips DeepSpeed's and gloo's own threads, which at times abort a process that ends by itself
+
+
+def _train(folder: Path, world: int, accumulation: int, zero: int, backend="deepspeed", resume: Path | None = None, updates=3):
+    """(losses of the updates, weights after them)"""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    arguments = (world, accumulation, zero, backend, str(folder), str(resume) if resume else None, updates)
+    mp.start_processes(_rank, arguments, nprocs=world, start_method="spawn")
+    return load_file(folder / "losses.safetensors")["losses"], load_file(folder / "weights.safetensors")
+
+
+def _assert_same(left, right, tolerance: float) -> None:
+    torch.testing.assert_close(left[0], right[0], rtol=0, atol=tolerance)
+    assert left[1].keys() == right[1].keys()
+    for name, weights in left[1].items():
+        torch.testing.assert_close(weights, right[1][name], rtol=0, atol=tolerance)
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    """One process, batch 8, torch alone."""
+    return _train(tmp_path_factory.mktemp("reference") / "run", world=1, accumulation=1, zero=0, backend="ddp")
+
+
+@pytest.mark.parametrize(("world", "accumulation", "zero"), [(1, 1, 0), (2, 1, 1), (2, 1, 2), (2, 2, 2), (2, 2, 3)])
+def test_updates_do_not_depend_on_workers_accumulation_or_zero_stage(reference, tmp_path, world, accumulation, zero):
+    _assert_same(reference, _train(tmp_path / "run", world, accumulation, zero), tolerance=2e-6)
+
+
+@pytest.mark.parametrize(("zero_before", "zero_after"), [(0, 2), (2, 2), (3, 1)])
+def test_a_checkpoint_resumes_in_any_zero_stage_and_world_size(tmp_path, zero_before, zero_after):
+    whole = _train(tmp_path / "whole", 2, 1, zero_before, updates=4)
+    _train(tmp_path / "half", 2, 1, zero_before, updates=2)
+    world = 1 if zero_before != zero_after else 2
+    resumed = _train(tmp_path / "rest", world, 1, zero_after, resume=tmp_path / "half", updates=2)
+    _assert_same((whole[0][2:], whole[1]), resumed, tolerance=2e-6)

@@ -1,0 +1,181 @@
+"""A run that is interrupted and resumes is, bit for bit, the run that was not."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from skipthink_ray.config import CwtConfig, OptimConfig, SearchConfig, StudentConfig
+from skipthink_ray.models.batching import collate
+from skipthink_ray.models.student import build_student, load_tokenizer
+from skipthink_ray.rows import Samples
+from skipthink_ray.training.checkpoint import KEYS, Progress, load_checkpoint, load_weights, save_checkpoint
+from skipthink_ray.training.engine import DataParallelEngine
+from skipthink_ray.training.loop import CHECK_EVERY_UPDATES, Hooks, Job, NonFiniteLoss, train
+from tests.toys import make_samples, toy_rows
+
+PER_EPOCH, UPDATES = 24, 72
+"""24 samples of five items each, five items an update, three epochs; a greedy search before every epoch."""
+OPTIM = OptimConfig(lr=2e-3, schedule="cosine", warmup_share=0.1)
+SEARCH = SearchConfig(eta_nats=0.01)
+
+
+class Killed(Exception):
+    """What a test does to a run."""
+
+
+@dataclass
+class Run:
+    losses: list[float]
+    ends: list[np.ndarray]
+    """Chunk ends at the end of every epoch that this run finished."""
+    progress: Progress
+    weights: dict[str, torch.Tensor]
+
+
+@pytest.fixture(scope="module")
+def tiny(checkpoints):
+    """(makes the student before training, samples). A GPT-2, as it has dropout: its random numbers must resume too."""
+    config = StudentConfig(pretrained=str(checkpoints["gpt2"]))
+
+    def make():
+        return build_student(config, load_tokenizer(config, ()), 4, seed=0)
+
+    return make, make_samples(toy_rows("multiarith", 24, seed=9), make().tokenizer)
+
+
+def _config(optim: OptimConfig = OPTIM, search: SearchConfig = SEARCH) -> CwtConfig:
+    return CwtConfig(batch_size=5, answer_chunk_dropout=0.5, optim=optim, search=search)
+
+
+def _start(make: Callable[[], Any], samples: Samples, config: CwtConfig, checkpoint: Path | None):
+    """(student, engine, progress, chunk ends), from a checkpoint as a restarted worker does it."""
+    student = make()
+    if checkpoint is None:
+        return student, DataParallelEngine(student.model, config), Progress(), samples.ends_RM
+    load_weights(checkpoint, student.model)
+    engine = DataParallelEngine(student.model, config)
+    engine.update([collate([], student.pad_id, torch.device("cpu"))], 1, lr=0.0)
+    return student, engine, *load_checkpoint(checkpoint, engine)
+
+
+def _run(tiny, config: CwtConfig, folder: Path, resume: bool = False, watch: Callable[[str, Progress], None] = lambda *_: None) -> Run:
+    """Train to the end, with a checkpoint in `folder` after every epoch; `watch` may raise behind every hook."""
+    make, samples = tiny
+    student, engine, progress, ends_RM = _start(make, samples, config, folder if resume else None)
+    losses, ends = [], []
+
+    def on_updates(progress, rows):
+        losses.extend(row["loss_nats"] for row in rows)
+        watch("updates", progress)
+
+    def on_epoch(progress, ends_RM):
+        ends.append(ends_RM.copy())
+        save_checkpoint(folder, engine, progress, ends_RM)
+        watch("epoch", progress)
+
+    kept_RM = np.ones_like(samples.ends_RM, dtype=bool)
+    train(Job("cwt", config, UPDATES, seed=3), samples, kept_RM, student, engine, progress, ends_RM, Hooks(on_updates, on_epoch))
+    return Run(losses, ends, progress, student.model.state_dict())
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tiny, tmp_path_factory):
+    return _run(tiny, _config(), tmp_path_factory.mktemp("undisturbed"))
+
+
+def _kill_at(event: str, update: int) -> Callable[[str, Progress], None]:
+    def watch(happened: str, progress: Progress) -> None:
+        if happened == event and progress.update >= update:
+            raise Killed
+
+    return watch
+
+
+def _assert_same_end(resumed: Run, undisturbed: Run) -> None:
+    assert resumed.losses == undisturbed.losses[-len(resumed.losses) :]
+    assert [row["loss_nats"] for row in resumed.progress.history] == undisturbed.losses
+    assert [row["update"] for row in resumed.progress.history] == list(range(UPDATES))
+    assert all((left == right).all() for left, right in zip(resumed.ends, undisturbed.ends[-len(resumed.ends) :], strict=True))
+    assert resumed.weights.keys() == undisturbed.weights.keys()
+    assert all(torch.equal(weight, undisturbed.weights[name]) for name, weight in resumed.weights.items())
+    for field in ("update", "epoch", "position", "target_tokens", "item_tokens"):
+        assert getattr(resumed.progress, field) == getattr(undisturbed.progress, field)
+    assert len(resumed.progress.epochs) == len(undisturbed.progress.epochs) == 3
+
+
+def test_the_run_learns_and_moves_boundaries(undisturbed, tiny):
+    assert len(undisturbed.losses) == UPDATES
+    assert np.mean(undisturbed.losses[-10:]) < 0.8 * np.mean(undisturbed.losses[:10])
+    assert all(epoch["boundaries_moved"] > 0 for epoch in undisturbed.progress.epochs)
+    assert len({ends.tobytes() for ends in undisturbed.ends}) == 3
+    assert all((ends[:, -1] == tiny[1].steps.lengths).all() for ends in undisturbed.ends)
+
+
+def test_an_undisturbed_run_can_be_repeated(undisturbed, tiny, tmp_path):
+    _assert_same_end(_run(tiny, _config(), tmp_path), undisturbed)
+
+
+@pytest.mark.parametrize(
+    ("event", "update", "first"),
+    [("updates", 34, 24), ("updates", 58, 48), ("epoch", 24, 24), ("epoch", 48, 48)],
+    ids=["in epoch 2", "in epoch 3", "at the end of epoch 1", "at the end of epoch 2"],
+)
+def test_a_run_killed_at_any_point_resumes_as_if_it_had_never_stopped(undisturbed, tiny, tmp_path, event, update, first):
+    with pytest.raises(Killed):
+        _run(tiny, _config(), tmp_path, watch=_kill_at(event, update))
+    resumed = _run(tiny, _config(), tmp_path, resume=True)
+    assert len(resumed.losses) == UPDATES - first, "it goes on from the last checkpoint, not from the start"
+    _assert_same_end(resumed, undisturbed)
+
+
+def test_a_run_may_be_killed_twice(undisturbed, tiny, tmp_path):
+    with pytest.raises(Killed):
+        _run(tiny, _config(), tmp_path, watch=_kill_at("updates", 34))
+    with pytest.raises(Killed):
+        _run(tiny, _config(), tmp_path, resume=True, watch=_kill_at("epoch", 48))
+    _assert_same_end(_run(tiny, _config(), tmp_path, resume=True), undisturbed)
+
+
+def test_a_checkpoint_in_the_middle_of_an_epoch_resumes_at_the_next_update(tiny, tmp_path):
+    """Chunks are searched before epochs 1 and 3 only, so that those of epoch 2 are the ones saved after epoch 1."""
+    make, samples = tiny
+    config = _config(search=SEARCH.model_copy(update={"refresh_every_epochs": 2}))
+    kept_RM, job = np.ones_like(samples.ends_RM, dtype=bool), Job("cwt", config, UPDATES, seed=3)
+    whole = _run(tiny, config, tmp_path)
+    student, engine, progress, ends_RM = _start(make, samples, config, None)
+
+    def on_updates(progress, rows):
+        if progress.epoch == 1 and progress.position >= CHECK_EVERY_UPDATES:
+            save_checkpoint(tmp_path, engine, progress, whole.ends[0])
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(job, samples, kept_RM, student, engine, progress, ends_RM, Hooks(on_updates, lambda *_: None))
+    resumed = _run(tiny, config, tmp_path, resume=True)
+    assert len(resumed.losses) == UPDATES - PER_EPOCH - CHECK_EVERY_UPDATES
+    _assert_same_end(resumed, whole)
+
+
+def test_a_finished_run_resumes_to_nothing(undisturbed, tiny, tmp_path):
+    _run(tiny, _config(), tmp_path)
+    again = _run(tiny, _config(), tmp_path, resume=True)
+    assert again.losses == []
+    assert all(torch.equal(weight, undisturbed.weights[name]) for name, weight in again.weights.items())
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_leaves_the_checkpoint_good(tiny, tmp_path, undisturbed):
+    with pytest.raises(Killed):
+        _run(tiny, _config(), tmp_path, watch=_kill_at("epoch", PER_EPOCH))
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(NonFiniteLoss, match=r"the loss became (nan|inf) at update \d+ \(epoch 1, lr .*e\+\d+\)"):
+        _run(tiny, _config(OptimConfig(lr=1e30)), tmp_path, resume=True)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    for file in KEYS:
+        assert all(torch.isfinite(tensor).all() for tensor in load_file(tmp_path / f"{file}.safetensors").values())
+    _assert_same_end(_run(tiny, _config(), tmp_path, resume=True), undisturbed)
