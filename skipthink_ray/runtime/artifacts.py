@@ -1,0 +1,159 @@
+"""Folders on storage, local or remote, and the rules that make a stage repeatable.
+
+A stage writes one folder: config.json first, `_DONE` last. The same config again is a no-op; another config in the same
+place is an error that names the difference; a folder without `_DONE` is half an artifact and is made again, except for
+its training checkpoints. Formats are JSON, Parquet and safetensors; nothing here is unpickled.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.dataset
+import pyarrow.parquet
+from pyarrow import fs
+
+ROW_GROUP = 64
+"""Rows of a row group of the samples: what an actor takes at a time."""
+CONFIG, DONE, CHECKPOINTS = "config.json", "_DONE", "checkpoints"
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder on a file system. `path` is what the file system understands; `uri` is what a person does."""
+
+    filesystem: fs.FileSystem
+    path: str
+    uri: str
+
+    @classmethod
+    def open(cls, uri: str) -> "Folder":
+        """A folder by path or URI. ValueError for a URI that pyarrow does not know."""
+        if "://" not in uri:
+            path = str(Path(uri).expanduser().absolute())
+            return cls(fs.LocalFileSystem(), path, path)
+        try:
+            filesystem, path = fs.FileSystem.from_uri(uri)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise ValueError(f"storage_path: cannot open '{uri}': {error}") from error
+        return cls(filesystem, path, uri)
+
+    @property
+    def is_local(self) -> bool:
+        return isinstance(self.filesystem, fs.LocalFileSystem)
+
+    def child(self, name: str) -> "Folder":
+        return Folder(self.filesystem, f"{self.path}/{name}", f"{self.uri.rstrip('/')}/{name}")
+
+    def exists(self, name: str = "") -> bool:
+        return self.filesystem.get_file_info(f"{self.path}/{name}".rstrip("/")).type != fs.FileType.NotFound
+
+    def create(self) -> "Folder":
+        self.filesystem.create_dir(self.path, recursive=True)
+        return self
+
+    def delete(self, name: str) -> None:
+        info = self.filesystem.get_file_info(f"{self.path}/{name}")
+        if info.type == fs.FileType.Directory:
+            self.filesystem.delete_dir(info.path)
+        elif info.type == fs.FileType.File:
+            self.filesystem.delete_file(info.path)
+
+    def names(self) -> list[str]:
+        return sorted(info.base_name for info in self.filesystem.get_file_info(fs.FileSelector(self.path, allow_not_found=True)))
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a file; on a local disk it appears whole or not at all."""
+        self.create()
+        target = f"{self.path}/{name}"
+        partial = f"{target}.part" if self.is_local else target
+        with self.filesystem.open_output_stream(partial) as stream:
+            stream.write(text.encode())
+        if self.is_local:
+            self.filesystem.move(partial, target)
+
+    def read_text(self, name: str) -> str:
+        with self.filesystem.open_input_stream(f"{self.path}/{name}") as stream:
+            return stream.read().decode()
+
+    def write_json(self, name: str, value: Any) -> None:
+        self.write_text(name, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+    def read_json(self, name: str) -> Any:
+        return json.loads(self.read_text(name))
+
+    def write_table(self, name: str, table: pa.Table) -> None:
+        self.child(name).create()
+        pyarrow.parquet.write_table(table, f"{self.path}/{name}/part-0.parquet", filesystem=self.filesystem, row_group_size=ROW_GROUP)
+
+    def table(self, name: str) -> pyarrow.dataset.Dataset:
+        """A table as a lazy pyarrow data set over its Parquet files."""
+        files = self.filesystem.get_file_info(fs.FileSelector(f"{self.path}/{name}"))
+        paths = sorted(info.path for info in files if info.path.endswith(".parquet"))
+        return pyarrow.dataset.dataset(paths, filesystem=self.filesystem, format="parquet")
+
+    def upload(self, local: Path, name: str) -> None:
+        """Copy a local folder to storage as `name`, in place of what was there."""
+        self.delete(name)
+        self.child(name).create()
+        fs.copy_files(str(local), f"{self.path}/{name}", source_filesystem=fs.LocalFileSystem(), destination_filesystem=self.filesystem)
+
+    @contextmanager
+    def local(self, name: str) -> Iterator[Path]:
+        """A subfolder as a local path: itself on a local disk, else a copy for as long as the block runs."""
+        if self.is_local:
+            yield Path(self.path) / name
+            return
+        with TemporaryDirectory() as copy:
+            fs.copy_files(f"{self.path}/{name}", copy, source_filesystem=self.filesystem, destination_filesystem=fs.LocalFileSystem())
+            yield Path(copy)
+
+
+def digest(identity: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def is_done(folder: Folder, identity: dict[str, Any]) -> bool:
+    """Whether the artifact is finished. ValueError where another configuration made what lies there."""
+    if not folder.exists(CONFIG):
+        return False
+    try:
+        made_with = folder.read_json(CONFIG)
+    except ValueError as error:
+        raise ValueError(f"{folder.uri}/{CONFIG} is not JSON ({error}); delete the folder to make the stage again") from error
+    differences = list(_differences(made_with, identity))
+    if differences:
+        raise ValueError(
+            f"{folder.uri} was made with another configuration: {'; '.join(differences[:5])}. "
+            "Choose another --name, or delete that folder to make it again."
+        )
+    return folder.exists(DONE)
+
+
+def begin(folder: Folder, identity: dict[str, Any]) -> None:
+    """Clear half an artifact, keeping its training checkpoints, and write its config."""
+    for name in folder.names():
+        if name not in (CONFIG, CHECKPOINTS):
+            folder.delete(name)
+    folder.write_json(CONFIG, identity)
+
+
+def finish(folder: Folder, summary: dict[str, Any]) -> None:
+    """Drop the checkpoints, write what the stage measured, and mark the artifact as whole."""
+    folder.write_json("summary.json", summary)
+    folder.write_text(DONE, "")
+    folder.delete(CHECKPOINTS)
+
+
+def _differences(there: Any, here: Any, key: str = "") -> Iterator[str]:
+    if isinstance(there, dict) and isinstance(here, dict):
+        for name in [*there, *(name for name in here if name not in there)]:
+            yield from _differences(there.get(name), here.get(name), f"{key}.{name}" if key else name)
+    elif there != here:
+        yield f"{key} was {json.dumps(there)}, now {json.dumps(here)}"

@@ -1,0 +1,155 @@
+"""One calm live line per stage, and the log file that takes everybody else's chatter.
+
+Workers and actors post to a `Board`, an actor without CPU; the driver polls it in a thread, draws the line, and hands
+metrics to the tracker. So nothing but the driver needs to reach the tracking server.
+"""
+
+import contextlib
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import gettempdir
+from typing import Any
+
+import ray
+from ray.exceptions import GetTimeoutError, RayActorError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from skipthink_ray.config import PipelineConfig
+from skipthink_ray.runtime.artifacts import Folder
+from skipthink_ray.runtime.tracking import Tracker
+
+POLL_S, PLAIN_EVERY_S = 0.5, 15.0
+
+
+@ray.remote(num_cpus=0)
+class Board:
+    """Counts what is done and holds metrics until the driver takes them."""
+
+    def __init__(self) -> None:
+        self.done, self.total, self.note = 0, 0, ""
+        self.metrics: list[tuple[int, dict[str, float]]] = []
+        self.remarks: list[str] = []
+
+    def advance(self, by: int) -> None:
+        self.done += by
+
+    def post(self, done: int, total: int, note: str) -> None:
+        self.done, self.total, self.note = done, total, note
+
+    def say(self, remark: str) -> None:
+        self.remarks.append(remark)
+
+    def log(self, rows: list[tuple[int, dict[str, float]]]) -> None:
+        self.metrics.extend(rows)
+
+    def take(self) -> dict[str, Any]:
+        taken = dict(vars(self))
+        self.metrics, self.remarks = [], []
+        return taken
+
+
+class StageLine:
+    """The line of one stage: a bar with rate and time left on a terminal, a plain line now and then otherwise."""
+
+    def __init__(self, console: Console, name: str, unit: str, total: int, tracker: Tracker) -> None:
+        self.console, self.name, self.unit, self.total, self.tracker = console, name, unit, total, tracker
+        self.board: Any = Board.remote()
+        self.bar = Progress(
+            TextColumn(f"{name:<11}"), BarColumn(30), MofNCompleteColumn(), TextColumn("{task.fields[unit]} {task.fields[note]}"),
+            TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
+            console=console, transient=True, disable=not console.is_terminal,
+        )  # fmt: skip
+        self.task = self.bar.add_task(name, total=total or None, unit=unit, note="")
+        self.stop, self.thread = threading.Event(), threading.Thread(target=self._follow, daemon=True)
+        self.last_plain = time.monotonic()
+        self.first: tuple[float, int] | None = None  # when work was first seen done: start-up is no part of the rate
+        self.failure: Exception | None = None
+
+    def __enter__(self) -> "StageLine":
+        self.bar.start()
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop.set()
+        self.thread.join()
+        self.bar.stop()
+        if self.failure:
+            raise self.failure
+
+    def _follow(self) -> None:
+        try:
+            while not self.stop.wait(POLL_S):
+                self._poll()
+            self._poll()
+        except Exception as error:  # noqa: BLE001  # raised again on the driver's thread, at the end of the stage
+            self.failure = error
+
+    def _poll(self) -> None:
+        try:
+            news: Any = ray.get(self.board.take.remote(), timeout=30)
+        except (GetTimeoutError, RayActorError):
+            return  # the cluster is busy or gone: the stage itself will say so
+        done, total, note = news["done"], news["total"] or self.total, news["note"]
+        for remark in news["remarks"]:
+            self.console.print(f"{self.name:<11} {remark}", highlight=False, markup=False, soft_wrap=True)
+        self.bar.update(self.task, completed=done, total=total or None, note=note)
+        now = time.monotonic()
+        if done and self.first is None:
+            self.first = now, done
+        if not self.console.is_terminal and self.first and now - self.last_plain > PLAIN_EVERY_S:
+            self.last_plain = now
+            self._print_plainly(done, total, note, now)
+        for step, values in news["metrics"]:
+            self.tracker.metrics(values, step)
+
+    def _print_plainly(self, done: int, total: int, note: str, now: float) -> None:
+        assert self.first
+        since, before = self.first
+        rate = (done - before) / max(now - since, 1e-9)
+        pace = f", {rate:.1f}/s" + (f", {(total - done) / rate:.0f} s left" if total else "") if rate else ""
+        text = f"{self.name:<11} {done}/{total or '?'} {self.unit}{f' {note}' if note else ''}{pace}"
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def log_path(config: PipelineConfig) -> Path:
+    """Where a run's chatter goes: beside its artifacts on a local disk, else in the working directory."""
+    storage = Folder.open(config.storage_path)
+    wanted = Path(storage.path) / config.name if storage.is_local else Path.cwd()
+    folder = wanted if _can_write(wanted) else Path(gettempdir())
+    return folder / f"skipthink-{config.name}.log"
+
+
+def _can_write(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK)
+
+
+@contextlib.contextmanager
+def quiet(log_file: Path) -> Iterator[Console]:
+    """Send everything that anybody prints, native libraries included, to a log file; yields the real console."""
+    log_file.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = [os.dup(1), os.dup(2)]
+    with open(log_file, "ab", buffering=0) as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    width = None if os.isatty(saved[0]) else 120
+    try:
+        with os.fdopen(os.dup(saved[0]), "w", encoding="utf-8", errors="replace") as screen:
+            yield Console(file=screen, width=width)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for number, descriptor in enumerate(saved, start=1):
+            os.dup2(descriptor, number)
+            os.close(descriptor)

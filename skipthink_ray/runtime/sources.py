@@ -1,0 +1,191 @@
+"""Questions and rationales as Ray Data, row by row, from JSON Lines, Parquet or a `datasets` data set.
+
+Files are cut into pieces (a byte range of whole lines, a row group) which the cluster's workers read, so one large file
+is read in parallel and never held whole. A row that cannot be read is a row with `error` set, not a failed job.
+Columns out: `row`, `raw` (the row as JSON text, or null), `error`.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet
+import ray
+from pyarrow import fs
+
+from skipthink_ray.config import ColumnsConfig, RationalesConfig
+from skipthink_ray.runtime.artifacts import Folder
+
+PIECE_BYTES = 4 << 20
+RAW_SCHEMA = pa.schema({"row": pa.int64(), "raw": pa.string(), "error": pa.string()})
+_SUFFIXES = {".jsonl": "json", ".json": "json", ".ndjson": "json", ".parquet": "parquet"}
+
+
+def find_files(config: RationalesConfig) -> list[Folder]:
+    """The input files in order of name. ValueError where there is none, or one of an unknown kind."""
+    if not config.path:
+        raise ValueError("rationales.path: name a JSON Lines or Parquet file, a folder of them, or a glob")
+    root = Folder.open(config.path)
+    if root.is_local:
+        path = Path(root.path)
+        found = sorted(path.parent.glob(path.name)) if any(c in path.name for c in "*?[") else [path]
+        found = [file for one in found for file in (sorted(one.iterdir()) if one.is_dir() else [one])]
+        files = [Folder.open(str(file)) for file in found if file.is_file()]
+    else:
+        info = root.filesystem.get_file_info(root.path)
+        inside = info.type == fs.FileType.Directory
+        names = sorted(i.path for i in root.filesystem.get_file_info(fs.FileSelector(root.path))) if inside else [info.path]
+        files = [Folder(root.filesystem, name, name) for name in names] if info.type != fs.FileType.NotFound else []
+    if not files:
+        raise ValueError(f"rationales.path: no such file: {config.path}")
+    for file in files:
+        _kind(file)
+    return files
+
+
+def _kind(file: Folder) -> str:
+    suffix = Path(file.path).suffix.lower()
+    if suffix not in _SUFFIXES:
+        raise ValueError(f"{file.uri}: unknown kind of file '{suffix}'; expected .jsonl (JSON Lines) or .parquet")
+    return _SUFFIXES[suffix]
+
+
+def fingerprint(files: list[Folder], columns: ColumnsConfig) -> dict[str, str]:
+    """SHA-256 of every input file, so that changed data is another configuration.
+
+    ValueError, before anything is started, where a file is not what it claims or lacks a required column.
+    """
+    digests = {}
+    for file in files:
+        next(_pieces(file, columns), None)
+        with file.filesystem.open_input_stream(file.path) as stream:
+            sha = hashlib.sha256()
+            while block := stream.read(PIECE_BYTES):
+                sha.update(block)
+        digests[file.path] = sha.hexdigest()
+    return digests
+
+
+def read_files(files: list[Folder], columns: ColumnsConfig) -> "ray.data.Dataset":
+    """The rows of files that `fingerprint` has checked."""
+    pieces: list[dict[str, Any]] = []
+    first_row = 0
+    for file in files:
+        for piece in _pieces(file, columns):
+            pieces.append({"path": file.path, "first_row": first_row, **piece})
+            first_row += piece["rows"]
+    return ray.data.from_items(pieces).flat_map(
+        _read_piece,  # pyright: ignore[reportArgumentType]  # ray's type knows no keyword arguments
+        fn_kwargs={"filesystem": files[0].filesystem},
+        num_cpus=0,
+    )
+
+
+def read_dataset(config: RationalesConfig) -> "ray.data.Dataset":
+    """A data set by hub id or local folder; its splits become the column of the split."""
+    import datasets
+
+    try:
+        loaded = datasets.load_dataset(config.path or "", config.dataset_config)
+    except Exception as error:  # whatever the hub, a script or a parser raises, with what was asked for
+        raise ValueError(f"rationales.path: `datasets` could not load '{config.path}': {error}") from error
+    first_row, parts = 0, []
+    for split, part in loaded.items():
+        _require_columns(config.path or "", part.column_names, config.columns)
+        names = {} if config.columns.split in part.column_names else {config.columns.split: str(split)}
+        numbered = part.add_column("__row__", list(range(first_row, first_row + len(part))))
+        raw = ray.data.from_huggingface(numbered).map(_as_raw, fn_kwargs={"extra": names}, num_cpus=0)  # pyright: ignore[reportArgumentType]
+        parts.append(raw)
+        first_row += len(part)
+    return parts[0].union(*parts[1:])
+
+
+def _as_raw(row: dict[str, Any], extra: dict[str, str]) -> dict[str, Any]:
+    number = row.pop("__row__")
+    return {"row": number, "raw": json.dumps({**row, **extra}, ensure_ascii=False, default=str), "error": None}
+
+
+def _pieces(file: Folder, columns: ColumnsConfig) -> Iterator[dict[str, Any]]:
+    return _line_pieces(file, columns) if _kind(file) == "json" else _row_groups(file, columns)
+
+
+def _line_pieces(file: Folder, columns: ColumnsConfig) -> Iterator[dict[str, Any]]:
+    """Byte ranges that end with a line."""
+    with file.filesystem.open_input_stream(file.path) as stream:
+        offset, rest, checked = 0, b"", False
+        while True:
+            block = rest + stream.read(PIECE_BYTES)
+            if not checked:
+                _check_first_lines(file.uri, block, columns)
+                checked = True
+            end = block.rfind(b"\n") + 1
+            last = len(block) - len(rest) < PIECE_BYTES
+            piece, rest = (block, b"") if last else (block[:end], block[end:])
+            if piece:
+                yield {"offset": offset, "bytes": len(piece), "rows": piece.count(b"\n") + (not piece.endswith(b"\n"))}
+            offset += len(piece)
+            if last:
+                return
+
+
+def _check_first_lines(uri: str, block: bytes, columns: ColumnsConfig) -> None:
+    if not block.strip():
+        raise ValueError(f"{uri}: the file is empty")
+    if block.startswith(b"\x1f\x8b"):
+        raise ValueError(f"{uri}: compressed with gzip; unpack it first")
+    if block.lstrip().startswith(b"["):
+        raise ValueError(f"{uri}: a JSON array, not JSON Lines (one object per line); `jq -c '.[]'` converts it")
+    objects = []
+    for line in block.splitlines()[:100]:
+        try:
+            value = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(value, dict):
+            objects.append(value)
+    if not objects:
+        raise ValueError(f"{uri}: none of the first {min(100, len(block.splitlines()))} lines is a JSON object; is it JSON Lines in UTF-8?")
+    _require_columns(uri, sorted({name for value in objects for name in value}), columns)
+
+
+def _row_groups(file: Folder, columns: ColumnsConfig) -> Iterator[dict[str, Any]]:
+    try:
+        metadata = pyarrow.parquet.ParquetFile(file.path, filesystem=file.filesystem)
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{file.uri}: not a Parquet file: {error}") from error
+    _require_columns(file.uri, metadata.schema_arrow.names, columns)
+    for group in range(metadata.num_row_groups):
+        yield {"group": group, "rows": metadata.metadata.row_group(group).num_rows}
+
+
+def _require_columns(where: str, present: list[str], columns: ColumnsConfig) -> None:
+    for field in ("question", "answer", "rationale"):
+        wanted = getattr(columns, field)
+        if wanted not in present:
+            near = get_close_matches(wanted, present, n=1)
+            hint = f" Did you mean '{near[0]}'?" if near else ""
+            raise ValueError(
+                f"{where}: no column '{wanted}' for the {field}; it has {', '.join(present)}.{hint} "
+                f"Set rationales.columns.{field}."
+            )
+
+
+def _read_piece(piece: dict[str, Any], filesystem: fs.FileSystem) -> Iterator[dict[str, Any]]:
+    if piece.get("group") is not None:
+        table = pyarrow.parquet.ParquetFile(piece["path"], filesystem=filesystem).read_row_group(piece["group"])
+        for number, row in enumerate(table.to_pylist(), start=piece["first_row"]):
+            yield {"row": number, "raw": json.dumps(row, ensure_ascii=False, default=str), "error": None}
+        return
+    with filesystem.open_input_file(piece["path"]) as stream:
+        stream.seek(piece["offset"])
+        lines = stream.read(piece["bytes"]).split(b"\n")
+    for number, line in enumerate(lines[: piece["rows"]], start=piece["first_row"]):
+        try:
+            yield {"row": number, "raw": line.decode(), "error": None}
+        except UnicodeDecodeError as error:
+            fault = f"{error.reason} at byte {error.start}"
+            yield {"row": number, "raw": line.decode(errors="backslashreplace"), "error": fault}

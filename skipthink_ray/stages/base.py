@@ -1,0 +1,15 @@
+"""Stage 3: the Base, a student that thinks in full (method §2: q, then r and ` --> y`).
+
+Artifact: `student/` (Hugging Face folder), `history/` (HISTORY_SCHEMA), `epochs.json`.
+"""
+
+from typing import Any
+
+from skipthink_ray.stages.context import Context
+from skipthink_ray.stages.training import train_stage
+
+
+def make(context: Context) -> dict[str, Any]:
+    """Train with Ray Train. Returns updates, tokens, seconds and the final loss."""
+    chunks = context.inputs["chunks"]
+    return train_stage(context, "base", samples=chunks, student=chunks)

@@ -1,0 +1,31 @@
+"""What every stage is given."""
+
+from dataclasses import dataclass
+
+from rich.console import Console
+
+from skipthink_ray.config import PipelineConfig
+from skipthink_ray.runtime import cluster
+from skipthink_ray.runtime.artifacts import Folder
+from skipthink_ray.runtime.progress import StageLine
+from skipthink_ray.runtime.tracking import Tracker
+
+
+@dataclass(frozen=True)
+class Context:
+    name: str
+    config: PipelineConfig
+    console: Console
+    tracker: Tracker
+    out: Folder
+    """The artifact to write."""
+    inputs: dict[str, Folder]
+    """Finished artifacts of earlier stages, by stage."""
+
+    def line(self, unit: str, total: int = 0) -> StageLine:
+        """The stage's progress line; joins or starts the Ray cluster, as its board is an actor."""
+        cluster.connect(self.config.cluster)
+        return StageLine(self.console, self.name, unit, total, self.tracker)
+
+    def say(self, text: str) -> None:
+        self.console.print(f"{self.name:<11} {text}", highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,15 @@
+"""Stage 4: chunk-wise training; each worker searches the chunks of its share of the rationales before an epoch.
+
+Artifact: `student/`, `samples/` (SAMPLE_SCHEMA with the chunks found last), `history/`, `epochs.json`.
+"""
+
+from typing import Any
+
+from skipthink_ray.stages.context import Context
+from skipthink_ray.stages.training import train_stage
+
+
+def make(context: Context) -> dict[str, Any]:
+    """Train with Ray Train. Returns updates, tokens, seconds, search seconds and the final loss."""
+    chunks = context.inputs["chunks"]
+    return train_stage(context, "cwt", samples=chunks, student=chunks)

@@ -1,0 +1,107 @@
+"""Stage 7: the test questions in full (base), staged (cwt) and skip (stt) mode (method §6).
+
+Artifact: `answers/` (ANSWER_SCHEMA: every question in every mode, by a pool of actors) and `latencies/` (LATENCY_SCHEMA:
+some questions at batch 1, all modes in turn in one process).
+"""
+
+import time
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import ray
+
+from skipthink_ray.config import PipelineConfig
+from skipthink_ray.method.metrics import has_loop
+from skipthink_ray.models.decoding import MODES, Mode, answer_questions
+from skipthink_ray.models.student import Student, load_student
+from skipthink_ray.rows import ANSWER_SCHEMA, LATENCY_SCHEMA
+from skipthink_ray.runtime import actors
+from skipthink_ray.runtime.artifacts import Folder
+from skipthink_ray.stages.context import Context
+from skipthink_ray.tasks import get_task
+
+TEST = pc.field("reason").is_null() & (pc.field("split") == "test")
+STUDENT_OF: dict[Mode, str] = {"full": "base", "staged": "cwt", "skip": "stt"}
+
+
+class AnswerInEveryMode:
+    """Loads the three students once; a row group of the samples in, ANSWER_SCHEMA of its test questions out."""
+
+    def __init__(self, config: PipelineConfig, chunks: Folder, folders: dict[str, Folder], board: Any) -> None:
+        self.config, self.chunks, self.board, self.task = config, chunks, board, get_task(config.task)
+        self.students = _load(config, folders)
+
+    def __call__(self, piece: pa.Table) -> pa.Table:
+        rows = actors.read_piece(piece, self.chunks).filter(TEST).to_pylist()
+        size = self.config.evaluation.batch_size
+        batches = [rows[start : start + size] for start in range(0, len(rows), size)]
+        answers = [answer for mode in MODES for batch in batches for answer in self._answer(mode, batch)]
+        self.board.advance.remote(len(rows))
+        return pa.Table.from_pylist(answers, schema=ANSWER_SCHEMA)
+
+    def _answer(self, mode: Mode, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        questions = [row["question_tokens"] for row in rows]
+        started = time.perf_counter()
+        answers = answer_questions(self.students[mode], mode, questions, self.config.evaluation.max_new_tokens)
+        seconds = (time.perf_counter() - started) / max(len(rows), 1)
+        return [
+            {
+                "row": row["row"], "mode": mode, "text": answer.text, "answer": answer.answer,
+                "right": self.task.check(answer.answer, row["answer"]), "tokens": answer.tokens,
+                "stopped": answer.stopped, "loops": has_loop(answer.text), "batch_seconds": seconds,
+            }
+            for row, answer in zip(rows, answers, strict=True)
+        ]  # fmt: skip
+
+
+def make(context: Context) -> dict[str, Any]:
+    """Write `answers/` and `latencies/`. Returns accuracy and mean tokens by mode."""
+    config, chunks = context.config, context.inputs["chunks"]
+    samples = chunks.table("samples")
+    total = samples.count_rows(filter=TEST)
+    folders = {stage: context.inputs[stage] for stage in STUDENT_OF.values()}
+    with context.line("questions", total) as line:
+        arguments = {"config": config, "chunks": chunks, "folders": folders, "board": line.board}
+        actors.map_row_groups(chunks, "samples", AnswerInEveryMode, arguments, context.out, "answers", config.cluster)
+        questions = samples.to_table(columns=["row", "question_tokens"], filter=TEST).sort_by("row")
+        timed = questions.slice(0, config.evaluation.latency_questions).to_pylist()
+        timing = ray.remote(**actors.resources(config.cluster))(_time_modes)
+        context.out.write_table("latencies", ray.get(timing.remote(config, folders, timed)))
+    return _summary(context, total)
+
+
+def _load(config: PipelineConfig, folders: dict[str, Folder]) -> dict[Mode, Student]:
+    students: dict[Mode, Student] = {}
+    for mode, stage in STUDENT_OF.items():
+        with folders[stage].local("student") as folder:
+            students[mode] = load_student(folder)
+        actors.place(students[mode], config.cluster)
+    return students
+
+
+def _time_modes(config: PipelineConfig, folders: dict[str, Folder], rows: list[dict[str, Any]]) -> pa.Table:
+    """Seconds of every mode on every question, one at a time, the modes in turn; the first question warms up."""
+    students = _load(config, folders)
+    timings = []
+    for number, row in enumerate([rows[0], *rows]):
+        for mode in MODES:
+            started = time.perf_counter()
+            answer = answer_questions(students[mode], mode, [row["question_tokens"]], config.evaluation.max_new_tokens)[0]
+            if number:
+                seconds = time.perf_counter() - started
+                timings.append({"row": row["row"], "mode": mode, "seconds": seconds, "tokens": answer.tokens})
+    return pa.Table.from_pylist(timings, schema=LATENCY_SCHEMA)
+
+
+def _summary(context: Context, total: int) -> dict[str, Any]:
+    answers = context.out.table("answers").to_table(columns=["mode", "right", "tokens"])
+    if answers.num_rows != total * len(MODES):
+        raise RuntimeError(f"evaluation: {total} questions in {len(MODES)} modes went in, {answers.num_rows} answers came out")
+    summary: dict[str, Any] = {"questions": total}
+    for mode in MODES:
+        of_mode = answers.filter(pc.equal(answers["mode"], mode))
+        summary[f"{mode}_accuracy_pct"] = 100 * pc.mean(of_mode["right"]).as_py()
+        summary[f"{mode}_tokens"] = pc.mean(of_mode["tokens"]).as_py()
+    context.say(", ".join(f"{mode} {summary[f'{mode}_accuracy_pct']:.1f} % in {summary[f'{mode}_tokens']:.1f} tokens" for mode in MODES))
+    return summary
