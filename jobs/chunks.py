@@ -1,0 +1,8 @@
+"""Only the stage `chunks`: `ray job submit --working-dir . -- python -m jobs.chunks --config configs/....yaml`."""
+
+import sys
+
+from skipthink_ray.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["chunks", *sys.argv[1:]]))

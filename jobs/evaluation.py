@@ -1,0 +1,8 @@
+"""Only the stage `evaluation`: `ray job submit --working-dir . -- python -m jobs.evaluation --config configs/....yaml`."""
+
+import sys
+
+from skipthink_ray.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["evaluation", *sys.argv[1:]]))

@@ -1,0 +1,8 @@
+"""Only the stage `skips`: `ray job submit --working-dir . -- python -m jobs.skips --config configs/....yaml`."""
+
+import sys
+
+from skipthink_ray.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["skips", *sys.argv[1:]]))

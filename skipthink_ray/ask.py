@@ -1,0 +1,54 @@
+"""`skipthink ask`: a trained student answers a question in every mode it was trained for."""
+
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from transformers.utils.logging import disable_progress_bar
+
+from skipthink_ray.models.decoding import Mode, answer_questions
+from skipthink_ray.models.student import Student, encode, load_student
+
+MODES_OF: dict[str, tuple[Mode, ...]] = {"base": ("full",), "cwt": ("staged",), "stt": ("staged", "skip")}
+PREFERRED: dict[Mode, tuple[str, ...]] = {"full": ("base",), "staged": ("cwt", "stt"), "skip": ("stt",)}
+
+
+def ask(folder: Path, question: str, max_new_tokens: int) -> int:
+    """Print text, answer, tokens and seconds of every mode. ValueError where the folder holds no student of ours."""
+    if not question.strip():
+        raise ValueError("the question is empty")
+    disable_progress_bar()
+    students = {stage: load_student(found) for stage, found in find_students(folder).items()}
+    table = Table("mode", "writes", "answer", "tokens", "seconds", title=escape(question.strip()), title_justify="left")
+    for mode, stages in PREFERRED.items():
+        stage = next((stage for stage in stages if stage in students), None)
+        if stage:
+            table.add_row(*_row(students[stage], mode, question, max_new_tokens))
+    Console().print(table)
+    return 0
+
+
+def find_students(folder: Path) -> dict[str, Path]:
+    """Students by stage: of a run's folder, of a stage's, or a student's own folder (from its config.json)."""
+    if not folder.is_dir():
+        raise ValueError(f"--student: no such folder: {folder}")
+    of_run = {stage: folder / stage / "student" for stage in MODES_OF if (folder / stage / "_DONE").exists()}
+    if of_run:
+        return of_run
+    own = folder / "student" if (folder / "student").is_dir() else folder
+    made_by = getattr(load_student(own).model.config, "skipthink", None)
+    if not isinstance(made_by, dict) or made_by.get("stage") not in MODES_OF:
+        raise ValueError(f"--student: {folder} holds no student that skipthink trained (its config.json has no 'skipthink')")
+    return {made_by["stage"]: own}
+
+
+def _row(student: Student, mode: Mode, question: str, max_new_tokens: int) -> list[str]:
+    prompt = encode(student.tokenizer, [student.model.config.skipthink["question_format"].format(question=question.strip())])
+    answer_questions(student, mode, prompt, 2)  # warm up
+    started = time.perf_counter()
+    answer = answer_questions(student, mode, prompt, max_new_tokens)[0]
+    seconds = time.perf_counter() - started
+    ended = "" if answer.stopped else " (did not stop)"
+    return [mode, escape(answer.text.strip()), escape(answer.answer or "no answer"), f"{answer.tokens}{ended}", f"{seconds:.3f}"]

@@ -1,0 +1,142 @@
+"""`skipthink demo | run | <stage> | ask | doctor`: parse, then import, then run.
+
+Exit codes: 0 done, 1 failed, 2 the input was wrong, 130 interrupted, 143 terminated.
+"""
+
+import argparse
+import re
+import shlex
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from skipthink_ray.config import PipelineConfig
+
+STAGES = ("rationales", "chunks", "base", "cwt", "skips", "stt", "evaluation", "report")
+TERMINATED = 143
+PRESETS = ("default", "toy", "gpt2")
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = sys.argv[1:] if argv is None else argv
+    parsed, rest = _parser().parse_known_args(arguments)
+    try:
+        if parsed.command == "doctor":
+            _refuse(rest)
+            return _doctor(parsed)
+        if parsed.command == "ask":
+            _refuse(rest)
+            return _ask(parsed)
+        return _run(parsed, rest, shlex.join(["skipthink", *arguments]))
+    except ValueError as error:
+        print(f"skipthink: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("skipthink: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="skipthink", description="Skip-Thinking on Ray: rationales in, a faster student out.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    texts = {
+        "demo": "the whole method on a toy task, some minutes on two cores",
+        "run": "all eight stages; the same command again goes on where it stopped",
+        **{stage: f"only the stage {stage}" for stage in STAGES},
+    }
+    for name, text in texts.items():
+        command = commands.add_parser(
+            name, help=text, description=f"{text}. Every key of the configuration is an option: --cwt.optim.lr 1e-4; see "
+            f"`skipthink {name} --options`.", allow_abbrev=False,
+        )  # fmt: skip
+        command.add_argument("--config", metavar="FILE", help="YAML or JSON, on top of the preset")
+        command.add_argument("--preset", choices=PRESETS, default="toy" if name == "demo" else "default")
+        command.add_argument("--dry-run", action="store_true", help="print the configuration and what is already done")
+        command.add_argument("--options", action="store_true", help="list every key of the configuration")
+    ask = commands.add_parser("ask", help="ask a trained student a question in each mode", allow_abbrev=False)
+    ask.add_argument("question")
+    ask.add_argument("--student", required=True, metavar="FOLDER", help="a run's folder, a stage's, or a student's own")
+    ask.add_argument("--max-new-tokens", type=int, default=256)
+    doctor = commands.add_parser("doctor", help="what of the set-up works: Ray, DeepSpeed, GPU, MLflow, disk", allow_abbrev=False)
+    doctor.add_argument("--storage-path", default="runs")
+    return parser
+
+
+def _refuse(rest: list[str]) -> None:
+    if rest:
+        raise ValueError(f"unknown option {rest[0]}")
+
+
+def _run(parsed: argparse.Namespace, rest: list[str], command: str) -> int:
+    from skipthink_ray.settings import load_config
+
+    overrides = [*rest, "--help"] if parsed.options else rest
+    config = load_config(parsed.preset, parsed.config, overrides, f"skipthink {parsed.command}")
+    if parsed.dry_run:
+        return _dry_run(config)
+    return _run_pipeline(config, command, parsed.command if parsed.command in STAGES else None)
+
+
+def _dry_run(config: "PipelineConfig") -> int:
+    import yaml
+
+    from skipthink_ray.pipeline import STAGES as stages
+    from skipthink_ray.pipeline import identify
+    from skipthink_ray.runtime.artifacts import Folder, is_done
+
+    folder, identities = Folder.open(config.storage_path).child(config.name), identify(config)
+    print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
+    for name in stages:
+        print(f"{name:<11} {'done' if is_done(folder.child(name), identities[name]) else 'to do'}")
+    return 0
+
+
+def _run_pipeline(config: "PipelineConfig", command: str, only: str | None) -> int:
+    from skipthink_ray.pipeline import run
+    from skipthink_ray.runtime.cluster import disconnect
+    from skipthink_ray.runtime.progress import log_path, quiet
+
+    log = log_path(config)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    with quiet(log) as console:
+        try:
+            run(config, console, command, only)
+        except ValueError:
+            traceback.print_exc()  # to the log
+            raise
+        except SystemExit:  # SIGTERM, by our handler or by ray's
+            console.print("skipthink: terminated; the same command goes on from here", highlight=False)
+            return TERMINATED
+        except Exception as error:  # noqa: BLE001  # the edge: everything unforeseen ends in one line and a log
+            traceback.print_exc()
+            console.print(f"skipthink: failed: {_cause(error)}\nEverything that was printed is in {log}", highlight=False, markup=False)
+            return 1
+        finally:
+            disconnect()  # while its last words still go to the log
+    return 0
+
+
+def _cause(error: BaseException) -> str:
+    """One line: the last that names an exception, as Ray wraps the cause of a remote failure in pages of its own."""
+    lines = [line.strip() for line in (str(error).strip() or repr(error)).splitlines()]
+    named = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)]
+    return named[-1] if len(lines) > 1 and named else lines[0]
+
+
+def _ask(parsed: argparse.Namespace) -> int:
+    from skipthink_ray.ask import ask
+
+    return ask(Path(parsed.student), parsed.question, parsed.max_new_tokens)
+
+
+def _doctor(parsed: argparse.Namespace) -> int:
+    from skipthink_ray.doctor import doctor
+
+    return doctor(parsed.storage_path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,130 @@
+"""`skipthink doctor`: what of the set-up works, each line found out by trying, and what to do where it does not."""
+
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+from rich.console import Console
+
+MIN_FREE_GIB = 5
+PACKAGES = ("ray", "torch", "transformers", "deepspeed", "datasets", "mlflow")
+
+
+class Problem(Exception):
+    """Something does not work, and what helps. `fatal` where nothing runs without it."""
+
+    def __init__(self, text: str, fatal: bool = True) -> None:
+        super().__init__(text)
+        self.fatal = fatal
+
+
+def doctor(storage_path: str) -> int:
+    """Print a line per check; 1 where something is missing without which no run can work."""
+    console, failed = Console(), False
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    checks: dict[str, Callable[[], str]] = {
+        "machine": _machine, "packages": _packages, "gpu": _gpu, "disk": lambda: _disk(storage_path),
+        "ray": _ray, "deepspeed": _deepspeed, "mlflow": _mlflow,
+    }  # fmt: skip
+    for name, check in checks.items():
+        try:
+            mark, text = "[green]ok[/]", check()
+        except Problem as problem:
+            mark, text = ("[red]no[/]", str(problem)) if problem.fatal else ("[yellow]--[/]", str(problem))
+            failed |= problem.fatal
+        console.print(f"{mark}  {name:<10}", text, highlight=False)
+    return int(failed)
+
+
+def _machine() -> str:
+    return f"Python {platform.python_version()}, {os.cpu_count()} CPUs, {platform.platform()}"
+
+
+def _packages() -> str:
+    return ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+
+
+def _gpu() -> str:
+    import torch
+
+    if not torch.cuda.is_available():
+        raise Problem("none found: everything runs on the CPU", fatal=False)
+    bf16 = "with" if torch.cuda.is_bf16_supported() else "without"
+    return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}, {bf16} bf16; set cluster.use_gpu"
+
+
+def _disk(storage_path: str) -> str:
+    from skipthink_ray.runtime.artifacts import Folder
+
+    folder = Folder.open(storage_path)
+    try:
+        folder.write_text("_writable", "")
+        folder.delete("_writable")
+    except OSError as error:
+        raise Problem(f"cannot write to {folder.uri}: {error}") from error
+    if not folder.is_local:
+        return f"{folder.uri} can be written"
+    free = shutil.disk_usage(folder.path).free / 2**30
+    if free < MIN_FREE_GIB:
+        raise Problem(f"{folder.uri}: {free:.1f} GiB free, a run may need {MIN_FREE_GIB}", fatal=False)
+    return f"{folder.uri} can be written, {free:.0f} GiB free"
+
+
+def _ray() -> str:
+    with tempfile.TemporaryFile("w+") as log:
+        code = (
+            "import ray; from skipthink_ray.config import ClusterConfig; from skipthink_ray.runtime.cluster import connect;"
+            "connect(ClusterConfig()); r = ray.cluster_resources();"
+            "assert ray.get(ray.remote(num_cpus=0)(lambda: 6 * 7).remote()) == 42;"
+            "print('RESOURCES', f\"{r.get('CPU', 0):g} CPU, {r.get('GPU', 0):g} GPU, {len(ray.nodes())} node(s)\")"
+        )
+        try:
+            done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=log, text=True, timeout=90)
+        except subprocess.TimeoutExpired as error:
+            raise Problem("a cluster did not answer within 90 s; see `ray status` and RAY_ADDRESS") from error
+        found = [line for line in done.stdout.splitlines() if line.startswith("RESOURCES")]
+        if done.returncode or not found:
+            log.seek(0)
+            raise Problem(f"cannot start or join a cluster: {(log.read().strip() or 'no message').splitlines()[-1]}")
+    return f"a task ran on {found[0].removeprefix('RESOURCES ')}"
+
+
+def _deepspeed() -> str:
+    import torch
+
+    from skipthink_ray.training.backend import deepspeed_problem
+
+    problem = deepspeed_problem(torch.cuda.is_available())
+    if problem:
+        raise Problem(f"cannot start ({problem}); training falls back to torch's DistributedDataParallel", fatal=False)
+    if torch.cuda.is_available():
+        return "installed"
+    code = "from deepspeed.ops.op_builder.cpu.comm import ShareMemCommBuilder as B; B().load(verbose=False)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600)
+    if done.returncode:
+        last = (done.stderr.strip() or "no message").splitlines()[-1]
+        raise Problem(f"its communication op does not compile ({last}); use cluster.backend ddp", fatal=False)
+    return "its communication op is compiled and cached"
+
+
+def _mlflow() -> str:
+    from skipthink_ray.config import TrackingConfig
+    from skipthink_ray.runtime.artifacts import Folder
+    from skipthink_ray.runtime.tracking import start_tracker
+
+    logging.disable(logging.INFO)  # MLflow announces every table it creates
+    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            config = TrackingConfig(experiment="skipthink-doctor")
+            start_tracker(config, Folder.open(folder), "doctor", "doctor").end("FINISHED")
+        except ValueError as error:
+            raise Problem(str(error)) from error
+    return f"a run was written to {uri}" if uri else "a run was written to an sqlite database"

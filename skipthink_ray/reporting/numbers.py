@@ -1,0 +1,250 @@
+"""The report as one dictionary (report.json) from what the stages left behind: every number of the page stands here.
+
+Pure: no files, no clock. In: `Material`. Out: JSON values, unrounded; an estimate is {"value", "low", "high"}.
+"""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from skipthink_ray.config import EvaluationConfig, PipelineConfig
+from skipthink_ray.method.metrics import Estimate, bootstrap, bounded_mean, percent, ratio_of_sums, smooth_curve
+from skipthink_ray.method.steps import split_steps
+
+STAGE_OF = {"full": "base", "staged": "cwt", "skip": "stt"}
+"""The modes of inference, and the stage whose student answers in each."""
+CURVE_POINTS, CURVE_WINDOWS = 300, 20
+LARGEST_SIZE = 7
+"""Chunks of this many steps or more are counted together."""
+DETAIL_CHARS = 200
+POOR_PCT = 20.0
+
+
+@dataclass(frozen=True)
+class Material:
+    """What the report is made of, as read from the artifacts."""
+
+    config: PipelineConfig
+    summaries: dict[str, dict[str, Any]]
+    """summary.json of every stage."""
+    epochs: list[dict[str, Any]]
+    """epochs.json of cwt."""
+    histories: dict[str, pa.Table]
+    """HISTORY_SCHEMA of base, cwt and stt."""
+    answers: pa.Table
+    """ANSWER_SCHEMA without texts, all test questions."""
+    latencies: pa.Table
+    """LATENCY_SCHEMA."""
+    sizes_MS: np.ndarray
+    """Training samples by chunk position and number of steps, 0 to LARGEST_SIZE or more."""
+    samples: list[dict[str, Any]]
+    """Training samples to show: row, id, question, answer, rationale, chunk_steps, kept, right."""
+    questions: list[dict[str, Any]]
+    """Test questions to show: row, id, question, answer, and `modes` with the columns of ANSWER_SCHEMA."""
+    drops: list[dict[str, Any]]
+    """Rows dropped: stage, reason, count, and `examples` with row, id, detail."""
+    made: dict[str, Any]
+    """Command, versions, machine, date, digests."""
+
+
+def build_report(material: Material) -> dict[str, Any]:
+    """report.json."""
+    config, summaries = material.config, material.summaries
+    modes = {mode: _mode_numbers(mode, material) for mode in STAGE_OF}
+    timed = len(_of_mode(material.latencies, "full"))
+    evaluation = {
+        "questions": len(_of_mode(material.answers, "full")), "timed_questions": timed, "seed": config.seed,
+        "confidence_pct": 100 * config.evaluation.confidence,
+        **config.evaluation.model_dump(include={"bootstrap_samples", "batch_size", "max_new_tokens"}),
+    }  # fmt: skip
+    student = {"pretrained": config.student.pretrained, "parameters": summaries["chunks"]["student_parameters"]}
+    return {
+        "name": config.name, "task": config.task, "student": student,
+        "result": _result(modes, evaluation["questions"], student, summaries["chunks"]["train"]),
+        "evaluation": evaluation,
+        "modes": modes,
+        "training": _training(material),
+        "curves": {stage: _curve(material.histories[stage]) for stage in STAGE_OF.values()},
+        "chunks": _chunks(material),
+        "samples": [_sample(row) for row in material.samples],
+        "questions": [{**row, "row": row["row"] + 1} for row in material.questions],
+        "dropped": _dropped(material),
+        "made": {**material.made, "seed": config.seed, "config": config.model_dump(mode="json")},
+    }  # fmt: skip
+
+
+def _of_mode(table: pa.Table, mode: str) -> pa.Table:
+    return table.filter(pc.field("mode") == mode).sort_by("row")
+
+
+def _paired(table: pa.Table, mode: str) -> tuple[pa.Table, pa.Table]:
+    """The rows of a mode and of full thinking, question by question. RuntimeError where the questions differ."""
+    here, full = _of_mode(table, mode), _of_mode(table, "full")
+    if here["row"] != full["row"] or not len(full):
+        raise RuntimeError(f"report: the questions answered in mode {mode} are not those answered in mode full")
+    return here, full
+
+
+def _mode_numbers(mode: str, material: Material) -> dict[str, Any]:
+    config, seed = material.config.evaluation, material.config.seed
+    answers, full = _paired(material.answers, mode)
+    timed, full_timed = _paired(material.latencies, mode)
+    right, full_right = (100.0 * _array(table, "right") for table in (answers, full))
+    tokens, seconds = _array(answers, "tokens"), _array(timed, "seconds")
+    draw = (config.bootstrap_samples, config.confidence, seed)
+    versus_full = {} if mode == "full" else {
+        "difference_points": asdict(bounded_mean(right - full_right, (-100.0, 100.0), *draw)),
+        "token_ratio": _ratio(_array(full, "tokens"), tokens, config, seed),
+        "speedup": _ratio(_array(full_timed, "seconds"), seconds, config, seed),
+    }  # fmt: skip
+    return {
+        "stage": STAGE_OF[mode],
+        "accuracy_pct": asdict(bounded_mean(right, (0.0, 100.0), *draw)),
+        "format_errors_pct": percent(answers["answer"].is_null().to_numpy()),
+        "at_limit_pct": percent(~_array(answers, "stopped")),
+        "loops_pct": percent(_array(answers, "loops")),
+        "tokens": asdict(bootstrap(_mean, [tokens], *draw)),
+        "latency_s": asdict(bootstrap(_mean, [seconds], *draw)),
+        "questions_per_s": 1 / _mean(_array(answers, "batch_seconds")),
+        **versus_full,
+    }
+
+
+def _array(table: pa.Table, column: str) -> np.ndarray:
+    return table[column].to_numpy()
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean())
+
+
+def _ratio(full: np.ndarray, here: np.ndarray, config: EvaluationConfig, seed: int) -> dict[str, float]:
+    return asdict(bootstrap(ratio_of_sums, [full, here], config.bootstrap_samples, config.confidence, seed))
+
+
+def _result(modes: dict[str, Any], questions: int, student: dict[str, Any], rationales: int) -> list[str]:
+    """The result in plain sentences."""
+    full, skip = modes["full"], modes["skip"]
+    sentences = [
+        f"The skip student answers {_share(skip)} of {questions:,} unseen questions, full thinking {_share(full)}: "
+        f"it writes {_fewer(skip['token_ratio']['value'])} and is {_faster(Estimate(**skip['speedup']))} at batch 1."
+    ]
+    if full["accuracy_pct"]["value"] < POOR_PCT:
+        who = student["pretrained"] or "a student from scratch"
+        sentences.append(
+            f"Even full thinking is right in only {full['accuracy_pct']['value']:.1f} % ({who} on {rationales:,} rationales: "
+            "expect little). Tokens and speed of students that have not learned the task say little about the method."
+        )
+    return sentences
+
+
+def _share(mode: dict[str, Any]) -> str:
+    accuracy = mode["accuracy_pct"]
+    return f"{accuracy['value']:.1f} % ({accuracy['low']:.1f} to {accuracy['high']:.1f})"
+
+
+def _fewer(ratio: float) -> str:
+    if f"{ratio:.2f}" == "1.00":
+        return "as many tokens"
+    return f"{ratio:.2f}x fewer tokens" if ratio > 1 else f"{1 / ratio:.2f}x more tokens"
+
+
+def _faster(speedup: Estimate) -> str:
+    if speedup.low > 1:
+        return f"{speedup.value:.2f}x ({speedup.low:.2f} to {speedup.high:.2f}) faster"
+    if speedup.high < 1:
+        return f"{1 / speedup.value:.2f}x ({1 / speedup.high:.2f} to {1 / speedup.low:.2f}) slower"
+    return f"neither faster nor slower beyond chance (speed-up {speedup.value:.2f}x, {speedup.low:.2f} to {speedup.high:.2f})"
+
+
+def _training(material: Material) -> dict[str, Any]:
+    stages = {}
+    for stage in STAGE_OF.values():
+        summary = material.summaries[stage]
+        stages[stage] = {
+            "updates": summary["updates"], "epochs": summary["epochs"], "target_tokens": summary["target_tokens"],
+            "target_tokens_per_update": summary["target_tokens"] / summary["updates"],
+            "seconds": summary["seconds"], "tokens_per_s": summary["item_tokens"] / summary["seconds"],
+            "padding_pct": 100 * summary["padding_share"],
+            "search_pct": 100 * summary["search_seconds"] / summary["seconds"],
+            "final_loss_nats": summary["final_loss_nats"], "backend": summary["backend"],
+        }  # fmt: skip
+    searches = [
+        {
+            "epoch": epoch["epoch"] + 1, "moved": epoch["boundaries_moved"], "movable": epoch["boundaries_movable"],
+            "moved_pct": 100 * epoch["boundaries_moved"] / max(epoch["boundaries_movable"], 1),
+            "energy_nats": epoch["energy_nats"], "seconds": epoch["search_s"],
+        }
+        for epoch in material.epochs if "boundaries_moved" in epoch
+    ]  # fmt: skip
+    return {"match": material.config.match, "search": material.config.cwt.search.method, "stages": stages, "searches": searches}
+
+
+def _curve(history: pa.Table) -> dict[str, Any]:
+    """Loss and N over the updates, smoothed and thinned."""
+    history = history.sort_by("update")
+    window = len(history) // CURVE_WINDOWS // 2 * 2 + 1
+    curves = {name: smooth_curve(_array(history, name), window, CURVE_POINTS).tolist() for name in ("loss_nats", "target_tokens")}
+    updates = smooth_curve(_array(history, "update") + 1.0, 1, CURVE_POINTS).tolist()
+    return {"window_updates": window, "update": updates, **curves}
+
+
+def _chunks(material: Material) -> dict[str, Any]:
+    skips, sizes_MS = material.summaries["skips"], material.sizes_MS
+    used = np.nonzero(sizes_MS.sum(0))[0]
+    last = int(used[-1]) if len(used) else 0
+    positions = [
+        {"position": m + 1, "kept_pct": 100 * kept, "sizes_pct": (100 * sizes_S[: last + 1] / max(sizes_S.sum(), 1)).tolist()}
+        for m, (kept, sizes_S) in enumerate(zip(skips["kept_share_by_chunk"], sizes_MS, strict=True))
+    ]
+    return {
+        "samples": skips["samples"], "right_pct": 100 * skips["right_share"], "kept_pct": 100 * skips["kept_share"],
+        "verified": skips["verified"], "decoded": skips["decoded"],
+        "search": material.config.skips.search, "skippable": material.config.skips.skippable,
+        "sizes": [f"{size} or more" if size == LARGEST_SIZE else str(size) for size in range(last + 1)],
+        "positions": positions,
+    }  # fmt: skip
+
+
+def _sample(row: dict[str, Any]) -> dict[str, Any]:
+    steps, chunks, at = split_steps(row["rationale"]), [], 0
+    for position, (size, kept) in enumerate(zip(row["chunk_steps"], row["kept"], strict=True), start=1):
+        chunks.append({"position": position, "steps": size, "kept": kept, "text": "".join(steps[at : at + size])})
+        at += size
+    shown = {name: row[name] for name in ("id", "question", "answer", "right")}
+    return {"row": row["row"] + 1, **shown, "chunks": chunks}
+
+
+def _dropped(material: Material) -> dict[str, Any]:
+    read, cut = material.summaries["rationales"], material.summaries["chunks"]
+    reasons = [
+        {
+            **{name: drop[name] for name in ("stage", "reason", "count")},
+            "examples": [{**row, "row": row["row"] + 1, "detail": _short(row["detail"])} for row in drop["examples"]],
+            "more": drop["count"] - len(drop["examples"]),
+        }
+        for drop in material.drops
+    ]
+    total = sum(reason["count"] for reason in reasons)
+    if total != read["rows"] - cut["train"] - cut["test"]:
+        raise RuntimeError(f"report: {read['rows']} rows read, {cut['train']} + {cut['test']} kept, but {total} dropped with a reason")
+    return {"read": read["rows"], "train": cut["train"], "test": cut["test"], "total": total, "reasons": reasons}
+
+
+def _short(detail: str | None) -> str:
+    text = detail or ""
+    return text if len(text) <= DETAIL_CHARS else f"{text[:DETAIL_CHARS]}…"
+
+
+def count_sizes(batches: Iterable[pa.RecordBatch], num_chunks: int) -> np.ndarray:
+    """Samples by chunk position and number of steps, [M, LARGEST_SIZE + 1], from batches with a column `chunk_steps`."""
+    sizes_MS = np.zeros((num_chunks, LARGEST_SIZE + 1), dtype=np.int64)
+    for batch in batches:
+        sizes_RM = batch["chunk_steps"].flatten().to_numpy().reshape(-1, num_chunks)
+        positions_RM = np.broadcast_to(np.arange(num_chunks), sizes_RM.shape)
+        np.add.at(sizes_MS, (positions_RM, np.minimum(sizes_RM, LARGEST_SIZE)), 1)
+    return sizes_MS

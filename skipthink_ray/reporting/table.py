@@ -1,0 +1,64 @@
+"""The table of modes for the terminal, from a report dictionary or from a finished report's folder."""
+
+from collections.abc import Callable
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from skipthink_ray.runtime.artifacts import Folder
+
+TITLES = {"full": "full (base)", "staged": "staged (cwt)", "skip": "skip (stt)"}
+
+
+def show_report(report: Folder, console: Console) -> None:
+    """Print what a finished report says, and where it lies."""
+    print_table(report.read_json("report.json"), f"{report.uri}/report.html", console)
+
+
+def print_table(report: dict[str, Any], page: str, console: Console) -> None:
+    evaluation, dropped = report["evaluation"], report["dropped"]
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    table.add_column("")
+    for mode in report["modes"]:
+        table.add_column(TITLES[mode], justify="right")
+    for title, cell in _rows():
+        table.add_row(title, *(cell(mode) for mode in report["modes"].values()))
+    console.print()
+    for sentence in report["result"]:
+        console.print(sentence, highlight=False, markup=False)
+    console.print()
+    console.print(table)
+    console.print()
+    console.print(
+        f"{evaluation['confidence_pct']:g} % bootstrap intervals. Seconds of {evaluation['timed_questions']:,} questions, one at a time; "
+        f"questions/s of one actor at batch {evaluation['batch_size']}.",
+        highlight=False, markup=False,
+    )  # fmt: skip
+    reasons = ", ".join(f"{reason['reason']} {reason['count']:,}" for reason in dropped["reasons"])
+    told = f"Rows dropped: {dropped['total']:,} of {dropped['read']:,}"
+    console.print(f"{told} ({reasons})." if reasons else f"{told}.", highlight=False, markup=False)
+    console.print(f"Report: {page}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _rows() -> list[tuple[str, Callable[[dict[str, Any]], str]]]:
+    return [
+        ("accuracy %", lambda mode: _estimate(mode["accuracy_pct"], 1)),
+        ("  minus full", lambda mode: _estimate(mode.get("difference_points"), 1)),
+        ("format errors %", lambda mode: f"{mode['format_errors_pct']:.1f}"),
+        ("length limit %", lambda mode: f"{mode['at_limit_pct']:.1f}"),
+        ("loops %", lambda mode: f"{mode['loops_pct']:.1f}"),
+        ("tokens", lambda mode: _estimate(mode["tokens"], 1)),
+        ("  full / mode", lambda mode: _estimate(mode.get("token_ratio"), 2)),
+        ("s at batch 1", lambda mode: _estimate(mode["latency_s"], 3)),
+        ("  speed-up", lambda mode: _estimate(mode.get("speedup"), 2)),
+        ("questions/s", lambda mode: f"{mode['questions_per_s']:.1f}"),
+    ]
+
+
+def _estimate(estimate: dict[str, float] | None, digits: int) -> str:
+    if estimate is None:
+        return "-"
+    value, low, high = (f"{estimate[name]:.{digits}f}" for name in ("value", "low", "high"))
+    return f"{value} ({low}{' to ' if '-' in low + high else '-'}{high})"
