@@ -1,0 +1,59 @@
+"""Fixtures shared by all tests. What is slow to make is made once."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import settings
+
+from skipthink_ray.config import OptimConfig, SttConfig
+from skipthink_ray.models.student import Student
+from skipthink_ray.rows import Samples
+from skipthink_ray.tasks import ToyRow
+from tests.toys import ARCHITECTURES, make_samples, make_student, save_tiny, toy_rows, train_briefly, written
+
+ROOT = Path(__file__).parents[1]
+
+settings.register_profile("project", deadline=None, derandomize=True)
+settings.load_profile("project")
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder with real questions and rationales; a test that asks for it is skipped where it is absent."""
+    folder = Path(os.environ.get("SKIPTHINK_REAL_DATA", ROOT / ".." / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real data at {folder}; SKIPTHINK_REAL_DATA names its folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def rows() -> list[ToyRow]:
+    return toy_rows("multiarith", 400)
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory, rows: list[ToyRow]) -> dict[str, Path]:
+    """Folder of a tiny random checkpoint of every architecture."""
+    folders = {name: tmp_path_factory.mktemp(name) for name in ARCHITECTURES}
+    for name, folder in folders.items():
+        torch.manual_seed(0)
+        save_tiny(name, folder, written(rows[:100]))
+    return folders
+
+
+@pytest.fixture(scope="session")
+def trained(rows: list[ToyRow]) -> tuple[Student, Samples]:
+    """A student that memorised 24 questions in every mode but full, and samples of these and of 24 others.
+
+    With all chunks it answers some of them right and some wrong.
+    """
+    student = make_student(rows[:24], width=48, vocabulary=500)
+    known = make_samples(rows[:24], student.tokenizer)
+    kept_RM = np.tile([True, False, True, True], (len(known), 1))
+    config = SttConfig(batch_size=16, answer_chunk_dropout=0.5, optim=OptimConfig(lr=4e-3))
+    train_briefly(student, known, "stt", config, 400, kept_RM)
+    return student, make_samples(rows[:48], student.tokenizer)

@@ -1,0 +1,89 @@
+"""The rules of the house that a machine can keep: layers, sizes, shipped files."""
+
+import ast
+from pathlib import Path
+
+import pytest
+import yaml
+
+from skipthink_ray import cli
+from skipthink_ray.pipeline import STAGES
+from skipthink_ray.presets import PRESETS
+from skipthink_ray.settings import load_config
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "skipthink_ray"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+LAYERS = (
+    ("config", "rows"),
+    ("method", "tasks"),
+    ("models", "presets"),
+    ("runtime", "settings"),
+    ("training", "reporting"),
+    ("stages",),
+    ("pipeline", "ask", "doctor"),
+    ("cli",),
+)
+LAYER_OF = {part: number for number, parts in enumerate(LAYERS) for part in parts}
+WITHOUT = {"method": {"ray", "torch"}, "config": {"ray", "torch"}, "rows": {"ray", "torch"}, "tasks": {"ray"}, "models": {"ray"}}
+ROWS_USES_MARKUP = ("rows", "method")
+LOOP = ("loop.py", "train")
+
+
+def _part(module: Path) -> str:
+    return module.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def _imports(module: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{name.name}" for name in node.names)}
+    return found
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_downwards(module):
+    part = _part(module)
+    for name in _imports(module):
+        assert name.split(".")[0] not in WITHOUT.get(part, ()), f"{module.name} imports {name}"
+        other = name.split(".")[1] if name.startswith("skipthink_ray.") else part
+        if other not in LAYER_OF or part not in LAYER_OF or other == part or (part, other) == ROWS_USES_MARKUP:
+            continue
+        assert LAYER_OF[other] <= LAYER_OF[part], f"{module.relative_to(PACKAGE)} imports {name}, which lies above"
+
+
+def test_no_stage_imports_another_stage():
+    for module in (PACKAGE / "stages").glob("*.py"):
+        stages = {f"skipthink_ray.stages.{name}" for name in STAGES if name != module.stem}
+        assert not stages & _imports(module), module.name
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_files_and_functions_stay_small_and_modules_are_documented(module):
+    text = module.read_text()
+    tree = ast.parse(text)
+    assert len(text.splitlines()) <= 300
+    assert ast.get_docstring(tree), "no module docstring"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            ceiling = 80 if (module.name, node.name) == LOOP else 50
+            assert (node.end_lineno or 0) - node.lineno + 1 <= ceiling, node.name
+
+
+def test_the_command_line_knows_the_stages_and_presets_of_the_pipeline():
+    assert tuple(STAGES) == cli.STAGES
+    assert tuple(PRESETS) == cli.PRESETS
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.name)
+def test_every_shipped_config_loads(file):
+    assert load_config("default", str(file), [], "skipthink run").name == yaml.safe_load(file.read_text())["name"]
+
+
+def test_cluster_yaml_is_what_ray_up_accepts():
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    validate_config(prepare_config(yaml.safe_load((ROOT / "cluster.yaml").read_text())))

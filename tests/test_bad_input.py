@@ -1,0 +1,198 @@
+"""Bad input through the command line: a clear error, a non-zero exit, nothing lost."""
+
+import gzip
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.dataset as dataset
+import pyarrow.parquet
+import pytest
+
+GOOD = {"question": "Tom has 2 pens and finds 3. How many?", "answer": "5", "rationale": "He has 2. 2 + 3 = 5."}
+FAST = ["--student.width", "16", "--student.heads", "2", "--student.layers", "1", "--tracking.backend", "off"]
+
+
+def skipthink(*arguments: object, timeout: float = 240) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "skipthink_ray.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout)
+
+
+def refused(tmp_path: Path, *arguments: object) -> str:
+    """The one-line error of a run that must be refused, with exit code 2 and without a traceback."""
+    done = skipthink("run", "--storage-path", tmp_path / "runs", *FAST, *arguments)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    return done.stderr
+
+
+def write_lines(path: Path, rows: list[object]) -> Path:
+    path.write_bytes(b"".join((row if isinstance(row, bytes) else json.dumps(row).encode()) + b"\n" for row in rows))
+    return path
+
+
+def from_file(path: Path) -> list[object]:
+    return ["--rationales.source", "file", "--rationales.path", path]
+
+
+def test_a_missing_file_is_named(tmp_path):
+    assert "no such file: " + str(tmp_path / "none.jsonl") in refused(tmp_path, *from_file(tmp_path / "none.jsonl"))
+
+
+def test_a_file_that_is_not_parquet_is_named(tmp_path):
+    path = tmp_path / "fake.parquet"
+    path.write_text("not parquet")
+    assert f"{path}: not a Parquet file" in refused(tmp_path, *from_file(path))
+
+
+def test_a_file_that_is_not_json_lines_is_named(tmp_path):
+    path = tmp_path / "fake.jsonl"
+    path.write_bytes(bytes(range(256)) * 50)
+    assert f"{path}: none of the first" in refused(tmp_path, *from_file(path))
+
+
+def test_a_json_array_is_told_from_json_lines(tmp_path):
+    path = tmp_path / "array.json"
+    path.write_text(json.dumps([GOOD]))
+    assert "a JSON array, not JSON Lines" in refused(tmp_path, *from_file(path))
+
+
+def test_an_empty_and_a_compressed_file_are_named(tmp_path):
+    (tmp_path / "empty.jsonl").write_text("\n")
+    assert "empty.jsonl: the file is empty" in refused(tmp_path, *from_file(tmp_path / "empty.jsonl"))
+    (tmp_path / "packed.jsonl").write_bytes(gzip.compress(json.dumps(GOOD).encode()))
+    assert "packed.jsonl: compressed with gzip" in refused(tmp_path, *from_file(tmp_path / "packed.jsonl"))
+
+
+def test_a_cluster_address_where_nobody_listens_is_said_within_seconds(tmp_path):
+    started = time.monotonic()
+    assert "no Ray cluster answers at '127.0.0.1:9'" in refused(tmp_path, "--cluster.address", "127.0.0.1:9")
+    assert time.monotonic() - started < 30
+
+
+def test_an_unknown_kind_of_file_is_named(tmp_path):
+    path = tmp_path / "rows.xlsx"
+    path.write_text("")
+    assert "unknown kind of file '.xlsx'" in refused(tmp_path, *from_file(path))
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_a_missing_column_is_named_with_the_columns_there_are(tmp_path, kind):
+    row = {"question": "q", "anwser": "1", "rationale": "r"}
+    path = tmp_path / f"rows.{kind}"
+    if kind == "jsonl":
+        write_lines(path, [row])
+    else:
+        pyarrow.parquet.write_table(pyarrow.table({key: [value] for key, value in row.items()}), path)
+    error = refused(tmp_path, *from_file(path))
+    assert f"{path}: no column 'answer' for the answer" in error
+    assert "Did you mean 'anwser'?" in error
+    assert "rationales.columns.answer" in error
+
+
+def test_fewer_than_one_chunk_is_refused(tmp_path):
+    assert "num_chunks" in refused(tmp_path, "--chunks.num-chunks", 0)
+    file = tmp_path / "config.yaml"
+    file.write_text("chunks: {num_chunks: 0}")
+    assert f"{file}: chunks.num_chunks: input should be greater than or equal to 1 (found 0)" in refused(tmp_path, "--config", file)
+
+
+def test_an_unknown_key_is_refused_with_a_suggestion(tmp_path):
+    file = tmp_path / "config.yaml"
+    file.write_text("cwt: {serch: {method: greedy}}")
+    assert "cwt.serch: unknown key; did you mean 'cwt.search'?" in refused(tmp_path, "--config", file)
+    assert "--cwt.optm.lr: unknown option; did you mean 'cwt.optim.lr'?" in refused(tmp_path, "--cwt.optm.lr", 1)
+
+
+def test_an_unknown_task_is_refused_with_a_suggestion(tmp_path):
+    assert "unknown task 'multiarit'; did you mean 'multiarith'?" in refused(tmp_path, "--task", "multiarit")
+
+
+def test_a_config_file_that_is_not_yaml_or_not_there_is_named(tmp_path):
+    file = tmp_path / "config.yaml"
+    file.write_text("a: [")
+    assert f"{file}: not YAML" in refused(tmp_path, "--config", file)
+    assert "cannot read" in refused(tmp_path, "--config", tmp_path / "none.yaml")
+
+
+def test_a_student_folder_without_tokenizer_is_named(tmp_path):
+    folder = tmp_path / "student"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    assert f"'{folder}' holds no tokenizer" in refused(tmp_path, "--student.pretrained", folder)
+
+
+def test_a_storage_path_that_cannot_be_written_is_named(tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("a file, not a folder")
+    assert f"storage_path: cannot write to {blocked}" in refused(tmp_path, "--storage-path", blocked)
+
+
+def test_a_tracking_server_that_does_not_answer_is_named(tmp_path):
+    started = time.monotonic()
+    error = refused(tmp_path, "--tracking.backend", "mlflow", "--tracking.uri", "http://127.0.0.1:9")
+    assert "tracking.uri: MLflow at 'http://127.0.0.1:9' does not answer" in error
+    assert time.monotonic() - started < 60
+
+
+@pytest.mark.ray
+def test_more_workers_than_the_cluster_has_is_said_within_seconds(tmp_path):
+    started = time.monotonic()
+    error = refused(tmp_path, "--cluster.num-workers", 64)
+    assert "needs 64 processes of 1 CPU each, but this cluster has" in error
+    assert time.monotonic() - started < 40
+
+
+BAD_ROWS: list[tuple[object, str]] = [
+    (b'{"question": "broken', "malformed JSON"),
+    (b"[1, 2]", "not an object"),
+    (b'{"question": "caf\xe9", "answer": "1", "rationale": "r"}', "not UTF-8"),
+    ({**GOOD, "question": "  "}, "empty field"),
+    ({**GOOD, "answer": ""}, "empty field"),
+    ({**GOOD, "rationale": ""}, "empty field"),
+    ({"question": "q", "answer": "1"}, "missing field"),
+    ({**GOOD, "rationale": "word " * 10_000}, "too long"),
+    ({**GOOD, "split": "validation"}, "other split"),
+    ({**GOOD, "teacher_answer": "7"}, "wrong answer"),
+    ({**GOOD, "answer": "five"}, "unusable answer"),
+    ({**GOOD, "answer": ["5"]}, "missing field"),
+    ({**GOOD, "question": {"text": "q"}}, "missing field"),
+    (b'{"question": "\\ud800", "answer": "1", "rationale": "r", "split": "train"}', "not UTF-8"),
+]
+
+
+@pytest.mark.ray
+def test_every_bad_row_becomes_a_counted_row_with_a_reason(tmp_path):
+    splits: list[object] = [{**GOOD, "split": split} for split in ("train", "test")]
+    bad = [{"split": "train", **row} if isinstance(row, dict) else row for row, _ in BAD_ROWS]
+    path = write_lines(tmp_path / "rows.jsonl", [*splits, *bad, b""])
+    arguments = [*from_file(path), "--storage-path", tmp_path / "runs", "--rationales.max-bad-share", 0.9, *FAST]
+    done = skipthink("rationales", *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = dataset.dataset(tmp_path / "runs/demo/rationales/rows", format="parquet").to_table().sort_by("row").to_pylist()
+    assert [row["reason"] for row in rows] == [None, None, *(reason for _, reason in BAD_ROWS), "malformed JSON"]
+    assert all(row["detail"] for row in rows[2:])
+    assert "15 dropped" in done.stdout
+
+
+@pytest.mark.ray
+def test_too_many_bad_rows_fail_the_stage_and_are_kept_with_their_reasons(tmp_path):
+    path = write_lines(tmp_path / "rows.jsonl", [GOOD] * 9 + [b"broken"])
+    error = refused(tmp_path, *from_file(path))
+    assert f"{path}: 1 of 10 rows are unusable, more than rationales.max_bad_share = 0.05" in error
+    assert "First: row 10, malformed JSON" in error
+    rows = dataset.dataset(tmp_path / "runs/demo/rationales/rows", format="parquet")
+    assert rows.count_rows() == 10
+    assert not (tmp_path / "runs/demo/rationales/_DONE").exists()
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_loss_that_becomes_nan_stops_the_run_and_names_the_update(tmp_path):
+    toy = ["--rationales.train-questions", 64, "--rationales.test-questions", 4]
+    done = skipthink("run", "--storage-path", tmp_path / "runs", *FAST, *toy, "--base.optim.lr", 1e38, "--base.optim.weight-decay", 1e3)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "base stopped: the loss became nan at update" in done.stdout
+    assert not (tmp_path / "runs/demo/base/_DONE").exists()

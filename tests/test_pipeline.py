@@ -1,0 +1,77 @@
+"""The pipeline as a whole: what an artifact depends on, and a run over real rationales with a GPT-2 architecture."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.dataset as dataset
+import pytest
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from skipthink_ray.config import CwtConfig, OptimConfig, PipelineConfig
+from skipthink_ray.pipeline import identify
+from skipthink_ray.runtime.artifacts import Folder, begin, finish, is_done
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_a_stage_depends_on_its_own_configuration_and_on_that_of_its_inputs():
+    before = identify(PipelineConfig())
+    after = identify(PipelineConfig(cwt=CwtConfig(optim=OptimConfig(lr=1.0))))
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {"cwt", "skips", "stt", "evaluation", "report"}
+
+
+def test_base_depends_on_the_updates_of_cwt_only_where_they_are_matched():
+    longer = CwtConfig(epochs=3)
+    assert identify(PipelineConfig())["base"] != identify(PipelineConfig(cwt=longer))["base"]
+    alone = PipelineConfig(match="epochs")
+    assert identify(alone)["base"] == identify(alone.model_copy(update={"cwt": longer}))["base"]
+
+
+def test_where_and_how_wide_a_run_is_computed_is_no_part_of_its_identity():
+    wide = PipelineConfig().cluster.model_copy(update={"num_workers": 8, "zero_stage": 3})
+    assert identify(PipelineConfig()) == identify(PipelineConfig(cluster=wide))
+
+
+def test_another_configuration_in_the_same_place_is_an_error_that_names_the_difference(tmp_path):
+    folder = Folder.open(str(tmp_path / "base"))
+    begin(folder, {"config": {"lr": 1}})
+    assert not is_done(folder, {"config": {"lr": 1}})
+    finish(folder, {})
+    assert is_done(folder, {"config": {"lr": 1}})
+    with pytest.raises(ValueError, match=r"config\.lr was 1, now 2"):
+        is_done(folder, {"config": {"lr": 2}})
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_real_rationales_and_a_gpt2_checkpoint_go_through_the_whole_pipeline(tmp_path, real_data, checkpoints):
+    command = [sys.executable, "-m", "skipthink_ray.cli", "run", "--config", "configs/multiarith_small.yaml"]
+    command += ["--rationales.path", real_data / "teacher" / "multiarith.jsonl", "--storage-path", tmp_path, "--name", "real"]
+    command += ["--student.pretrained", checkpoints["gpt2"], "--cwt.epochs", "1", "--evaluation.latency-questions", "3"]
+    command += ["--evaluation.max-new-tokens", "24"]
+    done = subprocess.run([str(part) for part in command], cwd=ROOT, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Even full thinking is right in only" in done.stdout
+    run = tmp_path / "real"
+    report = json.loads((run / "report" / "report.json").read_text())
+    assert report["dropped"]["reasons"][0]["reason"] == "wrong answer"
+    assert report["dropped"]["total"] == 88
+    rows = dataset.dataset(run / "rationales" / "rows", format="parquet")
+    assert rows.count_rows() == 600
+    _assert_transformers_alone_decodes_the_same(run)
+
+
+def _assert_transformers_alone_decodes_the_same(run: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(run / "stt" / "student")
+    model = AutoModelForCausalLM.from_pretrained(run / "stt" / "student")
+    answers = dataset.dataset(run / "evaluation" / "answers", format="parquet").to_table().sort_by("row").to_pylist()
+    samples = dataset.dataset(run / "chunks" / "samples", format="parquet").to_table(columns=["row", "question"])
+    questions = {row["row"]: row["question"] for row in samples.to_pylist()}
+    for answer in [answer for answer in answers if answer["mode"] == "skip"][:10]:
+        prompt = tokenizer(f"[skip] {questions[answer['row']]} ###", add_special_tokens=False, return_tensors="pt")
+        written = model.generate(**prompt, max_new_tokens=24)[0, prompt["input_ids"].shape[1] :].tolist()
+        written = [token for token in written if token not in (tokenizer.eos_token_id, tokenizer.pad_token_id)]
+        assert tokenizer.decode(written) == answer["text"]

@@ -1,0 +1,113 @@
+"""The driver killed with SIGKILL in each stage: the same command goes on, and ends with the same artifacts."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.dataset as dataset
+import pytest
+from safetensors.torch import load_file
+
+STAGES = ("rationales", "chunks", "base", "cwt", "skips", "stt", "evaluation", "report")
+TRAINING = ("base", "cwt", "stt")
+OPTIONS = (
+    "--rationales.train-questions 240 --rationales.test-questions 24 --student.width 32 --student.layers 1 --base.batch-size 16 "
+    "--cwt.batch-size 16 --cwt.epochs 3 --stt.batch-size 16 --cwt.optim.lr 3e-3 --base.optim.lr 3e-3 --stt.optim.lr 3e-3 "
+    "--evaluation.latency-questions 3 --evaluation.bootstrap-samples 50 --evaluation.max-new-tokens 48"
+).split()
+
+
+def _command(storage: Path) -> list[str]:
+    return [sys.executable, "-m", "skipthink_ray.cli", "run", "--name", "run", "--storage-path", str(storage), *OPTIONS]
+
+
+def _finish(storage: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(_command(storage), capture_output=True, text=True, timeout=400)
+
+
+def _kill_in(stage: str, storage: Path) -> None:
+    """Start the run and kill its driver once `stage` is under way; for training, once a checkpoint was written."""
+    folder = storage / "run" / stage
+    driver = subprocess.Popen(_command(storage), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 200
+    while not _is_under_way(stage, folder):
+        assert driver.poll() is None, f"the run ended before {stage} could be killed"
+        assert time.monotonic() < deadline, f"{stage} did not start"
+        time.sleep(0.05)
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+    assert not (folder / "_DONE").exists(), f"{stage} was finished before the kill"
+
+
+def _is_under_way(stage: str, folder: Path) -> bool:
+    if stage in TRAINING:
+        return any(folder.glob("checkpoints/checkpoint_*/state.json"))
+    return (folder / "config.json").exists()
+
+
+def _table(folder: Path, name: str, columns: list[str] | None = None):
+    return dataset.dataset(folder / name, format="parquet").to_table(columns=columns)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_run_killed_in_every_stage_ends_with_the_artifacts_of_an_undisturbed_one(tmp_path):
+    calm, killed = tmp_path / "calm", tmp_path / "killed with späces"
+    assert _finish(calm).returncode == 0
+    finished: dict[str, float] = {}
+    for stage in STAGES:
+        _kill_in(stage, killed)
+        for done in finished:
+            assert os.path.getmtime(killed / "run" / done / "_DONE") == finished[done], f"{done} was made again"
+        finished = {done: os.path.getmtime(file) for done in STAGES if (file := killed / "run" / done / "_DONE").exists()}
+    last = _finish(killed)
+    assert last.returncode == 0, last.stdout + last.stderr
+    for stage in TRAINING:
+        one, other = (folder / "run" / stage for folder in (calm, killed))
+        assert _table(one, "history").equals(_table(other, "history")), stage
+        weights, again = (load_file(folder / "student" / "model.safetensors") for folder in (one, other))
+        assert all(weights[name].equal(again[name]) for name in weights), stage
+    one, other = calm / "run", killed / "run"
+    assert _table(one / "cwt", "samples").equals(_table(other / "cwt", "samples"))
+    skips = [_table(folder / "skips", "skips").sort_by("row") for folder in (one, other)]
+    assert skips[0].equals(skips[1])
+    columns, order = ["row", "mode", "text", "right", "tokens"], [("row", "ascending"), ("mode", "ascending")]
+    answers = [_table(folder / "evaluation", "answers", columns).sort_by(order) for folder in (one, other)]
+    assert answers[0].equals(answers[1])
+    _assert_one_tracked_run(killed)
+    _assert_a_finished_run_is_a_no_op(killed)
+
+
+def _assert_one_tracked_run(storage: Path) -> None:
+    """MLflow holds one parent and a child per stage, and no step of a loss twice."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{storage}/mlflow.db")
+    experiment = client.get_experiment_by_name("skipthink")
+    assert experiment
+    runs = client.search_runs([experiment.experiment_id])
+    parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parents[0].info.run_id]
+    assert len(parents) == 1
+    assert sorted(run.info.run_name for run in children) == sorted(STAGES)
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    for stage in TRAINING:
+        child = next(run for run in children if run.info.run_name == stage)
+        steps = sorted(metric.step for metric in client.get_metric_history(child.info.run_id, f"{stage}/loss_nats"))
+        assert steps == list(range(len(steps)))
+        assert len(steps) == json.loads((storage / "run" / stage / "summary.json").read_text())["updates"]
+
+
+def _assert_a_finished_run_is_a_no_op(storage: Path) -> None:
+    before = {file: file.stat().st_mtime_ns for file in (storage / "run").rglob("*") if file.is_file() and file.suffix != ".log"}
+    started = time.monotonic()
+    again = _finish(storage)
+    assert again.returncode == 0
+    assert "Nothing to do" in again.stdout
+    assert time.monotonic() - started < 15
+    assert before == {file: file.stat().st_mtime_ns for file in before}
