@@ -3,23 +3,43 @@
 A step carries its *leading* white space, so that `"".join(split_steps(r)) == r` for every string r.
 A sentence ends at `.`, `!` or `?` (and closing quotes or brackets) before white space, unless what stands before the
 full stop is an abbreviation, an initial, or a list number at the start of a line, or what follows cannot start a
-sentence. Decimals never match, as no white space follows their point. A regular expression, because the sentence
+sentence. Where both readings are possible (`in the U.S. Army`, `in the U.S. The`), a word that often opens a sentence
+decides. Decimals never match, as no white space follows their point. A regular expression, because the sentence
 splitters at hand either download models (punkt), are not lossless, or are unmaintained (pysbd).
 """
 
 import re
 
 _ABBREVIATIONS = frozenset(
-    "mr mrs ms dr prof sr jr st mt ft no vs etc approx dept est fig vol inc ltd co corp gen col lt sgt capt rev hon "
+    "mr mrs ms dr prof sr jr st mt ft no vs etc approx dept est fig vol inc ltd co corp bros gen col lt sgt capt rev hon "
     "jan feb mar apr jun jul aug sep sept oct nov dec mon tue tues wed thu thurs fri "
-    "a.m p.m e.g i.e u.s u.k u.n d.c b.c a.d ph.d cf al ed "
-    "oz lb lbs in hr hrs min sec mi yd pt qt gal kg cm mm km".split()
+    "a.m p.m e.g i.e ph.d cf al ed "
+    "oz lb lbs in hr hrs min sec mi yd pt qt gal sq sq.ft kg cm mm km".split()
 )
 # These are words as often as they are abbreviations: a capital letter after them starts a sentence.
-_ALSO_WORDS = frozenset("in no mar sat sun may min sec ed al mi co etc a.m p.m oz lb lbs hr hrs ft yd pt qt gal kg cm mm km".split())
+_ALSO_WORDS = frozenset("in no mar sat sun may min sec ed al mi co etc a.m p.m oz lb lbs hr hrs ft yd pt qt gal sq.ft kg cm mm km".split())
+# These are words unless a number stands before them: `it is 5 in. long`, `14 more are brought in. 3 go`.
+_UNITS = frozenset("oz lb lbs in hr hrs min sec mi ft yd pt qt gal kg cm mm km".split())
+# These stand before a name, a day or an example, whatever it begins with: `Mr. So`, `e.g. The Hobbit`.
+_ALWAYS_GO_ON = frozenset("mr mrs ms dr prof st mt vs approx e.g i.e cf jan feb apr jun jul aug sep sept oct nov dec".split())
+# What often opens a sentence; it decides after `the U.S.`, `Inc.` or `vitamin C.`, where a sentence may go on or end.
+_OPENER = re.compile(
+    r"""["'“‘(\[]*(?:(?:a|an|the|this|that|these|those|there|here|he|she|it|we|they|you|i|his|her|its|their|our|my|your|so|then|therefore
+    |thus|hence|however|but|if|when|since|because|as|finally|next|now|also|initially|in|on|at|to|for|from|after|before|once|each|every
+    |all|both|some|most|no|yes|not|how|what|which|who|where|why|let|according|although|while|additionally|furthermore|moreover
+    |instead|based|given|and|is|are|was|did|does)(?![\w-])|(?:first|second|third|fourth|last|lastly),)""",
+    re.IGNORECASE | re.VERBOSE,
+)
+# A writer without capitals: `Tom has 3. so he needs 2`.
+_LOWER_OPENER = re.compile(r"(?:so|then|therefore|thus|hence|if|he|she|they|we|this)\s")
+_AFTER_NUMBER = re.compile(r"\d\S*\s+\Z")
+_DOTTED_CAPITALS = re.compile(r"(?:[A-Z]\.)*[A-Z]")
+_INITIAL = re.compile(r"[A-Z]\.\s")
+_OPERATORS = "=+*/×÷<>"
+_BEFORE_A_LETTER = frozenset("is are be answer option choice letter".split())
 _END = re.compile(r"""[.!?]+["'”’)\]]*(?=\s)""")
 _LAST_WORD = re.compile(r"[^\s(\[\"'“‘]*\Z")
-_LIST_NUMBER = re.compile(r"(?:\A|\n)\s*(?:\d{1,3}|[A-Za-z])\Z")
+_LIST_NUMBER = re.compile(r"\s*(?:\d{1,3}|[A-Za-z])")
 
 
 def split_steps(rationale: str) -> list[str]:
@@ -48,23 +68,30 @@ def _sentence_ends(text: str, start: int, end: int) -> list[int]:
 
 def _ends_sentence(before: str, mark: str, after: str) -> bool:
     following = after.lstrip()
-    if not following:
-        return False  # the end of the line cuts here anyway
+    if not following or following[0] in _OPERATORS:
+        return False  # the end of the line cuts here anyway; `2 + ? = 5` goes on
     if not mark.startswith(".") or mark.startswith(".."):
         return not following[0].islower()
-    last = _LAST_WORD.search(before)[0]  # type: ignore[index]  # \Z always matches
-    if _LIST_NUMBER.search(before):
+    last = _LAST_WORD.search(before[-40:])[0]  # type: ignore[index]  # \Z always matches
+    if _LIST_NUMBER.fullmatch(before):
         return False
-    if len(last) == 1 and last.isalpha() and last.isupper() and last != "I":
-        return not (following[0].islower() or _is_initial(before, following))
-    if last.lower() in _ABBREVIATIONS:
-        return last.lower() in _ALSO_WORDS and following[0].isupper()
-    return not following[0].islower()
+    if _DOTTED_CAPITALS.fullmatch(last) and last != "I":
+        return not (following[0].islower() or _goes_on(before, last, following))
+    if last.lower() in _ABBREVIATIONS and not (following[0].isdigit() and _is_word(before, last)):
+        opens = last.lower() in _ALSO_WORDS or (last.lower() not in _ALWAYS_GO_ON and _OPENER.match(following))
+        return bool(opens and following[0].isupper())
+    return not following[0].islower() or bool(mark == "." and _LOWER_OPENER.match(following))
 
 
-def _is_initial(before: str, following: str) -> bool:
-    """`J. Smith` and `George W. Bush` hold initials; `the answer is A. So` and `Tom chose B. He` do not."""
-    words = before.split()
-    starts = len(words) == 1
-    after_name = len(words) > 1 and words[-2][0].isupper() and len(words[-2].rstrip(".")) <= 12
-    return following[0].isupper() and (starts or after_name)
+def _is_word(before: str, last: str) -> bool:
+    return last.lower() in _UNITS and not _AFTER_NUMBER.search(before[-40 : -len(last)])
+
+
+def _goes_on(before: str, capitals: str, following: str) -> bool:
+    """`by J. R. R. Tolkien`, `the U.S. Army` go on; `in the U.S. The`, `Tom chose B. He` and `the answer is A. Bob` do not."""
+    if _INITIAL.match(following):
+        return True
+    if _OPENER.match(following) or not following[0].isupper():
+        return False
+    word = before[: -len(capitals)].rsplit(maxsplit=1)[-1:]
+    return len(capitals) > 1 or not word or word[0].lower().rstrip(":") not in _BEFORE_A_LETTER
