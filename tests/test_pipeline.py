@@ -57,8 +57,9 @@ def test_real_rationales_and_a_gpt2_checkpoint_go_through_the_whole_pipeline(tmp
     assert "Even full thinking is right in only" in done.stdout
     run = tmp_path / "real"
     report = json.loads((run / "report" / "report.json").read_text())
-    assert report["dropped"]["reasons"][0]["reason"] == "wrong answer"
-    assert report["dropped"]["total"] == 88
+    dropped = {drop["reason"]: drop["count"] for drop in report["dropped"]["reasons"]}
+    assert dropped["wrong answer"] == 88
+    assert report["dropped"]["total"] == sum(dropped.values()) < 120
     rows = dataset.dataset(run / "rationales" / "rows", format="parquet")
     assert rows.count_rows() == 600
     _assert_transformers_alone_decodes_the_same(run)

@@ -126,7 +126,7 @@ def save_tiny(architecture: str, folder: Path, texts: Iterator[str]) -> None:
 def _tiny_model(architecture: str, vocabulary: int) -> Any:
     """Weights are drawn wide, so that losses differ from token to token."""
     if architecture == "gpt2":
-        shape = {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 256, "initializer_range": 0.2}
+        shape = {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 512, "initializer_range": 0.2}
         return GPT2LMHeadModel(GPT2Config(vocab_size=vocabulary, bos_token_id=0, eos_token_id=0, **shape))
     shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "initializer_range": 0.2}
     if architecture == "llama":

@@ -35,7 +35,7 @@ class Engine(Protocol):
         ...
 
     def update(self, micro_batches: list[MicroBatch], num_targets: int, lr: float) -> torch.Tensor:
-        """One optimiser step. Returns the update's loss, nats per target token, the same on every rank."""
+        """One optimiser step. Returns the update's loss, nats per target token, the same on every rank; NaN for a broken gradient."""
         ...
 
     def state(self, name: str, parameter: torch.nn.Parameter, key: str | None) -> torch.Tensor:
@@ -167,6 +167,8 @@ class DeepSpeedEngine:
             self.engine.backward(loss * (world() * self.accumulation))
             self.engine.step()
             total += loss.detach()
+        if self.engine.skipped_steps:  # DeepSpeed leaves out a step whose gradient is not finite, and says nothing
+            total.fill_(torch.nan)
         return _total(total)
 
     def state(self, name: str, parameter: torch.nn.Parameter, key: str | None) -> torch.Tensor:

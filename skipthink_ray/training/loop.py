@@ -126,7 +126,7 @@ def _check(progress: Progress, fresh: list[tuple[dict[str, Any], torch.Tensor]],
     for row in rows:
         if not math.isfinite(row["loss_nats"]):
             raise NonFiniteLoss(
-                f"the loss became {row['loss_nats']} at update {row['update']} (epoch {row['epoch']}, lr {row['lr']:g}). "
+                f"the loss or its gradient became {row['loss_nats']} at update {row['update']} (epoch {row['epoch']}, lr {row['lr']:g}). "
                 "Lower the learning rate, warm up longer, or use fp32; the last checkpoint was written before this update"
             )
     progress.history.extend(rows)
