@@ -5,12 +5,24 @@ The text under a field is its only description and its only default; symbols in 
 `tracking` decide only *where*: they may change between two submissions of the same run.
 """
 
+import re
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 PositiveInt = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+def check_pattern(pattern: str) -> str:
+    """The pattern itself. ValueError where it is no regular expression with exactly one group."""
+    try:
+        groups = re.compile(pattern).groups
+    except re.error as error:
+        raise ValueError(f"no regular expression: {error}") from error
+    if groups != 1:
+        raise ValueError(f"it has {groups} groups; put brackets around the answer alone, as in 'Result: (.+)', others as (?:...)")
+    return pattern
 
 
 class Config(BaseModel):
@@ -56,6 +68,19 @@ class RationalesConfig(Config):
     """The stage fails if more than this share of the input rows is unusable (malformed, empty, not UTF-8)."""
     max_chars: PositiveInt = 20_000
     """A row whose question and rationale are longer than this many characters together is dropped."""
+
+
+class OwnTaskConfig(Config):
+    """A task that is not among the benchmarks. Its files and columns are named in `rationales`."""
+
+    answer_type: Literal["number", "choice", "yes_no", "string", "set"] = "string"
+    """Decides when two answers agree: as numbers, letters of options, yes or no, texts, or sets of items between commas."""
+    pattern: Annotated[str, AfterValidator(check_pattern)] | None = None
+    """Regular expression with one group, the answer, wherever it matches an answer or a teacher's text; None takes the whole."""
+    num_chunks: PositiveInt | None = None
+    """Chunks per rationale (M) unless `chunks.num_chunks` says so; None takes the mean number of steps."""
+    instruction: str | None = None
+    """What a teacher is told before the question; None takes a sentence that fits the answer type."""
 
 
 class StudentConfig(Config):
@@ -235,7 +260,9 @@ class PipelineConfig(Config):
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of every random choice."""
     task: str = "multiarith"
-    """Benchmark: decides the answer check and the default M."""
+    """Decides the answer check and the default M: a benchmark, the group `seven`, the name of `own_task`, or package.module:Class."""
+    own_task: OwnTaskConfig | None = None
+    """A task of one's own; `task` is then just its name."""
     match: Literal["updates", "epochs"] = "updates"
     """What base and stt have in common with cwt: as many updates, or their own `epochs`."""
     student: StudentConfig = StudentConfig()

@@ -11,7 +11,7 @@ from skipthink_ray.config import PipelineConfig
 from skipthink_ray.runtime.artifacts import Folder, begin, digest, finish, is_done
 from skipthink_ray.runtime.lock import only_writer
 from skipthink_ray.runtime.tracking import Tracker, start_tracker
-from skipthink_ray.tasks import get_task
+from skipthink_ray.tasks import task_of
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Stage:
 
 
 STAGES = {
-    "rationales": Stage((), ("task", "seed", "rationales")),
+    "rationales": Stage((), ("task", "own_task", "seed", "rationales")),
     "chunks": Stage(("rationales",), ("student", "chunks")),
     "base": Stage(("chunks",), ("match", "base")),
     "cwt": Stage(("chunks",), ("cwt",)),
@@ -130,11 +130,26 @@ def _preflight(config: PipelineConfig, folder: Folder) -> None:
 
     _check_writable(folder)
     check_pretrained(config.student)
-    if config.rationales.source == "toy" and get_task(config.task).toy is None:
-        raise ValueError(f"rationales.source: task '{config.task}' has no toy generator; name a file with rationales.path")
+    _check_source(config)
     cluster.connect(config.cluster)
     cluster.require("training (cluster.num_workers)", config.cluster, config.cluster.num_workers)
     cluster.require("skips and evaluation (cluster.num_actors)", config.cluster, config.cluster.num_actors)
+
+
+def _check_source(config: PipelineConfig) -> None:
+    """What no file tells: that the task has a toy generator, or a data set with rationales."""
+    source, task = config.rationales, task_of(config)
+    if source.source == "toy" and task.toy is None:
+        raise ValueError(f"rationales.source: task '{task.name}' has no toy generator; name a file with rationales.path")
+    if source.source == "dataset":
+        from skipthink_ray.runtime.sources import open_dataset
+
+        open_dataset(config)
+        if not source.path and task.public and not task.public.has_rationale:
+            raise ValueError(
+                f"rationales.source: '{task.public.hub_id}', the data set of the task '{task.name}', holds no rationales; "
+                "name a data set that does with rationales.path"
+            )
 
 
 def _check_writable(folder: Folder) -> None:

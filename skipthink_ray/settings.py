@@ -3,15 +3,15 @@
 import json
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import tyro
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from skipthink_ray.config import PipelineConfig
+from skipthink_ray.config import OwnTaskConfig, PipelineConfig
 from skipthink_ray.presets import PRESETS
-from skipthink_ray.tasks import get_task
+from skipthink_ray.tasks import GROUPS, task_of
 
 
 def load_config(preset: str, file: str | None, overrides: list[str], program: str) -> PipelineConfig:
@@ -21,13 +21,33 @@ def load_config(preset: str, file: str | None, overrides: list[str], program: st
         config = _validate(_merge(config.model_dump(), _read(file)), file)
     if overrides:
         _check_keys(overrides)
+        if config.own_task is None and any(option.replace("_", "-").startswith("--own-task.") for option in overrides):
+            config = config.model_copy(update={"own_task": OwnTaskConfig()})  # tyro sets fields only of what is there
         try:
             config = tyro.cli(PipelineConfig, args=overrides, default=config, prog=program, config=(tyro.conf.AvoidSubcommands,))
         except ValidationError as error:
             raise ValueError(_explain(error, "command line")) from error
         config = _validate(config.model_dump(), "command line")
-    get_task(config.task)
+    for one in expand(config):
+        task_of(one)
     return config
+
+
+def expand(config: PipelineConfig) -> list[PipelineConfig]:
+    """The runs of a group of tasks, named `<name>-<task>`, with `{task}` in the input path replaced; else the run itself."""
+    if config.task not in GROUPS or config.own_task:
+        return [config]
+    path, source = config.rationales.path, config.rationales.source
+    if source != "toy" and path and "{task}" not in path:
+        raise ValueError(f"rationales.path: '{path}' cannot be every task of '{config.task}'; write {{task}} in place of the task's name")
+    return [
+        config.model_copy(update={
+            "name": f"{config.name}-{task}",
+            "task": task,
+            "rationales": config.rationales.model_copy(update={"path": path and path.replace("{task}", task)}),
+        })
+        for task in GROUPS[config.task]
+    ]  # fmt: skip
 
 
 def _read(file: str) -> dict[str, Any]:
@@ -69,6 +89,7 @@ def _explain(error: ValidationError, where: str) -> str:
 def _fault(kind: str, message: str, place: tuple[int | str, ...], value: Any) -> str:
     if kind == "extra_forbidden":
         return f"unknown key{_suggest('.'.join(map(str, place)))}"
+    message = message.removeprefix("Value error, ")
     return f"{message[0].lower()}{message[1:]} (found {value!r})"
 
 
@@ -92,6 +113,7 @@ def known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
     keys: list[str] = []
     for name, field in model.model_fields.items():
         keys.append(prefix + name)
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            keys.extend(known_keys(field.annotation, f"{prefix}{name}."))
+        for part in (field.annotation, *get_args(field.annotation)):  # a part, or a part or None
+            if isinstance(part, type) and issubclass(part, BaseModel):
+                keys.extend(known_keys(part, f"{prefix}{name}."))
     return keys

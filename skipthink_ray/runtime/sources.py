@@ -17,8 +17,9 @@ import pyarrow.parquet
 import ray
 from pyarrow import fs
 
-from skipthink_ray.config import ColumnsConfig, RationalesConfig
+from skipthink_ray.config import ColumnsConfig, PipelineConfig, RationalesConfig
 from skipthink_ray.runtime.artifacts import Folder
+from skipthink_ray.tasks import task_of
 
 PIECE_BYTES = 4 << 20
 RAW_SCHEMA = pa.schema({"row": pa.int64(), "raw": pa.string(), "error": pa.string()})
@@ -85,28 +86,70 @@ def read_files(files: list[Folder], columns: ColumnsConfig) -> "ray.data.Dataset
     )
 
 
-def read_dataset(config: RationalesConfig) -> "ray.data.Dataset":
-    """A data set by hub id or local folder; its splits become the column of the split."""
-    import datasets
-
-    try:
-        loaded = datasets.load_dataset(config.path or "", config.dataset_config)
-    except Exception as error:  # whatever the hub, a script or a parser raises, with what was asked for
-        raise ValueError(f"rationales.path: `datasets` could not load '{config.path}': {error}") from error
+def read_dataset(config: PipelineConfig) -> "ray.data.Dataset":
+    """A data set by hub id or local folder; its splits become the column of the split. ValueError as `open_dataset`."""
     first_row, parts = 0, []
-    for split, part in loaded.items():
-        _require_columns(config.path or "", part.column_names, config.columns)
-        names = {} if config.columns.split in part.column_names else {config.columns.split: str(split)}
+    for split, part in open_dataset(config).items():
         numbered = part.add_column("__row__", list(range(first_row, first_row + len(part))))
-        raw = ray.data.from_huggingface(numbered).map(_as_raw, fn_kwargs={"extra": names}, num_cpus=0)  # pyright: ignore[reportArgumentType]
+        raw = ray.data.from_huggingface(numbered).map(_as_raw, fn_kwargs={"split": split, "config": config}, num_cpus=0)  # pyright: ignore[reportArgumentType]
         parts.append(raw)
         first_row += len(part)
     return parts[0].union(*parts[1:])
 
 
-def _as_raw(row: dict[str, Any], extra: dict[str, str]) -> dict[str, Any]:
-    number = row.pop("__row__")
-    return {"row": number, "raw": json.dumps({**row, **extra}, ensure_ascii=False, default=str), "error": None}
+def open_dataset(config: PipelineConfig) -> dict[str, Any]:
+    """`datasets.Dataset` by split: of `rationales.path`, else of the task's public data set.
+
+    ValueError where there is none, it cannot be loaded, or it lacks a split or a column.
+    """
+    source = config.rationales
+    if not source.path:
+        return _open_public(config)
+    parts = _load_dataset(source.path, {"name": source.dataset_config} if source.dataset_config else {})
+    for part in parts.values():
+        _require_columns(source.path, part.column_names, source.columns)
+    return parts
+
+
+def _open_public(config: PipelineConfig) -> dict[str, Any]:
+    task = task_of(config)
+    public = task.public
+    if public is None or public.hub_id is None:
+        instead = public.instead if public else "name a data set with rationales.path"
+        raise ValueError(f"rationales.source: no public data set is known for the task '{task.name}': {instead}")
+    where = f"rationales.source: '{public.hub_id}', the data set of the task '{task.name}',"
+    parts = _load_dataset(public.hub_id, public.arguments)
+    if absent := [split for split in public.splits if split not in parts]:
+        raise ValueError(f"{where} has no split {', '.join(absent)}; it has {', '.join(parts)}")
+    parts = {split: parts[split] for split in public.splits}
+    for part in parts.values():
+        if absent := [name for name in public.needs if name not in part.column_names]:
+            raise ValueError(f"{where} has no column {', '.join(absent)}; it has {', '.join(part.column_names)}")
+    if public.train_rows and len(parts["train"]) > public.train_rows:
+        parts["train"] = parts["train"].shuffle(seed=0).select(range(public.train_rows))
+    return parts
+
+
+def _load_dataset(path: str, arguments: dict[str, str]) -> dict[str, Any]:
+    import datasets
+
+    try:
+        if (Path(path) / "dataset_dict.json").is_file():  # what `save_to_disk` writes
+            loaded = datasets.DatasetDict.load_from_disk(path)
+        else:
+            loaded = datasets.load_dataset(path, **arguments)  # pyright: ignore[reportArgumentType, reportCallIssue]
+        return {str(split): part for split, part in loaded.items()}
+    except Exception as error:  # whatever the hub, a script or a parser raises, with what was asked for
+        raise ValueError(f"rationales.path: `datasets` could not load '{path}' {arguments or ''}: {error}") from error
+
+
+def _as_raw(row: dict[str, Any], split: str, config: PipelineConfig) -> dict[str, Any]:
+    number, columns = row.pop("__row__"), config.rationales.columns
+    if config.rationales.path:
+        values = {columns.split: split, **row}
+    else:
+        values = {getattr(columns, name): value for name, value in task_of(config).read_public(row, split).items()}
+    return {"row": number, "raw": json.dumps(values, ensure_ascii=False, default=str), "error": None}
 
 
 def _pieces(file: Folder, columns: ColumnsConfig) -> Iterator[dict[str, Any]]:

@@ -24,7 +24,7 @@ from skipthink_ray.models.student import build_student, encode, load_tokenizer, 
 from skipthink_ray.rows import SAMPLE_SCHEMA
 from skipthink_ray.runtime.artifacts import ROW_GROUP
 from skipthink_ray.stages.context import Context
-from skipthink_ray.tasks import get_task
+from skipthink_ray.tasks import task_of
 
 TOKENIZER_ROWS = 50_000
 """Rows that a tokenizer from scratch is trained on at most."""
@@ -37,7 +37,7 @@ def make(context: Context) -> dict[str, Any]:
     total = rows.count_rows(filter=kept)
     with context.line("rows", total) as line:
         tokenizer = load_tokenizer(config.student, _texts(rows, config))
-        num_chunks = config.chunks.num_chunks or get_task(config.task).num_chunks or _mean_steps(rows)
+        num_chunks = config.chunks.num_chunks or task_of(config).num_chunks or _mean_steps(rows)
         student = build_student(config.student, tokenizer, num_chunks, config.seed)
         with TemporaryDirectory() as folder:
             save_student(student, Path(folder))

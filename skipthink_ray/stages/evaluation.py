@@ -19,7 +19,7 @@ from skipthink_ray.rows import ANSWER_SCHEMA, LATENCY_SCHEMA
 from skipthink_ray.runtime import actors
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.stages.context import Context
-from skipthink_ray.tasks import get_task
+from skipthink_ray.tasks import task_of
 
 TEST = pc.field("reason").is_null() & (pc.field("split") == "test")
 STUDENT_OF: dict[Mode, str] = {"full": "base", "staged": "cwt", "skip": "stt"}
@@ -29,7 +29,7 @@ class AnswerInEveryMode:
     """Loads the three students once; a row group of the samples in, ANSWER_SCHEMA of its test questions out."""
 
     def __init__(self, config: PipelineConfig, chunks: Folder, folders: dict[str, Folder], board: Any) -> None:
-        self.config, self.chunks, self.board, self.task = config, chunks, board, get_task(config.task)
+        self.config, self.chunks, self.board, self.task = config, chunks, board, task_of(config)
         self.students = _load(config, folders)
 
     def __call__(self, piece: pa.Table) -> pa.Table:

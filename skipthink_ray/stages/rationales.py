@@ -17,7 +17,7 @@ from skipthink_ray.config import PipelineConfig
 from skipthink_ray.rows import ROW_SCHEMA
 from skipthink_ray.runtime import sources
 from skipthink_ray.stages.context import Context
-from skipthink_ray.tasks import Task, get_task
+from skipthink_ray.tasks import Task, task_of
 
 UNUSABLE = ("not UTF-8", "malformed JSON", "not an object", "missing field", "empty field", "unusable answer")
 """Reasons that say the input is broken; more than `max_bad_share` of them fails the stage."""
@@ -46,7 +46,7 @@ def _source(config: PipelineConfig) -> "ray.data.Dataset":
     if source.source == "file":
         return sources.read_files(sources.find_files(source), source.columns)
     if source.source == "dataset":
-        return sources.read_dataset(source)
+        return sources.read_dataset(config)
     test = ray.data.from_items(_test_questions(config))
     train = ray.data.range(source.train_questions).map_batches(
         _toy_rows,  # pyright: ignore[reportArgumentType]
@@ -62,12 +62,12 @@ def _is_test_question(question: str) -> bool:
 
 
 def _toy_row(config: PipelineConfig, row: int, draw: int, split: str) -> dict[str, Any]:
-    task, random = get_task(config.task), Random(f"{config.seed} {split} {draw}")
+    task, random = task_of(config), Random(f"{config.seed} {split} {draw}")
     assert task.toy
     while True:
         toy = task.toy(random, config.rationales.difficulty)
         if _is_test_question(toy.question) == (split == "test"):
-            values = {"id": f"{config.task}-{split}-{draw}", "split": split, **toy._asdict()}
+            values = {"id": f"{task.name}-{split}-{draw}", "split": split, **toy._asdict()}
             return {"row": row, "raw": json.dumps(values, ensure_ascii=False), "error": None}
 
 
@@ -92,7 +92,7 @@ def _test_questions(config: PipelineConfig) -> list[dict[str, Any]]:
 
 
 def _clean(batch: pa.Table, config: PipelineConfig, board: Any) -> pa.Table:
-    task = get_task(config.task)
+    task = task_of(config)
     rows = [_clean_row(row, config, task) for row in batch.to_pylist()]
     board.advance.remote(len(rows))
     return pa.Table.from_pylist(rows, schema=ROW_SCHEMA)

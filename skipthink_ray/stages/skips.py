@@ -17,14 +17,14 @@ from skipthink_ray.rows import SKIP_SCHEMA, Samples
 from skipthink_ray.runtime import actors
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.stages.context import Context
-from skipthink_ray.tasks import get_task
+from skipthink_ray.tasks import task_of
 
 
 class Ablate:
     """Loads the student once; a row group of cwt's samples in, SKIP_SCHEMA out."""
 
     def __init__(self, config: PipelineConfig, cwt: Folder, board: Any) -> None:
-        self.config, self.cwt, self.board, self.task = config, cwt, board, get_task(config.task)
+        self.config, self.cwt, self.board, self.task = config, cwt, board, task_of(config)
         with cwt.local("student") as folder:
             self.student = load_student(folder)
         actors.place(self.student, config.cluster)

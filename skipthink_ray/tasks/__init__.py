@@ -1,32 +1,60 @@
-"""The benchmarks by name (method §7). One file per toy generator; answer checks by kind of answer in answers.py."""
+"""The benchmarks by name (method §7), and the one way from a configuration to its task.
+
+One file per toy generator; answer checks by kind of answer in answers.py; public data sets in public.py, their split in
+splits.py; what a teacher is asked in prompts.py.
+"""
 
 from difflib import get_close_matches
 
-from skipthink_ray.tasks import last_letter_concatenation, multiarith, tracking_shuffled_objects
+from skipthink_ray.config import PipelineConfig
+from skipthink_ray.tasks import last_letter_concatenation, multiarith, own, public, tracking_shuffled_objects
 from skipthink_ray.tasks.task import Task, ToyRow
 
-__all__ = ["TASKS", "Task", "ToyRow", "get_task"]
+__all__ = ["GROUPS", "TASKS", "Task", "ToyRow", "get_task", "task_of"]
 
 TASKS: dict[str, Task] = {
-    "single_eq": Task("single_eq", "number", num_chunks=4),
-    "addsub": Task("addsub", "number", num_chunks=4),
-    "multiarith": Task("multiarith", "number", num_chunks=4, toy=multiarith.toy_row),
-    "svamp": Task("svamp", "number", num_chunks=4),
-    "gsm8k": Task("gsm8k", "number", num_chunks=4),
-    "tracking_shuffled_objects": Task("tracking_shuffled_objects", "choice", toy=tracking_shuffled_objects.toy_row),
-    "last_letter_concatenation": Task("last_letter_concatenation", "string", toy=last_letter_concatenation.toy_row),
-    "strategy_qa": Task("strategy_qa", "yes_no"),
-    "coin_flip": Task("coin_flip", "yes_no"),
-    "aqua": Task("aqua", "choice"),
-    "date_understanding": Task("date_understanding", "choice"),
-    "commonsense_qa": Task("commonsense_qa", "choice"),
+    "single_eq": Task("single_eq", "number", num_chunks=4, public=public.SINGLE_EQ),
+    "addsub": Task("addsub", "number", num_chunks=4, public=public.ADDSUB),
+    "multiarith": Task("multiarith", "number", num_chunks=4, toy=multiarith.toy_row, public=public.MULTIARITH),
+    "svamp": Task("svamp", "number", num_chunks=4, public=public.SVAMP),
+    "gsm8k": Task("gsm8k", "number", num_chunks=4, public=public.GSM8K),
+    "tracking_shuffled_objects": Task(
+        "tracking_shuffled_objects", "choice", toy=tracking_shuffled_objects.toy_row, public=public.TRACKING_SHUFFLED_OBJECTS
+    ),
+    "last_letter_concatenation": Task(
+        "last_letter_concatenation", "string", toy=last_letter_concatenation.toy_row, public=public.LAST_LETTER_CONCATENATION
+    ),
+    "strategy_qa": Task("strategy_qa", "yes_no", public=public.STRATEGY_QA),
+    "coin_flip": Task("coin_flip", "yes_no", public=public.COIN_FLIP),
+    "aqua": Task("aqua", "choice", public=public.AQUA),
+    "date_understanding": Task("date_understanding", "choice", public=public.DATE_UNDERSTANDING),
+    "commonsense_qa": Task("commonsense_qa", "choice", public=public.COMMONSENSE_QA),
 }
 
 
+GROUPS: dict[str, tuple[str, ...]] = {
+    "seven": (
+        "single_eq", "addsub", "multiarith", "svamp", "tracking_shuffled_objects", "last_letter_concatenation", "strategy_qa",
+    ),
+}  # fmt: skip
+"""Tasks that `skipthink run` runs one after another: the paper's seven (method §7)."""
+
+
+def task_of(config: PipelineConfig) -> Task:
+    """The task a run is about: its own (`own_task`, or a class by import path) or a benchmark. ValueError says what is wrong."""
+    if ":" in config.task:
+        if config.own_task:
+            raise ValueError(f"task: '{config.task}' is an import path, and own_task is given too; keep one of them")
+        return own.from_path(config.task)
+    return own.from_config(config.task, config.own_task) if config.own_task else get_task(config.task)
+
+
 def get_task(name: str) -> Task:
-    """The task of that name; ValueError with the nearest names otherwise."""
+    """The benchmark of that name; ValueError with the nearest names otherwise."""
     if name in TASKS:
         return TASKS[name]
-    near = get_close_matches(name, TASKS, n=1)
-    hint = f"did you mean '{near[0]}'?" if near else f"known tasks: {', '.join(TASKS)}"
-    raise ValueError(f"task: unknown task '{name}'; {hint}")
+    if name in GROUPS:
+        raise ValueError(f"task: '{name}' is a group of {len(GROUPS[name])} tasks, which only `skipthink run` takes; name one of them")
+    near = get_close_matches(name, [*TASKS, *GROUPS], n=1)
+    hint = f"did you mean '{near[0]}'?" if near else f"known tasks: {', '.join(TASKS)}."
+    raise ValueError(f"task: unknown task '{name}'; {hint} A task of your own needs own_task, or its class as package.module:ClassName")

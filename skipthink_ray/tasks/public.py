@@ -1,0 +1,135 @@
+"""Where a benchmark's public data set lies for the `datasets` library, and how its rows become question and answer.
+
+Hub ids, configurations, splits and columns were read from documentation and public code; none was ever loaded here (no
+network). So the tests check the mappings on small data sets of that shape, and where the split of Ho et al. is listed
+(splits.py) a row whose question is not in the list gets the split `unlisted` and is dropped with that reason: a data set
+that is not what its name says cannot pass for the benchmark.
+
+A row function takes one row of the public data set and returns `question`, `answer` and, where there is one, `rationale`.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+Row = dict[str, Any]
+
+BOTH = {"train": "train", "test": "test"}
+_CALCULATOR = re.compile(r"<<[^<>]*>>")
+_OPTION_LETTER = re.compile(r"^\s*\(?[A-Z]\)\s*")
+_BIG_BENCH_FRAME = re.compile(r"^\s*Q:\s*|\n\s*choice:.*|\s*\n?A:\s*$", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class PublicData:
+    """A public data set. Without `read`, the columns `question` and `answer` are named in `columns`."""
+
+    hub_id: str | None
+    """`datasets.load_dataset`'s path; None where no copy is known that can be trusted to be the benchmark."""
+    arguments: dict[str, str] = field(default_factory=dict[str, str])
+    """Further arguments of load_dataset: configuration `name`, `data_dir`, `revision`."""
+    splits: dict[str, str] = field(default_factory=lambda: dict(BOTH))
+    """Its splits that are read -> train or test, which holds where splits.py neither lists nor draws one."""
+    needs: tuple[str, ...] = ("question", "answer")
+    """Columns that `read` uses."""
+    read: Callable[[Row], Row] = lambda row: {"question": row["question"], "answer": row["answer"]}
+    has_rationale: bool = False
+    train_rows: int | None = None
+    """Where the benchmark's training set is a sample of the data set's: so many rows, drawn with seed 0."""
+    test_share: float | None = None
+    """Where nobody published a split: the share of test questions, drawn by the questions' words."""
+    instead: str = ""
+    """What to do where there is no hub id."""
+
+
+def options(choices: list[str]) -> str:
+    """` Answer Choices: (A) .. (B) ..`, as the questions of all choice tasks end."""
+    return "Answer Choices: " + " ".join(f"({chr(ord('A') + place)}) {text}" for place, text in enumerate(choices))
+
+
+def read_lila(row: Row) -> Row:
+    return {"question": row["input"], "answer": row["output_answer"]}
+
+
+def read_multiarith(row: Row) -> Row:
+    return {"question": row["question"], "answer": row["final_ans"]}
+
+
+def read_svamp(row: Row) -> Row:
+    return {"question": f"{row['Body'].strip()} {row['Question'].strip()}", "answer": row["Answer"]}
+
+
+def read_gsm8k(row: Row) -> Row:
+    """The solution ends in a line `#### 42`; between << and >> stand marks for a calculator."""
+    rationale, mark, answer = row["answer"].rpartition("####")
+    return {
+        "question": row["question"],
+        "answer": answer.strip() if mark else None,
+        "rationale": _CALCULATOR.sub("", rationale).strip(),
+    }
+
+
+def read_aqua(row: Row) -> Row:
+    choices = [_OPTION_LETTER.sub("", option) for option in row["options"]]
+    return {"question": f"{row['question']} {options(choices)}", "answer": row["correct"], "rationale": row["rationale"]}
+
+
+def read_commonsense_qa(row: Row) -> Row:
+    return {"question": f"{row['question']} {options(row['choices']['text'])}", "answer": row["answerKey"]}
+
+
+def read_strategy_qa(row: Row) -> Row:
+    return {"question": row["question"], "answer": {True: "yes", False: "no"}[row["answer"]]}
+
+
+def read_big_bench(row: Row) -> Row:
+    """The input may come framed in `Q:`, `choice:` lines and `A:`; the right option is the one that scores 1."""
+    stem = _BIG_BENCH_FRAME.sub("", row["inputs"]).strip()
+    choices, scores = row["multiple_choice_targets"], row["multiple_choice_scores"]
+    answer = chr(ord("A") + scores.index(max(scores))) if scores else None
+    return {"question": f"{stem}\nWhich choice is true ? {options(choices)}", "answer": answer}
+
+
+LILA = ("input", "output_answer")
+BIG_BENCH = ("inputs", "multiple_choice_targets", "multiple_choice_scores")
+THREE = {"train": "train", "validation": "train", "test": "test"}
+TWO = {"train": "train", "validation": "test"}
+
+SINGLE_EQ = PublicData(
+    "allenai/lila", {"data_dir": "singleq", "revision": "refs/convert/parquet"}, splits=THREE, needs=LILA, read=read_lila
+)
+ADDSUB = PublicData(
+    "allenai/lila", {"data_dir": "addsub", "revision": "refs/convert/parquet"}, splits=THREE, needs=LILA, read=read_lila
+)
+MULTIARITH = PublicData("ChilleD/MultiArith", needs=("question", "final_ans"), read=read_multiarith)
+SVAMP = PublicData("ChilleD/SVAMP", needs=("Body", "Question", "Answer"), read=read_svamp)
+GSM8K = PublicData("openai/gsm8k", {"name": "main"}, read=read_gsm8k, has_rationale=True)
+TRACKING_SHUFFLED_OBJECTS = PublicData(
+    "tasksource/bigbench", {"name": "tracking_shuffled_objects"}, splits=TWO, needs=BIG_BENCH, read=read_big_bench
+)
+LAST_LETTER_CONCATENATION = PublicData("ChilleD/LastLetterConcat")
+STRATEGY_QA = PublicData("ChilleD/StrategyQA", read=read_strategy_qa)
+COIN_FLIP = PublicData(
+    None,
+    test_share=150 / 500,
+    instead="the coin flips on the hub are other people's; take dataset/coin_flip/coin_flip.json of Kojima et al. "
+    "(github.com/kojima-takeshi188/zero_shot_cot), one object of its `examples` per line",
+)
+AQUA = PublicData(
+    "deepmind/aqua_rat",
+    {"name": "raw"},
+    needs=("question", "options", "rationale", "correct"),
+    read=read_aqua,
+    has_rationale=True,
+    train_rows=10_000,
+)
+DATE_UNDERSTANDING = PublicData(
+    "tasksource/bigbench", {"name": "date_understanding"}, splits=TWO, needs=BIG_BENCH, read=read_big_bench, test_share=111 / 369
+)
+COMMONSENSE_QA = PublicData(
+    "tau/commonsense_qa",
+    splits=TWO,
+    needs=("question", "choices", "answerKey"),
+    read=read_commonsense_qa,
+)

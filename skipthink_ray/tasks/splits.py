@@ -1,0 +1,60 @@
+"""Which questions are for training and which for test (method §7), by the question's own words.
+
+The split of Ho et al. (Fine-tune-CoT) for seven tasks stands in splits.json as sorted digests of the questions, so that it
+holds whatever the order, the row numbers or the spacing of a copy of the data; `python -m tools.make_splits FOLDER`
+made it. A question that stands on both sides there (six do) is listed for test alone: it must not be trained on.
+"""
+
+import hashlib
+import json
+import re
+from functools import cache
+from importlib.resources import files
+from typing import Literal
+
+Split = Literal["train", "test"]
+
+DIGEST_CHARS = 10
+"""40 bits: a question from elsewhere hardly ever passes for a listed one."""
+_OPTIONS = re.compile(r"\s*(?:which choice is true\s*\?|answer choices\s*:|\(a\)).*", re.DOTALL)
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+_POINT_ZERO = re.compile(r"(?<=\d)\.0+(?!\d)")
+_WORDS = re.compile(r"\d+(?:\.\d+)?|[^\W\d_]+")
+
+
+def normalise(question: str) -> str:
+    """The words and numbers of a question without its options, case, punctuation and spacing."""
+    text = _OPTIONS.sub("", question.lower())
+    return " ".join(_WORDS.findall(_POINT_ZERO.sub("", _THOUSANDS.sub("", text))))
+
+
+def digest(question: str) -> str:
+    return hashlib.sha256(normalise(question).encode()).hexdigest()[:DIGEST_CHARS]
+
+
+def listed_split(task: str, question: str) -> Split | None:
+    """The side of a question in the split of Ho et al.; None for a question (or a task) that is not listed there."""
+    sides = _listed().get(task, {})
+    found = digest(question)
+    return "test" if found in sides.get("test", ()) else "train" if found in sides.get("train", ()) else None
+
+
+def is_listed(task: str) -> bool:
+    return task in _listed()
+
+
+def drawn_split(task: str, question: str, test_share: float) -> Split:
+    """A side drawn by the question's words, with the task's name as the seed: the same on every machine."""
+    draw = int(hashlib.sha256(f"{task} {normalise(question)}".encode()).hexdigest()[:8], 16) / 16**8
+    return "test" if draw < test_share else "train"
+
+
+@cache
+def _listed() -> dict[str, dict[Split, frozenset[str]]]:
+    """splits.json: task -> side -> digests, written one after another as one string."""
+    lists: dict[str, dict[Split, str]] = json.loads(files("skipthink_ray.tasks").joinpath("splits.json").read_text(encoding="utf-8"))
+    return {task: {side: frozenset(_cut(digests)) for side, digests in sides.items()} for task, sides in lists.items()}
+
+
+def _cut(digests: str) -> list[str]:
+    return [digests[start : start + DIGEST_CHARS] for start in range(0, len(digests), DIGEST_CHARS)]
