@@ -1,86 +1,30 @@
 """Every configuration, frozen. PipelineConfig has one field per stage, in the order in which the stages run.
 
 The text under a field is its only description and its only default; symbols in parentheses are the paper's
-(arXiv 2505.18642). Fields of a stage decide *what* is computed and are recorded with its artifact. `cluster` and
-`tracking` decide only *where*: they may change between two submissions of the same run.
+(arXiv 2505.18642). Fields of a stage decide *what* is computed and are recorded with its artifact. `cluster`, `endpoint`
+and `tracking` decide only *where* and how: they may change between two submissions of the same run.
 """
 
-import re
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-PositiveInt = Annotated[int, Field(ge=1)]
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
+from skipthink_ray.config.base import Config, PositiveInt, Share
+from skipthink_ray.config.rationales import (
+    ColumnsConfig,
+    EndpointConfig,
+    FiltersConfig,
+    OwnTaskConfig,
+    RationalesConfig,
+    TeacherConfig,
+    check_pattern,
+)  # fmt: skip
 
-
-def check_pattern(pattern: str) -> str:
-    """The pattern itself. ValueError where it is no regular expression with exactly one group."""
-    try:
-        groups = re.compile(pattern).groups
-    except re.error as error:
-        raise ValueError(f"no regular expression: {error}") from error
-    if groups != 1:
-        raise ValueError(f"it has {groups} groups; put brackets around the answer alone, as in 'Result: (.+)', others as (?:...)")
-    return pattern
-
-
-class Config(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class ColumnsConfig(Config):
-    """Which columns of the input hold what. Only question, answer and rationale are required."""
-
-    question: str = "question"
-    """Column with the question (q)."""
-    answer: str = "answer"
-    """Column with the gold answer (y)."""
-    rationale: str = "rationale"
-    """Column with the teacher's rationale (r)."""
-    teacher_answer: str = "teacher_answer"
-    """Column with the teacher's own conclusion; where present, a row whose conclusion is wrong is dropped."""
-    id: str = "id"
-    """Column with a unique id; where absent, `row-<number>` is used."""
-    split: str = "split"
-    """Column with train or test; where absent, `test_share` of the rows is drawn by seed."""
-
-
-class RationalesConfig(Config):
-    """Stage 1: where questions and rationales come from, and which rows are kept."""
-
-    source: Literal["toy", "file", "dataset"] = "toy"
-    """toy: generated with an oracle teacher; file: JSON Lines or Parquet; dataset: `datasets.load_dataset`."""
-    path: str | None = None
-    """file: path, folder or glob. dataset: hub id or local folder."""
-    dataset_config: str | None = None
-    """dataset: its configuration name."""
-    columns: ColumnsConfig = ColumnsConfig()
-    train_questions: PositiveInt = 4000
-    """toy: number of training questions."""
-    test_questions: PositiveInt = 200
-    """toy: number of test questions, disjoint from the training questions."""
-    difficulty: Annotated[int, Field(ge=1, le=3)] = 1
-    """toy: 1 easiest to 3; larger numbers, more steps, distractors in the question."""
-    test_share: Share = 0.3
-    """Share of rows held out for test where the input has no split."""
-    max_bad_share: Share = 0.05
-    """The stage fails if more than this share of the input rows is unusable (malformed, empty, not UTF-8)."""
-    max_chars: PositiveInt = 20_000
-    """A row whose question and rationale are longer than this many characters together is dropped."""
-
-
-class OwnTaskConfig(Config):
-    """A task that is not among the benchmarks. Its files and columns are named in `rationales`."""
-
-    answer_type: Literal["number", "choice", "yes_no", "string", "set"] = "string"
-    """Decides when two answers agree: as numbers, letters of options, yes or no, texts, or sets of items between commas."""
-    pattern: Annotated[str, AfterValidator(check_pattern)] | None = None
-    """Regular expression with one group, the answer, wherever it matches an answer or a teacher's text; None takes the whole."""
-    num_chunks: PositiveInt | None = None
-    """Chunks per rationale (M) unless `chunks.num_chunks` says so; None takes the mean number of steps."""
-    instruction: str | None = None
-    """What a teacher is told before the question; None takes a sentence that fits the answer type."""
+__all__ = [
+    "ChunksConfig", "ClusterConfig", "ColumnsConfig", "Config", "CwtConfig", "EndpointConfig", "EvaluationConfig", "FiltersConfig",
+    "OptimConfig", "OwnTaskConfig", "PipelineConfig", "RationalesConfig", "ReportConfig", "SearchConfig", "SkipsConfig", "SttConfig",
+    "StudentConfig", "TeacherConfig", "TrackingConfig", "TrainConfig", "check_pattern",
+]  # fmt: skip
 
 
 class StudentConfig(Config):
@@ -183,12 +127,24 @@ class SttConfig(TrainConfig):
 class SkipsConfig(Config):
     """Stage 5: which chunks the CWT student answers correctly without."""
 
-    search: Literal["sequential", "all"] = "sequential"
-    """sequential: the paper's ablation, cumulative; all: skip every chunk (the paper's SkipALL)."""
+    search: Literal["sequential", "exhaustive", "all"] = "sequential"
+    """sequential: the paper's ablation, cumulative; exhaustive: the right subset with the fewest tokens, M up to 6;
+    all: skip every chunk (the paper's SkipALL)."""
     skippable: Literal["any", "interior"] = "any"
     """any chunk, or only those between the first and the last."""
+    gate: Literal["own", "cross_fitted"] = "own"
+    """Who is asked. own: the cwt student, about samples it was trained on (the paper); cross_fitted: a student trained
+    on the other folds alone."""
+    folds: Annotated[int, Field(ge=2)] = 2
+    """cross_fitted: number of folds (K), and of further cwt runs."""
+    margin_nats: Annotated[float, Field(ge=0.0)] = 0.0
+    """An answer counts only if each of its tokens leads the best other token by this log-probability; 0 asks for no lead."""
+    agreement_passes: Annotated[int, Field(ge=0)] = 0
+    """An answer counts only if so many copies of the student with perturbed weights are right too; 0 asks none."""
+    agreement_noise: Annotated[float, Field(gt=0.0)] = 0.05
+    """Standard deviation of a perturbation, as a share of the standard deviation of the weights of the same tensor."""
     batch_size: PositiveInt = 64
-    """Samples per forward pass of an actor, at most; an actor takes up to 64 rows at a time."""
+    """Samples asked about together, at most; an actor takes up to 64 rows at a time."""
     max_new_tokens: PositiveInt = 32
     """Length limit of an answer that must be decoded."""
 
@@ -275,7 +231,17 @@ class PipelineConfig(Config):
     evaluation: EvaluationConfig = EvaluationConfig()
     report: ReportConfig = ReportConfig()
     cluster: ClusterConfig = ClusterConfig()
+    endpoint: EndpointConfig = EndpointConfig()
     tracking: TrackingConfig = TrackingConfig()
+
+    @model_validator(mode="after")
+    def _teacher_is_whole(self) -> Self:
+        teacher = self.rationales.teacher
+        if teacher.kind != "given" and not teacher.model:
+            raise ValueError(f"rationales.teacher.model: name the model of the teacher of kind {teacher.kind}")
+        if teacher.samples > 1 and teacher.temperature == 0:
+            raise ValueError(f"rationales.teacher.temperature: {teacher.samples} greedy samples would be the same; set it above 0")
+        return self
 
     @model_validator(mode="after")
     def _bf16_needs_master_weights(self) -> Self:
