@@ -71,13 +71,25 @@ def _refuse(rest: list[str]) -> None:
 
 
 def _run(parsed: argparse.Namespace, rest: list[str], command: str) -> int:
-    from skipthink_ray.settings import load_config
+    from skipthink_ray.settings import expand, load_config
 
     overrides = [*rest, "--help"] if parsed.options else rest
     config = load_config(parsed.preset, parsed.config, overrides, f"skipthink {parsed.command}")
+    configs = expand(config) if parsed.command == "run" else [config]
     if parsed.dry_run:
-        return _dry_run(config)
+        return max(_dry_run(one) for one in configs)
+    if len(configs) > 1:
+        return _run_group(configs, command)
     return _run_pipeline(config, command, parsed.command if parsed.command in STAGES else None)
+
+
+def _run_group(configs: "list[PipelineConfig]", command: str) -> int:
+    from rich.console import Console
+
+    from skipthink_ray.group import run_group
+
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    return run_group(configs, lambda config: _run_pipeline(config, command, None), console)
 
 
 def _dry_run(config: "PipelineConfig") -> int:

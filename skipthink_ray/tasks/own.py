@@ -27,7 +27,7 @@ def from_path(path: str) -> Task:
         sys.path.append(os.getcwd())
     try:
         module = import_module(module_name)
-    except ImportError as error:
+    except (ImportError, SyntaxError, NameError) as error:
         raise ValueError(f"task: cannot import the module of '{path}': {error}; looked in {os.getcwd()} and the Python path") from error
     if not isinstance(made := getattr(module, class_name, None), type):
         raise ValueError(f"task: {module.__file__} has no class '{class_name}' (of '{path}'); expected {EXPECTED}")

@@ -1,0 +1,68 @@
+"""A group of tasks, one run after another, and what they came to in one table."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from skipthink_ray.config import PipelineConfig
+from skipthink_ray.runtime.artifacts import Folder
+
+COLUMNS = ("task", "Base %", "staged %", "skip %", "tokens, full / skip", "speed-up")
+TERMINATED = 143
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How the run of one task ended."""
+
+    config: PipelineConfig
+    code: int
+    """Exit code; 0 is done."""
+    error: str = ""
+
+
+def run_group(configs: list[PipelineConfig], run: Callable[[PipelineConfig], int], console: Console) -> int:
+    """Call `run` on every configuration, go on after a failure, print the table; 0 where all are done, else 1 (143: terminated)."""
+    outcomes = []
+    for number, config in enumerate(configs, start=1):
+        console.print(f"\n{number}/{len(configs)} {config.task}", highlight=False, markup=False)
+        outcomes.append(_outcome(config, run))
+        if outcomes[-1].code == TERMINATED:
+            return TERMINATED
+    console.print()
+    console.print(table_of(outcomes))
+    for failed in (outcome for outcome in outcomes if outcome.code):
+        told = failed.error or "see above"
+        console.print(f"skipthink: {failed.config.task} failed: {told}", highlight=False, markup=False, soft_wrap=True)
+    return int(any(outcome.code for outcome in outcomes))
+
+
+def _outcome(config: PipelineConfig, run: Callable[[PipelineConfig], int]) -> Outcome:
+    try:
+        return Outcome(config, run(config))
+    except ValueError as error:  # what the user can mend; the other tasks may need no mending
+        return Outcome(config, 2, str(error))
+
+
+def table_of(outcomes: list[Outcome]) -> Table:
+    """Accuracy of every mode, token ratio and speed-up of every task whose report is finished."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    for name in COLUMNS:
+        table.add_column(name, justify="left" if name == "task" else "right")
+    for outcome in outcomes:
+        table.add_row(outcome.config.task, *(["failed"] if outcome.code else _cells(_report(outcome.config))))
+    return table
+
+
+def _report(config: PipelineConfig) -> dict[str, Any]:
+    return Folder.open(config.storage_path).child(config.name).child("report").read_json("report.json")
+
+
+def _cells(report: dict[str, Any]) -> list[str]:
+    modes = report["modes"]
+    accuracies = [f"{modes[mode]['accuracy_pct']['value']:.1f}" for mode in ("full", "staged", "skip")]
+    return [*accuracies, f"{modes['skip']['token_ratio']['value']:.2f}", f"{modes['skip']['speedup']['value']:.2f}"]
