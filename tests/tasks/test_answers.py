@@ -5,9 +5,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from skipthink_ray.tasks import TASKS, get_task
-from skipthink_ray.tasks.answers import same_answer
+from skipthink_ray.tasks.answers import canonical, same_answer
 
-KINDS = ("number", "choice", "string", "yes_no")
+KINDS = ("number", "choice", "string", "yes_no", "set")
+GOLD = {"number": "0.5", "choice": "A", "string": "a", "yes_no": "yes", "set": "a, b"}
 
 
 @pytest.mark.parametrize(
@@ -32,6 +33,30 @@ KINDS = ("number", "choice", "string", "yes_no")
         ("007", "7"),
         ("0.3333333", "1/3"),
         ("the answer is 12.", "12"),
+        ("12,34,567", "1234567"),
+        ("1,234 apples, 5 pears", "1234"),
+        ("1{,}234", "1234"),
+        ("1/2", "0.5"),
+        ("2 1/2 cups", "2.5"),
+        ("-2 1/2", "-2.5"),
+        (r"\frac{3}{4}", "0.75"),
+        (r"2\frac{1}{2}", "2.5"),
+        (r"\$7", "7"),
+        ("-€7", "-7"),
+        ("Rs.50", "50"),
+        ("USD5", "5"),
+        ("50% of it", "50"),
+        ("-5.", "-5"),
+        ("(-5)", "-5"),
+        ("x=-5", "-5"),
+        ("2 + 3 = 5", "5"),
+        ("5-3=2 apples", "2"),
+        ("7 plus 8 equals 15", "15"),
+        ("676 - 224, which is 452", "452"),
+        ("CO2 weighs 44", "44"),
+        ("1.5e3", "1500"),
+        ("12 eggs", "12"),
+        ("3/4/2020", "3"),
     ],
 )
 def test_equal_numbers_agree(predicted, gold):
@@ -53,6 +78,13 @@ def test_equal_numbers_agree(predicted, gold):
         ("3/0", "3"),
         ("3/00", "3"),
         ("3/000000", "3"),
+        ("1/2", "1"),
+        ("2 1/2", "2"),
+        ("50%", "0.5"),
+        ("10-5", "-5"),
+        ("-$5", "5"),
+        ("−5", "5"),
+        ("1.2.3", "3"),
     ],
 )
 def test_other_numbers_and_no_numbers_do_not(predicted, gold):
@@ -63,13 +95,56 @@ def test_a_number_written_without_end_is_wrong_and_no_error():
     assert not same_answer("number", "1" * 10_000, "1")
 
 
-@pytest.mark.parametrize("predicted", ["B", "(B)", "b", "(b)", "B.", " B ", "(B) blue", "B) blue", "the answer is (B)."])
+@pytest.mark.parametrize(
+    "predicted",
+    [
+        "B: the ball(s)",
+        "[B]",
+        "**B**",
+        r"{B}",
+        "A blue ball is (B)",
+        "I think B",
+        "B-",
+        "B, not A",
+        "it's B",
+        "B",
+        "(B)",
+        "b",
+        "(b)",
+        "B.",
+        " B ",
+        "(B) blue",
+        "B) blue",
+        "the answer is (B).",
+    ],
+)
 def test_a_choice_is_a_letter_that_stands_alone(predicted):
     assert same_answer("choice", predicted, "B")
     assert not same_answer("choice", predicted, "A")
 
 
-@pytest.mark.parametrize("predicted", ["Blue", "BLUE", "AB", "Bob has it", "", "12", "()", "blue ball"])
+@pytest.mark.parametrize(
+    "predicted",
+    [
+        "Blue",
+        "BLUE",
+        "AB",
+        "Bob has it",
+        "",
+        "12",
+        "()",
+        "blue ball",
+        "A blue ball",
+        "ball(b)",
+        "I think so",
+        "T-shirt",
+        "the U.S. flag",
+        "A1",
+        "B2B",
+        "Vitamin_C",
+        "D'Arcy",
+    ],
+)
 def test_a_letter_inside_a_word_is_no_choice(predicted):
     assert not any(same_answer("choice", predicted, letter) for letter in "ABCDE")
 
@@ -80,17 +155,78 @@ def test_a_string_is_compared_without_case_quotes_and_full_stop(predicted):
     assert same_answer("string", "nk", predicted)
 
 
-@pytest.mark.parametrize("predicted", ["kn", "n", "nk e", "nke", "", ".", '""'])
+@pytest.mark.parametrize("predicted", ["kn", "n", "nk e", "nke", "n-k", "", ".", '""'])
 def test_other_strings_differ(predicted):
     assert not same_answer("string", predicted, "nk")
 
 
-@pytest.mark.parametrize(("predicted", "gold"), [("yes", "Yes"), ("Yes.", "yes"), ("no, it sinks", "no"), ("True", "yes"), ("false", "no")])
+@pytest.mark.parametrize(
+    ("predicted", "gold"),
+    [("New  York", "new york"), ("STRASSE", "straße"), ("cafe\u0301", "café"), ("**nk**", "nk"), ("n k", "nk"), ("U.S.", "U.S")],
+)
+def test_strings_are_compared_as_they_are_read(predicted, gold):
+    assert same_answer("string", predicted, gold)
+
+
+def test_blanks_between_words_count():
+    assert not same_answer("string", "newyork", "new york")
+
+
+@pytest.mark.parametrize("predicted", ["a, b", "b and a", "B, A.", "a; b", "{a, b}", "a, b, and a", "a\nb", '"a" & "b"', "[b, a]"])
+def test_a_set_is_compared_without_order_and_repetition(predicted):
+    assert same_answer("set", predicted, "a, b")
+    assert same_answer("set", "a, b", predicted)
+
+
+@pytest.mark.parametrize("predicted", ["a", "a, b, c", "a b", "ab", "", ",", "{}", "a and c"])
+def test_other_sets_differ(predicted):
+    assert not same_answer("set", predicted, "a, b")
+
+
+def test_and_separates_only_where_it_is_a_word():
+    assert canonical("set", "Sandy and Andy") == "andy, sandy"
+    assert canonical("set", "AT&T") == "at&t"
+
+
+@pytest.mark.parametrize(
+    ("predicted", "gold"),
+    [
+        ("yes", "Yes"),
+        ("Yes.", "yes"),
+        ("no, it sinks", "no"),
+        ("True", "yes"),
+        ("false", "no"),
+        ("No.", "no"),
+        ("no it sinks", "no"),
+        ("**Yes**", "yes"),
+        ("The answer to a yes or no question: no", "no"),
+    ],
+)
 def test_yes_and_no_are_read_with_true_and_false(predicted, gold):
     assert same_answer("yes_no", predicted, gold)
 
 
-@pytest.mark.parametrize(("predicted", "gold"), [("yes", "no"), ("not", "no"), ("yesterday", "yes"), ("", "no"), ("maybe", "no")])
+@pytest.mark.parametrize(
+    ("predicted", "gold"),
+    [
+        ("yes", "no"),
+        ("not", "no"),
+        ("yesterday", "yes"),
+        ("", "no"),
+        ("maybe", "no"),
+        ("no one", "no"),
+        ("No one knows", "no"),
+        ("no-one", "no"),
+        ("no. 5", "no"),
+        ("no doubt", "no"),
+        ("no matter", "no"),
+        ("yes or no", "yes"),
+        ("yes/no", "yes"),
+        ("yes-man", "yes"),
+        ("nothing", "no"),
+        ("know", "no"),
+    ],
+)
 def test_other_words_are_neither_yes_nor_no(predicted, gold):
     assert not same_answer("yes_no", predicted, gold)
 
@@ -102,7 +238,7 @@ def test_an_answer_without_the_expected_form_agrees_with_nothing_not_even_itself
 
 @pytest.mark.parametrize("task", sorted(TASKS))
 def test_a_format_error_is_wrong_for_every_task(task):
-    gold = {"number": "1", "choice": "A", "string": "a", "yes_no": "yes"}[TASKS[task].kind]
+    gold = GOLD[TASKS[task].kind]
     assert TASKS[task].check(gold, gold)
     assert not TASKS[task].check(None, gold)
 
@@ -112,8 +248,19 @@ def test_a_format_error_is_wrong_for_every_task(task):
 @example("1/00", "number")
 @example("-.", "number")
 def test_no_text_breaks_the_check_and_it_is_symmetric(text, kind):
-    gold = {"number": "0.5", "choice": "A", "string": "a", "yes_no": "yes"}[kind]
-    assert same_answer(kind, text, gold) == same_answer(kind, gold, text)
+    assert same_answer(kind, text, GOLD[kind]) == same_answer(kind, GOLD[kind], text)
+    if canonical(kind, text) is not None:
+        assert same_answer(kind, text, text)
+
+
+@pytest.mark.parametrize(("kind", "wrong", "error"), [
+    ("number", "13", "a dozen"), ("choice", "B", "the blue ball"), ("string", "b", " . "), ("yes_no", "no", "perhaps"), ("set", "c", "{}"),
+])  # fmt: skip
+def test_a_format_error_is_told_apart_from_a_wrong_answer(kind, wrong, error):
+    assert canonical(kind, wrong) is not None
+    assert canonical(kind, error) is None
+    assert not same_answer(kind, wrong, GOLD[kind])
+    assert not same_answer(kind, error, GOLD[kind])
 
 
 @pytest.mark.parametrize(("name", "hint"), [("multiarit", "did you mean 'multiarith'"), ("zzz", "known tasks")])
