@@ -11,7 +11,7 @@ from skipthink_ray.config import PipelineConfig
 from skipthink_ray.runtime.artifacts import Folder, begin, digest, finish, is_done
 from skipthink_ray.runtime.lock import only_writer
 from skipthink_ray.runtime.tracking import Tracker, start_tracker
-from skipthink_ray.tasks import task_of
+from skipthink_ray.tasks import check_source
 
 
 @dataclass(frozen=True)
@@ -125,31 +125,19 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _preflight(config: PipelineConfig, folder: Folder) -> None:
     """What can be known to be impossible, said before anything is started. ValueError."""
+    check_source(config)
     from skipthink_ray.models.student import check_pretrained
     from skipthink_ray.runtime import cluster
 
     _check_writable(folder)
     check_pretrained(config.student)
-    _check_source(config)
-    cluster.connect(config.cluster)
-    cluster.require("training (cluster.num_workers)", config.cluster, config.cluster.num_workers)
-    cluster.require("skips and evaluation (cluster.num_actors)", config.cluster, config.cluster.num_actors)
-
-
-def _check_source(config: PipelineConfig) -> None:
-    """What no file tells: that the task has a toy generator, or a data set with rationales."""
-    source, task = config.rationales, task_of(config)
-    if source.source == "toy" and task.toy is None:
-        raise ValueError(f"rationales.source: task '{task.name}' has no toy generator; name a file with rationales.path")
-    if source.source == "dataset":
+    if config.rationales.source == "dataset":
         from skipthink_ray.runtime.sources import open_dataset
 
         open_dataset(config)
-        if not source.path and task.public and not task.public.has_rationale:
-            raise ValueError(
-                f"rationales.source: '{task.public.hub_id}', the data set of the task '{task.name}', holds no rationales; "
-                "name a data set that does with rationales.path"
-            )
+    cluster.connect(config.cluster)
+    cluster.require("training (cluster.num_workers)", config.cluster, config.cluster.num_workers)
+    cluster.require("skips and evaluation (cluster.num_actors)", config.cluster, config.cluster.num_actors)
 
 
 def _check_writable(folder: Folder) -> None:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from skipthink_ray.config import OwnTaskConfig, PipelineConfig
 from skipthink_ray.presets import PRESETS
-from skipthink_ray.tasks import GROUPS, task_of
+from skipthink_ray.tasks import GROUPS, check_source
 
 
 def load_config(preset: str, file: str | None, overrides: list[str], program: str) -> PipelineConfig:
@@ -29,7 +29,7 @@ def load_config(preset: str, file: str | None, overrides: list[str], program: st
             raise ValueError(_explain(error, "command line")) from error
         config = _validate(config.model_dump(), "command line")
     for one in expand(config):
-        task_of(one)
+        check_source(one)
     return config
 
 

@@ -100,7 +100,7 @@ def read_dataset(config: PipelineConfig) -> "ray.data.Dataset":
 def open_dataset(config: PipelineConfig) -> dict[str, Any]:
     """`datasets.Dataset` by split: of `rationales.path`, else of the task's public data set.
 
-    ValueError where there is none, it cannot be loaded, or it lacks a split or a column.
+    ValueError where it cannot be loaded, or lacks a split or a column.
     """
     source = config.rationales
     if not source.path:
@@ -114,9 +114,8 @@ def open_dataset(config: PipelineConfig) -> dict[str, Any]:
 def _open_public(config: PipelineConfig) -> dict[str, Any]:
     task = task_of(config)
     public = task.public
-    if public is None or public.hub_id is None:
-        instead = public.instead if public else "name a data set with rationales.path"
-        raise ValueError(f"rationales.source: no public data set is known for the task '{task.name}': {instead}")
+    assert public
+    assert public.hub_id  # tasks.check_source
     where = f"rationales.source: '{public.hub_id}', the data set of the task '{task.name}',"
     parts = _load_dataset(public.hub_id, public.arguments)
     if absent := [split for split in public.splits if split not in parts]:

@@ -10,7 +10,7 @@ from skipthink_ray.config import PipelineConfig
 from skipthink_ray.tasks import last_letter_concatenation, multiarith, own, public, tracking_shuffled_objects
 from skipthink_ray.tasks.task import Task, ToyRow
 
-__all__ = ["GROUPS", "TASKS", "Task", "ToyRow", "get_task", "task_of"]
+__all__ = ["GROUPS", "TASKS", "Task", "ToyRow", "check_source", "get_task", "task_of"]
 
 TASKS: dict[str, Task] = {
     "single_eq": Task("single_eq", "number", num_chunks=4, public=public.SINGLE_EQ),
@@ -47,6 +47,23 @@ def task_of(config: PipelineConfig) -> Task:
             raise ValueError(f"task: '{config.task}' is an import path, and own_task is given too; keep one of them")
         return own.from_path(config.task)
     return own.from_config(config.task, config.own_task) if config.own_task else get_task(config.task)
+
+
+def check_source(config: PipelineConfig) -> None:
+    """ValueError where the task has not what `rationales.source` takes from it. Opens nothing."""
+    source, task = config.rationales, task_of(config)
+    if source.source == "toy" and task.toy is None:
+        raise ValueError(f"rationales.source: task '{task.name}' has no toy generator; name a file with rationales.path")
+    if source.source != "dataset" or source.path:
+        return
+    if task.public is None or task.public.hub_id is None:
+        instead = task.public.instead if task.public else "name one with rationales.path"
+        raise ValueError(f"rationales.source: no public data set is known for the task '{task.name}': {instead}")
+    if not task.public.has_rationale and source.teacher.kind == "given":
+        raise ValueError(
+            f"rationales.source: '{task.public.hub_id}', the data set of the task '{task.name}', holds no rationales; "
+            "let a teacher write them (rationales.teacher), or name a file that has them with rationales.path"
+        )
 
 
 def get_task(name: str) -> Task:

@@ -8,9 +8,9 @@ from typing import Any
 import datasets
 import pytest
 
-from skipthink_ray.config import PipelineConfig, RationalesConfig
+from skipthink_ray.config import OwnTaskConfig, PipelineConfig, RationalesConfig, TeacherConfig
 from skipthink_ray.runtime.sources import open_dataset
-from skipthink_ray.tasks import TASKS
+from skipthink_ray.tasks import TASKS, check_source
 
 FLAT = {"question": "How many?", "answer": "4"}
 SHAPES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -145,7 +145,17 @@ def test_a_public_data_set_without_a_column_or_a_split_is_refused_by_name(tmp_pa
 
 def test_a_task_without_a_public_data_set_says_what_to_do():
     with pytest.raises(ValueError, match=r"no public data set is known for the task 'coin_flip'.*Kojima"):
-        open_dataset(PipelineConfig(task="coin_flip", rationales=RationalesConfig(source="dataset")))
+        check_source(PipelineConfig(task="coin_flip", rationales=RationalesConfig(source="dataset")))
+    with pytest.raises(ValueError, match=r"no public data set is known for the task 'mine': name one with rationales\.path"):
+        check_source(PipelineConfig(task="mine", own_task=OwnTaskConfig(), rationales=RationalesConfig(source="dataset")))
+
+
+def test_a_public_data_set_without_rationales_is_refused_before_it_is_loaded():
+    with pytest.raises(ValueError, match=r"'ChilleD/SVAMP', the data set of the task 'svamp', holds no rationales"):
+        check_source(PipelineConfig(task="svamp", rationales=RationalesConfig(source="dataset")))
+    check_source(PipelineConfig(task="gsm8k", rationales=RationalesConfig(source="dataset")))
+    teacher = TeacherConfig(kind="endpoint", model="any")
+    check_source(PipelineConfig(task="svamp", rationales=RationalesConfig(source="dataset", teacher=teacher)))
 
 
 def test_a_large_training_set_is_sampled_by_seed(tmp_path, monkeypatch):

@@ -1,0 +1,100 @@
+"""`--task seven`: seven runs of one configuration, one failure among them, and the table of what they came to."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from skipthink_ray.config import PipelineConfig, RationalesConfig
+from skipthink_ray.group import run_group
+from skipthink_ray.settings import expand, load_config
+from skipthink_ray.tasks import GROUPS, task_of
+
+
+def seven(tmp_path: Path) -> list[PipelineConfig]:
+    return expand(PipelineConfig(name="all", task="seven", storage_path=str(tmp_path), seed=3))
+
+
+def write_report(config: PipelineConfig, skip_accuracy: float) -> None:
+    """As much of report.json as the table reads."""
+    accuracy = {mode: {"accuracy_pct": {"value": value}} for mode, value in (("full", 41.25), ("staged", 40.0), ("skip", skip_accuracy))}
+    modes: dict[str, Any] = {**accuracy, "skip": {**accuracy["skip"], "token_ratio": {"value": 1.5}, "speedup": {"value": 1.375}}}
+    folder = Path(config.storage_path) / config.name / "report"
+    folder.mkdir(parents=True)
+    (folder / "report.json").write_text(json.dumps({"task": config.task, "modes": modes}))
+
+
+def table(configs: list[PipelineConfig], run: Any) -> tuple[int, str]:
+    screen = io.StringIO()
+    code = run_group(configs, run, Console(file=screen, width=120))
+    return code, screen.getvalue()
+
+
+def test_seven_is_the_seven_tasks_under_names_of_their_own_and_otherwise_the_same(tmp_path):
+    configs = seven(tmp_path)
+    assert [config.task for config in configs] == list(GROUPS["seven"])
+    assert len({task_of(config).name for config in configs}) == 7
+    assert [config.name for config in configs] == [f"all-{task}" for task in GROUPS["seven"]]
+    same = {"name": "x", "task": "svamp"}
+    assert all(config.model_copy(update=same) == configs[0].model_copy(update=same) for config in configs)
+
+
+def test_a_single_task_stays_one_run():
+    assert expand(PipelineConfig(task="svamp")) == [PipelineConfig(task="svamp")]
+
+
+def test_the_input_path_of_a_group_names_the_task(tmp_path):
+    source = RationalesConfig(source="file", path=f"{tmp_path}/{{task}}.jsonl")
+    paths = [config.rationales.path for config in expand(PipelineConfig(task="seven", rationales=source))]
+    assert paths == [f"{tmp_path}/{task}.jsonl" for task in GROUPS["seven"]]
+    with pytest.raises(ValueError, match=r"'x\.jsonl' cannot be every task of 'seven'; write \{task\}"):
+        load_config("default", None, ["--task", "seven", "--rationales.source", "file", "--rationales.path", "x.jsonl"], "skipthink run")
+
+
+def test_a_group_where_one_task_is_needed_is_refused():
+    with pytest.raises(ValueError, match="'seven' is a group of 7 tasks, which only `skipthink run` takes"):
+        task_of(PipelineConfig(task="seven"))
+
+
+def test_the_table_shows_every_report(tmp_path):
+    def run(config: PipelineConfig) -> int:
+        write_report(config, skip_accuracy=39.5)
+        return 0
+
+    code, screen = table(seven(tmp_path), run)
+    assert code == 0
+    rows = [line.split() for line in screen.splitlines()]
+    assert [row for row in rows if row and row[0] in GROUPS["seven"]] == [
+        [task, "41.2", "40.0", "39.5", "1.50", "1.38"] for task in GROUPS["seven"]
+    ]
+
+
+def test_a_failure_is_told_at_the_end_while_the_others_go_on(tmp_path):
+    def run(config: PipelineConfig) -> int:
+        if config.task == "svamp":
+            raise ValueError("no such file: svamp.jsonl")
+        if config.task == "addsub":
+            return 1
+        write_report(config, skip_accuracy=39.5)
+        return 0
+
+    code, screen = table(seven(tmp_path), run)
+    assert code == 1
+    lines = screen.splitlines()
+    assert lines[-2:] == ["skipthink: addsub failed: see above", "skipthink: svamp failed: no such file: svamp.jsonl"]
+    assert [line.split()[1] for line in lines if line.split()[:1] == ["svamp"]] == ["failed"]
+    assert sum("1.38" in line for line in lines) == 5
+
+
+def test_a_terminated_run_ends_the_group(tmp_path):
+    tried: list[str] = []
+
+    def run(config: PipelineConfig) -> int:
+        tried.append(config.task)
+        return 143
+
+    assert table(seven(tmp_path), run)[0] == 143
+    assert tried == ["single_eq"]

@@ -1,0 +1,62 @@
+"""A task from outside the package through the command line: its mistakes are refused in time, its class works in Ray's workers."""
+
+import subprocess
+import sys
+import time
+
+import datasets
+import pyarrow.dataset as dataset
+import pytest
+
+from tests.test_bad_input import FAST, GOOD, from_file, refused, write_lines
+
+LOCAL_TASK = '''
+from dataclasses import replace
+
+from skipthink_ray.tasks import TASKS, Task
+
+class Local(Task):
+    """GSM8K from a folder, where an answer and its negative are the same."""
+
+    def __init__(self):
+        gsm8k = TASKS["gsm8k"]
+        super().__init__("local", "number", public=replace(gsm8k.public, hub_id={folder!r}, arguments={{}}))
+
+    def check(self, predicted, gold):
+        return predicted is not None and super().check(predicted.lstrip("-"), gold.lstrip("-"))
+'''
+
+
+@pytest.mark.parametrize(("arguments", "fault"), [
+    (["--task", "svmp"], "unknown task 'svmp'; did you mean 'svamp'?"),
+    (["--task", "no_such_module:Mine"], "cannot import the module of 'no_such_module:Mine'"),
+    (["--task", "coin_flip", "--rationales.source", "dataset"], "no public data set is known for the task 'coin_flip'"),
+    (["--task", "coin_flip"], "task 'coin_flip' has no toy generator"),
+])  # fmt: skip
+def test_a_bad_task_is_named_within_seconds(tmp_path, arguments, fault):
+    started = time.monotonic()
+    assert fault in refused(tmp_path, *arguments)
+    assert time.monotonic() - started < 10
+
+
+def test_a_bad_column_of_an_own_task_is_named(tmp_path):
+    file = write_lines(tmp_path / "rows.jsonl", [{"frage": GOOD["question"], "answer": "5", "rationale": "r"}])
+    own = ["--task", "mine", "--own-task.answer-type", "number"]
+    error = refused(tmp_path, *own, *from_file(file), "--rationales.columns.question", "fragen")
+    assert "no column 'fragen' for the question; it has answer, frage, rationale. Did you mean 'frage'?" in error
+
+
+@pytest.mark.ray
+def test_a_class_in_the_working_directory_reads_and_checks_a_data_set_in_the_workers(tmp_path):
+    rows = [{"question": f"How many are {n} and 2?", "answer": f"{n} + 2 = <<{n}+2={n + 2}>>{n + 2}\n#### {n + 2}"} for n in range(8)]
+    for split, part in (("train", rows[:6]), ("test", [*rows[6:], {"question": "Why?", "answer": "#### none"}])):
+        datasets.Dataset.from_list(part).to_parquet(str(tmp_path / "data" / f"{split}-00000-of-00001.parquet"))
+    (tmp_path / "local_task.py").write_text(LOCAL_TASK.format(folder=str(tmp_path / "data")))
+    command = [sys.executable, "-c", "import sys; sys.path.remove(''); from skipthink_ray.cli import main; sys.exit(main())", "rationales"]
+    options = ["--task", "local_task:Local", "--rationales.source", "dataset", "--rationales.max-bad-share", 0.5, "--storage-path", "runs"]
+    done = subprocess.run([*command, *map(str, options), *FAST], capture_output=True, text=True, timeout=240, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    kept = dataset.dataset(tmp_path / "runs/demo/rationales/rows").to_table().sort_by("row").to_pylist()
+    assert [row["split"] for row in kept] == ["train"] * 6 + ["test"] * 3
+    assert kept[0]["rationale"] == "0 + 2 = 2"
+    assert [row["reason"] for row in kept] == [None] * 8 + ["unusable answer"]
