@@ -7,16 +7,26 @@ splits.py; what a teacher is asked in prompts.py.
 from difflib import get_close_matches
 
 from skipthink_ray.config import PipelineConfig
-from skipthink_ray.tasks import last_letter_concatenation, multiarith, own, public, tracking_shuffled_objects
+from skipthink_ray.tasks import (
+    addsub,
+    last_letter_concatenation,
+    multiarith,
+    own,
+    public,
+    single_eq,
+    strategy_qa,
+    svamp,
+    tracking_shuffled_objects,
+)
 from skipthink_ray.tasks.task import Task, ToyRow
 
 __all__ = ["GROUPS", "TASKS", "Task", "ToyRow", "check_source", "get_task", "task_of"]
 
 TASKS: dict[str, Task] = {
-    "single_eq": Task("single_eq", "number", num_chunks=4, public=public.SINGLE_EQ),
-    "addsub": Task("addsub", "number", num_chunks=4, public=public.ADDSUB),
+    "single_eq": Task("single_eq", "number", num_chunks=4, toy=single_eq.toy_row, public=public.SINGLE_EQ),
+    "addsub": Task("addsub", "number", num_chunks=4, toy=addsub.toy_row, public=public.ADDSUB),
     "multiarith": Task("multiarith", "number", num_chunks=4, toy=multiarith.toy_row, public=public.MULTIARITH),
-    "svamp": Task("svamp", "number", num_chunks=4, public=public.SVAMP),
+    "svamp": Task("svamp", "number", num_chunks=4, toy=svamp.toy_row, public=public.SVAMP),
     "gsm8k": Task("gsm8k", "number", num_chunks=4, public=public.GSM8K),
     "tracking_shuffled_objects": Task(
         "tracking_shuffled_objects", "choice", toy=tracking_shuffled_objects.toy_row, public=public.TRACKING_SHUFFLED_OBJECTS
@@ -24,7 +34,7 @@ TASKS: dict[str, Task] = {
     "last_letter_concatenation": Task(
         "last_letter_concatenation", "string", toy=last_letter_concatenation.toy_row, public=public.LAST_LETTER_CONCATENATION
     ),
-    "strategy_qa": Task("strategy_qa", "yes_no", public=public.STRATEGY_QA),
+    "strategy_qa": Task("strategy_qa", "yes_no", toy=strategy_qa.toy_row, public=public.STRATEGY_QA),
     "coin_flip": Task("coin_flip", "yes_no", public=public.COIN_FLIP),
     "aqua": Task("aqua", "choice", public=public.AQUA),
     "date_understanding": Task("date_understanding", "choice", public=public.DATE_UNDERSTANDING),
