@@ -1,37 +1,47 @@
 """Which chunks a CWT student does not need (method §5), given a way to ask it.
 
 The student is asked through a callable, for many samples at once, so that this file needs neither torch nor ray.
-Shape suffixes: R samples, M chunks.
+Shape suffixes: R samples, M chunks, S subsets of the M chunks.
 """
 
+import hashlib
 from collections.abc import Callable
 
 import numpy as np
 
 from skipthink_ray.config import SkipsConfig
 
+MAX_EXHAUSTIVE_CHUNKS = 6
+"""The exhaustive search orders all 2^M subsets of every sample."""
+
 AnswersRight = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""(rows, kept_RM of those rows) -> whether the student's greedy answer from the kept chunks is right."""
+"""(rows, kept_RM of those rows) -> whether the student's greedy answer from the kept chunks passes the gate."""
 
 
-def find_kept(present_RM: np.ndarray, answers_right: AnswersRight, config: SkipsConfig) -> tuple[np.ndarray, np.ndarray]:
-    """(kept_RM, right_R): the chunks to keep, and whether the student is right with all of them.
+def check_search(config: SkipsConfig, num_chunks: int) -> None:
+    """ValueError for a search that so many chunks forbid."""
+    if config.search == "exhaustive" and num_chunks > MAX_EXHAUSTIVE_CHUNKS:
+        raise ValueError(
+            f"skips.search: exhaustive tries every subset of the chunks, which is allowed for M up to {MAX_EXHAUSTIVE_CHUNKS}; "
+            f"M is {num_chunks} here. Take skips.search sequential, or a smaller chunks.num_chunks"
+        )
 
-    `present_RM` marks the chunks that hold steps; an empty chunk is never kept nor asked about. Where the student is
-    wrong with every chunk, all are kept.
+
+def find_kept(
+    present_RM: np.ndarray, tokens_RM: np.ndarray, answers_right: AnswersRight, config: SkipsConfig
+) -> tuple[np.ndarray, np.ndarray]:
+    """(kept_RM, right_R): the chunks to keep, and whether the answer from all chunks passes the gate.
+
+    `present_RM` marks the chunks that hold steps; an empty chunk is never kept nor asked about. `tokens_RM` counts the
+    tokens of every chunk. Where the answer from all chunks fails, all are kept. ValueError: see `check_search`.
     """
-    num_rows, num_chunks = present_RM.shape
-    right_R = answers_right(np.arange(num_rows), present_RM)
-    kept_RM = present_RM.copy()
+    check_search(config, present_RM.shape[1])
+    right_R = answers_right(np.arange(len(present_RM)), present_RM)
     may_skip_RM = present_RM & right_R[:, None] & skippable(present_RM, config.skippable)
     if config.search == "all":
-        return kept_RM & ~may_skip_RM, right_R
-    for m in range(num_chunks):
-        rows = np.nonzero(may_skip_RM[:, m])[0]
-        without = kept_RM[rows]
-        without[:, m] = False
-        kept_RM[rows[answers_right(rows, without)], m] = False
-    return kept_RM, right_R
+        return present_RM & ~may_skip_RM, right_R
+    search = _exhaustive if config.search == "exhaustive" else _sequential
+    return search(present_RM, may_skip_RM, tokens_RM, answers_right), right_R
 
 
 def skippable(present_RM: np.ndarray, which: str) -> np.ndarray:
@@ -41,3 +51,50 @@ def skippable(present_RM: np.ndarray, which: str) -> np.ndarray:
     num_present_R1 = present_RM.sum(1, keepdims=True)
     position_M = np.arange(present_RM.shape[1])
     return (position_M > 0) & (position_M < num_present_R1 - 1)
+
+
+def fold_of(question: str, folds: int, seed: int) -> int:
+    """The fold of a sample, 0..folds-1: a hash of its question, so that a question asked twice falls into one fold."""
+    digest = hashlib.sha256(f"{seed}\n{question.strip()}".encode()).digest()
+    return int.from_bytes(digest[:8]) % folds
+
+
+def _sequential(present_RM: np.ndarray, may_skip_RM: np.ndarray, tokens_RM: np.ndarray, answers_right: AnswersRight) -> np.ndarray:
+    """The paper's: without c_1, .. c_M in turn; a chunk whose absence leaves the answer right stays out."""
+    kept_RM = present_RM.copy()
+    for m in range(present_RM.shape[1]):
+        rows = np.nonzero(may_skip_RM[:, m])[0]
+        without = kept_RM[rows]
+        without[:, m] = False
+        kept_RM[rows[answers_right(rows, without)], m] = False
+    return kept_RM
+
+
+def _exhaustive(present_RM: np.ndarray, may_skip_RM: np.ndarray, tokens_RM: np.ndarray, answers_right: AnswersRight) -> np.ndarray:
+    """The first right one of a sample's subsets, cheapest first; so a sample is asked only up to its own optimum.
+
+    A round asks every open sample about its next subset. All chunks, known to be right, end the list.
+    """
+    kept_RM = present_RM.copy()
+    subsets_RSM, num_subsets_R = _cheapest_first(present_RM, may_skip_RM, tokens_RM)
+    rows = np.nonzero(may_skip_RM.any(1))[0]
+    for number in range(subsets_RSM.shape[1] - 1):
+        rows = rows[number < num_subsets_R[rows] - 1]
+        if not len(rows):
+            break
+        right = answers_right(rows, subsets_RSM[rows, number])
+        kept_RM[rows[right]] = subsets_RSM[rows[right], number]
+        rows = rows[~right]
+    return kept_RM
+
+
+def _cheapest_first(present_RM: np.ndarray, may_skip_RM: np.ndarray, tokens_RM: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(subsets_RSM, how many of them a sample has): by kept tokens, then chunks, then those that keep earlier chunks."""
+    num_chunks = present_RM.shape[1]
+    skipped_SM = (np.arange(2**num_chunks)[:, None] >> np.arange(num_chunks)[::-1] & 1).astype(bool)
+    fits_RS = ~(skipped_SM & ~may_skip_RM[:, None]).any(-1)
+    kept_RSM = present_RM[:, None] & ~skipped_SM
+    earliest_S = np.arange(2**num_chunks)  # as a binary number, c_1 leading: fewer early chunks skipped is smaller
+    keys = (np.broadcast_to(earliest_S, fits_RS.shape), kept_RSM.sum(-1), (kept_RSM * tokens_RM[:, None]).sum(-1), ~fits_RS)
+    order_RS = np.lexsort(keys)
+    return np.take_along_axis(kept_RSM, order_RS[..., None], 1), fits_RS.sum(1)

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset
 
 from skipthink_ray.config import PipelineConfig
-from skipthink_ray.models.ablation import Ablation
+from skipthink_ray.models.ablation import Ablation, perturbed_copies
 from skipthink_ray.models.student import load_student
 from skipthink_ray.rows import SKIP_SCHEMA, Samples
 from skipthink_ray.runtime import actors
@@ -21,17 +21,18 @@ from skipthink_ray.tasks import task_of
 
 
 class Ablate:
-    """Loads the student once; a row group of cwt's samples in, SKIP_SCHEMA out."""
+    """Loads the student once, with its perturbed copies; a row group of cwt's samples in, SKIP_SCHEMA out."""
 
     def __init__(self, config: PipelineConfig, cwt: Folder, board: Any) -> None:
         self.config, self.cwt, self.board, self.task = config, cwt, board, task_of(config)
         with cwt.local("student") as folder:
             self.student = load_student(folder)
         actors.place(self.student, config.cluster)
+        self.copies = perturbed_copies(self.student, config.skips, config.seed)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         samples = Samples(actors.read_piece(batch, self.cwt))
-        ablation = Ablation(self.student, self.task, self.config.skips, samples)
+        ablation = Ablation(self.student, self.task, self.config.skips, samples, copies=self.copies)
         kept_RM, right_R = ablation.find()
         self.board.advance.remote(len(samples))
         columns = {

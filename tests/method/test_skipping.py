@@ -1,4 +1,6 @@
-"""The skip search against the paper's loop, with random oracles in place of a student."""
+"""The skip searches against their definitions, with random oracles in place of a student."""
+
+from itertools import product
 
 import numpy as np
 import pytest
@@ -6,7 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skipthink_ray.config import SkipsConfig
-from skipthink_ray.method.skipping import find_kept
+from skipthink_ray.method import skipping
+from skipthink_ray.method.skipping import MAX_EXHAUSTIVE_CHUNKS, fold_of
+
+SEARCHES = ("sequential", "exhaustive", "all")
 
 
 class Oracle:
@@ -31,6 +36,16 @@ def problems(draw):
     filled = draw(st.lists(st.integers(1, num_chunks), min_size=1, max_size=12))
     present_RM = np.arange(num_chunks) < np.array(filled)[:, None]
     return present_RM, Oracle(draw(st.integers(0, 2**32 - 1)), len(filled), num_chunks)
+
+
+def find_kept(present_RM, oracle, config, tokens_RM=None):
+    """The search with a token per chunk, unless told otherwise."""
+    return skipping.find_kept(present_RM, present_RM.astype(int) if tokens_RM is None else tokens_RM, oracle, config)
+
+
+def _tokens(draw, present_RM):
+    """1 to 4 tokens a chunk, so that subsets tie; none in an empty one."""
+    return present_RM * np.random.default_rng(draw(st.integers(0, 2**32 - 1))).integers(1, 5, present_RM.shape)
 
 
 def _by_the_paper(present: list[bool], oracle: Oracle, row: int, may_skip) -> list[bool]:
@@ -66,7 +81,7 @@ def test_interior_keeps_the_first_and_the_last_chunk_that_hold_steps(problem):
         assert kept_RM[row, last]
 
 
-@pytest.mark.parametrize("search", ["sequential", "all"])
+@pytest.mark.parametrize("search", SEARCHES)
 @given(problem=problems())
 def test_wrong_with_every_chunk_keeps_every_chunk(problem, search):
     present_RM, _ = problem
@@ -93,7 +108,7 @@ def test_all_of_the_interior_leaves_first_and_last(problem):
 
 
 @pytest.mark.parametrize("skippable", ["any", "interior"])
-@pytest.mark.parametrize("search", ["sequential", "all"])
+@pytest.mark.parametrize("search", SEARCHES)
 @given(problem=problems())
 def test_empty_chunks_are_never_asked_about_nor_kept(problem, search, skippable):
     present_RM, oracle = problem
@@ -101,3 +116,72 @@ def test_empty_chunks_are_never_asked_about_nor_kept(problem, search, skippable)
     assert not (kept_RM & ~present_RM).any()
     assert not any(keep and not here for row, kept in oracle.asked for keep, here in zip(kept, present_RM[row], strict=True))
     assert len(set(oracle.asked)) == len(oracle.asked), "nothing is asked twice, as an empty chunk's question would be"
+
+
+@pytest.mark.parametrize("skippable", ["any", "interior"])
+@given(data=st.data())
+def test_exhaustive_finds_the_cheapest_right_subset_and_asks_no_dearer_one(data, skippable):
+    present_RM, oracle = data.draw(problems())
+    tokens_RM = _tokens(data.draw, present_RM)
+    kept_RM, right_R = find_kept(present_RM, oracle, SkipsConfig(search="exhaustive", skippable=skippable), tokens_RM)
+    for row, (present, tokens) in enumerate(zip(present_RM.tolist(), tokens_RM.tolist(), strict=True)):
+        best = _cheapest(present, tokens, oracle, row, range(1, sum(present) - 1) if skippable == "interior" else range(len(present)))
+        assert kept_RM[row].tolist() == (list(best) if right_R[row] else present)
+        asked = [kept for asked_row, kept in oracle.asked if asked_row == row][1:]
+        assert all(_cost(kept, tokens) <= _cost(best, tokens) for kept in asked)
+
+
+def _cost(kept, tokens):
+    """Tokens, then chunks, then whether an earlier chunk is missing."""
+    return sum(count for keep, count in zip(kept, tokens, strict=True) if keep), sum(kept), [not keep for keep in kept]
+
+
+def _cheapest(present, tokens, oracle, row, may_skip):
+    options = product(*([True, False] if here and m in may_skip else [here] for m, here in enumerate(present)))
+    return min((kept for kept in options if kept == tuple(present) or oracle.one(row, kept)), key=lambda kept: _cost(kept, tokens))
+
+
+@pytest.mark.parametrize("skippable", ["any", "interior"])
+@given(data=st.data())
+def test_exhaustive_keeps_at_most_the_tokens_of_sequential_and_both_are_right(data, skippable):
+    present_RM, oracle = data.draw(problems())
+    tokens_RM = _tokens(data.draw, present_RM)
+    configs = [SkipsConfig(search=search, skippable=skippable) for search in ("exhaustive", "sequential")]
+    (fewest_RM, right_R), (kept_RM, _) = (find_kept(present_RM, oracle, config, tokens_RM) for config in configs)
+    assert ((fewest_RM * tokens_RM).sum(1) <= (kept_RM * tokens_RM).sum(1)).all()
+    for row in np.flatnonzero(right_R):
+        assert oracle.one(row, fewest_RM[row])
+        assert oracle.one(row, kept_RM[row])
+
+
+@given(problem=problems(), seed=st.integers(0, 2**32 - 1))
+def test_a_stricter_gate_passes_fewer_samples_and_skips_no_more_chunks_under_all(problem, seed):
+    """Only under `all`: a sequential search that keeps c_1 may then find more of the others superfluous."""
+    present_RM, oracle = problem
+    other = Oracle(seed, *present_RM.shape)
+
+    def both(rows, kept_RM):
+        return oracle(rows, kept_RM) & other(rows, kept_RM)
+
+    (kept_RM, right_R), (strict_RM, strict_R) = (find_kept(present_RM, gate, SkipsConfig(search="all")) for gate in (oracle, both))
+    assert (strict_R <= right_R).all()
+    assert (strict_RM >= kept_RM).all()
+
+
+def test_exhaustive_refuses_more_chunks_than_it_can_try():
+    present_RM = np.ones((1, MAX_EXHAUSTIVE_CHUNKS + 1), dtype=bool)
+    with pytest.raises(ValueError, match=r"skips\.search: exhaustive .* M is 7 here"):
+        find_kept(present_RM, Oracle(0, 1, 7), SkipsConfig(search="exhaustive"))
+
+
+@given(st.lists(st.text(), min_size=1, max_size=50), st.integers(2, 5), st.integers(0, 9))
+def test_a_question_falls_into_one_fold_whatever_stands_around_it(questions, folds, seed):
+    found = {question.strip(): fold_of(question, folds, seed) for question in questions}
+    assert all(0 <= fold < folds for fold in found.values())
+    assert all(fold_of(f" {question}\n", folds, seed) == fold for question, fold in found.items())
+
+
+def test_folds_are_of_about_one_size_and_drawn_by_the_seed():
+    folds = [[fold_of(f"How many are {number}?", 4, seed) for number in range(4000)] for seed in (0, 1)]
+    assert all(900 < folds[0].count(fold) < 1100 for fold in range(4))
+    assert 900 < sum(one == other for one, other in zip(*folds, strict=True)) < 1100
