@@ -72,10 +72,12 @@ def _refuse(rest: list[str]) -> None:
 
 def _run(parsed: argparse.Namespace, rest: list[str], command: str) -> int:
     from skipthink_ray.settings import expand, load_config
+    from skipthink_ray.tasks import task_of
 
     overrides = [*rest, "--help"] if parsed.options else rest
     config = load_config(parsed.preset, parsed.config, overrides, f"skipthink {parsed.command}")
     configs = expand(config) if parsed.command == "run" else [config]
+    task_of(configs[0])  # of a group only run can make single tasks
     if parsed.dry_run:
         return max(_dry_run(one) for one in configs)
     if len(configs) > 1:

@@ -8,7 +8,7 @@ import datasets
 import pyarrow.dataset as dataset
 import pytest
 
-from tests.test_bad_input import FAST, GOOD, from_file, refused, write_lines
+from tests.test_bad_input import FAST, GOOD, from_file, refused, skipthink, write_lines
 
 LOCAL_TASK = '''
 from dataclasses import replace
@@ -36,6 +36,14 @@ class Local(Task):
 def test_a_bad_task_is_named_within_seconds(tmp_path, arguments, fault):
     started = time.monotonic()
     assert fault in refused(tmp_path, *arguments)
+    assert time.monotonic() - started < 10
+
+
+def test_a_group_where_one_task_is_needed_is_refused_within_seconds(tmp_path):
+    started = time.monotonic()
+    done = skipthink("chunks", "--task", "seven", "--storage-path", tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "'seven' is a group of 7 tasks, which only `skipthink run` takes" in done.stderr
     assert time.monotonic() - started < 10
 
 

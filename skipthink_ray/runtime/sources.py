@@ -139,7 +139,7 @@ def _load_dataset(path: str, arguments: dict[str, str]) -> dict[str, Any]:
             loaded = datasets.load_dataset(path, **arguments)  # pyright: ignore[reportArgumentType, reportCallIssue]
         return {str(split): part for split, part in loaded.items()}
     except Exception as error:  # whatever the hub, a script or a parser raises, with what was asked for
-        raise ValueError(f"rationales.path: `datasets` could not load '{path}' {arguments or ''}: {error}") from error
+        raise ValueError(f"rationales: `datasets` could not load '{path}' {arguments or ''}: {error}") from error
 
 
 def _as_raw(row: dict[str, Any], split: str, config: PipelineConfig) -> dict[str, Any]:
