@@ -2,48 +2,84 @@
 
 Vectorised over rationales: no Python loop per rationale. A chunking of R rationales into M chunks is an integer array
 `ends_RM`: chunk m of rationale r holds steps ends[r, m-1] .. ends[r, m] - 1 (from 0 for m = 0), and ends[r, M-1] is its
-number of steps. Shape suffixes: R rationales, M stages, K steps (padded), E = K + 1 boundaries between steps.
+number of steps. Shape suffixes: R rationales, M stages, K steps (padded), E = K + 1 boundaries between steps,
+P proposals, S streams of random numbers.
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skipthink_ray.config import SearchConfig
+if TYPE_CHECKING:
+    from skipthink_ray.config import SearchConfig  # needs pydantic, which the arithmetic does not
+
+SLICE_ROWS = 1024
+"""Rationales searched together: enough that numpy's calls do not count, few enough that the arrays stay in cache."""
+STREAMS = 1024
+"""Streams of random numbers; rationale `row` draws from stream `row % STREAMS`."""
 
 
 @dataclass(frozen=True)
 class StageLosses:
-    """The stage-loss matrix. Padding behind a rationale's last step is arbitrary but finite."""
+    """The stage-loss matrix. Entries that no chunking into non-empty chunks can use are arbitrary but finite."""
 
     nll_RMK: np.ndarray
     """Sum of the token losses of step k under stage m's marker, in nats."""
     eos_RMK: np.ndarray
     """Loss of EOS right behind step k at stage m, in nats."""
     count_RK: np.ndarray
-    """Tokens of step k."""
+    """Tokens of step k; 1 behind a rationale's last step."""
 
-    @property
-    def nll_before_RME(self) -> np.ndarray:
-        return np.concatenate([np.zeros_like(self.nll_RMK[..., :1]), self.nll_RMK.cumsum(-1)], axis=-1)
+    def part(self, rows: np.ndarray, num_steps: int) -> "StageLosses":
+        """Some rationales of at most `num_steps` steps."""
+        return StageLosses(self.nll_RMK[rows, :, :num_steps], self.eos_RMK[rows, :, :num_steps], self.count_RK[rows, :num_steps])
 
-    @property
-    def count_before_RE(self) -> np.ndarray:
-        return np.concatenate([np.zeros_like(self.count_RK[:, :1]), self.count_RK.cumsum(-1)], axis=-1)
+
+def join_losses(parts: list[StageLosses]) -> StageLosses:
+    """One matrix of the rationales of all parts, in their order."""
+    width = max(part.count_RK.shape[1] for part in parts)
+
+    def joined(arrays: list[np.ndarray], fill: float) -> np.ndarray:
+        gaps = [[(0, 0)] * (array.ndim - 1) + [(0, width - array.shape[-1])] for array in arrays]
+        return np.concatenate([np.pad(array, gap, constant_values=fill) for array, gap in zip(arrays, gaps, strict=True)])
+
+    fields = ((part.nll_RMK, part.eos_RMK, part.count_RK) for part in parts)
+    nll, eos, count = zip(*fields, strict=True)
+    return StageLosses(joined(list(nll), 0.0), joined(list(eos), 0.0), joined(list(count), 1.0))
 
 
 class ChunkLosses:
     """loss(m, i..j): the mean loss of a chunk's tokens and EOS, for any stage and any run of steps, by lookup."""
 
     def __init__(self, losses: StageLosses) -> None:
-        self.nll_RME = losses.nll_before_RME.astype(np.float64)
-        self.eos_RMK = losses.eos_RMK.astype(np.float64)
-        self.count_RE = losses.count_before_RE.astype(np.float64)
+        num_rows, num_stages, num_steps = losses.nll_RMK.shape
+        self.before_RME = np.zeros((num_rows, num_stages, num_steps + 1))
+        """Token losses of all steps before a boundary."""
+        self.through_RME = np.zeros_like(self.before_RME)
+        """The same, plus the EOS that ends a chunk there."""
+        self.count_RE = np.zeros((num_rows, num_steps + 1))
+        """Tokens before a boundary."""
+        np.cumsum(losses.nll_RMK, axis=-1, out=self.before_RME[..., 1:])
+        np.cumsum(losses.count_RK, axis=-1, out=self.count_RE[:, 1:])
+        np.add(self.before_RME[..., 1:], losses.eos_RMK, out=self.through_RME[..., 1:])
 
     def __call__(self, rows: np.ndarray, stage: int, start: np.ndarray, end: np.ndarray) -> np.ndarray:
         """Nats per token of steps start..end-1 at a stage; `start < end`, all arrays of one shape."""
-        nll = self.nll_RME[rows, stage, end] - self.nll_RME[rows, stage, start] + self.eos_RMK[rows, stage, end - 1]
+        nll = self.through_RME[rows, stage, end] - self.before_RME[rows, stage, start]
         return nll / (self.count_RE[rows, end] - self.count_RE[rows, start] + 1)
+
+    def to_every_end(self, stage: int, start_R: np.ndarray) -> np.ndarray:
+        """[R, E]: from one start per rationale to every end; meaningless for an end that is not behind the start."""
+        before_R1 = np.take_along_axis(self.before_RME[:, stage], start_R[:, None], 1)
+        tokens_RE = self.count_RE - np.take_along_axis(self.count_RE, start_R[:, None], 1)
+        return (self.through_RME[:, stage] - before_R1) / (np.maximum(tokens_RE, 0.0) + 1)
+
+    def from_every_start(self, stage: int, end_R: np.ndarray) -> np.ndarray:
+        """[R, E]: from every start to one end per rationale; meaningless for a start that is not before the end."""
+        through_R1 = np.take_along_axis(self.through_RME[:, stage], end_R[:, None], 1)
+        tokens_RE = np.take_along_axis(self.count_RE, end_R[:, None], 1) - self.count_RE
+        return (through_R1 - self.before_RME[:, stage]) / (np.maximum(tokens_RE, 0.0) + 1)
 
 
 def average_chunks(num_steps_R: np.ndarray, num_chunks: int) -> np.ndarray:
@@ -59,15 +95,27 @@ def movable(ends_RM: np.ndarray) -> np.ndarray:
     return (ends_RM[:, -1] > num_chunks) & (num_chunks > 1)
 
 
-def search(losses: StageLosses, ends_RM: np.ndarray, config: SearchConfig, rng: np.random.Generator) -> np.ndarray:
-    """New ends by the configured chunker; every rationale must be `movable`."""
+def search(losses: StageLosses, ends_RM: np.ndarray, config: "SearchConfig", row_R: np.ndarray, seed: tuple[int, int]) -> np.ndarray:
+    """New ends by the configured chunker; every rationale must be `movable`.
+
+    `row_R` numbers the rationales: with it and `seed`, (seed, epoch), a rationale draws the same random numbers
+    whatever is searched beside it. Rationales of like length are searched together, so that little is padded.
+    """
+    found_RM = ends_RM.copy()
     if config.method == "average" or not len(ends_RM):
-        return ends_RM
-    if config.method == "greedy":
-        return greedy_chunks(losses, ends_RM, config.eta_nats, config.objective == "pair")
-    if config.method == "annealed":
-        return annealed_chunks(losses, ends_RM, config, rng)
-    return optimal_chunks(losses, ends_RM)
+        return found_RM
+    drawn = draw_proposals(config.proposals, ends_RM.shape[1], seed) if config.method == "annealed" else None
+    by_steps = np.argsort(ends_RM[:, -1], kind="stable")
+    for first in range(0, len(by_steps), SLICE_ROWS):
+        rows = by_steps[first : first + SLICE_ROWS]
+        part = losses.part(rows, int(ends_RM[rows[-1], -1]))
+        if config.method == "greedy":
+            found_RM[rows] = greedy_chunks(part, ends_RM[rows], config.eta_nats, config.objective == "pair")
+        elif drawn:
+            found_RM[rows] = annealed_chunks(part, ends_RM[rows], config, drawn.of(row_R[rows]))
+        else:
+            found_RM[rows] = optimal_chunks(part, ends_RM[rows])
+    return found_RM
 
 
 def energy(losses: StageLosses, ends_RM: np.ndarray) -> np.ndarray:
@@ -80,69 +128,108 @@ def energy(losses: StageLosses, ends_RM: np.ndarray) -> np.ndarray:
 def greedy_chunks(losses: StageLosses, ends_RM: np.ndarray, eta_nats: float, pair: bool) -> np.ndarray:
     """SBC: for m = 1..M-1 the best cut of c_m + c_m+1, taken if it lowers the loss by more than eta."""
     loss, ends_RM = ChunkLosses(losses), ends_RM.copy()
-    rows_R = np.arange(len(ends_RM))
-    cuts_E = np.arange(losses.count_RK.shape[1] + 1)
+    rows_R, cuts_E = np.arange(len(ends_RM)), np.arange(losses.count_RK.shape[1] + 1)
+    start_R = np.zeros_like(ends_RM[:, 0])
     for m in range(ends_RM.shape[1] - 1):
-        start_R = ends_RM[:, m - 1] if m else np.zeros_like(ends_RM[:, 0])
         stop_R = ends_RM[:, m + 1]
-        valid_RE = (cuts_E > start_R[:, None]) & (cuts_E < stop_R[:, None])
-        rows, cuts = np.nonzero(valid_RE)
-        cost_RE = np.full(valid_RE.shape, np.inf)
-        cost_RE[rows, cuts] = loss(rows, m, start_R[rows], cuts)
+        cost_RE = loss.to_every_end(m, start_R)
         if pair:
-            cost_RE[rows, cuts] += loss(rows, m + 1, cuts, stop_R[rows])
+            cost_RE += loss.from_every_start(m + 1, stop_R)
+        cost_RE[(cuts_E <= start_R[:, None]) | (cuts_E >= stop_R[:, None])] = np.inf
         best_R = cost_RE.argmin(1)
         gain_R = cost_RE[rows_R, ends_RM[:, m]] - cost_RE[rows_R, best_R]
         ends_RM[:, m] = np.where(gain_R > eta_nats, best_R, ends_RM[:, m])
+        start_R = ends_RM[:, m]
     return ends_RM
 
 
-def annealed_chunks(losses: StageLosses, ends_RM: np.ndarray, config: SearchConfig, rng: np.random.Generator) -> np.ndarray:
-    """SA-SBC: shift one boundary by one step, accept by Metropolis, cool after every M-1 proposals; the best state seen."""
-    loss, ends_RM = ChunkLosses(losses), ends_RM.copy()
+@dataclass(frozen=True)
+class Proposals:
+    """What annealing proposes and how much it lets the energy rise, drawn beforehand."""
+
+    boundary_PS: np.ndarray
+    """Which of the M-1 boundaries is shifted, from 0."""
+    shift_PS: np.ndarray
+    """By how many steps: -1 or 1."""
+    patience_PS: np.ndarray
+    """Exponentially distributed: a rise of less than `patience * temperature` is accepted."""
+
+    def of(self, row_R: np.ndarray) -> "Proposals":
+        """Those of some rationales: stream `row % STREAMS`."""
+        stream_R = row_R % STREAMS
+        return Proposals(*(np.take(drawn_PS, stream_R, axis=1) for drawn_PS in (self.boundary_PS, self.shift_PS, self.patience_PS)))
+
+
+def draw_proposals(proposals: int, num_chunks: int, seed: tuple[int, int]) -> Proposals:
+    rng, shape = np.random.default_rng(seed), (proposals, STREAMS)
+    return Proposals(rng.integers(0, num_chunks - 1, shape), 2 * rng.integers(0, 2, shape) - 1, rng.standard_exponential(shape))
+
+
+def annealed_chunks(losses: StageLosses, ends_RM: np.ndarray, config: "SearchConfig", drawn: Proposals) -> np.ndarray:
+    """SA-SBC: shift one boundary by one step, accept by Metropolis, cool after every M-1 proposals; the best state seen.
+
+    Metropolis accepts a rise with probability exp(-rise / T): where it is less than T times an exponential draw.
+    Arrays are flat and indices running, which makes a proposal three times as fast as with one index per axis.
+    """
+    loss = ChunkLosses(losses)
     num_rows, num_chunks = ends_RM.shape
+    num_ends = loss.count_RE.shape[1]
+    before, through, count = loss.before_RME.ravel(), loss.through_RME.ravel(), loss.count_RE.ravel()
     rows_R = np.arange(num_rows)
-    padded_RE = np.concatenate([np.zeros((num_rows, 1), ends_RM.dtype), ends_RM], axis=1)
+    bounds_RB = np.concatenate([np.zeros((num_rows, 1), np.int64), ends_RM], axis=1)  # B = M + 1: chunk m lies between m and m + 1
+    bounds, first_bound_R = bounds_RB.ravel(), rows_R * (num_chunks + 1)
+    first_count_R, first_loss_R = rows_R * num_ends, rows_R * (num_chunks * num_ends)
+    own_RM = np.stack([loss(rows_R, m, bounds_RB[:, m], bounds_RB[:, m + 1]) for m in range(num_chunks)], axis=1)
+    own, first_own_R = own_RM.ravel(), rows_R * num_chunks
     rise_R, lowest_R, best_RM = np.zeros(num_rows), np.zeros(num_rows), ends_RM.copy()
-    for proposal in range(config.proposals):
+    for proposal, (boundary_R, shift_R, patience_R) in enumerate(zip(drawn.boundary_PS, drawn.shift_PS, drawn.patience_PS, strict=True)):
         temperature = config.start_temperature_nats * config.cooling ** (proposal // (num_chunks - 1))
-        m_R = rng.integers(1, num_chunks, num_rows)
-        left_R, end_R, right_R = padded_RE[rows_R, m_R - 1], padded_RE[rows_R, m_R], padded_RE[rows_R, m_R + 1]
-        moved_R = end_R + rng.choice([-1, 1], num_rows)
-        uniform_R = rng.random(num_rows)
-        rows = np.nonzero((moved_R > left_R) & (moved_R < right_R))[0]
-        m, left, end, moved, right = m_R[rows], left_R[rows], end_R[rows], moved_R[rows], right_R[rows]
-        change = loss(rows, m - 1, left, moved) + loss(rows, m, moved, right)
-        change -= loss(rows, m - 1, left, end) + loss(rows, m, end, right)
-        taken = uniform_R[rows] < np.exp(np.minimum(-change / temperature, 0.0))
-        padded_RE[rows[taken], m[taken]] = moved[taken]
-        rise_R[rows[taken]] += change[taken]
-        better_R = rise_R < lowest_R
-        lowest_R, best_RM = np.where(better_R, rise_R, lowest_R), np.where(better_R[:, None], padded_RE[:, 1:], best_RM)
+        at_R = first_bound_R + boundary_R
+        left_R, moved_R, right_R = bounds.take(at_R), bounds.take(at_R + 1) + shift_R, bounds.take(at_R + 2)
+        can = np.flatnonzero((moved_R > left_R) & (moved_R < right_R))
+        left, moved, right, at, m = left_R[can], moved_R[can], right_R[can], at_R[can], boundary_R[can]
+        stage, tokens, chunk = first_loss_R[can] + m * num_ends, first_count_R[can], first_own_R[can] + m
+        at_moved = count.take(tokens + moved)
+        first = (through.take(stage + moved) - before.take(stage + left)) / (at_moved - count.take(tokens + left) + 1)
+        stage += num_ends
+        second = (through.take(stage + right) - before.take(stage + moved)) / (count.take(tokens + right) - at_moved + 1)
+        rise = first + second - own.take(chunk) - own.take(chunk + 1)
+        taken = np.flatnonzero(rise < temperature * patience_R[can])
+        row, chunk = can[taken], chunk[taken]
+        bounds[at[taken] + 1], own[chunk], own[chunk + 1] = moved[taken], first[taken], second[taken]
+        rise_R[row] += rise[taken]
+        better = row[rise_R[row] < lowest_R[row]]
+        lowest_R[better], best_RM[better] = rise_R[better], bounds_RB[better, 1:]
     return best_RM
 
 
 def optimal_chunks(losses: StageLosses, ends_RM: np.ndarray) -> np.ndarray:
     """The minimum of the energy over all chunkings into non-empty chunks, by dynamic programming over (stage, end)."""
-    loss = ChunkLosses(losses)
-    num_rows, num_chunks = ends_RM.shape
-    num_steps_R, num_ends = ends_RM[:, -1], losses.count_RK.shape[1] + 1
-    best_RE = np.full((num_rows, num_ends), np.inf)
-    best_RE[:, 0] = 0.0
-    start_RME = np.zeros((num_rows, num_chunks, num_ends), dtype=ends_RM.dtype)
-    rows_R = np.arange(num_rows)[:, None]
-    for m in range(num_chunks):
-        reached_RE = np.full_like(best_RE, np.inf)
-        for end in range(m + 1, num_ends):
-            starts = np.arange(m, end)[None, :]
-            cost = best_RE[:, m:end] + loss(rows_R, m, starts, np.full_like(starts, end))
-            choice = cost.argmin(1)
-            reached_RE[:, end] = cost[rows_R[:, 0], choice]
-            start_RME[:, m, end] = choice + m
-        best_RE = reached_RE
+    loss, num_chunks, end_R = ChunkLosses(losses), ends_RM.shape[1], ends_RM[:, -1]
+    rows_R, ends_E = np.arange(len(ends_RM)), np.arange(losses.count_RK.shape[1] + 1)
+    best_RE = loss.to_every_end(0, np.zeros_like(end_R))  # of the chunks so far, if the last of them ends at E
+    best_RE[:, 0] = np.inf
+    start_RME = np.zeros((len(ends_RM), num_chunks, len(ends_E)), dtype=ends_RM.dtype)
+    for m in range(1, num_chunks - 1):
+        best_RE, start_RME[:, m] = _one_more_chunk(loss, m, best_RE, len(ends_E) - (num_chunks - 1 - m))
+    cost_RE = best_RE + loss.from_every_start(num_chunks - 1, end_R)  # the last chunk has one end only
+    cost_RE[ends_E >= end_R[:, None]] = np.inf
     found_RM = np.empty_like(ends_RM)
-    end_R = num_steps_R
-    for m in reversed(range(num_chunks)):
-        found_RM[:, m] = end_R
-        end_R = start_RME[rows_R[:, 0], m, end_R]
+    found_RM[:, -1], found_RM[:, -2] = end_R, cost_RE.argmin(1)
+    for m in reversed(range(num_chunks - 2)):
+        found_RM[:, m] = start_RME[rows_R, m + 1, found_RM[:, m + 1]]
     return found_RM
+
+
+def _one_more_chunk(loss: ChunkLosses, stage: int, best_RE: np.ndarray, stop: int) -> tuple[np.ndarray, np.ndarray]:
+    """(lowest energy, start of the last chunk) for every end below `stop`, of chunkings that go on to `stage`."""
+    before_RE, through_RE, count_RE = loss.before_RME[:, stage], loss.through_RME[:, stage], loss.count_RE
+    reached_RE, start_RE = np.full_like(best_RE, np.inf), np.zeros(best_RE.shape, dtype=np.int64)
+    rows_R = np.arange(len(best_RE))
+    for end in range(stage + 1, stop):
+        starts = slice(stage, end)
+        cost = (through_RE[:, end, None] - before_RE[:, starts]) / (count_RE[:, end, None] - count_RE[:, starts] + 1)
+        cost += best_RE[:, starts]
+        choice_R = cost.argmin(1)
+        reached_RE[:, end], start_RE[:, end] = cost[rows_R, choice_R], choice_R + stage
+    return reached_RE, start_RE

@@ -1,53 +1,170 @@
 """The stage-loss matrix (method §4): one forward pass per stage gives the loss of every possible chunk.
 
 Under causal attention the loss of a token at stage m depends on `[m]`, q and all that stands before it, never on where
-chunk m began; and the loss of EOS behind a step is in the same logits.
-Shape suffixes: B rationales of a batch, M stages, K steps, T tokens, V vocabulary.
+chunk m began; and the loss of EOS behind a step is in the same logits. The M passes share nothing: they differ in their
+first token, and under causal attention every later position sees it, so no keys or values can be reused.
+
+Not computed is what no search can ask for. Chunks are not empty, so of n steps stage m (from 0) holds steps m to
+n - M + m only: the pass of a stage ends with the last of these, and logits are made of them alone, a slice at a time.
+Shape suffixes: B rationales of a batch, M stages, K steps, T tokens, D width, V vocabulary; N positions of all
+rationales behind one another, J entries (rationale, step) of a stage likewise.
 """
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 
 from skipthink_ray.method.chunking import StageLosses
-from skipthink_ray.method.markup import MarkerIds, stage_prompt
-from skipthink_ray.rows import Samples
+from skipthink_ray.method.markup import MarkerIds
+
+if TYPE_CHECKING:
+    from skipthink_ray.rows import Ragged, Samples
+
+SLICE_LOGITS = 1 << 25
+"""Logits made at a time: 128 MiB in fp32, and of a vocabulary of 50,000 enough positions (671) for an efficient product."""
+_PLAIN_HEADS: WeakKeyDictionary[torch.nn.Module, bool] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """What one pass must give. Token t of a rationale is predicted at position `start + t - 1` of its sequence."""
+
+    width: int
+    """Tokens of the longest sequence, up to the last position of interest."""
+    at_N: np.ndarray
+    """Row in the batch."""
+    position_N: np.ndarray
+    before_J: np.ndarray
+    """Where in N the tokens of the entry's step begin."""
+    behind_J: np.ndarray
+    """Where in N stands the EOS behind the step."""
 
 
 @torch.no_grad()
-def stage_losses(model: torch.nn.Module, ids: MarkerIds, samples: Samples, rows: np.ndarray) -> StageLosses:
-    """The matrix of some samples, by M forward passes over them. The model is left in eval mode."""
+def stage_losses(model: Any, ids: MarkerIds, samples: "Samples", rows: np.ndarray, bf16: bool = False) -> StageLosses:
+    """The matrix of some samples, by M forward passes over them. The model is left in eval mode.
+
+    bf16: passes run under autocast, where the device can.
+    """
     model.eval()
-    device = next(model.parameters()).device
-    starts_B = samples.question.lengths[rows] + 1  # position of the first rationale token
-    totals_B = samples.rationale.lengths[rows]
-    ids_BT = np.zeros((len(rows), int((starts_B + totals_B).max())), dtype=np.int64)
-    mask_BT = np.zeros_like(ids_BT)
-    for at, row in enumerate(rows):
-        tokens = stage_prompt(samples.question[row], samples.rationale[row], 0)
-        ids_BT[at, : len(tokens)], mask_BT[at, : len(tokens)] = tokens, 1
-    input_BT, mask = torch.from_numpy(ids_BT).to(device), torch.from_numpy(mask_BT).to(device)
+    device, num_chunks = next(model.parameters()).device, samples.num_chunks
+    starts_B = _lengths(samples.question, rows) + 1  # position of the first rationale token
+    input_BT = torch.from_numpy(_inputs(samples, rows, starts_B)).to(device)
+    steps_B = _lengths(samples.steps, rows)
+    band_B = np.maximum(steps_B - num_chunks + 1, 0)  # steps that a stage can hold
+    at_J, nth_J = _runs(band_B)
     per_stage = []
-    for marker in ids.stages[: samples.num_chunks]:
+    for m, marker in enumerate(ids.stages[:num_chunks]):
         input_BT[:, 0] = marker
-        logits_BTV = model(input_ids=input_BT, attention_mask=mask, use_cache=False).logits.float()
-        norm_BT = logits_BTV.logsumexp(-1)
-        token_BT = norm_BT[:, :-1] - logits_BTV[:, :-1].gather(-1, input_BT[:, 1:, None]).squeeze(-1)
-        eos_BT = norm_BT - logits_BTV[..., ids.eos]
-        per_stage.append((token_BT.double().cpu().numpy(), eos_BT.double().cpu().numpy()))
-    return _by_step(samples, rows, starts_B, per_stage)
-
-
-def _by_step(samples: Samples, rows: np.ndarray, starts_B: np.ndarray, per_stage: list[tuple[np.ndarray, np.ndarray]]) -> StageLosses:
-    """Token losses summed over steps. The loss of the token at position t stands at t - 1."""
-    num_steps = samples.steps.lengths[rows]
-    shape = (len(rows), len(per_stage), int(num_steps.max()))
-    nll_BMK, eos_BMK = np.zeros(shape), np.zeros(shape)
-    count_BK = np.ones((shape[0], shape[2]))
-    for at, (row, start, steps) in enumerate(zip(rows, starts_B, num_steps, strict=True)):
-        ends = samples.step_ends[row]
-        count_BK[at, :steps] = samples.steps[row]
-        for m, (token_BT, eos_BT) in enumerate(per_stage):
-            running = np.concatenate([[0.0], token_BT[at, start - 1 : start - 1 + ends[-1]].cumsum()])
-            nll_BMK[at, m, :steps] = np.diff(running[ends], prepend=0.0)
-            eos_BMK[at, m, :steps] = eos_BT[at, start - 1 + ends]
+        stage = _plan(samples, rows, starts_B, m, band_B)
+        with _autocast(device, bf16):
+            per_stage.append(_entries(model, ids.eos, input_BT, stage))
+    shape = (len(rows), num_chunks, int(steps_B.max()))
+    nll_BMK, eos_BMK, count_BK = np.zeros(shape), np.zeros(shape), np.ones((shape[0], shape[2]))
+    for m, (nll_J, eos_J) in enumerate(torch.stack(per_stage).cpu().numpy()):
+        nll_BMK[at_J, m, nth_J + m], eos_BMK[at_J, m, nth_J + m] = nll_J, eos_J
+    at, step = _runs(steps_B)
+    count_BK[at, step] = samples.steps.values[samples.steps.offsets[rows][at] + step]
     return StageLosses(nll_BMK, eos_BMK, count_BK)
+
+
+def _lengths(ragged: "Ragged", rows: np.ndarray) -> np.ndarray:
+    return ragged.offsets[rows + 1] - ragged.offsets[rows]
+
+
+def _runs(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(0 0 0 1 1 .., 0 1 2 0 1 ..) for lengths 3 2 ..: which run, and where in it."""
+    run = np.repeat(np.arange(len(lengths)), lengths)
+    return run, np.arange(len(run)) - np.repeat(lengths.cumsum() - lengths, lengths)
+
+
+def _inputs(samples: "Samples", rows: np.ndarray, starts_B: np.ndarray) -> np.ndarray:
+    """`stage_prompt` of every question and whole rationale, the marker left open. Padded on the right with 0."""
+    ids_BT = np.zeros((len(rows), int((starts_B + _lengths(samples.rationale, rows)).max())), dtype=np.int64)
+    for part, first_B in ((samples.question, np.ones_like(starts_B)), (samples.rationale, starts_B)):
+        at, inside = _runs(_lengths(part, rows))
+        ids_BT[at, first_B[at] + inside] = part.values[part.offsets[rows][at] + inside]
+    return ids_BT
+
+
+def _plan(samples: "Samples", rows: np.ndarray, starts_B: np.ndarray, stage: int, band_B: np.ndarray) -> _Stage:
+    ends, first_B = samples.step_ends.values, samples.steps.offsets[rows] + stage
+    empty_B = band_B == 0
+    from_B = np.where(empty_B | (stage == 0), 0, ends[np.minimum(first_B, len(ends)) - 1])
+    to_B = np.where(empty_B, -1, ends[np.minimum(first_B + band_B, len(ends)) - 1])
+    at_N, inside_N = _runs(to_B - from_B + 1)
+    origin_B = np.concatenate([[0], (to_B - from_B + 1).cumsum()[:-1]]) - from_B  # where in N token 0 would be
+    at_J, nth_J = _runs(band_B)
+    behind_J = ends[first_B[at_J] + nth_J] + origin_B[at_J]
+    begin_J = np.where(nth_J == 0, from_B[at_J], ends[first_B[at_J] + nth_J - 1])
+    position_N = (starts_B - 1 + from_B)[at_N] + inside_N
+    return _Stage(int(position_N.max(initial=0)) + 1, at_N, position_N, begin_J + origin_B[at_J], behind_J)
+
+
+def _entries(model: Any, eos: int, input_BT: torch.Tensor, stage: _Stage) -> torch.Tensor:
+    """NLL and EOS of a stage's entries, [2, J], in fp64."""
+    at_N, position_N, before_J, behind_J = (
+        torch.from_numpy(array).to(input_BT.device) for array in (stage.at_N, stage.position_N, stage.before_J, stage.behind_J)
+    )
+    next_N = input_BT[at_N, (position_N + 1).clamp(max=input_BT.shape[1] - 1)]  # of a last position: some token, not used
+    token_N, eos_N = _losses(model, input_BT[:, : stage.width], (at_N, position_N), next_N, eos)
+    running_N = torch.cat([token_N.new_zeros(1), token_N.cumsum(0)])
+    return torch.stack([running_N[behind_J] - running_N[before_J], eos_N[behind_J]])
+
+
+def _losses(
+    model: Any, input_BT: torch.Tensor, where_N: tuple[torch.Tensor, torch.Tensor], next_N: torch.Tensor, eos: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Losses of the next token and of EOS at some positions, in fp64.
+
+    No attention mask: sequences are padded behind their end, where causal attention does not look, and attention
+    without a mask has the faster kernels.
+    """
+    if not _has_plain_head(model):
+        logits_NV = model(input_ids=input_BT, use_cache=False).logits[where_N]
+        return _of_logits(logits_NV, next_N, eos)
+    head, hidden_ND = model.get_output_embeddings(), _hidden(model, input_BT)[where_N]
+    if _is_sharded(model):  # ZeRO-3: one call each, as all ranks must make the same number
+        return _of_logits(head(hidden_ND), next_N, eos)
+    size = max(1, SLICE_LOGITS // head.weight.shape[0])
+    slices = zip(hidden_ND.split(size), next_N.split(size), strict=True)
+    token, end = zip(*(_of_logits(head(hidden), next_ids, eos) for hidden, next_ids in slices), strict=True)
+    return torch.cat(token), torch.cat(end)
+
+
+def _of_logits(logits_NV: torch.Tensor, next_N: torch.Tensor, eos: int) -> tuple[torch.Tensor, torch.Tensor]:
+    log_probability_NV = logits_NV.float().log_softmax(-1)
+    return -log_probability_NV.gather(-1, next_N[:, None]).squeeze(-1).double(), -log_probability_NV[:, eos].double()
+
+
+def _hidden(model: Any, input_BT: torch.Tensor) -> torch.Tensor:
+    return model.base_model(input_ids=input_BT, use_cache=False).last_hidden_state
+
+
+def _has_plain_head(model: Any) -> bool:
+    """Whether the model's logits are its output embeddings applied to its last hidden state, bit for bit.
+
+    Not so where logits are capped or scaled, or a layer stands in between: then the model itself makes all its logits.
+    Asked of the model rather than of a list of architectures, once, with two tokens.
+    """
+    if model not in _PLAIN_HEADS:
+        probe = torch.tensor([[1, 2]], device=next(model.parameters()).device)
+        logits_BTV, head = model(input_ids=probe, use_cache=False).logits, model.get_output_embeddings()
+        _PLAIN_HEADS[model] = head is not None and torch.equal(head(_hidden(model, probe)), logits_BTV)
+    return _PLAIN_HEADS[model]
+
+
+def _is_sharded(model: torch.nn.Module) -> bool:
+    return hasattr(next(model.parameters()), "ds_id")
+
+
+def _autocast(device: torch.device, bf16: bool) -> AbstractContextManager[Any]:
+    return torch.autocast(device.type, torch.bfloat16) if bf16 and _can_bf16(device) else nullcontext()
+
+
+def _can_bf16(device: torch.device) -> bool:
+    return device.type == "cuda" and torch.cuda.is_bf16_supported()

@@ -68,7 +68,10 @@ def train(
         updates = updates[progress.position : progress.position + job.updates - progress.update]
         _run_updates(job, samples, student, engine, progress, ends_RM, items, updates, hooks)
         progress.epoch, progress.position = progress.epoch + 1, 0
-        progress.seconds += time.perf_counter() - started
+        seconds = time.perf_counter() - started
+        progress.seconds += seconds
+        if "search_s" in progress.epochs[-1]:
+            progress.epochs[-1].setdefault("search_share", progress.epochs[-1]["search_s"] / seconds)
         hooks.on_epoch(progress, ends_RM)
     return ends_RM
 
@@ -84,15 +87,11 @@ def _search_chunks(
     if progress.epoch % job.config.search.refresh_every_epochs:
         return ends_RM
     started = time.perf_counter()
-    found = rechunk(engine.model, student.ids, samples, ends_RM, job.config.search, (job.seed, progress.epoch))
+    seed, bf16 = (job.seed, progress.epoch), job.config.precision == "bf16"
+    found = rechunk(engine.model, student.ids, samples, ends_RM, job.config.search, seed, bf16)
     seconds = time.perf_counter() - started
     progress.search_seconds += seconds
-    record |= {
-        "boundaries_moved": found.moved,
-        "boundaries_movable": found.movable,
-        "energy_nats": found.energy_nats,
-        "search_s": seconds,
-    }
+    record |= {**found.record(), "search_s": seconds}
     return found.ends_RM
 
 

@@ -9,11 +9,15 @@ from hypothesis import strategies as st
 
 from skipthink_ray.config import SearchConfig
 from skipthink_ray.method.chunking import (
+    SLICE_ROWS,
+    STREAMS,
+    Proposals,
     StageLosses,
-    annealed_chunks,
     average_chunks,
+    draw_proposals,
     energy,
     greedy_chunks,
+    join_losses,
     movable,
     optimal_chunks,
     search,
@@ -40,6 +44,10 @@ def _loss(losses: StageLosses, row: int, stage: int, start: int, end: int) -> fl
     """The formula of a chunk's loss, written out."""
     nll = sum(losses.nll_RMK[row, stage, step] for step in range(start, end)) + losses.eos_RMK[row, stage, end - 1]
     return nll / (sum(losses.count_RK[row, step] for step in range(start, end)) + 1)
+
+
+def _search(losses: StageLosses, ends_RM: np.ndarray, seed: int = 0, **config) -> np.ndarray:
+    return search(losses, ends_RM, SearchConfig(**config), np.arange(len(ends_RM)), (seed, 0))
 
 
 def _objective(losses: StageLosses, row: int, m: int, start: int, cut: int, stop: int, objective: str) -> float:
@@ -92,7 +100,7 @@ def test_only_more_steps_than_chunks_are_movable():
 def test_every_chunker_returns_contiguous_chunks_that_are_never_empty(problem, method, seed):
     losses, ends_RM, num_steps = problem
     given_RM = ends_RM.copy()
-    found_RM = search(losses, ends_RM, SearchConfig(method=method, eta_nats=0.0), np.random.default_rng(seed))
+    found_RM = _search(losses, ends_RM, seed, method=method, eta_nats=0.0)
     assert (np.diff(found_RM, axis=1, prepend=0) > 0).all()
     assert found_RM[:, -1].tolist() == num_steps
     assert (ends_RM == given_RM).all(), "the chunks it was given are not overwritten"
@@ -130,17 +138,58 @@ def test_a_greedy_search_moves_boundaries_and_eta_holds_some_back():
 @settings(max_examples=50)
 def test_annealing_is_never_worse_than_its_start_and_the_same_for_the_same_seed(problem, seed):
     losses, ends_RM, _ = problem
-    found_RM, again_RM = (annealed_chunks(losses, ends_RM, SearchConfig(), np.random.default_rng(seed)) for _ in range(2))
+    found_RM, again_RM = (_search(losses, ends_RM, seed, method="annealed") for _ in range(2))
     assert (energy(losses, found_RM) <= energy(losses, ends_RM) + ROUNDING).all()
     assert (found_RM == again_RM).all()
 
 
 def test_annealing_depends_on_its_seed_and_comes_most_of_the_way_to_the_optimum():
     losses, ends_RM = _draw(1, 4, [12] * 200), average_chunks(np.array([12] * 200), 4)
-    found_RM, other_RM = (annealed_chunks(losses, ends_RM, SearchConfig(), np.random.default_rng(seed)) for seed in (0, 1))
+    found_RM, other_RM = (_search(losses, ends_RM, seed, method="annealed") for seed in (0, 1))
     assert (found_RM != other_RM).any()
     before, after, best = (energy(losses, ends).mean() for ends in (ends_RM, found_RM, optimal_chunks(losses, ends_RM)))
     assert before - after > 0.75 * (before - best)
+
+
+def _annealed_one_by_one(losses: StageLosses, row: int, ends: list[int], config: SearchConfig, drawn: Proposals) -> list[int]:
+    """Simulated annealing of one rationale as a textbook has it, every energy a fresh sum."""
+    stages, ends = range(len(ends)), list(ends)
+
+    def total(ends: list[int]) -> float:
+        return sum(_loss(losses, row, m, start, end) for m, start, end in zip(stages, [0, *ends], ends, strict=False))
+
+    best, stream = list(ends), row % STREAMS
+    for proposal in range(config.proposals):
+        temperature = config.start_temperature_nats * config.cooling ** (proposal // (len(ends) - 1))
+        moved, m = list(ends), drawn.boundary_PS[proposal, stream]
+        moved[m] += drawn.shift_PS[proposal, stream]
+        if min(np.diff(moved, prepend=0)) < 1:
+            continue
+        if np.exp(-drawn.patience_PS[proposal, stream]) < np.exp(-(total(moved) - total(ends)) / temperature):
+            ends = moved
+        if total(ends) < total(best) - ROUNDING:
+            best = ends
+    return best
+
+
+@given(problems(max_steps=9), seeds)
+@settings(max_examples=20)
+def test_annealing_is_the_textbook_algorithm_on_the_same_random_numbers(problem, seed):
+    losses, ends_RM, _ = problem
+    config, drawn = SearchConfig(method="annealed", proposals=60), draw_proposals(60, ends_RM.shape[1], (seed, 0))
+    expected = [_annealed_one_by_one(losses, row, ends.tolist(), config, drawn) for row, ends in enumerate(ends_RM)]
+    assert energy(losses, np.array(expected)) == pytest.approx(energy(losses, _search(losses, ends_RM, seed, **config.model_dump())))
+
+
+@given(problems(), seeds, st.lists(st.integers(0, 10**6), min_size=6, max_size=6))
+@settings(max_examples=30)
+def test_random_numbers_follow_the_number_of_a_rationale_not_its_place(problem, seed, numbers):
+    losses, ends_RM, num_steps = problem
+    config, numbers_R = SearchConfig(method="annealed"), np.array(numbers[: len(ends_RM)])
+    together_RM = search(losses, ends_RM, config, numbers_R, (seed, 1))
+    for row, steps in enumerate(num_steps):
+        alone_RM = search(_one(losses, row, steps), ends_RM[row : row + 1], config, numbers_R[row : row + 1], (seed, 1))
+        assert alone_RM[0].tolist() == together_RM[row].tolist()
 
 
 @given(problems(max_steps=8))
@@ -159,7 +208,7 @@ def test_optimal_is_never_above_greedy_or_annealed(problem, seed):
     losses, ends_RM, _ = problem
     best = energy(losses, optimal_chunks(losses, ends_RM))
     for method in ("greedy", "annealed"):
-        found_RM = search(losses, ends_RM, SearchConfig(method=method), np.random.default_rng(seed))
+        found_RM = _search(losses, ends_RM, seed, method=method)
         assert (best <= energy(losses, found_RM) + ROUNDING).all()
 
 
@@ -167,8 +216,17 @@ def test_optimal_is_never_above_greedy_or_annealed(problem, seed):
 def test_rationales_of_unequal_length_are_searched_together_as_one_by_one(problem):
     losses, ends_RM, num_steps = problem
     for method in ("greedy", "optimal"):
-        config = SearchConfig(method=method, eta_nats=0.0)
-        together_RM = search(losses, ends_RM, config, np.random.default_rng(0))
+        together_RM = _search(losses, ends_RM, method=method, eta_nats=0.0)
         for row, steps in enumerate(num_steps):
-            alone_RM = search(_one(losses, row, steps), ends_RM[row : row + 1], config, np.random.default_rng(0))
+            alone_RM = _search(_one(losses, row, steps), ends_RM[row : row + 1], method=method, eta_nats=0.0)
             assert alone_RM[0].tolist() == together_RM[row].tolist()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_many_rationales_are_searched_as_in_parts_put_together(method):
+    num_steps = np.random.default_rng(0).integers(5, 20, 2 * SLICE_ROWS + 100)
+    losses, ends_RM = _draw(2, 4, num_steps.tolist()), average_chunks(num_steps, 4)
+    whole_RM = _search(losses, ends_RM, method=method)
+    halves = [losses.part(rows, num_steps[rows].max()) for rows in np.array_split(np.arange(len(num_steps)), 2)]
+    assert (_search(join_losses(halves), ends_RM, method=method) == whole_RM).all()
+    assert (whole_RM != ends_RM).any() == (method != "average")

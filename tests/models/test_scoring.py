@@ -1,16 +1,27 @@
 """The stage-loss matrix against items built one by one and scored by a plain forward pass."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
+from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    GraniteConfig,
+    GraniteForCausalLM,
+    PhiConfig,
+    PhiForCausalLM,
+)
 
 from skipthink_ray.config import StudentConfig
 from skipthink_ray.method.chunking import ChunkLosses, average_chunks, greedy_chunks, movable
-from skipthink_ray.method.markup import stage_item
+from skipthink_ray.method.markup import MarkerIds, stage_item
+from skipthink_ray.models import scoring
 from skipthink_ray.models.scoring import stage_losses
-from skipthink_ray.models.student import build_student, load_tokenizer
-from tests.toys import ARCHITECTURES, make_samples, make_student, toy_rows
+from skipthink_ray.models.student import Student, build_student, load_tokenizer
+from tests.toys import ARCHITECTURES, make_samples, make_student, token_samples, toy_rows
 
 NUM_CHUNKS = 3
 TOLERANCE_NATS = 1e-4
@@ -43,24 +54,66 @@ def _item_loss(student, samples, row, ends, stage):
     return float(cross_entropy(logits_TV[len(item.prompt) - 1 : -1], torch.tensor(item.target)))
 
 
-def test_every_entry_of_the_matrix_is_the_loss_of_an_item(scored):
-    student, samples = scored
-    rows = np.array([3, 0, 7])
+def _reachable(num_steps: int) -> Iterator[tuple[int, int, int]]:
+    """(stage, start, end) of every chunk in a chunking into non-empty chunks."""
+    for stage in range(NUM_CHUNKS):
+        for start in range(stage, num_steps if stage else 1):
+            yield from ((stage, start, end) for end in range(start + 1, num_steps - NUM_CHUNKS + stage + 2))
+
+
+def _assert_entries_are_losses(student, samples, rows) -> None:
     student.model.train()
     losses = stage_losses(student.model, student.ids, samples, rows)
     loss, spread = ChunkLosses(losses), []
     for at, row in enumerate(rows):
         num_steps = int(samples.steps.lengths[row])
         assert losses.count_RK[at, :num_steps].tolist() == samples.steps[row].tolist()
-        for stage in range(NUM_CHUNKS):
-            for start in range(num_steps if stage else 1):
-                for end in range(start + 1, num_steps + 1):
-                    ends = [start] * stage + [end] + [num_steps] * (NUM_CHUNKS - stage - 1)
-                    expected = _item_loss(student, samples, row, ends, stage)
-                    found = loss(np.array([at]), stage, np.array([start]), np.array([end]))[0]
-                    assert found == pytest.approx(expected, abs=TOLERANCE_NATS)
-                    spread.append(expected)
+        for stage, start, end in _reachable(num_steps):
+            ends = [start] * stage + [end] + [num_steps] * (NUM_CHUNKS - stage - 1)
+            expected = _item_loss(student, samples, row, ends, stage)
+            assert loss(np.array([at]), stage, np.array([start]), np.array([end]))[0] == pytest.approx(expected, abs=TOLERANCE_NATS)
+            spread.append(expected)
     assert np.std(spread) > 100 * TOLERANCE_NATS, "losses too equal to tell a right entry from a wrong one"
+
+
+def test_every_entry_of_the_matrix_is_the_loss_of_an_item(scored):
+    student, samples = scored
+    longest = np.argsort(-samples.steps.lengths, kind="stable")[:2]
+    _assert_entries_are_losses(student, samples, np.array([3, *longest, 0, 7]))
+
+
+def test_rationales_with_too_few_steps_give_finite_entries(scored):
+    student, _ = scored
+    few = token_samples([[5, 6]] * 3, [[], [[7]], [[7], [8, 9]]], [[5]] * 3, [[5]] * 3, average_chunks(np.array([0, 1, 2]), NUM_CHUNKS))
+    losses = stage_losses(student.model, student.ids, few, np.arange(3))
+    assert all(np.isfinite(array).all() for array in (losses.nll_RMK, losses.eos_RMK, losses.count_RK))
+
+
+@pytest.mark.parametrize("architecture", ["gemma2, logits capped", "granite, logits scaled", "phi, head with bias"])
+def test_a_head_that_does_more_than_multiply_is_scored_all_the_same(architecture):
+    torch.manual_seed(0)
+    shape = {"vocab_size": 40, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    shape |= {"num_key_value_heads": 2, "initializer_range": 0.3, "pad_token_id": 0}
+    model = {
+        "gemma2": lambda: Gemma2ForCausalLM(Gemma2Config(**shape, head_dim=16, final_logit_softcapping=2.0)),
+        "granite": lambda: GraniteForCausalLM(GraniteConfig(**shape, logits_scaling=3.0)),
+        "phi": lambda: PhiForCausalLM(PhiConfig(**shape)),
+    }[architecture.split(",")[0]]()
+    student = Student(model, None, MarkerIds((30, 31, 32), 33, 34, 35, 39), 0)
+    rng = np.random.default_rng(0)
+    steps = [[rng.integers(1, 30, rng.integers(1, 5)).tolist() for _ in range(size)] for size in (4, 7)]
+    ends_RM = average_chunks(np.array([4, 7]), NUM_CHUNKS)
+    samples = token_samples([[3, 4, 5], [6]], steps, [[7]] * 2, [[8]] * 2, ends_RM)
+    _assert_entries_are_losses(student, samples, np.array([0, 1]))
+
+
+def test_logits_made_in_slices_give_the_same_matrix(scored, monkeypatch):
+    student, samples = scored
+    whole = stage_losses(student.model, student.ids, samples, np.arange(10))
+    monkeypatch.setattr(scoring, "SLICE_LOGITS", 7 * student.model.get_output_embeddings().weight.shape[0])
+    sliced = stage_losses(student.model, student.ids, samples, np.arange(10))
+    np.testing.assert_allclose(sliced.nll_RMK, whole.nll_RMK, rtol=0, atol=TOLERANCE_NATS)
+    np.testing.assert_allclose(sliced.eos_RMK, whole.eos_RMK, rtol=0, atol=TOLERANCE_NATS)
 
 
 def _greedy_by_forward_passes(student, samples, row, ends, eta):

@@ -1,0 +1,101 @@
+"""Chunk search by several ranks together: the boundaries are those of one, also where ZeRO-3 shards the student."""
+
+import os
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from skipthink_ray.config import ClusterConfig, SearchConfig, TrainConfig
+from skipthink_ray.method.chunking import average_chunks
+from skipthink_ray.method.markup import MarkerIds
+from skipthink_ray.rows import Samples
+from skipthink_ray.training import rechunk as module
+from skipthink_ray.training.backend import deepspeed_problem
+from skipthink_ray.training.engine import start_engine
+from skipthink_ray.training.rechunk import Rechunked, rechunk
+from tests.toys import token_samples
+
+IDS = MarkerIds((40, 41, 42), 43, 44, 45, 49)
+BATCH_TOKENS = 100
+"""Makes so many batches that two ranks have several each, and one of them may have one more."""
+
+
+@pytest.fixture(autouse=True)
+def _small_batches(monkeypatch):
+    monkeypatch.setitem(module.BATCH_TOKENS, "cpu", BATCH_TOKENS)
+
+
+def _model() -> LlamaForCausalLM:
+    torch.manual_seed(0)
+    shape = {"vocab_size": 50, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    return LlamaForCausalLM(LlamaConfig(**shape, tie_word_embeddings=True, initializer_range=0.3))
+
+
+def _samples() -> Samples:
+    rng = np.random.default_rng(0)
+    num_steps = rng.integers(1, 9, 60)
+    steps = [[rng.integers(0, 40, rng.integers(1, 5)).tolist() for _ in range(size)] for size in num_steps]
+    return token_samples([[1, 2, 3]] * 60, steps, [[7]] * 60, [[8]] * 60, average_chunks(num_steps, 3))
+
+
+def _found(model: torch.nn.Module, config: SearchConfig) -> Rechunked:
+    samples = _samples()
+    return rechunk(model, IDS, samples, samples.ends_RM, config, (5, 1))
+
+
+def _rank(rank: int, folder: str, zero: int, config: SearchConfig) -> None:
+    torch.set_num_threads(1)
+    module.BATCH_TOKENS["cpu"] = BATCH_TOKENS
+    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
+    engine = start_engine(_model(), TrainConfig(), ClusterConfig(zero_stage=zero), "deepspeed" if zero else "ddp")  # type: ignore[arg-type]
+    found = _found(engine.model, config)
+    arrays = {"ends_RM": found.ends_RM.astype(np.int64), "numbers": np.array([found.moved, found.movable, found.energy_nats])}
+    safetensors.numpy.save_file(arrays, f"{folder}/{rank}.safetensors")
+    dist.barrier()
+    os._exit(0)  # skips DeepSpeed's and gloo's own threads, which at times abort a process that ends by itself
+
+
+@pytest.mark.parametrize(("zero", "method"), [(0, "annealed"), pytest.param(3, "greedy", marks=pytest.mark.slow)])
+def test_two_ranks_find_what_one_finds(tmp_path, zero, method):
+    if zero and (problem := deepspeed_problem(use_gpu=False)):
+        pytest.skip(f"DeepSpeed: {problem}")
+    config = SearchConfig(method=method, eta_nats=0.0)
+    mp.start_processes(_rank, (str(tmp_path), zero, config), nprocs=2, start_method="spawn")
+    alone = _found(_model(), config)
+    for rank in range(2):
+        both = safetensors.numpy.load_file(tmp_path / f"{rank}.safetensors")
+        assert (both["ends_RM"] == alone.ends_RM).all()
+        assert both["numbers"] == pytest.approx([alone.moved, alone.movable, alone.energy_nats])
+    assert 0 < alone.moved < alone.movable
+
+
+def test_what_is_held_back_for_one_search_does_not_change_what_is_found(monkeypatch):
+    config = SearchConfig(method="annealed")
+    whole = _found(_model(), config)
+    monkeypatch.setattr(module, "HELD_LOSSES", 1)
+    assert (_found(_model(), config).ends_RM == whole.ends_RM).all()
+
+
+def test_the_record_of_a_search_holds_the_distribution_of_chunk_sizes():
+    ends_RM = np.array([[1, 2, 4], [0, 0, 9]])
+    record = Rechunked(ends_RM, moved=1, movable=2, energy_nats=3.0).record()
+    assert record["moved_share"] == 0.5
+    assert [record[f"chunk_{m}_steps_mean"] for m in (1, 2, 3)] == [0.5, 0.5, 5.5]
+    shares = {size: record[f"chunks_of_{size}_steps_share"] for size in ("0", "1", "2", "7_or_more")}
+    assert shares == pytest.approx({"0": 2 / 6, "1": 2 / 6, "2": 1 / 6, "7_or_more": 1 / 6})
+
+
+def test_nothing_to_move_costs_no_forward_pass():
+    class NoStudent(torch.nn.Linear):
+        def forward(self, *_, **__):
+            raise AssertionError("a forward pass")
+
+    short = token_samples([[1, 2]] * 3, [[[3], [4]]] * 3, [[7]] * 3, [[8]] * 3, average_chunks(np.array([2, 2, 2]), 3))
+    found = rechunk(NoStudent(1, 1), IDS, short, short.ends_RM, SearchConfig(), (0, 0))
+    assert (found.ends_RM == short.ends_RM).all()
+    assert (found.moved, found.movable, found.energy_nats) == (0, 0, 0.0)
