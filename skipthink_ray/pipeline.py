@@ -27,7 +27,7 @@ STAGES = {
     "chunks": Stage(("rationales",), ("student", "chunks")),
     "base": Stage(("chunks",), ("match", "base")),
     "cwt": Stage(("chunks",), ("cwt",)),
-    "skips": Stage(("cwt",), ("skips",)),
+    "skips": Stage(("chunks", "cwt"), ("skips",)),
     "stt": Stage(("chunks", "cwt", "skips"), ("match", "stt")),
     "evaluation": Stage(("chunks", "base", "cwt", "stt"), ("evaluation",)),
     "report": Stage(("rationales", "chunks", "base", "cwt", "skips", "stt", "evaluation"), ("report",)),
@@ -47,8 +47,12 @@ def run(config: PipelineConfig, console: Console, command: str, only: str | None
             show_report(folder.child("report"), console)
         console.print(f"Nothing to do: {folder.uri} is finished.", highlight=False, markup=False)
         return folder
+    from skipthink_ray.runtime.asking import check_teacher
+
     console.print(f"Run in {folder.uri}; starting Ray ...", highlight=False, markup=False, soft_wrap=True)
     _preflight(config, folder)
+    if "rationales" in names and not is_done(folder.child("rationales"), identities["rationales"]):
+        check_teacher(config)
     with only_writer(folder):
         tracker = start_tracker(config.tracking, storage, config.name, f"{folder.uri} {digest(identities['report'])}")
         status = "FAILED"
@@ -113,7 +117,7 @@ def _files(config: PipelineConfig) -> dict[str, Any]:
         return {}
     from skipthink_ray.runtime.sources import find_files, fingerprint
 
-    return {"files": fingerprint(find_files(config.rationales), config.rationales.columns)}
+    return {"files": fingerprint(find_files(config.rationales), config.rationales)}
 
 
 def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 | table | written by | columns |
 | --- | --- | --- |
-| rows | rationales | ROW_SCHEMA |
+| rows | rationales (while it works: DRAFT_SCHEMA) | ROW_SCHEMA |
 | samples | chunks; cwt, with searched chunks | SAMPLE_SCHEMA |
 | skips | skips | SKIP_SCHEMA |
 | answers, latencies | evaluation | ANSWER_SCHEMA, LATENCY_SCHEMA |
@@ -31,6 +31,14 @@ RATIONALE_SCHEMA = pa.schema({
 })
 _FATE = {"reason": pa.string(), "detail": pa.string()}
 ROW_SCHEMA = pa.schema([*RATIONALE_SCHEMA, *pa.schema(_FATE)])
+DRAFT_SCHEMA = pa.schema([
+    *ROW_SCHEMA,
+    pa.field("concluded", pa.string()),  # the teacher's own answer
+    pa.field("finish", pa.string()),  # how the teacher ended: stop, length, refused
+    pa.field("prompt_tokens", pa.int64()),
+    pa.field("tokens", pa.int64()),
+    pa.field("key", pa.int64()),  # of a training row that is kept: equal for duplicates
+])
 _TOKENS = pa.list_(pa.int32())
 SAMPLE_SCHEMA = pa.schema({
     **{name: RATIONALE_SCHEMA.field(name).type for name in RATIONALE_SCHEMA.names},

@@ -3,15 +3,23 @@
 import json
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, Self, cast, get_args
 
 import tyro
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError, model_validator
 
 from skipthink_ray.config import OwnTaskConfig, PipelineConfig
 from skipthink_ray.presets import PRESETS
 from skipthink_ray.tasks import GROUPS, check_source
+
+
+class _Draft(PipelineConfig):
+    """A configuration whose fields are not compared yet: tyro would wrap what that finds in a page of its own."""
+
+    @model_validator(mode="after")
+    def fits_together(self) -> Self:
+        return self
 
 
 def load_config(preset: str, file: str | None, overrides: list[str], program: str) -> PipelineConfig:
@@ -24,7 +32,8 @@ def load_config(preset: str, file: str | None, overrides: list[str], program: st
         if config.own_task is None and any(option.replace("_", "-").startswith("--own-task.") for option in overrides):
             config = config.model_copy(update={"own_task": OwnTaskConfig()})  # tyro sets fields only of what is there
         try:
-            config = tyro.cli(PipelineConfig, args=overrides, default=config, prog=program, config=(tyro.conf.AvoidSubcommands,))
+            draft = _Draft.model_construct(**dict(config))
+            config = tyro.cli(_Draft, args=overrides, default=draft, prog=program, config=(tyro.conf.AvoidSubcommands,))
         except ValidationError as error:
             raise ValueError(_explain(error, "command line")) from error
         config = _validate(config.model_dump(), "command line")
@@ -81,7 +90,7 @@ def _validate(values: dict[str, Any], where: str) -> PipelineConfig:
 
 def _explain(error: ValidationError, where: str) -> str:
     return "; ".join(
-        f"{where}: {'.'.join(map(str, fault['loc']))}: {_fault(fault['type'], fault['msg'], fault['loc'], fault.get('input'))}"
+        ": ".join(filter(None, (where, ".".join(map(str, fault["loc"])), _fault(fault["type"], fault["msg"], fault["loc"], fault.get("input")))))
         for fault in error.errors()
     )
 
@@ -90,6 +99,8 @@ def _fault(kind: str, message: str, place: tuple[int | str, ...], value: Any) ->
     if kind == "extra_forbidden":
         return f"unknown key{_suggest('.'.join(map(str, place)))}"
     message = message.removeprefix("Value error, ")
+    if not place:
+        return message  # of several fields, and names them
     return f"{message[0].lower()}{message[1:]} (found {value!r})"
 
 

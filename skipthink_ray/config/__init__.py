@@ -235,16 +235,13 @@ class PipelineConfig(Config):
     tracking: TrackingConfig = TrackingConfig()
 
     @model_validator(mode="after")
-    def _teacher_is_whole(self) -> Self:
+    def fits_together(self) -> Self:
+        """What no field can see by itself."""
         teacher = self.rationales.teacher
         if teacher.kind != "given" and not teacher.model:
             raise ValueError(f"rationales.teacher.model: name the model of the teacher of kind {teacher.kind}")
         if teacher.samples > 1 and teacher.temperature == 0:
             raise ValueError(f"rationales.teacher.temperature: {teacher.samples} greedy samples would be the same; set it above 0")
-        return self
-
-    @model_validator(mode="after")
-    def _bf16_needs_master_weights(self) -> Self:
         for stage in ("base", "cwt", "stt"):
             if getattr(self, stage).precision == "bf16" and self.cluster.zero_stage == 0 and self.cluster.backend != "ddp":
                 raise ValueError(f"{stage}.precision: bf16 needs fp32 master weights; set cluster.zero_stage to 1, 2 or 3")

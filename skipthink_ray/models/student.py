@@ -55,20 +55,24 @@ def load_tokenizer(config: StudentConfig, texts: Iterable[str]) -> Any:
 
 def check_pretrained(config: StudentConfig) -> None:
     """ValueError for a local folder without model or tokenizer, or a hub id that cannot be found or reached."""
-    folder = Path(config.pretrained or "")
-    if config.pretrained is None:
-        return
+    if config.pretrained is not None:
+        check_causal_lm("student.pretrained", config.pretrained)
+
+
+def check_causal_lm(key: str, name: str) -> None:
+    """ValueError, which names the configuration's `key`, where a folder or hub id can hold no causal LM."""
+    folder = Path(name)
     if not (folder.is_absolute() or folder.exists()):
         try:
-            AutoConfig.from_pretrained(config.pretrained)
+            AutoConfig.from_pretrained(name)
         except (OSError, ValueError) as error:
             first = str(error).splitlines()[0]
-            raise ValueError(f"student.pretrained: '{config.pretrained}' is no folder, and the hub gave no model: {first}") from error
+            raise ValueError(f"{key}: '{name}' is no folder, and the hub gave no model: {first}") from error
         return
     if not (folder / "config.json").exists():
-        raise ValueError(f"student.pretrained: '{folder}' holds no model (no config.json)")
+        raise ValueError(f"{key}: '{folder}' holds no model (no config.json)")
     if not any(folder.glob("*token*")):
-        raise ValueError(f"student.pretrained: the folder '{folder}' holds no tokenizer; save one beside the model")
+        raise ValueError(f"{key}: the folder '{folder}' holds no tokenizer; save one beside the model")
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:

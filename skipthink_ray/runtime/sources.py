@@ -17,7 +17,7 @@ import pyarrow.parquet
 import ray
 from pyarrow import fs
 
-from skipthink_ray.config import ColumnsConfig, PipelineConfig, RationalesConfig
+from skipthink_ray.config import PipelineConfig, RationalesConfig
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.tasks import task_of
 
@@ -55,14 +55,14 @@ def _kind(file: Folder) -> str:
     return _SUFFIXES[suffix]
 
 
-def fingerprint(files: list[Folder], columns: ColumnsConfig) -> dict[str, str]:
+def fingerprint(files: list[Folder], source: RationalesConfig) -> dict[str, str]:
     """SHA-256 of every input file, so that changed data is another configuration.
 
     ValueError, before anything is started, where a file is not what it claims or lacks a required column.
     """
     digests = {}
     for file in files:
-        next(_pieces(file, columns), None)
+        next(_pieces(file, source), None)
         with file.filesystem.open_input_stream(file.path) as stream:
             sha = hashlib.sha256()
             while block := stream.read(PIECE_BYTES):
@@ -71,12 +71,12 @@ def fingerprint(files: list[Folder], columns: ColumnsConfig) -> dict[str, str]:
     return digests
 
 
-def read_files(files: list[Folder], columns: ColumnsConfig) -> "ray.data.Dataset":
+def read_files(files: list[Folder], source: RationalesConfig) -> "ray.data.Dataset":
     """The rows of files that `fingerprint` has checked."""
     pieces: list[dict[str, Any]] = []
     first_row = 0
     for file in files:
-        for piece in _pieces(file, columns):
+        for piece in _pieces(file, source):
             pieces.append({"path": file.path, "first_row": first_row, **piece})
             first_row += piece["rows"]
     return ray.data.from_items(pieces).flat_map(
@@ -107,7 +107,7 @@ def open_dataset(config: PipelineConfig) -> dict[str, Any]:
         return _open_public(config)
     parts = _load_dataset(source.path, {"name": source.dataset_config} if source.dataset_config else {})
     for part in parts.values():
-        _require_columns(source.path, part.column_names, source.columns)
+        _require_columns(source.path, part.column_names, source)
     return parts
 
 
@@ -151,18 +151,18 @@ def _as_raw(row: dict[str, Any], split: str, config: PipelineConfig) -> dict[str
     return {"row": number, "raw": json.dumps(values, ensure_ascii=False, default=str), "error": None}
 
 
-def _pieces(file: Folder, columns: ColumnsConfig) -> Iterator[dict[str, Any]]:
-    return _line_pieces(file, columns) if _kind(file) == "json" else _row_groups(file, columns)
+def _pieces(file: Folder, source: RationalesConfig) -> Iterator[dict[str, Any]]:
+    return _line_pieces(file, source) if _kind(file) == "json" else _row_groups(file, source)
 
 
-def _line_pieces(file: Folder, columns: ColumnsConfig) -> Iterator[dict[str, Any]]:
+def _line_pieces(file: Folder, source: RationalesConfig) -> Iterator[dict[str, Any]]:
     """Byte ranges that end with a line."""
     with file.filesystem.open_input_stream(file.path) as stream:
         offset, rest, checked = 0, b"", False
         while True:
             block = rest + stream.read(PIECE_BYTES)
             if not checked:
-                _check_first_lines(file.uri, block, columns)
+                _check_first_lines(file.uri, block, source)
                 checked = True
             end = block.rfind(b"\n") + 1
             last = len(block) - len(rest) < PIECE_BYTES
@@ -174,7 +174,7 @@ def _line_pieces(file: Folder, columns: ColumnsConfig) -> Iterator[dict[str, Any
                 return
 
 
-def _check_first_lines(uri: str, block: bytes, columns: ColumnsConfig) -> None:
+def _check_first_lines(uri: str, block: bytes, source: RationalesConfig) -> None:
     if not block.strip():
         raise ValueError(f"{uri}: the file is empty")
     if block.startswith(b"\x1f\x8b"):
@@ -191,22 +191,22 @@ def _check_first_lines(uri: str, block: bytes, columns: ColumnsConfig) -> None:
             objects.append(value)
     if not objects:
         raise ValueError(f"{uri}: none of the first {min(100, len(block.splitlines()))} lines is a JSON object; is it JSON Lines in UTF-8?")
-    _require_columns(uri, sorted({name for value in objects for name in value}), columns)
+    _require_columns(uri, sorted({name for value in objects for name in value}), source)
 
 
-def _row_groups(file: Folder, columns: ColumnsConfig) -> Iterator[dict[str, Any]]:
+def _row_groups(file: Folder, source: RationalesConfig) -> Iterator[dict[str, Any]]:
     try:
         metadata = pyarrow.parquet.ParquetFile(file.path, filesystem=file.filesystem)
     except pa.ArrowInvalid as error:
         raise ValueError(f"{file.uri}: not a Parquet file: {error}") from error
-    _require_columns(file.uri, metadata.schema_arrow.names, columns)
+    _require_columns(file.uri, metadata.schema_arrow.names, source)
     for group in range(metadata.num_row_groups):
         yield {"group": group, "rows": metadata.metadata.row_group(group).num_rows}
 
 
-def _require_columns(where: str, present: list[str], columns: ColumnsConfig) -> None:
-    for field in ("question", "answer", "rationale"):
-        wanted = getattr(columns, field)
+def _require_columns(where: str, present: list[str], source: RationalesConfig) -> None:
+    for field in ("question", "answer", "rationale") if source.teacher.kind == "given" else ("question", "answer"):
+        wanted = getattr(source.columns, field)
         if wanted not in present:
             near = get_close_matches(wanted, present, n=1)
             hint = f" Did you mean '{near[0]}'?" if near else ""

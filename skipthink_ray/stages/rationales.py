@@ -1,7 +1,9 @@
 """Stage 1: questions, answers and rationales, cleaned; every input row ends here as kept or with a reason.
 
+Read and parse; ask the teacher, where the input has no rationales; judge each row; then drop what is twice there, and what
+leaked from test into train, which no row shows by itself. Rationales of training rows are kept only where the teacher
+concluded rightly (method §3). A test row needs none.
 Artifact: `rows/` (RATIONALE_SCHEMA and `reason`, `detail`; `reason` is null for a kept row).
-Rationales of training rows are kept only where the teacher concluded rightly (method §3). A test row needs none.
 """
 
 import hashlib
@@ -9,34 +11,44 @@ import json
 from random import Random
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import ray
 
 from skipthink_ray.config import PipelineConfig
-from skipthink_ray.rows import ROW_SCHEMA
-from skipthink_ray.runtime import sources
+from skipthink_ray.rows import DRAFT_SCHEMA, ROW_SCHEMA
+from skipthink_ray.runtime import actors, asking, sources
+from skipthink_ray.runtime.ledger import ledger_folder
+from skipthink_ray.runtime.lock import only_writer
 from skipthink_ray.stages.context import Context
-from skipthink_ray.tasks import Task, task_of
+from skipthink_ray.tasks import task_of
+from skipthink_ray.tasks.cleaning import UNUSABLE, judge_row, parse_row
+from skipthink_ray.tasks.near import TestQuestions, with_key
 
-UNUSABLE = ("not UTF-8", "malformed JSON", "not an object", "missing field", "empty field", "unusable answer")
-"""Reasons that say the input is broken; more than `max_bad_share` of them fails the stage."""
 TEST_SHARE_OF_HASHES = 8
+KEPT = pc.field("reason").is_null()
 
 
 def make(context: Context) -> dict[str, Any]:
-    """Write `rows/`. Returns how many rows were kept and dropped, by split and reason."""
-    config = context.config
+    """Write `rows/`. Returns how many rows were kept and dropped, by split and reason, and the teacher's tokens."""
+    config, out = context.config, context.out
     total = config.rationales.train_questions + config.rationales.test_questions if config.rationales.source == "toy" else 0
+    given = config.rationales.teacher.kind == "given"
     with context.line("rows", total) as line:
-        cleaned = _source(config).map_batches(
-            _clean,  # pyright: ignore[reportArgumentType]  # ray's type knows no keyword arguments
+        parsed = _source(config).map_batches(
+            _parse,  # pyright: ignore[reportArgumentType]  # ray's type knows no keyword arguments
             batch_format="pyarrow",
             batch_size=1000,
-            fn_kwargs={"config": config, "board": line.board},
+            fn_kwargs={"config": config, "board": line.board if given else None},
         )
-        cleaned.write_parquet(f"{context.out.path}/rows", filesystem=context.out.filesystem)
+        parsed.write_parquet(f"{out.path}/{'drafts' if given else 'parsed'}", filesystem=out.filesystem, row_group_size=asking.PIECE_ROWS)
+        if not given:
+            _ask(context, line.board)
+        _compare(context)
     summary = _count(context)
+    for name in ("parsed", "drafts"):
+        out.delete(name)
     context.say(f"{summary['train']} to train on, {summary['test']} to test on, {summary['dropped']} dropped {summary['reasons'] or ''}")
     return summary
 
@@ -44,7 +56,7 @@ def make(context: Context) -> dict[str, Any]:
 def _source(config: PipelineConfig) -> "ray.data.Dataset":
     source = config.rationales
     if source.source == "file":
-        return sources.read_files(sources.find_files(source), source.columns)
+        return sources.read_files(sources.find_files(source), source)
     if source.source == "dataset":
         return sources.read_dataset(config)
     test = ray.data.from_items(_test_questions(config))
@@ -54,6 +66,72 @@ def _source(config: PipelineConfig) -> "ray.data.Dataset":
         fn_kwargs={"config": config},
     )
     return test.union(train)
+
+
+def _parse(batch: pa.Table, config: PipelineConfig, board: Any) -> pa.Table:
+    """Rows of RAW_SCHEMA as drafts; judged already where the input has the rationales (then there is a board)."""
+    task = task_of(config)
+    rows = [parse_row(row, config, task) for row in batch.to_pylist()]
+    if board:
+        rows = [with_key(judge_row(row, config, task)) for row in rows]
+        board.advance.remote(len(rows))
+    return pa.Table.from_pylist(rows, schema=DRAFT_SCHEMA)
+
+
+def _ask(context: Context, board: Any) -> None:
+    """`parsed` through the teacher to `drafts`. One run at a time asks with the answers of a storage path."""
+    config = context.config
+    parsed = context.out.table("parsed")
+    board.post.remote(0, parsed.count_rows() * config.rationales.teacher.samples, "")
+    with only_writer(ledger_folder(config).create()):
+        if config.rationales.teacher.kind == "vllm":
+            asking.fill_with_vllm(config, context.out)
+        arguments = {"config": config, "folder": context.out, "board": board}
+        actors.map_row_groups(context.out, "parsed", asking.Ask, arguments, context.out, "drafts", asking.pool(config))
+
+
+def _compare(context: Context) -> None:
+    """`drafts` to `rows`: drop training rows that stand there twice, and those whose question is one of test."""
+    filters, drafts = context.config.rationales.filters, context.out.table("drafts")
+    test = drafts.to_table(columns=["row", "id", "question"], filter=KEPT & (pc.field("split") == "test")).sort_by("row")
+    known = {
+        "test": ray.put((TestQuestions(test["question"].to_pylist(), filters.leak_similarity), test["id"].to_pylist())),
+        "twice": ray.put(_repeated(drafts) if filters.duplicates else (np.zeros(0, np.int64),) * 2),
+    }
+    compared = ray.data.read_parquet(drafts.files, filesystem=context.out.filesystem).map_batches(
+        _mark,  # pyright: ignore[reportArgumentType]
+        batch_format="pyarrow",
+        batch_size=1000,
+        fn_kwargs=known,
+    )
+    compared.write_parquet(f"{context.out.path}/rows", filesystem=context.out.filesystem)
+
+
+def _repeated(drafts: "pa.dataset.Dataset") -> tuple[np.ndarray, np.ndarray]:
+    """Rows whose key an earlier row has, ascending, and that earlier row. Two numbers a row are held at once."""
+    kept = drafts.to_table(columns=["row", "key"], filter=pc.field("key").is_valid())
+    row_R, key_R = kept["row"].to_numpy(), kept["key"].to_numpy()
+    order_R = np.lexsort((row_R, key_R))
+    row_R, key_R = row_R[order_R], key_R[order_R]
+    starts_R = np.concatenate([[True], key_R[1:] != key_R[:-1]])[: len(key_R)]
+    first_R = row_R[np.maximum.accumulate(np.where(starts_R, np.arange(len(key_R)), 0))]
+    repeated, earlier = row_R[~starts_R], first_R[~starts_R]
+    ascending = np.argsort(repeated)
+    return repeated[ascending], earlier[ascending]
+
+
+def _mark(batch: pa.Table, test: Any, twice: Any) -> pa.Table:
+    (questions, test_ids), (repeated, earlier) = ray.get(test), ray.get(twice)
+    rows = batch.select(ROW_SCHEMA.names).to_pylist()
+    for row in rows:
+        if row["reason"] or row["split"] != "train":
+            continue
+        at = int(np.searchsorted(repeated, row["row"]))
+        if at < len(repeated) and repeated[at] == row["row"]:
+            row |= {"reason": "duplicate", "detail": f"row {earlier[at] + 1} has the same question and rationale"}
+        elif near := questions.near(row["question"]):
+            row |= {"reason": "test question", "detail": f"{near[1]:.0%} of test question '{test_ids[near[0]]}': {row['question']}"}
+    return pa.Table.from_pylist(rows, schema=ROW_SCHEMA)
 
 
 def _is_test_question(question: str) -> bool:
@@ -91,75 +169,6 @@ def _test_questions(config: PipelineConfig) -> list[dict[str, Any]]:
     )
 
 
-def _clean(batch: pa.Table, config: PipelineConfig, board: Any) -> pa.Table:
-    task = task_of(config)
-    rows = [_clean_row(row, config, task) for row in batch.to_pylist()]
-    board.advance.remote(len(rows))
-    return pa.Table.from_pylist(rows, schema=ROW_SCHEMA)
-
-
-def _clean_row(raw: dict[str, Any], config: PipelineConfig, task: Task) -> dict[str, Any]:
-    columns = config.rationales.columns
-    empty = dict.fromkeys(ROW_SCHEMA.names)
-    values, reason, detail = _parse(raw)
-    named = values.get(columns.id)
-    row_id = f"row-{raw['row'] + 1}" if named is None else str(named)
-    row = {**empty, "row": raw["row"], "id": row_id, "split": _split(values, row_id, config)}
-    if not reason:
-        row |= {name: _text(values.get(getattr(columns, name))) for name in ("question", "answer", "rationale")}
-        reason, detail = _fault(row, values, config, task)
-    return {**row, "reason": reason, "detail": detail or (str(raw["raw"])[:1000] if reason else None)}
-
-
-def _parse(raw: dict[str, Any]) -> tuple[dict[str, Any], str | None, str | None]:
-    if raw["error"]:
-        return {}, "not UTF-8", f"{raw['error']}: {raw['raw'][:1000]}"
-    try:
-        values = json.loads(raw["raw"])
-        json.dumps(values, ensure_ascii=False).encode()
-    except UnicodeEncodeError as error:  # JSON can spell half a character: "\\ud800"
-        return {}, "not UTF-8", f"{error.reason}: {raw['raw'][:1000]}"
-    except ValueError as error:
-        return {}, "malformed JSON", f"{error}: {raw['raw'][:1000]}"
-    return (values, None, None) if isinstance(values, dict) else ({}, "not an object", raw["raw"][:1000])
-
-
-def _text(value: Any) -> str | None:
-    """The text of a cell; None for what is neither text nor a number."""
-    usable = isinstance(value, str | int | float) and not isinstance(value, bool)
-    return str(value).strip() if usable else None
-
-
-def _split(values: dict[str, Any], row_id: str, config: PipelineConfig) -> str:
-    """The named split, else one drawn by the question: the same question never stands on both sides."""
-    named = values.get(config.rationales.columns.split)
-    if named is not None:
-        return str(named).strip().lower()
-    drawn = Random(f"{config.seed} {values.get(config.rationales.columns.question, row_id)}").random()
-    return "test" if drawn < config.rationales.test_share else "train"
-
-
-def _fault(row: dict[str, Any], values: dict[str, Any], config: PipelineConfig, task: Task) -> tuple[str | None, str | None]:
-    """(reason, detail) of a row that cannot be used."""
-    columns = config.rationales.columns
-    if row["split"] not in ("train", "test"):
-        return "other split", f"column '{columns.split}' is '{row['split']}', neither train nor test"
-    for name in ("question", "answer", *(["rationale"] if row["split"] == "train" else [])):
-        if row[name] is None:
-            return "missing field", f"no text or number as '{getattr(columns, name)}' in {json.dumps(values, ensure_ascii=False)[:1000]}"
-        if not row[name]:
-            return "empty field", f"'{getattr(columns, name)}' is empty"
-    if not task.check(row["answer"], row["answer"]):
-        return "unusable answer", f"the answer '{row['answer']}' is no {task.kind}, as task '{task.name}' expects"
-    length = len(row["question"]) + len(row["rationale"] or "")
-    if length > config.rationales.max_chars:
-        return "too long", f"{length} characters, limit rationales.max_chars = {config.rationales.max_chars}"
-    concluded = values.get(columns.teacher_answer, row["answer"])
-    if row["split"] == "train" and not task.check(_text(concluded), row["answer"]):
-        return "wrong answer", f"the teacher concluded '{concluded}', right is '{row['answer']}'"
-    return None, None
-
-
 def _count(context: Context) -> dict[str, Any]:
     """Rows by fate. ValueError where too many are unusable, or none is left to train or test on."""
     table = context.out.table("rows")
@@ -183,4 +192,14 @@ def _count(context: Context) -> dict[str, Any]:
     for split, number in kept.items():
         if not number:
             raise ValueError(f"{where}: no usable row is left to {split} on; dropped: {reasons or 'none'}")
-    return {"rows": rows.num_rows, **kept, "dropped": sum(reasons.values()), "reasons": reasons}
+    return {"rows": rows.num_rows, **kept, "dropped": sum(reasons.values()), "reasons": reasons, **_teacher_tokens(context)}
+
+
+def _teacher_tokens(context: Context) -> dict[str, float]:
+    """Tokens of the teacher's answers, whenever they were asked for, and their cost at the prices of the configuration."""
+    endpoint = context.config.endpoint
+    if context.config.rationales.teacher.kind == "given":
+        return {}
+    used = asking.tokens_used(context.out.table("drafts").to_table(columns=["prompt_tokens", "tokens"]))
+    cost = (used["prompt_tokens"] * endpoint.price_input + used["tokens"] * endpoint.price_output) / 1e6
+    return {"teacher_prompt_tokens": used["prompt_tokens"], "teacher_tokens": used["tokens"], "teacher_cost": cost}

@@ -6,6 +6,7 @@ it. few_shot_gold: the same, and the right answer is given with every question, 
 """
 
 import json
+import re
 from functools import cache
 from importlib.resources import files
 from typing import Literal, NamedTuple
@@ -13,6 +14,7 @@ from typing import Literal, NamedTuple
 from skipthink_ray.tasks.answers import AnswerKind
 from skipthink_ray.tasks.task import Task
 
+_CONCLUSION = re.compile(r"(?:^|\s)(?:(?:so|thus|hence|therefore),? )?the answer is[^\n]*\s*\Z", re.IGNORECASE)
 Style = Literal["zero_shot", "few_shot", "few_shot_gold"]
 
 INSTRUCTIONS: dict[AnswerKind, str] = {
@@ -68,6 +70,11 @@ def exemplars(task: Task) -> list[Exemplar]:
 
 def conclusion_line(kind: AnswerKind, answer: str) -> str:
     return f"The answer is ({answer})." if kind == "choice" else f"The answer is {answer}."
+
+
+def without_conclusion(text: str) -> str:
+    """A teacher's text without the last line that was asked for; the text itself where nothing else would be left."""
+    return _CONCLUSION.sub("", text).strip() or text
 
 
 def _instruction(task: Task, with_gold: bool) -> str:

@@ -1,0 +1,119 @@
+"""What a teacher is asked and what it writes; and a teacher that is a causal LM of transformers, in this process.
+
+A request is identified by a hash of everything that decides the answer: model, sampling settings, messages, sample number.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from skipthink_ray.config import TeacherConfig
+from skipthink_ray.tasks import Task
+from skipthink_ray.tasks.prompts import messages
+
+Finish = Literal["stop", "length", "refused"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """One rationale to be written."""
+
+    messages: tuple[dict[str, str], ...]
+    sample: int
+    key: str
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a teacher wrote. `length`: it reached the length limit, so the text may stop in the middle."""
+
+    text: str
+    finish: Finish
+    prompt_tokens: int
+    tokens: int
+
+
+Keep = Callable[[Request, Written], None]
+"""Called with every answer as soon as it is there."""
+
+
+def make_request(teacher: TeacherConfig, task: Task, question: str, gold: str, sample: int) -> Request:
+    """The request for one sample of one question; `gold` is shown only by the style few_shot_gold."""
+    asked = messages(task, question, teacher.prompt, gold if teacher.prompt == "few_shot_gold" else None)
+    decides = {name: getattr(teacher, name) for name in ("model", "temperature", "max_tokens")}
+    identity = json.dumps({**decides, "messages": asked, "sample": sample}, sort_keys=True)
+    return Request(tuple(asked), sample, hashlib.sha256(identity.encode()).hexdigest()[:32])
+
+
+class LocalTeacher:
+    """A causal LM by hub id or folder; with a chat template where its tokenizer has one, else as a plain dialogue."""
+
+    def __init__(self, teacher: TeacherConfig, batch_size: int, device: str) -> None:
+        """ValueError where the model cannot be loaded."""
+        self.teacher, self.batch_size = teacher, batch_size
+        try:
+            self.tokenizer: Any = AutoTokenizer.from_pretrained(teacher.model, padding_side="left")
+            dtype = torch.bfloat16 if device == "cuda" else torch.float32
+            self.model: Any = AutoModelForCausalLM.from_pretrained(teacher.model, dtype=dtype, use_safetensors=True)
+        except (OSError, ValueError) as error:
+            raise ValueError(f"rationales.teacher.model: no causal LM could be loaded from '{teacher.model}': {error}") from error
+        self.model.to(device).eval()
+        if self.tokenizer.pad_token_id is None:
+            self.tokenizer.pad_token = self.tokenizer.eos_token
+
+    def answer_all(self, requests: list[Request], keep: Keep) -> dict[str, str]:
+        """Answer every request. Returns why, by key, for those without an answer: prompts longer than the model's positions."""
+        failed: dict[str, str] = {}
+        fitting = []
+        limit = getattr(self.model.config, "max_position_embeddings", None)
+        for request in requests:
+            tokens = len(self.tokenizer(self._prompt(request), add_special_tokens=False)["input_ids"])
+            if limit and tokens + self.teacher.max_tokens > limit:
+                failed[request.key] = f"the prompt of {tokens} tokens leaves no room for {self.teacher.max_tokens} of the model's {limit}"
+            else:
+                fitting.append(request)
+        for start in range(0, len(fitting), self.batch_size):
+            batch = fitting[start : start + self.batch_size]
+            for request, written in zip(batch, self._generate(batch), strict=True):
+                keep(request, written)
+        return failed
+
+    def _prompt(self, request: Request) -> str:
+        if self.tokenizer.chat_template:
+            return self.tokenizer.apply_chat_template(list(request.messages), tokenize=False, add_generation_prompt=True)
+        names = {"system": "", "user": "Q: ", "assistant": "A: "}
+        return "\n\n".join(names[said["role"]] + said["content"] for said in request.messages) + "\n\nA:"
+
+    @torch.no_grad()
+    def _generate(self, batch: list[Request]) -> list[Written]:
+        prompts = self.tokenizer(
+            [self._prompt(request) for request in batch], return_tensors="pt", padding=True, add_special_tokens=False
+        ).to(self.model.device)
+        sampling: dict[str, Any] = {"do_sample": False}
+        if self.teacher.temperature:
+            torch.manual_seed(int(batch[0].key[:8], 16))
+            sampling = {"do_sample": True, "temperature": self.teacher.temperature, "top_k": 0, "top_p": 1.0}
+        width = prompts["input_ids"].shape[1]
+        written_BT = self.model.generate(
+            **prompts, **sampling, max_new_tokens=self.teacher.max_tokens, pad_token_id=self.tokenizer.pad_token_id
+        )[:, width:].tolist()
+        ends = set(_as_list(self.model.generation_config.eos_token_id) or _as_list(self.tokenizer.eos_token_id))
+        return [self._written(ids, ends, int(mask.sum())) for ids, mask in zip(written_BT, prompts["attention_mask"], strict=True)]
+
+    def _written(self, ids: list[int], ends: set[int], prompt_tokens: int) -> Written:
+        stop = next((at for at, token in enumerate(ids) if token in ends), None)
+        text = self.tokenizer.decode(ids[:stop], skip_special_tokens=True).strip()
+        return Written(text, "length" if stop is None else "stop", prompt_tokens, len(ids) if stop is None else stop + 1)
+
+
+def to_record(written: Written) -> dict[str, Any]:
+    return asdict(written)
+
+
+def _as_list(value: int | list[int] | None) -> list[int]:
+    return [] if value is None else value if isinstance(value, list) else [value]
