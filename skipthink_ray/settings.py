@@ -89,10 +89,10 @@ def _validate(values: dict[str, Any], where: str) -> PipelineConfig:
 
 
 def _explain(error: ValidationError, where: str) -> str:
-    return "; ".join(
-        ": ".join(filter(None, (where, ".".join(map(str, fault["loc"])), _fault(fault["type"], fault["msg"], fault["loc"], fault.get("input")))))
-        for fault in error.errors()
-    )
+    faults = [
+        (".".join(map(str, fault["loc"])), _fault(fault["type"], fault["msg"], fault["loc"], fault.get("input"))) for fault in error.errors()
+    ]
+    return "; ".join(": ".join(filter(None, (where, key, said))) for key, said in faults)
 
 
 def _fault(kind: str, message: str, place: tuple[int | str, ...], value: Any) -> str:
