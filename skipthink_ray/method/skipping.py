@@ -5,7 +5,8 @@ Shape suffixes: R samples, M chunks, S subsets of the M chunks.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -57,6 +58,20 @@ def fold_of(question: str, folds: int, seed: int) -> int:
     """The fold of a sample, 0..folds-1: a hash of its question, so that a question asked twice falls into one fold."""
     digest = hashlib.sha256(f"{seed}\n{question.strip()}".encode()).digest()
     return int.from_bytes(digest[:8]) % folds
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One of the folds of the cross-fitted gate (method §5)."""
+
+    number: int
+    folds: int
+    """K."""
+    seed: int
+
+    def holds(self, questions: Sequence[str]) -> np.ndarray:
+        """Which samples are in this fold: those that its student never trained on."""
+        return np.array([fold_of(question, self.folds, self.seed) == self.number for question in questions], dtype=bool)
 
 
 def _sequential(present_RM: np.ndarray, may_skip_RM: np.ndarray, tokens_RM: np.ndarray, answers_right: AnswersRight) -> np.ndarray:

@@ -1,5 +1,7 @@
 """Stage 5: which chunks of a training sample the CWT student does not need, in a pool of actors.
 
+With `gate: cross_fitted` a sample is judged by a student that never saw it (folds.py).
+
 Artifact: `skips/` (SKIP_SCHEMA), a row for every sample of cwt.
 """
 
@@ -11,30 +13,43 @@ import pyarrow.compute as pc
 import pyarrow.dataset
 
 from skipthink_ray.config import PipelineConfig
+from skipthink_ray.method.skipping import Fold, check_search
 from skipthink_ray.models.ablation import Ablation, perturbed_copies
-from skipthink_ray.models.student import load_student
+from skipthink_ray.models.student import Student, load_student
 from skipthink_ray.rows import SKIP_SCHEMA, Samples
 from skipthink_ray.runtime import actors
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.stages.context import Context
+from skipthink_ray.stages.folds import fold_students
 from skipthink_ray.tasks import task_of
 
 
 class Ablate:
-    """Loads the student once, with its perturbed copies; a row group of cwt's samples in, SKIP_SCHEMA out."""
+    """Loads the students once, with their perturbed copies; a row group of cwt's samples in, SKIP_SCHEMA out."""
 
-    def __init__(self, config: PipelineConfig, cwt: Folder, board: Any) -> None:
+    def __init__(self, config: PipelineConfig, cwt: Folder, students: dict[Fold, Folder], board: Any) -> None:
         self.config, self.cwt, self.board, self.task = config, cwt, board, task_of(config)
-        with cwt.local("student") as folder:
-            self.student = load_student(folder)
-        actors.place(self.student, config.cluster)
-        self.copies = perturbed_copies(self.student, config.skips, config.seed)
+        folders: dict[Fold | None, Folder] = {**students} or {None: cwt}
+        self.judges = {fold: self._load(folder) for fold, folder in folders.items()}
+
+    def _load(self, folder: Folder) -> tuple[Student, list[Student]]:
+        with folder.local("student") as local:
+            student = load_student(local)
+        actors.place(student, self.config.cluster)
+        return student, perturbed_copies(student, self.config.skips, self.config.seed)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        samples = Samples(actors.read_piece(batch, self.cwt))
-        ablation = Ablation(self.student, self.task, self.config.skips, samples, copies=self.copies)
+        table = actors.read_piece(batch, self.cwt)
+        questions = table["question"].to_pylist()
+        parts = [table.filter(fold.holds(questions)) if fold else table for fold in self.judges]
+        found = [self._ablate(part, *judges) for part, judges in zip(parts, self.judges.values(), strict=True)]
+        self.board.advance.remote(len(table))
+        return pa.concat_tables(found).sort_by("row")
+
+    def _ablate(self, table: pa.Table, student: Student, copies: list[Student]) -> pa.Table:
+        samples = Samples(table)
+        ablation = Ablation(student, self.task, self.config.skips, samples, copies=copies)
         kept_RM, right_R = ablation.find()
-        self.board.advance.remote(len(samples))
         columns = {
             "row": samples.table["row"], "kept": kept_RM.tolist(), "right": right_R,
             "verified": ablation.verified_R, "decoded": ablation.decoded_R,
@@ -45,9 +60,11 @@ class Ablate:
 def make(context: Context) -> dict[str, Any]:
     """Write `skips/`. Returns the shares of samples answered and of chunks kept, by position."""
     config, cwt = context.config, context.inputs["cwt"]
+    check_search(config.skips, context.inputs["chunks"].read_json("summary.json")["num_chunks"])
     samples = cwt.table("samples")
+    students = fold_students(context) if config.skips.gate == "cross_fitted" else {}
     with context.line("samples", samples.count_rows()) as line:
-        arguments = {"config": config, "cwt": cwt, "board": line.board}
+        arguments = {"config": config, "cwt": cwt, "students": students, "board": line.board}
         actors.map_row_groups(cwt, "samples", Ablate, arguments, context.out, "skips", config.cluster)
     summary = _summary(context, samples)
     shares = " ".join(f"{share:.0%}" for share in summary["kept_share_by_chunk"])

@@ -14,6 +14,7 @@ import torch
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from skipthink_ray.config import PipelineConfig, TrainConfig
+from skipthink_ray.method.skipping import Fold
 from skipthink_ray.models.batching import collate
 from skipthink_ray.models.card import model_card
 from skipthink_ray.models.student import load_student, save_student
@@ -25,6 +26,9 @@ from skipthink_ray.training.batches import Stage, updates_per_epoch
 from skipthink_ray.training.checkpoint import NonFiniteLoss, Progress, full_tensors, load_checkpoint, load_weights, save_checkpoint
 from skipthink_ray.training.engine import Engine, rank, start_engine
 from skipthink_ray.training.loop import Hooks, Job, train
+
+TRAIN = pc.field("reason").is_null() & (pc.field("split") == "train")
+"""The samples that are trained on."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,8 @@ class Request:
     skips: Folder | None
     """Artifact with the `skips` table (stt only)."""
     out: Folder
+    held_out: Fold | None = None
+    """Samples that it never sees (the cross-fitted gate)."""
 
     @property
     def train_config(self) -> TrainConfig:
@@ -85,10 +91,10 @@ def launch(request: Request, line: StageLine) -> dict[str, Any]:
     return outcome
 
 
-def load_samples(samples: Folder) -> Samples:
-    """The training samples of an artifact."""
-    train_rows = pc.field("reason").is_null() & (pc.field("split") == "train")
-    return Samples(samples.table("samples").to_table(filter=train_rows))
+def load_samples(samples: Folder, held_out: Fold | None = None) -> Samples:
+    """The training samples of an artifact, but for those of a fold."""
+    table = samples.table("samples").to_table(filter=TRAIN)
+    return Samples(table.filter(~held_out.holds(table["question"].to_pylist())) if held_out else table)
 
 
 def _reason(error: Exception) -> str:
@@ -106,7 +112,7 @@ def _worker(arguments: dict[str, Any]) -> dict[str, Any]:
     backend, remark = choose_backend(cluster)
     if board and remark:
         board.say.remote(remark)
-    samples = load_samples(request.samples)
+    samples = load_samples(request.samples, request.held_out)
     kept_RM = _kept(request, samples)
     with request.student.local("student") as folder:
         student = load_student(folder)

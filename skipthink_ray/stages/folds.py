@@ -1,0 +1,48 @@
+"""The students of the cross-fitted gate (method §5): cwt once more for every fold, on the samples outside it.
+
+They lie under the stage's checkpoints, so a stage that was killed finds those that were finished, and none is left behind.
+"""
+
+from collections import Counter
+from dataclasses import replace
+
+from skipthink_ray.method.skipping import Fold, fold_of
+from skipthink_ray.runtime.artifacts import CHECKPOINTS, Folder, begin, finish, is_done
+from skipthink_ray.runtime.tracking import NullTracker
+from skipthink_ray.stages.context import Context
+from skipthink_ray.training.launch import TRAIN, Request, launch, total_updates
+
+
+def fold_students(context: Context) -> dict[Fold, Folder]:
+    """Every fold with the folder of the student that never saw it. ValueError where a fold holds no sample, or all."""
+    config, chunks = context.config, context.inputs["chunks"]
+    num_chunks, counts = chunks.read_json("summary.json")["num_chunks"], _count(context)
+    students = {}
+    for fold in (Fold(number, config.skips.folds, config.seed) for number in range(config.skips.folds)):
+        out = context.out.child(f"{CHECKPOINTS}/fold-{fold.number}")
+        students[fold] = out
+        identity = {"fold": fold.number, "folds": fold.folds}
+        if is_done(out, identity):
+            context.say(f"fold {fold.number + 1} of {fold.folds}: its student is already there")
+            continue
+        begin(out, identity)
+        updates = total_updates(config, "cwt", counts.total() - counts[fold.number], num_chunks)
+        request = Request("cwt", config, updates, chunks, chunks, None, out, held_out=fold)
+        with replace(context, tracker=NullTracker()).line("updates", updates) as line:
+            summary = launch(request, line)
+        finish(out, summary)
+        context.say(
+            f"fold {fold.number + 1} of {fold.folds}: a student without its {counts[fold.number]} samples, "
+            f"{summary['updates']} updates in {summary['seconds']:.1f} s, loss {summary['final_loss_nats']:.3f} nats"
+        )
+    return students
+
+
+def _count(context: Context) -> Counter[int]:
+    """Samples of every fold."""
+    folds, counts = context.config.skips.folds, Counter[int]()
+    for batch in context.inputs["chunks"].table("samples").to_batches(columns=["question"], filter=TRAIN):
+        counts.update(fold_of(question, folds, context.config.seed) for question in batch["question"].to_pylist())
+    if len(counts) < folds:
+        raise ValueError(f"skips.folds: {counts.total()} samples leave one of {folds} folds empty; take fewer folds, or more samples")
+    return counts
