@@ -64,7 +64,7 @@ def _gift(random: Random, person: Person, difficulty: int) -> Story:
         question, goal = f"How many {things} does {name} have left?", f"how many {things} {name} has left"
         return Story(told, question, goal, [operation], f"{name} has {left} {things} left", str(left))
     told = [f"{name} has some {things}.", gives, f"Then {he} has {left} {things} left."]
-    reasons = (f"Before, {he} also had the {given} {things} of {friend}.", "We go back in time, so we add.")
+    reasons = (f"Before, {he} also had the {given} that {friend} got.", "We go back in time, so we add.")
     operation = Operation(f"{left} + {given} = {before}", f"there were {left} + {given} = {before} {things}", reasons)
     question, goal = f"How many {things} did {name} have before?", f"how many {things} {name} had before"
     return Story(told, question, goal, [operation], f"{name} had {before} {things} before", str(before))

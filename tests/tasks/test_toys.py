@@ -162,10 +162,16 @@ def test_a_rationale_of_tracking_shuffled_objects_says_only_what_is_true_at_that
 def test_the_answer_of_strategy_qa_follows_from_its_facts_with_a_wide_margin(difficulty):
     for question, rationale, answer in toy_rows("strategy_qa", 500, difficulty):
         assert solvers.yes_or_no(question) == answer, question
-        left, word, right = re.search(r"([\d.]+) is (?:much )?(less|more|before|after)(?: than)? ([\d.]+)\.(?= |$)", rationale).groups()  # type: ignore[union-attr]
+        left, word, right = re.findall(r"([\d.]+) is (?:much )?(less|more|before|after)(?: than)? ([\d.]+)\.(?= |$)", rationale)[0]
         small, large = sorted((float(left), float(right)))
         assert (float(left) == small) == (word in ("less", "before"))
         assert large - small >= 20 if word in ("before", "after") else large >= 3 * small
+
+
+def test_strategy_qa_asks_about_several_things_from_difficulty_2_on():
+    for difficulty, most in ((1, 1), (2, 3), (3, 10)):
+        told = " ".join(row.rationale for row in toy_rows("strategy_qa", 500, difficulty))
+        assert max(map(int, re.findall(r"So (\d+) \w", told)), default=1) == most
 
 
 @each_difficulty
@@ -180,7 +186,8 @@ def test_a_rationale_of_strategy_qa_concludes_its_answer(difficulty):
 
 @each_difficulty
 def test_half_of_the_answers_of_strategy_qa_are_yes_in_every_form_of_question(difficulty):
-    counts = Counter((re.search(r"Could|Would|Did", row.question)[0], row.answer) for row in toy_rows("strategy_qa", 3000, difficulty))  # type: ignore[index]
+    rows = toy_rows("strategy_qa", 3000, difficulty)
+    counts = Counter((re.findall(r"Could|Would|Did", row.question)[0], row.answer) for row in rows)
     for form in ("Could", "Would", "Did"):
         assert 0.42 <= counts[form, "yes"] / (counts[form, "yes"] + counts[form, "no"]) <= 0.58
 
