@@ -90,7 +90,8 @@ def _validate(values: dict[str, Any], where: str) -> PipelineConfig:
 
 def _explain(error: ValidationError, where: str) -> str:
     faults = [
-        (".".join(map(str, fault["loc"])), _fault(fault["type"], fault["msg"], fault["loc"], fault.get("input"))) for fault in error.errors()
+        (".".join(map(str, fault["loc"])), _fault(fault["type"], fault["msg"], fault["loc"], fault.get("input")))
+        for fault in error.errors()
     ]
     return "; ".join(": ".join(filter(None, (where, key, said))) for key, said in faults)
 
