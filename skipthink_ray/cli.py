@@ -105,6 +105,10 @@ def _dry_run(config: "PipelineConfig") -> int:
     print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
     for name in stages:
         print(f"{name:<11} {'done' if is_done(folder.child(name), identities[name]) else 'to do'}")
+    if config.rationales.teacher.kind != "given":
+        from skipthink_ray.stages.rationales import estimate
+
+        print(estimate(config))
     return 0
 
 

@@ -7,7 +7,7 @@ import pyarrow.parquet
 import pytest
 from pyarrow import fs
 
-from skipthink_ray.config import ColumnsConfig
+from skipthink_ray.config import RationalesConfig
 from skipthink_ray.runtime import sources
 from skipthink_ray.runtime.artifacts import Folder
 
@@ -18,7 +18,7 @@ def _read(folder: Path, name: str) -> list[dict]:
     """Through a file system whose paths are not local paths, as on S3."""
     file = Folder(fs.SubTreeFileSystem(str(folder), fs.LocalFileSystem()), name, f"s3://bucket/{name}")
     first_row, rows = 0, []
-    for piece in sources._pieces(file, ColumnsConfig()):
+    for piece in sources._pieces(file, RationalesConfig()):
         rows.extend(sources._read_piece({"path": file.path, "first_row": first_row, **piece}, file.filesystem))
         first_row += piece["rows"]
     return rows

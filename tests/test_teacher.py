@@ -120,6 +120,18 @@ def _wait_until_silent(teacher: Teacher) -> None:
             seen, since = sum(teacher.asked.values()), time.monotonic()
 
 
+def test_a_dry_run_says_what_asking_will_cost_and_asks_nothing(tmp_path):
+    file = questions(tmp_path / "questions.jsonl", 1000)
+    prices = ["--endpoint.price-input", "2", "--endpoint.price-output", "10", "--rationales.teacher.max-tokens", "100", "--dry-run"]
+    with serve() as teacher:
+        done = ask(*command(tmp_path, file, teacher, *prices))
+        assert not teacher.asked
+    assert done.returncode == 0, done.stderr
+    assert "800 rationales to ask of endpoint 'oracle', 0 answered before" in done.stdout
+    assert "at most 80,000 generated; at most 0." in done.stdout
+    assert not (tmp_path / "runs").exists()
+
+
 @pytest.mark.ray
 def test_an_endpoint_that_does_not_answer_is_named_before_any_question(tmp_path):
     file = questions(tmp_path / "questions.jsonl", 10)

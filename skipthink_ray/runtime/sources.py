@@ -86,6 +86,19 @@ def read_files(files: list[Folder], source: RationalesConfig) -> "ray.data.Datas
     )
 
 
+def read_here(config: PipelineConfig) -> Iterator[dict[str, Any]]:
+    """The rows of RAW_SCHEMA of a file or data set, one after another in this process, without a cluster."""
+    if config.rationales.source == "file":
+        first_row = 0
+        for file in find_files(config.rationales):
+            for piece in _pieces(file, config.rationales):
+                yield from _read_piece({"path": file.path, "first_row": first_row, **piece}, file.filesystem)
+                first_row += piece["rows"]
+    else:
+        for split, part in open_dataset(config).items():
+            yield from (_as_raw({**row, "__row__": number}, split, config) for number, row in enumerate(part))
+
+
 def read_dataset(config: PipelineConfig) -> "ray.data.Dataset":
     """A data set by hub id or local folder; its splits become the column of the split. ValueError as `open_dataset`."""
     first_row, parts = 0, []

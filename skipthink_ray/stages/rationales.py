@@ -8,6 +8,8 @@ Artifact: `rows/` (RATIONALE_SCHEMA and `reason`, `detail`; `reason` is null for
 
 import hashlib
 import json
+from collections.abc import Iterator
+from itertools import chain
 from random import Random
 from typing import Any
 
@@ -19,7 +21,7 @@ import ray
 from skipthink_ray.config import PipelineConfig
 from skipthink_ray.rows import DRAFT_SCHEMA, ROW_SCHEMA
 from skipthink_ray.runtime import actors, asking, sources
-from skipthink_ray.runtime.ledger import ledger_folder
+from skipthink_ray.runtime.ledger import Ledger, ledger_folder
 from skipthink_ray.runtime.lock import only_writer
 from skipthink_ray.stages.context import Context
 from skipthink_ray.tasks import task_of
@@ -27,6 +29,8 @@ from skipthink_ray.tasks.cleaning import UNUSABLE, judge_row, parse_row
 from skipthink_ray.tasks.near import TestQuestions, with_key
 
 TEST_SHARE_OF_HASHES = 8
+CHARACTERS_PER_TOKEN = 4
+"""Of English text, roughly: what an estimate before asking can rest on."""
 KEPT = pc.field("reason").is_null()
 
 
@@ -132,6 +136,34 @@ def _mark(batch: pa.Table, test: Any, twice: Any) -> pa.Table:
         elif near := questions.near(row["question"]):
             row |= {"reason": "test question", "detail": f"{near[1]:.0%} of test question '{test_ids[near[0]]}': {row['question']}"}
     return pa.Table.from_pylist(rows, schema=ROW_SCHEMA)
+
+
+def estimate(config: PipelineConfig) -> str:
+    """What asking the teacher will take: questions, tokens and cost. Asks nothing."""
+    teacher, endpoint, task = config.rationales.teacher, config.endpoint, task_of(config)
+    ledger = Ledger(ledger_folder(config)) if ledger_folder(config).exists() else ()
+    asked, answered, characters = 0, 0, 0
+    for _, request in asking.expand((parse_row(raw, config, task) for raw in _rows_here(config)), config):
+        if request and request.key in ledger:
+            answered += 1
+        elif request:
+            asked += 1
+            characters += sum(len(message["content"]) for message in request.messages)
+    prompt_tokens, tokens = characters // CHARACTERS_PER_TOKEN, asked * teacher.max_tokens
+    cost = (prompt_tokens * endpoint.price_input + tokens * endpoint.price_output) / 1e6
+    priced = endpoint.price_input or endpoint.price_output
+    return (
+        f"teacher     {asked} rationales to ask of {teacher.kind} '{teacher.model}', {answered} answered before; about {prompt_tokens:,} "
+        f"prompt tokens ({CHARACTERS_PER_TOKEN} characters each) and at most {tokens:,} generated"
+        + (f"; at most {cost:,.2f} at {endpoint.price_input:g} and {endpoint.price_output:g} per million" if priced else "")
+    )
+
+
+def _rows_here(config: PipelineConfig) -> Iterator[dict[str, Any]]:
+    if config.rationales.source != "toy":
+        return sources.read_here(config)
+    test = _test_questions(config)
+    return chain(test, (_toy_row(config, len(test) + draw, draw, "train") for draw in range(config.rationales.train_questions)))
 
 
 def _is_test_question(question: str) -> bool:

@@ -32,7 +32,7 @@ def parse_row(raw: dict[str, Any], config: PipelineConfig, task: Task) -> dict[s
     values, reason, detail = _load(raw)
     named = values.get(columns.id)
     row_id = f"row-{raw['row'] + 1}" if named is None else str(named)
-    row = {**dict.fromkeys(DRAFT_SCHEMA.names), "row": raw["row"], "id": row_id, "split": _split(values, row_id, config)}
+    row = {**dict.fromkeys(DRAFT_SCHEMA.names), "row": raw["row"], "id": row_id, "split": _split(values, row_id, config, task)}
     if not reason:
         fields = ("question", "answer", "rationale") if given or row["split"] == "test" else ("question", "answer")
         row |= {name: _text(values.get(getattr(columns, name))) for name in fields}
@@ -68,11 +68,13 @@ def _text(value: Any) -> str | None:
     return str(value).strip() if usable else None
 
 
-def _split(values: dict[str, Any], row_id: str, config: PipelineConfig) -> str:
-    """The named split, else one drawn by the question: the same question never stands on both sides."""
-    named = values.get(config.rationales.columns.split)
+def _split(values: dict[str, Any], row_id: str, config: PipelineConfig, task: Task) -> str:
+    """The named split, else the benchmark's, else one drawn by the question: one question never stands on both sides."""
+    named, question = (values.get(column) for column in (config.rationales.columns.split, config.rationales.columns.question))
     if named is not None:
         return str(named).strip().lower()
+    if isinstance(question, str) and (published := task.split(question)):
+        return published
     drawn = Random(f"{config.seed} {values.get(config.rationales.columns.question, row_id)}").random()
     return "test" if drawn < config.rationales.test_share else "train"
 

@@ -1,0 +1,84 @@
+"""What becomes of a row: refusals, cut-off and wrong rationales; each with its reason, test rows spared."""
+
+import json
+
+import pytest
+
+from skipthink_ray.config import FiltersConfig, PipelineConfig, RationalesConfig, TeacherConfig
+from skipthink_ray.tasks import get_task
+from skipthink_ray.tasks.cleaning import judge_row, parse_row
+from skipthink_ray.tasks.prompts import without_conclusion
+
+TASK = get_task("multiarith")
+ASKING = PipelineConfig(rationales=RationalesConfig(teacher=TeacherConfig(kind="endpoint", model="m")))
+REFUSALS = [
+    "I'm sorry, but I can't help with that.",
+    "I’m very sorry. This question is not for me.",
+    "Sorry, I cannot answer this.",
+    "As an AI language model, I have no pens.",
+    "I am unable to assist with this request.",
+    "Unfortunately, I cannot provide an answer.",
+]
+NO_REFUSALS = [
+    "I can see that Tom has 5 pens. 5 + 3 = 8.",
+    "I cannot tell apart the pens, but 5 + 3 = 8.",
+    "We are sorry for Tom: he lost 2 pens. 5 - 2 = 3.",
+    "I am able to add: 5 + 3 = 8.",
+]
+
+
+def row(config: PipelineConfig = ASKING, **written: object) -> dict:
+    """A parsed training row after its teacher wrote, judged."""
+    raw = {"row": 0, "raw": json.dumps({"question": "Tom has 5 pens and finds 3.", "answer": "8", "split": "train"}), "error": None}
+    parsed = parse_row(raw, config, TASK)
+    return judge_row({**parsed, "rationale": "5 + 3 = 8.", "concluded": "8", "finish": "stop", **written}, config, TASK)
+
+
+@pytest.mark.parametrize("text", REFUSALS)
+def test_a_refusal_is_told_from_an_answer(text):
+    assert row(rationale=text)["reason"] == "refusal"
+    kept = ASKING.rationales.model_copy(update={"filters": FiltersConfig(refusals=False)})
+    assert row(ASKING.model_copy(update={"rationales": kept}), rationale=text)["reason"] is None
+
+
+@pytest.mark.parametrize("text", NO_REFUSALS)
+def test_an_answer_is_not_taken_for_a_refusal(text):
+    assert row(rationale=text)["reason"] is None
+
+
+def test_no_real_rationale_is_taken_for_a_refusal_unless_it_gives_up(real_data):
+    files = sorted((real_data / "teacher").glob("*.jsonl"))
+    texts = [json.loads(line)["rationale"] for file in files for line in file.read_text().splitlines()]
+    assert len(texts) > 6000
+    assert sum(row(rationale=text)["reason"] == "refusal" for text in texts if text.strip()) <= 5
+
+
+def test_a_rationale_that_reached_the_limit_is_cut_off_whatever_it_concludes():
+    assert row(finish="length")["reason"] == "cut off"
+
+
+def test_a_wrong_or_missing_conclusion_is_a_wrong_answer():
+    assert row(concluded="9")["reason"] == "wrong answer"
+    assert row(concluded=None)["reason"] == "wrong answer"
+    assert row(concluded="8.00")["reason"] is None
+
+
+def test_a_teacher_needs_no_rationale_column_and_a_test_row_needs_no_teacher():
+    raw = {"row": 4, "raw": json.dumps({"question": "q", "answer": "8", "split": "test"}), "error": None}
+    parsed = parse_row(raw, ASKING, TASK)
+    assert (parsed["reason"], parsed["id"]) == (None, "row-5")
+    assert judge_row(parsed, ASKING, TASK)["reason"] is None
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("5 + 3 = 8.\nThe answer is 8.", "5 + 3 = 8."),
+        ("5 + 3 = 8. Therefore, the answer is 8.", "5 + 3 = 8."),
+        ("The answer is 8.", "The answer is 8."),
+        ("The answer is found by adding. 5 + 3 = 8", "The answer is found by adding. 5 + 3 = 8"),
+        ("The answer is near.\nSo 5 + 3 = 8.\nThe answer is 8", "The answer is near.\nSo 5 + 3 = 8."),
+    ],
+)
+def test_the_line_that_was_asked_for_is_no_part_of_the_rationale(text, left):
+    assert without_conclusion(text) == left

@@ -1,0 +1,69 @@
+"""What counts as the same question; the join must miss no pair that is near enough."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from skipthink_ray.tasks.near import TestQuestions, normalise, same_key
+from tests.toys import read_rows, toy_rows
+
+WORDS = st.lists(st.sampled_from("tom has boxes pens and finds more each of the".split()), min_size=1, max_size=14)
+ASKED = "Tom has 3 boxes of 4 pens each. He gives away 5. How many pens are left now, after all that giving?"
+
+
+def test_case_punctuation_and_form_of_characters_do_not_make_another_question():
+    assert same_key("Tom  has 3 pens!", "r") == same_key("tom has ３ pens.", "r")
+    assert same_key("Tom has 3 pens", "r") != same_key("Tom has 3 pens", "s")
+    assert same_key("ab", "c") != same_key("a", "bc")
+
+
+def test_a_question_with_one_other_number_is_another_question():
+    test = TestQuestions([ASKED], 0.5)
+    assert test.near(ASKED.upper()) == (0, 1.0)
+    assert test.near(ASKED.replace("5", "6")) is None
+
+
+def test_a_question_with_other_wording_and_the_same_numbers_is_near():
+    reworded = ASKED.replace("giving", "sharing")
+    at, similarity = TestQuestions(["Something else with 3, 4 and 5.", ASKED], 0.8).near(reworded) or (None, 0)
+    assert at == 1
+    assert 0.8 <= similarity < 1
+    assert TestQuestions([ASKED], 1.0).near(reworded) is None
+
+
+@given(st.lists(WORDS, min_size=1, max_size=8), WORDS, st.sampled_from([0.3, 0.5, 0.7, 0.9]))
+def test_the_join_finds_exactly_what_comparing_all_pairs_finds(tests, asked, similarity):
+    texts, text = [" ".join(words) for words in tests], " ".join(asked)
+    compared = [_similarity(text, other) for other in texts]
+    found = TestQuestions(texts, similarity).near(text)
+    if max(compared) >= similarity:
+        assert found
+        assert found[1] == max(compared)
+    else:
+        assert found is None
+
+
+def _similarity(left: str, right: str) -> float:
+    triples = []
+    for text in (left, right):
+        words = normalise(text)
+        triples.append({tuple(words[at : at + 3]) for at in range(max(1, len(words) - 2))})
+    return len(triples[0] & triples[1]) / len(triples[0] | triples[1])
+
+
+@pytest.mark.parametrize("task", ["multiarith", "last_letter_concatenation", "tracking_shuffled_objects", "strategy_qa"])
+def test_questions_from_one_template_are_not_taken_for_each_other(task):
+    questions = sorted({row.question for row in toy_rows(task, 400, difficulty=2)})
+    test = TestQuestions(questions[::2], 0.9)
+    assert sum(test.near(question) is not None for question in questions[1::2]) <= len(questions) // 100
+
+
+def test_real_multiarith_holds_test_questions_in_train(real_data):
+    import json
+
+    rows = [json.loads(line) for line in (real_data / "teacher/multiarith.jsonl").read_text().splitlines()]
+    test = TestQuestions([row["question"] for row in rows if row["split"] == "test"], 0.9)
+    leaked = [row["id"] for row in rows if row["split"] == "train" and test.near(row["question"])]
+    assert {"multiarith-50", "multiarith-52", "multiarith-342"} <= set(leaked)
+    assert len(leaked) < 20
+    assert read_rows(real_data / "teacher/multiarith.jsonl")
