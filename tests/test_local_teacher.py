@@ -1,0 +1,98 @@
+"""A small model that learned to reason is the teacher: in the cluster's own actors, and behind transformers' server."""
+
+import json
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import numpy as np
+import pyarrow.dataset as dataset
+import pytest
+
+from skipthink_ray.config import OptimConfig, TrainConfig
+from skipthink_ray.method.chunking import average_chunks
+from skipthink_ray.method.steps import split_steps
+from skipthink_ray.models.student import encode, save_student
+from skipthink_ray.tasks import ToyRow
+from tests.toys import FORMATS, make_student, token_samples, toy_rows, train_briefly
+
+TEMPLATE = "{{ ' ' + messages[-1]['content'] + ' ###' }}"
+"""Shows the model the question alone, in the form in which it learned it."""
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[ToyRow]]:
+    """(folder, questions): a causal LM that knows the rationales of some questions by heart."""
+    rows = toy_rows("multiarith", 20)
+    spoken = [row._replace(rationale=f"{row.rationale}\nThe answer is {row.answer}.") for row in rows]
+    student = make_student(spoken, width=64, vocabulary=500)
+    tokenizer = student.tokenizer
+    steps = [encode(tokenizer, split_steps(row.rationale)) for row in spoken]
+    asked = encode(tokenizer, [FORMATS.question_format.format(question=row.question) for row in spoken])
+    ends_RM = average_chunks(np.array([len(one) for one in steps]), 4)
+    samples = token_samples(asked, steps, encode(tokenizer, [row.answer for row in spoken]), [[] for _ in spoken], ends_RM, spoken)
+    config = TrainConfig(batch_size=10, optim=OptimConfig(lr=5e-3))
+    losses = train_briefly(student, samples, "base", config, 200, np.ones_like(ends_RM, dtype=bool))
+    assert losses[-1] < 0.02
+    folder = tmp_path_factory.mktemp("teacher")
+    tokenizer.chat_template = TEMPLATE
+    save_student(student, folder)
+    return folder, rows
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """URL of transformers' own server with the model loaded."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = [str(Path(sys.executable).with_name("transformers")), "serve", str(folder), "--host", "127.0.0.1", "--port", str(port)]
+    with open(folder / "server.log", "w") as log:
+        server = subprocess.Popen([*words, "--device", "cpu"], stdout=log, stderr=log)
+    try:
+        for _ in range(600):
+            assert server.poll() is None, (folder / "server.log").read_text()
+            try:
+                urlopen(f"http://127.0.0.1:{port}/health", timeout=1).close()
+                break
+            except URLError:
+                time.sleep(0.2)
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def rationales(tmp_path: Path, folder: Path, rows: list[ToyRow], name: str, *more: str) -> list[dict]:
+    """Rows of a run of the stage over the questions alone; the first four are for test."""
+    file = tmp_path / "questions.jsonl"
+    lines = [{"question": row.question, "answer": row.answer, "split": "test" if at < 4 else "train"} for at, row in enumerate(rows)]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    words = [
+        sys.executable, "-m", "skipthink_ray.cli", "rationales", "--storage-path", tmp_path / name, "--tracking.backend", "off",
+        "--rationales.source", "file", "--rationales.path", file, "--rationales.teacher.model", folder,
+        "--rationales.teacher.prompt", "zero_shot", "--rationales.teacher.max-tokens", 100, *more,
+    ]  # fmt: skip
+    done = subprocess.run(list(map(str, words)), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    written = dataset.dataset(tmp_path / name / "demo/rationales/rows", format="parquet").to_table().sort_by("row").to_pylist()
+    assert [row["question"] for row in written] == [row.question for row in rows]
+    return written
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_model_behind_transformers_server_and_one_in_actors_write_the_same_right_rationales(tmp_path, teacher):
+    folder, rows = teacher
+    with served(folder) as url:
+        asked = rationales(tmp_path, folder, rows, "asked", "--rationales.teacher.kind", "endpoint", "--endpoint.url", url)
+    inside = rationales(tmp_path, folder, rows, "inside", "--rationales.teacher.kind", "transformers")
+    assert [row["rationale"] for row in asked[4:]] == [row.rationale for row in rows[4:]]
+    assert {row["reason"] for row in asked} == {None}
+    assert [{**row} for row in inside] == [{**row} for row in asked]
