@@ -1,0 +1,91 @@
+"""The evidence behind the defaults: chunkers, kinds of updates, gates and numbers of chunks, compared on two toys.
+
+    python -m benchmarks.evidence             run what is not in benchmarks/evidence.jsonl yet, appending to it
+    python -m benchmarks.evidence --table     print its tables
+    python -m benchmarks.evidence --document docs/results.md     put its tables into the document
+
+A run needs no cluster and no accelerator; `--processes` of them go side by side, with one torch thread each.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import time
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).with_name("evidence.jsonl")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", type=Path, default=RESULTS, help="JSON Lines file, one line per finished run")
+    parser.add_argument("--cache", type=Path, default=Path("runs/evidence"), help="folder for cwt students that several arms share")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--parts", nargs="*", help="only these parts: chunkers, updates, gates, num_chunks")
+    parser.add_argument("--tasks", nargs="*", help="only these tasks")
+    parser.add_argument("--table", action="store_true", help="print the tables, run nothing")
+    parser.add_argument("--document", type=Path, help="fill in the tables of this document, run nothing")
+    arguments = parser.parse_args()
+    if arguments.table or arguments.document:
+        from benchmarks.evidence_table import fill, tables
+
+        if arguments.document:
+            arguments.document.write_text(fill(arguments.document.read_text(), finished(arguments.results)))
+        else:
+            print(tables(finished(arguments.results)))
+    else:
+        run_missing(arguments)
+
+
+def finished(results: Path) -> list[dict[str, Any]]:
+    """The lines of the results file."""
+    return [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
+
+
+def run_missing(arguments: argparse.Namespace) -> None:
+    """Run what is missing, in order, a process for each run."""
+    from benchmarks.evidence_arms import runs
+
+    parts, tasks, processes = arguments.parts, arguments.tasks, arguments.processes
+    done = {line["key"] for line in finished(arguments.results)}
+    wanted = [run for run in runs() if (not parts or run.part in parts) and (not tasks or run.task in tasks)]
+    missing = iter([run for run in wanted if run.key() not in done])
+    spawn = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
+    with ProcessPoolExecutor(processes, mp_context=spawn, initializer=_start) as pool:
+        waiting: set[Future[dict[str, Any]]] = set()
+        while True:
+            waiting |= {pool.submit(_one, run, arguments.cache) for run in islice(missing, processes - len(waiting))}
+            if not waiting:
+                return
+            ended, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            for future in ended:
+                line = future.result()
+                with arguments.results.open("a") as file:
+                    file.write(json.dumps(line) + "\n")
+                shown = ("part", "arm", "stage", "task", "seed", "wall_s")
+                accuracy = line["numbers"][line["stage"]]["accuracy_pct"]
+                print(time.strftime("%H:%M:%S"), *(line[name] for name in shown), f"accuracy {accuracy:.1f} %", flush=True)
+
+
+def _start() -> None:
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _one(run: Any, cache: Path) -> dict[str, Any]:
+    from benchmarks.evidence_run import do
+
+    started = time.perf_counter()
+    numbers = do(run, cache)
+    identity = {"part": run.part, "arm": run.arm.name, "stage": run.stage, "task": run.task, "seed": run.seed}
+    return {"key": run.key(), **identity, "numbers": numbers, "wall_s": round(time.perf_counter() - started)}
+
+
+if __name__ == "__main__":
+    main()

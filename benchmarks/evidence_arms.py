@@ -1,0 +1,132 @@
+"""The arms of the evidence, as data: an arm is a name and what it overrides in the configuration that all share."""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from skipthink_ray.config import PipelineConfig
+from skipthink_ray.presets import toy
+from skipthink_ray.training.batches import Stage
+
+UPDATES = {"multiarith": 1200, "tracking_shuffled_objects": 1200}
+"""Of every training run (base, cwt, stt) of a task, but that of Base with equal epochs."""
+SEEDS = (0, 1, 2)
+TASKS: dict[str, dict[str, Any]] = {
+    "multiarith": {"rationales.difficulty": 1},
+    "tracking_shuffled_objects": {"rationales.difficulty": 1},
+}
+"""Tasks, with what is particular to them."""
+SHARED: dict[str, Any] = {
+    "rationales.train_questions": 1000,
+    "rationales.test_questions": 300,
+    "evaluation.batch_size": 150,
+    "evaluation.max_new_tokens": 128,
+    "skips.batch_size": 128,
+    "skips.max_new_tokens": 8,
+    "student.width": 64,
+    "student.heads": 2,
+    "student.max_tokens": 256,
+}
+"""What all arms have in common, on top of the preset `toy`."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    name: str
+    overrides: dict[str, Any] = field(default_factory=dict)
+    """Dotted configuration keys."""
+    equal_epochs: bool = False
+    """base: as many passes over the questions as cwt makes, instead of as many updates."""
+
+
+def _both(**values: Any) -> dict[str, Any]:
+    """The same of cwt and stt."""
+    return {f"{stage}.{key}": value for stage in ("cwt", "stt") for key, value in values.items()}
+
+
+CHUNKERS = (
+    Arm("average", {"cwt.search.method": "average"}),
+    Arm("greedy, chunk", {"cwt.search.method": "greedy", "cwt.search.objective": "chunk"}),
+    Arm("greedy, pair", {"cwt.search.method": "greedy", "cwt.search.objective": "pair"}),
+    Arm("annealed", {"cwt.search.method": "annealed"}),
+    Arm("optimal", {"cwt.search.method": "optimal"}),
+)
+BASES = (Arm("Base, equal updates"), Arm("Base, equal epochs", equal_epochs=True))
+UPDATE_ARMS = tuple(
+    Arm(f"{updates}, dropout {dropout:g}", _both(stage_updates=updates, answer_chunk_dropout=dropout))
+    for updates in ("mixed", "grouped")
+    for dropout in (0.0, 0.5)
+)
+GATES = (
+    Arm("own, sequential", {"skips.search": "sequential"}),
+    Arm("own, exhaustive", {"skips.search": "exhaustive"}),
+    Arm("own, skip all", {"skips.search": "all"}),
+    Arm("cross-fitted, 2 folds, sequential", {"skips.search": "sequential", "skips.gate": "cross_fitted", "skips.folds": 2}),
+    Arm("own, sequential, interior", {"skips.search": "sequential", "skips.skippable": "interior"}),
+    Arm("margin 2 nats, sequential", {"skips.search": "sequential", "skips.margin_nats": 2.0}),
+    Arm("agreement of 3, sequential", {"skips.search": "sequential", "skips.agreement_passes": 3}),
+)
+"""All with the cwt student of the shared configuration: the arms differ in skips and stt alone."""
+NUM_CHUNKS = tuple(Arm(f"M = {count}", {"chunks.num_chunks": count}) for count in range(1, 9))
+
+PARTS = {"chunkers": (*BASES, *CHUNKERS), "updates": UPDATE_ARMS, "gates": GATES, "num_chunks": NUM_CHUNKS}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run with what belongs to it; stt includes the skips, and the cwt student where it is not in the cache."""
+
+    part: str
+    """The table that it belongs to."""
+    arm: Arm
+    stage: Stage
+    task: str
+    seed: int
+
+    def key(self) -> str:
+        """The same for the same work: a finished one is not done again."""
+        return digest([self.part, self.arm.name, self.stage, self.arm.equal_epochs, UPDATES[self.task], self.overrides()])
+
+    def cwt_key(self) -> str:
+        """The same for runs that start from the same cwt student."""
+        decisive = {key: value for key, value in self.overrides().items() if key.split(".")[0] not in ("skips", "stt", "evaluation")}
+        return digest([UPDATES[self.task], decisive])
+
+    def overrides(self) -> dict[str, Any]:
+        """Dotted keys on top of the preset `toy`."""
+        return {"task": self.task, "seed": self.seed} | SHARED | TASKS[self.task] | self.arm.overrides
+
+    def config(self) -> PipelineConfig:
+        """KeyError or pydantic's ValidationError where an override names no field."""
+        values = toy().model_dump()
+        for key, value in self.overrides().items():
+            *parents, name = key.split(".")
+            part = values
+            for parent in parents:
+                part = part[parent]
+            part[name] = value
+        return PipelineConfig.model_validate(values)
+
+
+def runs() -> list[Run]:
+    """All of the evidence, in an order in which whole comparisons are finished early."""
+    listed: list[Run] = []
+
+    def add(part: str, arms: tuple[Arm, ...], stages: tuple[Stage, ...], seeds: tuple[int, ...]) -> None:
+        listed.extend(Run(part, arm, stage, task, seed) for seed in seeds for stage in stages for arm in arms for task in TASKS)
+
+    for seeds in ((0,), (1, 2)):
+        add("chunkers", BASES, ("base",), seeds)
+        add("chunkers", CHUNKERS, ("cwt",), seeds)
+    add("gates", GATES, ("stt",), SEEDS)
+    add("updates", UPDATE_ARMS, ("cwt",), SEEDS)
+    add("chunkers", CHUNKERS, ("stt",), SEEDS)
+    add("num_chunks", NUM_CHUNKS, ("cwt",), (0,))
+    add("updates", UPDATE_ARMS, ("stt",), SEEDS)
+    add("num_chunks", NUM_CHUNKS, ("cwt",), (1, 2))
+    return listed
+
+
+def digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]

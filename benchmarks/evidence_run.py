@@ -1,0 +1,249 @@
+"""One arm of the evidence in one process, without a cluster: toy questions, base or cwt -> skips -> stt, and the answers to test questions.
+
+Seconds are CPU seconds of this process (one torch thread), which neighbours on the machine do not stretch. The questions
+are the same for every seed: a seed decides the initial weights, the order of the updates, dropout and annealing.
+Shape suffixes: R samples, M chunks.
+"""
+
+import hashlib
+import json
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from safetensors.torch import load_file, save_file
+
+from benchmarks.evidence_arms import UPDATES, Run
+from skipthink_ray.config import PipelineConfig, TrainConfig
+from skipthink_ray.method import chunking
+from skipthink_ray.method.skipping import Fold
+from skipthink_ray.method.steps import split_steps
+from skipthink_ray.models.ablation import Ablation, perturbed_copies
+from skipthink_ray.models.decoding import Mode, answer_questions
+from skipthink_ray.models.scoring import stage_losses
+from skipthink_ray.models.student import Student, build_student, encode, load_tokenizer
+from skipthink_ray.rows import SAMPLE_SCHEMA, Samples
+from skipthink_ray.tasks import ToyRow, task_of
+from skipthink_ray.training.batches import Stage, updates_per_epoch
+from skipthink_ray.training.checkpoint import Progress
+from skipthink_ray.training.engine import DataParallelEngine
+from skipthink_ray.training.loop import Hooks, Job, train
+from skipthink_ray.training.rechunk import rechunk
+
+ENERGY_ROWS = 256
+"""Rationales with a boundary to move, over which energies are averaged."""
+AGREEMENT_ROWS = 500
+"""Training samples whose skips are written down, to be compared between seeds."""
+TEST_SHARE_OF_HASHES = 8
+STAGES: tuple[Stage, ...] = ("base", "cwt")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What the stages of an arm share."""
+
+    config: PipelineConfig
+    updates: int
+    samples: Samples
+    test_questions: list[list[int]]
+    test_answers: list[str]
+
+    def new_student(self) -> Student:
+        """The student before training; the seed decides its weights."""
+        texts = written(self.config, toy_rows(self.config, "train"))
+        tokenizer = load_tokenizer(self.config.student, texts)  # one of its own: markers are added to it
+        return build_student(self.config.student, tokenizer, self.samples.num_chunks, self.config.seed)
+
+
+@dataclass(frozen=True)
+class Trained:
+    student: Student
+    ends_RM: np.ndarray
+    numbers: dict[str, Any]
+
+
+def do(run: Run, cache: Path) -> dict[str, Any]:
+    """All numbers of a run, by stage. `cache` keeps cwt students, which arms share that differ only in what follows."""
+    prepared = prepare(run.config(), run.arm.equal_epochs)
+    if run.stage == "base":
+        return {"base": _train(prepared, "base", prepared.samples, None).numbers}
+    cwt = _cwt(prepared, cache / f"cwt-{run.cwt_key()}")
+    if run.stage == "cwt":
+        return {"cwt": cwt.numbers}
+    samples = Samples(prepared.samples.with_ends(cwt.ends_RM))
+    started = time.process_time()
+    kept_RM, right_R = _cross_fitted(prepared, samples) if prepared.config.skips.gate == "cross_fitted" else _ablate(prepared, cwt, samples)
+    seconds = time.process_time() - started
+    present_RM = np.diff(samples.ends_RM, axis=1, prepend=0) > 0
+    skips = skip_numbers(kept_RM, right_R, present_RM) | {"cpu_s": seconds}
+    return {"skips": skips, "stt": _train(prepared, "stt", samples, kept_RM).numbers}
+
+
+def _ablate(prepared: Prepared, judge: Trained, samples: Samples) -> tuple[np.ndarray, np.ndarray]:
+    config = prepared.config
+    copies = perturbed_copies(judge.student, config.skips, config.seed)
+    return Ablation(judge.student, task_of(config), config.skips, samples, copies=copies).find()
+
+
+def _cross_fitted(prepared: Prepared, samples: Samples) -> tuple[np.ndarray, np.ndarray]:
+    """Each sample judged by a student of the other folds, trained for as many epochs as cwt."""
+    folds, questions = prepared.config.skips.folds, samples.table["question"].to_pylist()
+    kept_RM, right_R = np.ones_like(samples.ends_RM, dtype=bool), np.zeros(len(samples), dtype=bool)
+    for number in range(folds):
+        holds_R = Fold(number, folds, prepared.config.seed).holds(questions)
+        outside = Samples(prepared.samples.table.filter(pa.array(~holds_R)))
+        updates = round(prepared.updates * len(outside) / len(samples))
+        judge = _train(replace(prepared, updates=updates), "cwt", outside, None)
+        kept_RM[holds_R], right_R[holds_R] = _ablate(prepared, judge, Samples(samples.table.filter(pa.array(holds_R))))
+    return kept_RM, right_R
+
+
+def prepare(config: PipelineConfig, equal_epochs: bool) -> Prepared:
+    """Rows, tokens and average chunks, as the stages rationales and chunks make them."""
+    train_rows, test_rows = toy_rows(config, "train"), toy_rows(config, "test")
+    tokenizer = load_tokenizer(config.student, written(config, train_rows))
+    num_chunks = config.chunks.num_chunks or task_of(config).num_chunks or _mean_steps(train_rows)
+    questions = encode(tokenizer, [config.chunks.question_format.format(**row._asdict()) for row in test_rows])
+    samples = make_samples(config, train_rows, tokenizer, num_chunks)
+    updates = UPDATES[config.task]
+    if equal_epochs:
+        per_epoch = {stage: updates_per_epoch(stage, config.cwt, len(samples), num_chunks) for stage in STAGES}
+        updates = round(updates * per_epoch["base"] / per_epoch["cwt"])
+    return Prepared(config, updates, samples, questions, [row.answer for row in test_rows])
+
+
+def toy_rows(config: PipelineConfig, split: str) -> list[ToyRow]:
+    """Distinct questions; an eighth of all, by hash, is reserved for test. They depend on the task alone, never on the seed."""
+    toy, random = task_of(config).toy, Random(f"evidence {split}")
+    assert toy
+    wanted = config.rationales.train_questions if split == "train" else config.rationales.test_questions
+    found: dict[str, ToyRow] = {}
+    while len(found) < wanted:
+        row = toy(random, config.rationales.difficulty)
+        is_test = hashlib.sha256(row.question.encode()).digest()[0] % TEST_SHARE_OF_HASHES == 0
+        if is_test == (split == "test"):
+            found.setdefault(row.question, row)
+    return list(found.values())
+
+
+def written(config: PipelineConfig, rows: list[ToyRow]) -> list[str]:
+    """Everything a student reads or writes about some rows."""
+    formats = config.chunks
+    return [formats.question_format.format(**row._asdict()) + row.rationale + formats.answer_format.format(**row._asdict()) for row in rows]
+
+
+def make_samples(config: PipelineConfig, rows: list[ToyRow], tokenizer: Any, num_chunks: int) -> Samples:
+    """Rows as samples in average chunks."""
+    steps = [encode(tokenizer, split_steps(row.rationale)) for row in rows]
+    forms = {"question": config.chunks.question_format, "answer": "{answer}", "conclusion": config.chunks.answer_format}
+    tokens = {name: encode(tokenizer, [form.format(**row._asdict()) for row in rows]) for name, form in forms.items()}
+    sizes_RM = np.diff(chunking.average_chunks(np.array([len(one) for one in steps]), num_chunks), axis=1, prepend=0)
+    table = [
+        {
+            **row._asdict(), "row": at, "id": f"row-{at}", "split": "train",
+            "question_tokens": tokens["question"][at], "answer_tokens": tokens["answer"][at], "conclusion_tokens": tokens["conclusion"][at],
+            "rationale_tokens": [token for step in steps[at] for token in step],
+            "step_tokens": [len(step) for step in steps[at]], "chunk_steps": sizes_RM[at].tolist(),
+        }
+        for at, row in enumerate(rows)
+    ]  # fmt: skip
+    return Samples(pa.Table.from_pylist(table, schema=SAMPLE_SCHEMA))
+
+
+def skip_numbers(kept_RM: np.ndarray, right_R: np.ndarray, present_RM: np.ndarray) -> dict[str, Any]:
+    """Shares over all samples; and the flags of the first ones as text, a character per chunk: 1 kept, 0 skipped, - empty."""
+    flags_RM = np.where(present_RM, np.where(kept_RM, "1", "0"), "-")[:AGREEMENT_ROWS]
+    return {
+        "right_share": float(right_R.mean()),
+        "skipped_share": float(1 - (kept_RM & present_RM).sum() / present_RM.sum()),
+        "skipped_by_chunk": [round(float(share), 3) for share in 1 - (kept_RM & present_RM).sum(0) / np.maximum(present_RM.sum(0), 1)],
+        "flags": pack("".join(flags_RM.ravel())),
+    }
+
+
+def pack(flags: str) -> str:
+    """Flags in base 3 as one hexadecimal number, so that a line stays short."""
+    return f"{int(flags.translate(str.maketrans('01-', '012')) or '0', 3):x}:{len(flags)}"
+
+
+def _mean_steps(rows: list[ToyRow]) -> int:
+    return max(1, round(float(np.mean([len(split_steps(row.rationale)) for row in rows]))))
+
+
+def _cwt(prepared: Prepared, folder: Path) -> Trained:
+    """The cwt student of a configuration, trained once and kept in `folder`."""
+    if (folder / "numbers.json").exists():
+        student = prepared.new_student()
+        student.model.load_state_dict(load_file(folder / "weights.safetensors"), strict=False)
+        student.model.eval()
+        return Trained(student, np.load(folder / "ends.npy"), json.loads((folder / "numbers.json").read_text()))
+    trained = _train(prepared, "cwt", prepared.samples, None)
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: tensor.detach().contiguous().clone() for name, tensor in trained.student.model.named_parameters()}
+    save_file(tensors, folder / "weights.safetensors")
+    np.save(folder / "ends.npy", trained.ends_RM)
+    (folder / "numbers.json").write_text(json.dumps(trained.numbers))
+    return trained
+
+
+def _train(prepared: Prepared, stage: Stage, samples: Samples, kept_RM: np.ndarray | None) -> Trained:
+    """Train a new student and answer the test questions with it in its own mode."""
+    config: TrainConfig = getattr(prepared.config, stage)
+    student, progress, nothing = prepared.new_student(), Progress(), Hooks(lambda *_: None, lambda *_: None)
+    kept_RM = np.ones_like(samples.ends_RM, dtype=bool) if kept_RM is None else kept_RM
+    job, engine = Job(stage, config, prepared.updates, prepared.config.seed), DataParallelEngine(student.model, config)
+    started = time.process_time()
+    ends_RM = train(job, samples, kept_RM, student, engine, progress, samples.ends_RM, nothing)
+    seconds = time.process_time() - started
+    student.model.eval()
+    numbers: dict[str, Any] = {
+        "updates": progress.update, "epochs": progress.epoch, "target_tokens": progress.target_tokens,
+        "item_tokens": progress.item_tokens, "train_cpu_s": seconds,
+        "final_loss_nats": float(np.mean([row["loss_nats"] for row in progress.history[-20:]])),
+    }  # fmt: skip
+    modes: dict[Stage, Mode] = {"base": "full", "cwt": "staged", "stt": "skip"}
+    numbers |= _evaluate(prepared, student, modes[stage])
+    if stage == "cwt":
+        numbers |= _chunk_numbers(prepared, student, samples, ends_RM, progress)
+    return Trained(student, ends_RM, numbers)
+
+
+def _evaluate(prepared: Prepared, student: Student, mode: Mode) -> dict[str, Any]:
+    limits, task, started = prepared.config.evaluation, task_of(prepared.config), time.process_time()
+    answers = []
+    for first in range(0, len(prepared.test_questions), limits.batch_size):
+        questions = prepared.test_questions[first : first + limits.batch_size]
+        answers += answer_questions(student, mode, questions, limits.max_new_tokens)
+    right = [task.check(answer.answer, gold) for answer, gold in zip(answers, prepared.test_answers, strict=True)]
+    return {
+        "accuracy_pct": 100 * float(np.mean(right)),
+        "tokens": float(np.mean([answer.tokens for answer in answers])),
+        "stopped_pct": 100 * float(np.mean([answer.stopped for answer in answers])),
+        "evaluation_cpu_s": time.process_time() - started,
+    }
+
+
+def _chunk_numbers(prepared: Prepared, student: Student, samples: Samples, ends_RM: np.ndarray, progress: Progress) -> dict[str, Any]:
+    """Energies of the final chunks, of average ones and of the best ones, all under the final student; cost of one more search."""
+    rows = np.nonzero(chunking.movable(ends_RM))[0][:ENERGY_ROWS]
+    numbers: dict[str, Any] = {"num_chunks": samples.num_chunks, "movable_share": float(chunking.movable(ends_RM).mean())}
+    numbers["searches"] = sum("search_s" in epoch for epoch in progress.epochs)
+    numbers["moved_share_by_search"] = [
+        round(epoch["boundaries_moved"] / max(epoch["boundaries_movable"], 1), 3) for epoch in progress.epochs if "search_s" in epoch
+    ]
+    if not len(rows):
+        return numbers
+    losses = stage_losses(student.model, student.ids, samples, rows)
+    best_RM = chunking.optimal_chunks(losses, ends_RM[rows])
+    for name, ends in (("energy", ends_RM[rows]), ("average_energy", samples.ends_RM[rows]), ("optimum", best_RM)):
+        numbers[f"{name}_nats"] = float(chunking.energy(losses, ends).mean())
+    search = prepared.config.cwt.search
+    if search.method != "average":
+        started = time.process_time()
+        rechunk(student.model, student.ids, samples, ends_RM, search, (prepared.config.seed, progress.epoch))
+        numbers["one_search_cpu_s"] = time.process_time() - started
+    return numbers

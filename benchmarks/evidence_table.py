@@ -1,0 +1,133 @@
+"""The tables of docs/results.md, from the lines of evidence.jsonl: mean over the seeds, and lowest to highest in brackets."""
+
+import re
+from collections.abc import Callable
+from itertools import combinations, product
+from typing import Any
+
+import numpy as np
+
+from benchmarks.evidence_arms import NUM_CHUNKS, PARTS, TASKS, Run
+from benchmarks.evidence_run import toy_rows
+from skipthink_ray.method.choosing import choose_num_chunks
+from skipthink_ray.method.steps import split_steps
+
+Line = dict[str, Any]
+Column = tuple[str, str, str, float]
+"""Heading, stage, name in its numbers, and number of decimals."""
+
+COLUMNS: dict[str, tuple[Column, ...]] = {
+    "cwt": (
+        ("CWT accuracy %", "cwt", "accuracy_pct", 1),
+        ("tokens", "cwt", "tokens", 1),
+        ("energy, nats", "cwt", "energy_nats", 2),
+        ("lowest energy there is", "cwt", "optimum_nats", 2),
+        ("epochs", "cwt", "epochs", 0),
+        ("target tokens, k", "cwt", "target_ktokens", 0),
+        ("training, CPU s", "cwt", "train_cpu_s", 0),
+        ("one search, CPU s", "cwt", "one_search_cpu_s", 1),
+    ),
+    "base": (
+        ("accuracy %", "base", "accuracy_pct", 1),
+        ("tokens", "base", "tokens", 1),
+        ("updates", "base", "updates", 0),
+        ("epochs", "base", "epochs", 0),
+        ("target tokens, k", "base", "target_ktokens", 0),
+        ("training, CPU s", "base", "train_cpu_s", 0),
+    ),
+    "stt": (
+        ("right with all chunks %", "skips", "right_pct", 1),
+        ("skipped %", "skips", "skipped_pct", 1),
+        ("STT accuracy %", "stt", "accuracy_pct", 1),
+        ("tokens", "stt", "tokens", 1),
+        ("search, CPU s", "skips", "cpu_s", 1),
+    ),
+}
+TITLES = {"base": "Base (full thinking)", "cwt": "CWT student, staged", "stt": "STT student, skip"}
+
+
+BLOCK = re.compile(r"(<!-- evidence (\S+) (\S+) (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+"""Where a table stands in a document: its part, stage and task, and whatever stood there before."""
+
+
+def tables(lines: list[Line]) -> str:
+    """All tables as Markdown, by part, stage and task."""
+    blocks = []
+    for part, stage, task in product(PARTS, COLUMNS, TASKS):
+        if any((line["part"], line["stage"], line["task"]) == (part, stage, task) for line in lines):
+            blocks.append(f"**{part}: {TITLES[stage]}, toy {task}**\n\n{table(lines, part, stage, task)}")
+    return "\n\n".join(blocks)
+
+
+def fill(document: str, lines: list[Line]) -> str:
+    """The document with every table as the lines have it now."""
+    return BLOCK.sub(lambda found: f"{found[1]}\n{table(lines, found[2], found[3], found[4])}\n\n{found[5]}", document)
+
+
+def table(lines: list[Line], part: str, stage: str, task: str) -> str:
+    """One table; a sentence where nothing is measured yet."""
+    chosen = [line for line in lines if (line["part"], line["stage"], line["task"]) == (part, stage, task)]
+    return _table(chosen, part, COLUMNS[stage]) if chosen else "Not measured yet."
+
+
+def _table(lines: list[Line], part: str, columns: tuple[Column, ...]) -> str:
+    of_arm = {arm.name: [line for line in lines if line["arm"] == arm.name] for arm in PARTS[part]}
+    columns = tuple(column for column in columns if any(_value(line, column) is not None for line in lines))
+    skips = any("skips" in line["numbers"] for line in lines)
+    heads = ["arm", "seeds", *(head for head, *_ in columns), *(["same skips between seeds % (by chance)"] if skips else [])]
+    rows = [heads, ["---"] * len(heads)]
+    for arm, of in of_arm.items():
+        if of:
+            cells = [_spread([_value(line, column) for line in of], int(column[3])) for column in columns]
+            named = f"{arm} (auto)" if part == "num_chunks" and arm == f"M = {_auto(lines[0]['task'])}" else arm
+            rows.append([named, str(len(of)), *cells, *([_agreement(of)] if skips else [])])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _auto(task: str) -> int:
+    """M as `num_chunks: auto` chooses it for the training questions."""
+    rows = toy_rows(Run("num_chunks", NUM_CHUNKS[0], "cwt", task, seed=0).config(), "train")
+    return choose_num_chunks(np.array([len(split_steps(row.rationale)) for row in rows]))
+
+
+def _value(line: Line, column: Column) -> float | None:
+    _, stage, name, _ = column
+    numbers = line["numbers"].get(stage, {})
+    derived: dict[str, Callable[[], float]] = {
+        "target_ktokens": lambda: numbers["target_tokens"] / 1000,
+        "right_pct": lambda: 100 * numbers["right_share"],
+        "skipped_pct": lambda: 100 * numbers["skipped_share"],
+    }
+    return derived[name]() if name in derived else numbers.get(name)
+
+
+def _spread(values: list[float | None], decimals: int) -> str:
+    """Mean and, of several that differ, lowest to highest."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return "–"
+    low, high = f"{min(known):.{decimals}f}", f"{max(known):.{decimals}f}"
+    return f"{np.mean(known):.{decimals}f}" + (f" ({low}–{high})" if low != high else "")
+
+
+def _agreement(lines: list[Line]) -> str:
+    """Share of chunks with the same flag in two seeds, mean over the pairs; and what independent flags as frequent would give."""
+    same, chance = [], []
+    for one, other in combinations(lines, 2):
+        first, second = (unpack(line["numbers"]["skips"]["flags"]) for line in (one, other))
+        both = (first != 2) & (second != 2)
+        first, second = first[both], second[both]
+        same.append(float((first == second).mean()))
+        chance.append(float(first.mean() * second.mean() + (1 - first.mean()) * (1 - second.mean())))
+    return f"{100 * np.mean(same):.1f} ({100 * np.mean(chance):.1f})" if same else "–"
+
+
+def unpack(packed: str) -> np.ndarray:
+    """Flags of chunks, as evidence_run.pack writes them: 0 skipped, 1 kept, 2 empty."""
+    number, length = packed.split(":")
+    digits = []
+    value = int(number, 16)
+    for _ in range(int(length)):
+        value, digit = divmod(value, 3)
+        digits.append(digit)
+    return np.array(digits[::-1])
