@@ -72,8 +72,9 @@ class Ablation:
 
     def _writer(self, judge: Student, rows: np.ndarray) -> "Contexts | Generator":
         samples = [self.rendered[row] for row in rows]
-        kind = Contexts if self.verify else Generator
-        return kind(judge, samples, self.config.max_new_tokens, self.config.batch_size)
+        if self.verify:
+            return Contexts(judge, samples, self.config.max_new_tokens, self.config.batch_size)
+        return Generator(judge, samples, self.config)
 
     def _passes(self, writers: "list[Contexts | Generator]", rows: np.ndarray, at_A: np.ndarray, kept_AM: np.ndarray) -> np.ndarray:
         """Whether the answers of `rows[at_A]` from their kept chunks pass; a copy is asked where all before it were right."""
@@ -101,17 +102,17 @@ class Ablation:
 class Generator:
     """What `Contexts` does, by one `generate` per context, batched by length, and nothing shared."""
 
-    def __init__(self, student: Student, samples: list[markup.Sample], max_new_tokens: int, batch_size: int) -> None:
-        self.student, self.samples, self.max_new_tokens, self.batch_size = student, samples, max_new_tokens, batch_size
+    def __init__(self, student: Student, samples: list[markup.Sample], config: SkipsConfig) -> None:
+        self.student, self.samples, self.config = student, samples, config
 
     def write(self, rows: np.ndarray, kept_AM: np.ndarray) -> list[Written]:
         items = [markup.answer_item(self.samples[row], self.student.ids, kept) for row, kept in zip(rows, kept_AM, strict=True)]
         order = np.argsort([len(item.prompt) for item in items], kind="stable")
         written: dict[int, Written] = {}
-        for start in range(0, len(order), self.batch_size):
-            batch = order[start : start + self.batch_size].tolist()
-            ids = generate(self.student, [items[at].prompt for at in batch], self.max_new_tokens)
-            margin = margins(self.student, [markup.Item(items[at].prompt, one) for at, one in zip(batch, ids, strict=True)])
-            for at, one, lead in zip(batch, ids, margin.tolist(), strict=True):
-                written[at] = Written(one, lead, verified=False)
+        for start in range(0, len(order), self.config.batch_size):
+            batch = order[start : start + self.config.batch_size].tolist()
+            ids = generate(self.student, [items[at].prompt for at in batch], self.config.max_new_tokens)
+            answers = [markup.Item(items[at].prompt, one) for at, one in zip(batch, ids, strict=True)]
+            leads = margins(self.student, answers).tolist() if self.config.margin_nats else [0.0] * len(batch)
+            written |= {at: Written(one, lead, verified=False) for at, one, lead in zip(batch, ids, leads, strict=True)}
         return [written[at] for at in range(len(items))]

@@ -101,7 +101,6 @@ class Contexts:
         before = mask_BT.shape[1]
         width = max(len(question.fresh) for question in questions)
         best_BT, lead_BT, mask_BT = self._read(questions, cache, mask_BT, width)
-        self._remember(questions, names, cache, before, width)
         written, accepted_B = [], []
         for question, best, lead in zip(questions, best_BT, lead_BT, strict=True):
             agrees = [one == other for one, other in zip(best, question.target, strict=False)]
@@ -110,6 +109,7 @@ class Contexts:
             whole = accepted == len(question.target) <= question.limit
             written.append(Written(ids, min(lead[: len(ids)], default=0.0), whole))
             accepted_B.append(accepted)
+        self._remember(questions, names, written, cache, before, width)
         self._decode(questions, written, accepted_B, cache, mask_BT, before + width)
         return written
 
@@ -153,12 +153,16 @@ class Contexts:
         return leading.indices[..., 0], leading.values[..., 0] - leading.values[..., 1]
 
     def _remember(
-        self, questions: list[_Question], names: list[tuple[int, Chunks]], cache: DynamicCache, before: int, width: int
-    ) -> None:
-        """Put the fresh tokens' keys and values into the store, and note where every new prefix lies."""
+        self, questions: list[_Question], names: list[tuple[int, Chunks]], written: list[Written],
+        cache: DynamicCache, before: int, width: int,
+    ) -> None:  # fmt: skip
+        """Put the fresh tokens' keys and values into the store, and note where every new prefix lies.
+
+        Only those of verified answers: a search goes on from contexts that were right, and copying is not free.
+        """
         rows, columns = [], []
         for at, (question, (row, context)) in enumerate(zip(questions, names, strict=True)):
-            if context in self.places[row]:
+            if context in self.places[row] or not written[at].verified:
                 continue
             places = np.concatenate([question.known, self.stored + len(rows) + np.arange(len(question.fresh))])
             rows += [at] * len(question.fresh)
@@ -168,7 +172,9 @@ class Contexts:
                 self.places[row].setdefault(context[:size], places[:length])
         if not rows:
             return
-        fresh = [(layer.keys[rows, :, columns], layer.values[rows, :, columns]) for layer in cache.layers]  # pyright: ignore[reportOptionalSubscript]
+        index = torch.tensor([rows, columns], device=self.student.model.device).unbind()
+        states: list[tuple[torch.Tensor, torch.Tensor]] = [(layer.keys, layer.values) for layer in cache.layers]  # pyright: ignore[reportAssignmentType]
+        fresh = [(keys_BHTD.transpose(1, 2)[index], values_BHTD.transpose(1, 2)[index]) for keys_BHTD, values_BHTD in states]
         if self.store:
             fresh = [(torch.cat([old[0], new[0]]), torch.cat([old[1], new[1]])) for old, new in zip(self.store, fresh, strict=True)]
         self.store, self.stored = fresh, self.stored + len(rows)

@@ -17,7 +17,9 @@ import pyarrow.dataset
 import ray
 
 from skipthink_ray.config import PipelineConfig
+from skipthink_ray.method.choosing import choose_num_chunks
 from skipthink_ray.method.chunking import average_chunks
+from skipthink_ray.method.skipping import check_search
 from skipthink_ray.method.steps import split_steps
 from skipthink_ray.models.decoding import max_positions
 from skipthink_ray.models.student import build_student, encode, load_tokenizer, save_student
@@ -37,7 +39,8 @@ def make(context: Context) -> dict[str, Any]:
     total = rows.count_rows(filter=kept)
     with context.line("rows", total) as line:
         tokenizer = load_tokenizer(config.student, _texts(rows, config))
-        num_chunks = config.chunks.num_chunks or task_of(config).num_chunks or _mean_steps(rows)
+        num_chunks = _num_chunks(config, rows)
+        check_search(config.skips, num_chunks)  # said here, before anything is trained
         student = build_student(config.student, tokenizer, num_chunks, config.seed)
         with TemporaryDirectory() as folder:
             save_student(student, Path(folder))
@@ -65,12 +68,15 @@ def _texts(rows: pa.dataset.Dataset, config: PipelineConfig) -> Iterator[str]:
         yield config.chunks.question_format.format(**row) + row["rationale"] + config.chunks.answer_format.format(**row)
 
 
-def _mean_steps(rows: pa.dataset.Dataset) -> int:
-    """The mean number of steps, rounded: the paper's M outside arithmetic."""
+def _num_chunks(config: PipelineConfig, rows: pa.dataset.Dataset) -> int:
+    """M: as configured, the task's own, or by the step counts; their rounded mean is the paper's M outside arithmetic."""
+    wanted = config.chunks.num_chunks or task_of(config).num_chunks
+    if isinstance(wanted, int):
+        return wanted
     train = pc.field("reason").is_null() & (pc.field("split") == "train")
     batches = rows.to_batches(columns=["rationale"], filter=train)
-    counts = [len(split_steps(text)) for batch in batches for text in batch["rationale"].to_pylist()]
-    return max(1, round(float(np.mean(counts))))
+    counts = np.array([len(split_steps(text)) for batch in batches for text in batch["rationale"].to_pylist()])
+    return choose_num_chunks(counts) if wanted == "auto" else max(1, round(float(np.mean(counts))))
 
 
 def _cut(batch: pa.Table, tokenizer: Any, num_chunks: int, config: PipelineConfig, limit: int, board: Any) -> pa.Table:
@@ -107,7 +113,8 @@ def _fate(sample: dict[str, Any], limit: int) -> dict[str, str | None]:
 
 
 def _summary(context: Context, num_chunks: int, parameters: int) -> dict[str, Any]:
-    table = context.out.table("samples").to_table(columns=["split", "reason", "step_tokens", "rationale_tokens"])
+    lengths = {name: pc.list_value_length(pc.field(f"{name}_tokens")) for name in ("step", "rationale")}
+    table = context.out.table("samples").to_table(columns={"split": pc.field("split"), "reason": pc.field("reason"), **lengths})
     used = table.filter(pc.is_null(table["reason"]))
     train = used.filter(pc.equal(used["split"], "train"))
     dropped = table.num_rows - used.num_rows
@@ -116,8 +123,7 @@ def _summary(context: Context, num_chunks: int, parameters: int) -> dict[str, An
             f"no sample is left to {'test' if train.num_rows else 'train'} on: {dropped} of {table.num_rows} have more than "
             f"student.max_tokens = {context.config.student.max_tokens} tokens, or more than the model has positions"
         )
-    steps = pc.mean(pc.list_value_length(train["step_tokens"])).as_py()
-    tokens = pc.mean(pc.list_value_length(train["rationale_tokens"])).as_py()
+    steps, tokens = pc.mean(train["step"]).as_py(), pc.mean(train["rationale"]).as_py()
     context.say(
         f"M = {num_chunks}; {steps:.1f} steps and {tokens:.1f} tokens a rationale; student of {parameters:,} parameters"
         + (f"; {dropped} too long" if dropped else "")

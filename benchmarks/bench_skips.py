@@ -1,0 +1,213 @@
+"""Skip ablation: one `generate` per question (the paper, literally) against verification on shared keys and values.
+
+    python benchmarks/bench_skips.py                                        # the toy student, one CPU thread
+    python benchmarks/bench_skips.py --student gpt2-124m --device cuda --precision bf16
+    python benchmarks/bench_skips.py --actors 1 2                           # throughput of the stage's actor pool
+
+A student of the given architecture starts from random weights, is trained briefly on toy questions (cwt, chunk dropout
+0.5, so that some chunks are superfluous), and both searches run on the same samples in turn; the best of `--repeats` runs
+counts, in CPU seconds on a CPU (neighbours on the machine do not stretch them) and in wall seconds on a GPU. A third run
+verifies without sharing, so that what the shared prefixes give stands alone. The last line is one JSON document. Without
+--actors it needs torch and transformers alone.
+"""
+
+import argparse
+import json
+import platform
+import sys
+import time
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from skipthink_ray.config import ChunksConfig, ClusterConfig, CwtConfig, OptimConfig, PipelineConfig, SkipsConfig, StudentConfig
+from skipthink_ray.method.chunking import average_chunks
+from skipthink_ray.method.steps import split_steps
+from skipthink_ray.models import ablation, verifying
+from skipthink_ray.models.ablation import Ablation
+from skipthink_ray.models.student import Student, build_student, encode, load_tokenizer, save_student
+from skipthink_ray.rows import SAMPLE_SCHEMA, Samples
+from skipthink_ray.tasks import TASKS, ToyRow
+from skipthink_ray.training.checkpoint import Progress
+from skipthink_ray.training.engine import DataParallelEngine
+from skipthink_ray.training.loop import Hooks, Job, train
+
+GPT2 = {"gpt2-124m": (768, 12, 12), "gpt2-355m": (1024, 24, 16), "gpt2-774m": (1280, 36, 20)}
+"""Width, layers and heads; 1024 positions and 50,257 tokens each."""
+GPT2_VOCABULARY = 50_257
+FORMATS = ChunksConfig()
+
+
+def toy_samples(task: str, count: int, tokenizer: Any, num_chunks: int) -> Samples:
+    rows = _rows(task, count)
+    steps = [encode(tokenizer, split_steps(row.rationale)) for row in rows]
+    ends_RM = average_chunks(np.array([len(one) for one in steps]), num_chunks)
+    texts = {"question": FORMATS.question_format, "answer": "{answer}", "conclusion": FORMATS.answer_format}
+    tokens = {name: encode(tokenizer, [form.format(**row._asdict()) for row in rows]) for name, form in texts.items()}
+    table = [
+        {
+            **row._asdict(), "row": at, "id": f"row-{at}", "split": "train",
+            "rationale_tokens": [token for step in steps[at] for token in step], "step_tokens": [len(step) for step in steps[at]],
+            **{f"{name}_tokens": tokens[name][at] for name in texts}, "chunk_steps": np.diff(ends_RM[at], prepend=0).tolist(),
+        }
+        for at, row in enumerate(rows)
+    ]  # fmt: skip
+    return Samples(pa.Table.from_pylist(table, schema=SAMPLE_SCHEMA))
+
+
+def make_student(options: argparse.Namespace) -> Student:
+    """From random weights; a GPT-2 has the tokens of the toy's tokenizer, and the rows of the released vocabulary beside them."""
+    config = StudentConfig(vocabulary=1024)
+    written = (
+        form.format(**row._asdict()) for row in _rows(options.task, 2000) for form in (" {question} ###", "{rationale}", " --> {answer}")
+    )
+    student = build_student(config, load_tokenizer(config, written), options.num_chunks, seed=0)
+    if options.student == "toy":
+        return student
+    width, layers, heads = GPT2[options.student]
+    torch.manual_seed(0)
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=GPT2_VOCABULARY, n_embd=width, n_layer=layers, n_head=heads))
+    model.config.eos_token_id = model.generation_config.eos_token_id = student.ids.eos
+    model.config.pad_token_id = model.generation_config.pad_token_id = student.pad_id
+    return Student(model, student.tokenizer, student.ids, student.pad_id)
+
+
+def train_briefly(student: Student, samples: Samples, options: argparse.Namespace) -> None:
+    lr = options.lr or (5e-3 if options.student == "toy" else 3e-4)
+    optim = OptimConfig(lr=lr, schedule="cosine", warmup_share=0.05, beta2=0.98)
+    config = CwtConfig(batch_size=16, answer_chunk_dropout=0.5, precision=options.precision, optim=optim, search={"method": "average"})
+    job, nothing = Job("cwt", config, options.updates, seed=0), Hooks(lambda *_: None, lambda *_: None)
+    kept_RM = np.ones_like(samples.ends_RM, dtype=bool)
+    student.model.to(options.device)
+    train(job, samples, kept_RM, student, DataParallelEngine(student.model, config), Progress(), samples.ends_RM, nothing)
+    student.model.to(torch.bfloat16 if options.precision == "bf16" else torch.float32).eval()
+
+
+def timed(ablation: Ablation, on_gpu: bool) -> tuple[float, np.ndarray, np.ndarray]:
+    clock = time.perf_counter if on_gpu else time.process_time
+    started = clock()
+    kept_RM, right_R = ablation.find()
+    return clock() - started, kept_RM, right_R
+
+
+class Unshared(verifying.Contexts):
+    """Verification that forgets every prefix, to measure what sharing gives."""
+
+    def _remember(self, *_: object) -> None: ...
+
+
+def compare(student: Student, samples: Samples, options: argparse.Namespace) -> dict[str, Any]:
+    """Seconds of the searches, the best of some repeats, in turn; and whether all their verdicts are the same."""
+    config = SkipsConfig(search=options.search, batch_size=options.batch_size)
+    seconds: dict[str, list[float]] = {"literal": [], "unshared": [], "ours": []}
+    found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    shared, asked, measured = verifying.Contexts, 0, Ablation(student, TASKS[options.task], config, samples)
+    for repeat in range(options.repeats + 1):  # the first warms up
+        for name in seconds:
+            ablation.Contexts = Unshared if name == "unshared" else shared
+            measured = Ablation(student, TASKS[options.task], config, samples, verify=name != "literal")
+            taken, kept_RM, right_R = timed(measured, options.device == "cuda")
+            found[name], asked = (kept_RM, right_R), int((measured.verified_R + measured.decoded_R).sum())
+            seconds[name] += [taken] if repeat else []
+    best = {name: min(taken) for name, taken in seconds.items()}
+    present_RM = np.diff(samples.ends_RM, axis=1, prepend=0) > 0
+    different = (found["literal"][0] != found["ours"][0]).any(1) | (found["literal"][1] != found["ours"][1])
+    return {
+        "samples": len(samples), "asked": asked, "verified": int(measured.verified_R.sum()), "decoded": int(measured.decoded_R.sum()),
+        "right_share": round(float(found["ours"][1].mean()), 3), "kept_share": round(float(found["ours"][0].sum() / present_RM.sum()), 3),
+        "seconds": {name: round(taken, 3) for name, taken in best.items()}, "clock": "wall" if options.device == "cuda" else "cpu",
+        "ratio": round(best["literal"] / best["ours"], 2), "ratio_of_sharing": round(best["unshared"] / best["ours"], 2),
+        "samples_with_another_verdict": int(different.sum()),
+    }  # fmt: skip
+
+
+def throughput(student: Student, samples: Samples, options: argparse.Namespace) -> dict[str, Any]:
+    """Samples per second of the stage's pool on a local cluster, for each number of actors; start-up is left out."""
+    import ray
+
+    from skipthink_ray.runtime import actors, cluster
+    from skipthink_ray.runtime.artifacts import Folder
+    from skipthink_ray.stages.skips import Ablate
+
+    cluster.connect(ClusterConfig())
+    clock = ray.remote(num_cpus=0)(Clock)
+    rates: dict[int, float] = {}
+    with TemporaryDirectory() as place:
+        folder = Folder.open(place)
+        save_student(student, Path(place) / "student")
+        many = pa.concat_tables([samples.table] * options.copies)
+        folder.write_table("samples", many.set_column(0, "row", pa.array(range(len(many)))))
+        config = PipelineConfig(task=options.task, skips=SkipsConfig(search=options.search, batch_size=options.batch_size))
+        for number in options.actors:
+            config = config.model_copy(update={"cluster": ClusterConfig(num_actors=number)})
+            board = clock.remote()
+            arguments = {"config": config, "cwt": folder, "students": {}, "board": board}
+            actors.map_row_groups(folder, "samples", Ablate, arguments, folder, f"skips-{number}", config.cluster)
+            rates[number] = round(_steady(ray.get(board.take.remote()), len(many)), 1)
+            ray.kill(board)
+    first = options.actors[0]
+    return {"samples_per_second": rates, "ratio_to_fewest": {number: round(rate / rates[first], 2) for number, rate in rates.items()}}
+
+
+class Clock:
+    """Takes the place of the stage's board: notes when how many samples were done."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[float, int]] = []
+
+    def advance(self, by: int) -> None:
+        self.seen.append((time.perf_counter(), by))
+
+    def take(self) -> list[tuple[float, int]]:
+        return self.seen
+
+
+def _steady(seen: list[tuple[float, int]], total: int) -> float:
+    """Samples per second between the first tenth and the last: neither start-up nor a pool that runs empty is counted."""
+    times, done = np.array([when for when, _ in seen]), np.cumsum([count for _, count in seen])
+    inside = (done >= 0.1 * total) & (done <= 0.9 * total)
+    return float((done[inside][-1] - done[inside][0]) / (times[inside][-1] - times[inside][0]))
+
+
+def _rows(task: str, count: int) -> list[ToyRow]:
+    random, toy = Random(0), TASKS[task].toy
+    if toy is None:
+        raise ValueError(f"--task: '{task}' has no toy generator")
+    return [toy(random, 1) for _ in range(count)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--student", choices=("toy", *GPT2), default="toy")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
+    parser.add_argument("--task", default="multiarith")
+    parser.add_argument("--search", choices=("sequential", "exhaustive", "all"), default="sequential")
+    parser.add_argument("--num-chunks", type=int, default=4)
+    parser.add_argument("--samples", type=int, default=512)
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--updates", type=int, default=1000, help="of training, before anything is measured")
+    parser.add_argument("--lr", type=float, default=None)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--actors", type=int, nargs="*", default=[], help="measure the pool with so many actors, in turn")
+    parser.add_argument("--copies", type=int, default=10, help="--actors: times that the samples are put through the pool")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    student = make_student(options)
+    samples = toy_samples(options.task, options.samples, student.tokenizer, options.num_chunks)
+    started = time.perf_counter()
+    train_briefly(student, samples, options)
+    print(f"trained for {options.updates} updates in {time.perf_counter() - started:.0f} s", file=sys.stderr)
+    found = throughput(student, samples, options) if options.actors else compare(student, samples, options)
+    device = torch.cuda.get_device_name() if options.device == "cuda" else platform.machine()
+    print(json.dumps({"benchmark": "skips", **vars(options), "device_name": device, **found}))
+
+
+if __name__ == "__main__":
+    main()

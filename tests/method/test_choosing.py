@@ -1,0 +1,28 @@
+"""The number of chunks that `auto` takes, by its definition."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from skipthink_ray.method.choosing import MAX_CHUNKS, MOVABLE_SHARE, choose_num_chunks
+
+STEP_COUNTS = st.lists(st.integers(1, 20), min_size=1, max_size=40).map(np.array)
+
+
+@given(STEP_COUNTS)
+def test_most_rationales_have_a_boundary_to_move_and_one_chunk_more_would_change_that(num_steps_R):
+    chosen = choose_num_chunks(num_steps_R)
+    assert 1 <= chosen <= MAX_CHUNKS
+    assert chosen == 1 or (num_steps_R > chosen).mean() >= MOVABLE_SHARE
+    assert chosen == MAX_CHUNKS or (num_steps_R > chosen + 1).mean() < MOVABLE_SHARE
+
+
+@given(STEP_COUNTS)
+def test_longer_rationales_never_get_fewer_chunks(num_steps_R):
+    assert choose_num_chunks(num_steps_R + 1) >= choose_num_chunks(num_steps_R)
+
+
+def test_no_rationale_is_an_error():
+    with pytest.raises(ValueError, match="auto needs rationales"):
+        choose_num_chunks(np.zeros(0, dtype=int))

@@ -1,0 +1,48 @@
+"""The folds of the cross-fitted gate: disjoint, covering, and never seen by the students that judge them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.dataset as dataset
+import pytest
+
+from skipthink_ray.method.skipping import Fold
+from skipthink_ray.runtime.artifacts import Folder
+from skipthink_ray.training.launch import load_samples
+from tests.toys import make_samples, make_student
+
+ROOT = Path(__file__).parents[1]
+OPTIONS = (
+    "--rationales.train-questions 100 --rationales.test-questions 8 --student.width 32 --student.layers 1 --cwt.batch-size 16 "
+    "--cwt.epochs 1 --skips.gate cross_fitted --skips.folds 3 --tracking.backend off --cluster.backend ddp --name run"
+).split()
+
+
+def test_every_fold_is_held_out_of_its_own_student_and_of_no_other(tmp_path, rows):
+    samples = make_samples([*rows[:60], *rows[:20]], make_student(rows[:60]).tokenizer)  # twenty questions stand twice
+    folder = Folder.open(str(tmp_path))
+    folder.write_table("samples", samples.table)
+    folds = [Fold(number, 3, seed=0) for number in range(3)]
+    trained_on = [set(load_samples(folder, fold).table["row"].to_pylist()) for fold in folds]
+    held_out = [set(range(80)) - rows for rows in trained_on]
+    assert sorted(row for rows in held_out for row in rows) == list(range(80)), "each sample is held out once"
+    assert all(held_out)
+    assert all((row in rows) == (row + 60 in rows) for rows in held_out for row in range(20)), "a question lies in one fold"
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_cross_fitted_stage_judges_every_sample_and_leaves_no_fold_behind(tmp_path):
+    for stage in ("rationales", "chunks", "cwt", "skips"):
+        command = [sys.executable, "-m", "skipthink_ray.cli", stage, "--storage-path", str(tmp_path), *OPTIONS]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert all(f"fold {number} of 3: a student without" in done.stdout for number in (1, 2, 3))
+    run = tmp_path / "run"
+    skips = dataset.dataset(run / "skips" / "skips", format="parquet").to_table()
+    samples = dataset.dataset(run / "cwt" / "samples", format="parquet").to_table(columns=["row"])
+    assert sorted(skips["row"].to_pylist()) == sorted(samples["row"].to_pylist())
+    assert json.loads((run / "skips" / "summary.json").read_text())["samples"] == 100
+    assert not (run / "skips" / "checkpoints").exists()
