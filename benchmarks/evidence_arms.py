@@ -58,16 +58,19 @@ UPDATE_ARMS = tuple(
     for updates in ("mixed", "grouped")
     for dropout in (0.0, 0.5)
 )
-GATES = (
-    Arm("own, sequential", {"skips.search": "sequential"}),
-    Arm("own, exhaustive", {"skips.search": "exhaustive"}),
-    Arm("own, skip all", {"skips.search": "all"}),
-    Arm("cross-fitted, 2 folds, sequential", {"skips.search": "sequential", "skips.gate": "cross_fitted", "skips.folds": 2}),
-    Arm("own, sequential, interior", {"skips.search": "sequential", "skips.skippable": "interior"}),
-    Arm("margin 2 nats, sequential", {"skips.search": "sequential", "skips.margin_nats": 2.0}),
-    Arm("agreement of 3, sequential", {"skips.search": "sequential", "skips.agreement_passes": 3}),
+GATES = tuple(
+    Arm(name, CHUNKERS[1].overrides | {f"skips.{key}": value for key, value in skips.items()})
+    for name, skips in {
+        "own, sequential": {"search": "sequential"},
+        "own, exhaustive": {"search": "exhaustive"},
+        "own, skip all": {"search": "all"},
+        "cross-fitted in 2 folds, sequential": {"search": "sequential", "gate": "cross_fitted", "folds": 2},
+        "own, sequential, interior": {"search": "sequential", "skippable": "interior"},
+        "margin of 2 nats, sequential": {"search": "sequential", "margin_nats": 2.0},
+        "agreement of 3, sequential": {"search": "sequential", "agreement_passes": 3},
+    }.items()
 )
-"""All with the cwt student of the shared configuration: the arms differ in skips and stt alone."""
+"""All with the cwt student of "greedy, chunk": the arms differ in skips and in the stt that follows."""
 NUM_CHUNKS = tuple(Arm(f"M = {count}", {"chunks.num_chunks": count}) for count in range(1, 9))
 
 PARTS = {"chunkers": (*BASES, *CHUNKERS), "updates": UPDATE_ARMS, "gates": GATES, "num_chunks": NUM_CHUNKS}
@@ -113,18 +116,19 @@ def runs() -> list[Run]:
     """All of the evidence, in an order in which whole comparisons are finished early."""
     listed: list[Run] = []
 
-    def add(part: str, arms: tuple[Arm, ...], stages: tuple[Stage, ...], seeds: tuple[int, ...]) -> None:
-        listed.extend(Run(part, arm, stage, task, seed) for seed in seeds for stage in stages for arm in arms for task in TASKS)
+    def add(part: str, arms: tuple[Arm, ...], stage: Stage, seed: int) -> None:
+        listed.extend(Run(part, arm, stage, task, seed) for task in TASKS for arm in arms)
 
-    for seeds in ((0,), (1, 2)):
-        add("chunkers", BASES, ("base",), seeds)
-        add("chunkers", CHUNKERS, ("cwt",), seeds)
-    add("gates", GATES, ("stt",), SEEDS)
-    add("updates", UPDATE_ARMS, ("cwt",), SEEDS)
-    add("chunkers", CHUNKERS, ("stt",), SEEDS)
-    add("num_chunks", NUM_CHUNKS, ("cwt",), (0,))
-    add("updates", UPDATE_ARMS, ("stt",), SEEDS)
-    add("num_chunks", NUM_CHUNKS, ("cwt",), (1, 2))
+    for seed in SEEDS:
+        add("chunkers", BASES, "base", seed)
+        add("chunkers", CHUNKERS, "cwt", seed)
+        add("updates", UPDATE_ARMS, "cwt", seed)
+        add("gates", GATES[:4], "stt", seed)
+    for seed in SEEDS:
+        add("chunkers", CHUNKERS, "stt", seed)
+        add("gates", GATES[4:], "stt", seed)
+        add("num_chunks", NUM_CHUNKS, "cwt", seed)
+        add("updates", UPDATE_ARMS, "stt", seed)
     return listed
 
 

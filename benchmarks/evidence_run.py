@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from benchmarks.evidence_arms import UPDATES, Run
 from skipthink_ray.config import PipelineConfig, TrainConfig
 from skipthink_ray.method import chunking
+from skipthink_ray.method.choosing import choose_num_chunks
 from skipthink_ray.method.skipping import Fold
 from skipthink_ray.method.steps import split_steps
 from skipthink_ray.models.ablation import Ablation, perturbed_copies
@@ -106,7 +107,10 @@ def prepare(config: PipelineConfig, equal_epochs: bool) -> Prepared:
     """Rows, tokens and average chunks, as the stages rationales and chunks make them."""
     train_rows, test_rows = toy_rows(config, "train"), toy_rows(config, "test")
     tokenizer = load_tokenizer(config.student, written(config, train_rows))
-    num_chunks = config.chunks.num_chunks or task_of(config).num_chunks or _mean_steps(train_rows)
+    num_steps_R = np.array([len(split_steps(row.rationale)) for row in train_rows])
+    num_chunks = config.chunks.num_chunks or task_of(config).num_chunks or max(1, round(float(num_steps_R.mean())))
+    if num_chunks == "auto":
+        num_chunks = choose_num_chunks(num_steps_R)
     questions = encode(tokenizer, [config.chunks.question_format.format(**row._asdict()) for row in test_rows])
     samples = make_samples(config, train_rows, tokenizer, num_chunks)
     updates = UPDATES[config.task]
@@ -168,10 +172,6 @@ def skip_numbers(kept_RM: np.ndarray, right_R: np.ndarray, present_RM: np.ndarra
 def pack(flags: str) -> str:
     """Flags in base 3 as one hexadecimal number, so that a line stays short."""
     return f"{int(flags.translate(str.maketrans('01-', '012')) or '0', 3):x}:{len(flags)}"
-
-
-def _mean_steps(rows: list[ToyRow]) -> int:
-    return max(1, round(float(np.mean([len(split_steps(row.rationale)) for row in rows]))))
 
 
 def _cwt(prepared: Prepared, folder: Path) -> Trained:
