@@ -1,4 +1,4 @@
-"""`skipthink demo | run | <stage> | ask | doctor`: parse, then import, then run.
+"""`skipthink demo | run | <stage> | look | ask | doctor`: parse, then import, then run.
 
 Exit codes: 0 done, 1 failed, 2 the input was wrong, 130 interrupted, 143 terminated.
 """
@@ -9,10 +9,13 @@ import shlex
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from skipthink_ray.config import PipelineConfig
 
 STAGES = ("rationales", "chunks", "base", "cwt", "skips", "stt", "evaluation", "report")
@@ -46,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
         "demo": "the whole method on a toy task, some minutes on two cores",
         "run": "all eight stages; the same command again goes on where it stopped",
         **{stage: f"only the stage {stage}" for stage in STAGES},
+        "look": "what the data set holds: rows, steps, tokens, average chunks, the teacher's accuracy",
     }
     for name, text in texts.items():
         command = commands.add_parser(
@@ -82,6 +86,8 @@ def _run(parsed: argparse.Namespace, rest: list[str], command: str) -> int:
         return max(_dry_run(one) for one in configs)
     if len(configs) > 1:
         return _run_group(configs, command)
+    if parsed.command == "look":
+        return _look(config, command)
     return _run_pipeline(config, command, parsed.command if parsed.command in STAGES else None)
 
 
@@ -114,6 +120,18 @@ def _dry_run(config: "PipelineConfig") -> int:
 
 def _run_pipeline(config: "PipelineConfig", command: str, only: str | None) -> int:
     from skipthink_ray.pipeline import run
+
+    return _logged(config, lambda console: run(config, console, command, only))
+
+
+def _look(config: "PipelineConfig", command: str) -> int:
+    from skipthink_ray.look import look
+
+    return _logged(config, lambda console: look(config, console, command))
+
+
+def _logged(config: "PipelineConfig", work: "Callable[[Console], object]") -> int:
+    """Do the work with its chatter in a log; the exit code says how it ended. ValueError passes."""
     from skipthink_ray.runtime.cluster import disconnect
     from skipthink_ray.runtime.progress import log_path, quiet
 
@@ -121,7 +139,7 @@ def _run_pipeline(config: "PipelineConfig", command: str, only: str | None) -> i
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     with quiet(log) as console:
         try:
-            run(config, console, command, only)
+            work(console)
         except ValueError:
             traceback.print_exc()  # to the log
             raise

@@ -21,7 +21,7 @@ LAYERS = (
     ("runtime", "settings"),
     ("training", "reporting"),
     ("stages",),
-    ("pipeline", "ask", "doctor", "group"),
+    ("pipeline", "ask", "doctor", "group", "look"),
     ("cli",),
 )
 LAYER_OF = {part: number for number, parts in enumerate(LAYERS) for part in parts}

@@ -1,0 +1,199 @@
+"""`skipthink look`: what a data set holds before anything is trained on it, counted and drawn for the terminal.
+
+Runs the stage rationales where its artifact is not there yet, so that a later run of the same name finds it. The rows
+are read in batches, and only counts are kept. Steps and average chunks are those of the stage chunks (method §4); tokens
+are counted by the tokenizer of its artifact where that is finished, else of the pretrained student, else words are.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from skipthink_ray.config import PipelineConfig
+from skipthink_ray.method.choosing import MAX_CHUNKS, MOVABLE_SHARE, choose_num_chunks
+from skipthink_ray.method.chunking import average_chunks
+from skipthink_ray.method.steps import split_steps
+from skipthink_ray.pipeline import identify, run
+from skipthink_ray.runtime.artifacts import CONFIG, DONE, Folder, is_done
+from skipthink_ray.tasks import task_of
+
+CONCLUDED_RIGHTLY = (None, "duplicate", "test question")
+"""What becomes of rows whose rationale was compared with the answer and found right; others may not have come so far."""
+COLUMNS = ["id", "split", "question", "answer", "rationale", "reason"]
+BATCH_ROWS = 1000
+BINS, BAR_WIDTH = 10, 40
+QUANTILES = {"5 %": 0.05, "25 %": 0.25, "median": 0.5, "75 %": 0.75, "95 %": 0.95, "most": 1.0}
+SHOWN = (0.1, 0.5, 0.9)
+"""Quantiles of the number of steps at which a sample is shown."""
+CHUNK_STYLES = ("cyan", "yellow", "green", "magenta", "blue", "red")
+
+
+@dataclass
+class Holdings:
+    """Running counts over the rows; those of steps and tokens are of the training rows that are kept."""
+
+    fates: Counter[tuple[str, str | None]] = field(default_factory=Counter)
+    """Rows by split and reason."""
+    steps: Counter[int] = field(default_factory=Counter)
+    tokens: Counter[int] = field(default_factory=Counter)
+    samples: dict[int, dict[str, Any]] = field(default_factory=dict)
+    """By number of steps, the first row that has so many."""
+
+
+def look(config: PipelineConfig, console: Console, command: str) -> None:
+    """Print what the data set of a configuration holds. ValueError as the stage rationales."""
+    folder, identities = Folder.open(config.storage_path).child(config.name), identify(config)
+    if not is_done(folder.child("rationales"), identities["rationales"]):
+        run(config, console, command, only="rationales")
+    count_tokens, unit = _token_counter(config, folder.child("chunks"), identities["chunks"])
+    with console.status("counting ..."):
+        held = _count(folder.child("rationales"), count_tokens)
+    planned, suggested = plan(config, held.steps), suggest(held.steps)
+    chunks = {num_chunks: chunk_sizes(held.steps, num_chunks) for num_chunks in dict.fromkeys((planned, suggested))}
+    sizes = {f"steps per chunk, M = {num_chunks}": counts for num_chunks, counts in chunks.items()}
+    console.print("", _fates(held), _accuracy(config, held), "", sep="\n", highlight=False, markup=False)
+    console.print(_numbers({"steps per rationale": held.steps, f"{unit} per rationale": held.tokens, **sizes}))
+    for num_chunks, counts in chunks.items():
+        console.print(_fit(num_chunks, counts, held.steps), highlight=False)
+    console.print("", _histogram("steps", held.steps), "", _histogram(unit, held.tokens), sep="\n")
+    for steps in sorted({quantile(held.steps, share) for share in SHOWN}):
+        console.print("", _cut(held.samples[steps], planned), sep="\n")
+    console.print("", _advice(config, held.steps, planned, suggested), sep="\n", highlight=False, markup=False)
+
+
+def plan(config: PipelineConfig, steps: Counter[int]) -> int:
+    """M as the stage chunks will take it: as configured, else the task's own, else the mean number of steps."""
+    wanted = config.chunks.num_chunks or task_of(config).num_chunks or max(1, round(_mean(steps)))
+    return wanted if isinstance(wanted, int) else suggest(steps)
+
+
+def suggest(steps: Counter[int]) -> int:
+    """M by the step counts alone."""
+    return choose_num_chunks(np.repeat(list(steps), list(steps.values())))
+
+
+def chunk_sizes(steps: Counter[int], num_chunks: int) -> Counter[int]:
+    """Steps of a chunk -> number of such chunks, where all rationales are cut into average chunks."""
+    sizes_RM = np.diff(average_chunks(np.array(list(steps)), num_chunks), axis=1, prepend=0)
+    found = Counter[int]()
+    for sizes_M, rationales in zip(sizes_RM.tolist(), steps.values(), strict=True):
+        for size in sizes_M:
+            found[size] += rationales
+    return found
+
+
+def quantile(counts: Counter[int], share: float) -> int:
+    """The least value that at least this share of all do not exceed."""
+    values = sorted(counts)
+    running = np.cumsum([counts[value] for value in values])
+    return values[int(np.searchsorted(running, share * running[-1]))]
+
+
+def _token_counter(config: PipelineConfig, chunks: Folder, identity: dict[str, Any]) -> tuple[Callable[[list[str]], Iterable[int]], str]:
+    """Texts -> their lengths, and the unit of these."""
+    made = chunks.exists(DONE) and chunks.read_json(CONFIG) == identity
+    if not (made or config.student.pretrained):
+        return lambda texts: (len(text.split()) for text in texts), "words"
+    from skipthink_ray.models.student import encode, load_tokenizer
+
+    with chunks.local("student") as student:
+        source = config.student.model_copy(update={"pretrained": str(student)}) if made else config.student
+        tokenizer = load_tokenizer(source, ())
+    return lambda texts: (len(tokens) for tokens in encode(tokenizer, texts)), "tokens"
+
+
+def _count(rationales: Folder, count_tokens: Callable[[list[str]], Iterable[int]]) -> Holdings:
+    held = Holdings()
+    for batch in rationales.table("rows").to_batches(columns=COLUMNS, batch_size=BATCH_ROWS):
+        rows = batch.to_pylist()
+        held.fates.update((row["split"], row["reason"]) for row in rows)
+        kept = [row for row in rows if row["reason"] is None and row["split"] == "train"]
+        steps = [split_steps(row["rationale"]) for row in kept]
+        lengths = iter(count_tokens([step for one in steps for step in one]))
+        for row, one in zip(kept, steps, strict=True):
+            held.steps[len(one)] += 1
+            held.tokens[sum(next(lengths) for _ in one)] += 1
+            held.samples.setdefault(len(one), {**row, "steps": one})
+    return held
+
+
+def _mean(counts: Counter[int]) -> float:
+    return sum(value * number for value, number in counts.items()) / counts.total()
+
+
+def _table(titles: Iterable[str]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    for at, title in enumerate(titles):
+        table.add_column(title, justify="right" if at else "left")
+    return table
+
+
+def _fates(held: Holdings) -> Table:
+    reasons, splits = Counter[str | None](), sorted({split for split, _ in held.fates}, key=lambda split: (split != "train", split))
+    for (_, reason), number in held.fates.items():
+        reasons[reason] += number
+    table = _table(["rows", *splits, "all"])
+    for reason in [None, *(reason for reason, _ in reasons.most_common() if reason)]:
+        numbers = [*(held.fates[split, reason] for split in splits), reasons[reason]]
+        table.add_row(f"dropped: {reason}" if reason else "kept", *(f"{number:,}" for number in numbers))
+    return table
+
+
+def _accuracy(config: PipelineConfig, held: Holdings) -> str:
+    """Of the training rows whose rationale was judged, the share that concluded rightly."""
+    right = sum(held.fates["train", reason] for reason in CONCLUDED_RIGHTLY)
+    judged = right + held.fates["train", "wrong answer"]
+    given = config.rationales.teacher.kind == "given" and config.rationales.source != "toy"
+    trusted = f" (rows without the column '{config.rationales.columns.teacher_answer}' count as right)" if given else ""
+    return f"Teacher accuracy: {right / judged:.1%} of {judged:,} training rows{trusted}."
+
+
+def _numbers(measured: dict[str, Counter[int]]) -> Table:
+    table = _table(["", "mean", *QUANTILES])
+    for name, counts in measured.items():
+        table.add_row(name, f"{_mean(counts):.2f}", *(f"{quantile(counts, share):,}" for share in QUANTILES.values()))
+    return table
+
+
+def _fit(num_chunks: int, sizes: Counter[int], steps: Counter[int]) -> str:
+    movable = sum(number for length, number in steps.items() if length > num_chunks)
+    empty = f"{sizes[0] / sizes.total():.1%} of {sizes.total():,} average chunks are empty"
+    return f"M = {num_chunks}: {empty}; {movable / steps.total():.1%} of the rationales have more steps than chunks."
+
+
+def _histogram(title: str, counts: Counter[int]) -> Table:
+    """At most BINS bars of equal width; the last one also takes what lies beyond the highest percentile."""
+    low, high = min(counts), quantile(counts, 0.99)
+    width, bins = -(-(high - low + 1) // BINS), Counter[int]()
+    for value, number in counts.items():
+        bins[(min(value, high) - low) // width] += number
+    table = Table.grid(padding=(0, 1))
+    for at in range(max(bins) + 1):
+        start, end = low + at * width, low + (at + 1) * width - 1
+        label = f"{start}+" if at == max(bins) and max(counts) > end else f"{start}" if width == 1 else f"{start}-{end}"
+        bar = Text("█" * round(BAR_WIDTH * bins[at] / max(bins.values())), style="cyan")
+        table.add_row(Text(label, justify="right"), bar + Text(f" {bins[at]:,}", style="default"), "" if at else f"{title} per rationale")
+    return table
+
+
+def _cut(row: dict[str, Any], num_chunks: int) -> Text:
+    """A rationale with a line per step, after the number of its chunk and in the colour of that."""
+    text, ends_M = Text(f"{row['id']}: {row['question']}\n"), average_chunks(np.array([len(row["steps"])]), num_chunks)[0]
+    for at, step in enumerate(row["steps"]):
+        chunk = int(np.searchsorted(ends_M, at, side="right"))
+        text.append(f"  {chunk + 1:>2}  {step.strip()}\n", style=CHUNK_STYLES[chunk % len(CHUNK_STYLES)])
+    return text.append(f"  answer: {row['answer']}")
+
+
+def _advice(config: PipelineConfig, steps: Counter[int], planned: int, suggested: int) -> str:
+    task = task_of(config)
+    own = f"the task '{task.name}' has it" if task.num_chunks else f"the mean number of steps is {_mean(steps):.2f}"
+    found = f"the most chunks, up to {MAX_CHUNKS}, with which {MOVABLE_SHARE:.0%} of the rationales have more steps than chunks"
+    return f"Suggested M = {suggested} (auto): {found}.\nA run takes M = {planned}: {'as configured' if config.chunks.num_chunks else own}."

@@ -1,0 +1,95 @@
+"""`skipthink look` through the command line, on a small file whose numbers are computed here from how it was made."""
+
+import io
+import json
+import re
+from collections import Counter
+
+import numpy as np
+import pytest
+from rich.console import Console
+from transformers import AutoTokenizer
+
+from skipthink_ray.look import chunk_sizes, look, quantile
+from skipthink_ray.settings import load_config
+from tests.test_bad_input import FAST, from_file, skipthink, write_lines
+
+STEPS = [1] * 2 + [3] * 4 + [4] * 5 + [5] * 6 + [9]
+"""Sentences of the rationale of each kept training row."""
+WORDS = 4
+"""Words of every sentence."""
+WRONG, DUPLICATES, CUT = 6, 3, 2
+
+
+def _row(number: int, steps: int, **more: str) -> dict[str, str]:
+    rationale = " ".join(f"Here Tom counts {number + at}." for at in range(steps))
+    return {"question": f"What is {number} and 1?", "rationale": rationale, "answer": str(number + 1), "split": "train", **more}
+
+
+def _write(path):
+    kept = [{**_row(20 * at, steps), "teacher_answer": str(20 * at + 1)} for at, steps in enumerate(STEPS)]
+    wrong = [_row(1000 + at, 2, teacher_answer="7") for at in range(WRONG)]
+    cut = [_row(2000 + at, 2, rationale="x" * 3000, teacher_answer="7") for at in range(CUT)]
+    test = [_row(3000 + at, 2, split="test") for at in range(5)]
+    return write_lines(path, [*kept, *wrong, *kept[:DUPLICATES], *cut, *test])
+
+
+def _line(shown: str, start: str) -> list[str]:
+    """The cells of the one line that begins so."""
+    found = [line.removeprefix(start).split() for line in shown.splitlines() if line.startswith(start)]
+    assert len(found) == 1, shown
+    return found[0]
+
+
+def _look(*options: object) -> str:
+    """What the command prints where there is nothing left to run for it."""
+    screen = io.StringIO()
+    look(load_config("default", None, [str(option) for option in options], "skipthink look"), Console(file=screen, width=120), "")
+    return screen.getvalue()
+
+
+@pytest.mark.ray
+def test_look_says_what_the_rows_hold_and_a_later_stage_goes_on_from_its_artifact(tmp_path, checkpoints):
+    options = [
+        *from_file(_write(tmp_path / "rows.jsonl")), "--rationales.max-chars", 2000, "--storage-path", tmp_path / "runs", *FAST,
+        "--task", "last_letter_concatenation",
+    ]  # fmt: skip
+    shown = skipthink("look", *options).stdout
+    mean = np.mean(STEPS)
+    assert _line(shown, "kept") == [str(len(STEPS)), "5", str(len(STEPS) + 5)]
+    assert _line(shown, "dropped: wrong answer") == [str(WRONG), "0", str(WRONG)]
+    assert _line(shown, "dropped: duplicate") == [str(DUPLICATES), "0", str(DUPLICATES)]
+    assert _line(shown, "dropped: too long") == [str(CUT), "0", str(CUT)]
+    right = len(STEPS) + DUPLICATES
+    assert f"Teacher accuracy: {right / (right + WRONG):.1%} of {right + WRONG} training rows" in shown
+    assert _line(shown, "steps per rationale")[:1] == [f"{mean:.2f}"]
+    assert _line(shown, "steps per rationale")[3] == str(sorted(STEPS)[len(STEPS) // 2 - 1])
+    assert _line(shown, "words per rationale")[:1] == [f"{WORDS * mean:.2f}"]
+    assert _line(shown, "steps per chunk, M = 4") == [f"{mean / 4:.2f}", "0", "1", "1", "1", "2", "3"]
+    assert f"M = 4: {sum(max(0, 4 - n) for n in STEPS) / (4 * len(STEPS)):.1%} of {4 * len(STEPS)} average chunks are empty" in shown
+    assert f"{np.mean(np.array(STEPS) > 2):.1%} of the rationales have more steps than chunks" in shown
+    assert "Suggested M = 2 (auto)" in shown
+    assert f"A run takes M = 4: the mean number of steps is {mean:.2f}." in shown
+    assert [line.split()[:2] for line in shown.splitlines() if "Here Tom" in line][-5:] == [[str(c), "Here"] for c in (1, 1, 2, 3, 4)]
+    assert re.search(r"5 █{40} 6", shown)
+
+    again = _look(*options, "--chunks.num-chunks", 9, "--student.pretrained", checkpoints["llama"])
+    tokenizer = AutoTokenizer.from_pretrained(checkpoints["llama"])
+    rationales = [json.loads(line)["rationale"] for line in (tmp_path / "rows.jsonl").read_text().splitlines()[: len(STEPS)]]
+    sentences = [re.split(r"(?= Here)", rationale) for rationale in rationales]
+    tokens = sum(len(tokenizer(sentence, add_special_tokens=False)["input_ids"]) for one in sentences for sentence in one)
+    assert "starting Ray" not in again
+    assert _line(again, "tokens per rationale")[0] == f"{tokens / len(STEPS):.2f}"
+    assert "A run takes M = 9: as configured." in again
+
+    chunks = skipthink("chunks", *options)
+    assert chunks.returncode == 0, chunks.stdout + chunks.stderr
+    summary = json.loads((tmp_path / "runs/demo/chunks/summary.json").read_text())
+    assert _line(_look(*options), "tokens per rationale")[0] == f"{summary['rationale_tokens_mean']:.2f}"
+
+
+def test_chunk_sizes_and_quantiles_are_those_of_the_listed_rationales():
+    steps = Counter(STEPS)
+    assert chunk_sizes(steps, 3).total() == 3 * len(STEPS)
+    assert chunk_sizes(Counter({5: 2, 1: 1}), 3) == {2: 4, 1: 3, 0: 2}
+    assert [quantile(steps, share) for share in (0.01, 0.5, 1)] == [1, 4, 9]
