@@ -14,6 +14,9 @@ from ray.autoscaler.sdk import request_resources
 from skipthink_ray.config import ClusterConfig
 
 log = logging.getLogger(__name__)
+BLOCK_BYTES = 8 << 20
+"""Size that Ray Data keeps blocks to, and so what a task takes and a file holds; with Ray's 128 MiB a few tasks would have
+all rows of a million, and other workers nothing to do."""
 
 
 def connect(config: ClusterConfig) -> None:
@@ -30,6 +33,7 @@ def connect(config: ClusterConfig) -> None:
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     data = ray.data.DataContext.get_current()
     data.execution_options.preserve_order = True  # the same rows in the same files, whatever finishes first
+    data.target_max_block_size = BLOCK_BYTES
     data.enable_progress_bars = False
     address = config.address or os.environ.get("RAY_ADDRESS")
     _probe(address)

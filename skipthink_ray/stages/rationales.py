@@ -8,6 +8,7 @@ Artifact: `rows/` (RATIONALE_SCHEMA and `reason`, `detail`; `reason` is null for
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator
 from itertools import chain
 from random import Random
@@ -29,6 +30,9 @@ from skipthink_ray.tasks.cleaning import UNUSABLE, judge_row, parse_row
 from skipthink_ray.tasks.near import TestQuestions, with_key
 
 TEST_SHARE_OF_HASHES = 8
+TOY_PIECE_ROWS = 5000
+"""Toy questions of a Ray task, and of a file. Ray sizes tasks by bytes, and the row numbers it sees are few; so a task's
+memory, and what is lost with it, would grow with the number of questions."""
 CHARACTERS_PER_TOKEN = 4
 """Of English text, roughly: what an estimate before asking can rest on."""
 KEPT = pc.field("reason").is_null()
@@ -64,7 +68,8 @@ def _source(config: PipelineConfig) -> "ray.data.Dataset":
     if source.source == "dataset":
         return sources.read_dataset(config)
     test = ray.data.from_items(_test_questions(config))
-    train = ray.data.range(source.train_questions).map_batches(
+    pieces = math.ceil(source.train_questions / TOY_PIECE_ROWS)
+    train = ray.data.range(source.train_questions, override_num_blocks=pieces).map_batches(
         _toy_rows,  # pyright: ignore[reportArgumentType]
         batch_format="pyarrow",
         fn_kwargs={"config": config},
