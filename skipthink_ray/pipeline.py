@@ -47,12 +47,8 @@ def run(config: PipelineConfig, console: Console, command: str, only: str | None
             show_report(folder.child("report"), console)
         console.print(f"Nothing to do: {folder.uri} is finished.", highlight=False, markup=False)
         return folder
-    from skipthink_ray.runtime.asking import check_teacher
-
     console.print(f"Run in {folder.uri}; starting Ray ...", highlight=False, markup=False, soft_wrap=True)
-    _preflight(config, folder)
-    if "rationales" in names and not is_done(folder.child("rationales"), identities["rationales"]):
-        check_teacher(config)
+    _preflight(config, folder, asks="rationales" in names and not is_done(folder.child("rationales"), identities["rationales"]))
     with only_writer(folder):
         tracker = start_tracker(config.tracking, storage, config.name, f"{folder.uri} {digest(identities['report'])}")
         status = "FAILED"
@@ -127,8 +123,8 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _preflight(config: PipelineConfig, folder: Folder) -> None:
-    """What can be known to be impossible, said before anything is started. ValueError."""
+def _preflight(config: PipelineConfig, folder: Folder, asks: bool) -> None:
+    """What can be known to be impossible, said before anything is started. ValueError. `asks`: a teacher may be asked."""
     check_source(config)
     from skipthink_ray.models.student import check_pretrained
     from skipthink_ray.runtime import cluster
@@ -139,6 +135,10 @@ def _preflight(config: PipelineConfig, folder: Folder) -> None:
         from skipthink_ray.runtime.sources import open_dataset
 
         open_dataset(config)
+    if asks and config.rationales.teacher.kind != "given":
+        from skipthink_ray.runtime.asking import check_teacher
+
+        check_teacher(config)
     cluster.connect(config.cluster)
     cluster.require("training (cluster.num_workers)", config.cluster, config.cluster.num_workers)
     cluster.require("skips and evaluation (cluster.num_actors)", config.cluster, config.cluster.num_actors)
