@@ -95,8 +95,22 @@ def movable(ends_RM: np.ndarray) -> np.ndarray:
     return (ends_RM[:, -1] > num_chunks) & (num_chunks > 1)
 
 
+def reach(ends_RM: np.ndarray, config: "SearchConfig") -> np.ndarray:
+    """[R, M]: the last step before which a search may end a chunk of each stage; 0 for a stage that it never asks about.
+
+    Chunks behind are not empty. Greedy search merges two chunks at a time, so that a boundary stays before the end that the
+    next chunk had; and with the objective `chunk` it never asks for the loss of the last one.
+    """
+    num_chunks = ends_RM.shape[1]
+    until_RM = ends_RM[:, -1:] - num_chunks + 1 + np.arange(num_chunks)
+    if config.method == "greedy":
+        until_RM[:, :-1] = np.minimum(until_RM[:, :-1], ends_RM[:, 1:] - 1)
+        until_RM[:, -1] *= config.objective == "pair"
+    return until_RM
+
+
 def search(losses: StageLosses, ends_RM: np.ndarray, config: "SearchConfig", row_R: np.ndarray, seed: tuple[int, int]) -> np.ndarray:
-    """New ends by the configured chunker; every rationale must be `movable`.
+    """New ends by the configured chunker, from a matrix as far as `reach`; every rationale must be `movable`.
 
     `row_R` numbers the rationales: with it and `seed`, (seed, epoch), a rationale draws the same random numbers
     whatever is searched beside it. Rationales of like length are searched together, so that little is padded.
@@ -104,7 +118,7 @@ def search(losses: StageLosses, ends_RM: np.ndarray, config: "SearchConfig", row
     found_RM = ends_RM.copy()
     if config.method == "average" or not len(ends_RM):
         return found_RM
-    drawn = draw_proposals(config.proposals, ends_RM.shape[1], seed) if config.method == "annealed" else None
+    drawn = draw_proposals(config.proposals, seed) if config.method == "annealed" else None
     by_steps = np.argsort(ends_RM[:, -1], kind="stable")
     for first in range(0, len(by_steps), SLICE_ROWS):
         rows = by_steps[first : first + SLICE_ROWS]
@@ -147,57 +161,63 @@ def greedy_chunks(losses: StageLosses, ends_RM: np.ndarray, eta_nats: float, pai
 class Proposals:
     """What annealing proposes and how much it lets the energy rise, drawn beforehand."""
 
-    boundary_PS: np.ndarray
-    """Which of the M-1 boundaries is shifted, from 0."""
-    shift_PS: np.ndarray
-    """By how many steps: -1 or 1."""
+    move_PS: np.ndarray
+    """In [0, 1): which of the moves that are possible at the time."""
     patience_PS: np.ndarray
     """Exponentially distributed: a rise of less than `patience * temperature` is accepted."""
 
     def of(self, row_R: np.ndarray) -> "Proposals":
         """Those of some rationales: stream `row % STREAMS`."""
-        stream_R = row_R % STREAMS
-        return Proposals(*(np.take(drawn_PS, stream_R, axis=1) for drawn_PS in (self.boundary_PS, self.shift_PS, self.patience_PS)))
+        return Proposals(np.take(self.move_PS, row_R % STREAMS, axis=1), np.take(self.patience_PS, row_R % STREAMS, axis=1))
 
 
-def draw_proposals(proposals: int, num_chunks: int, seed: tuple[int, int]) -> Proposals:
+def draw_proposals(proposals: int, seed: tuple[int, int]) -> Proposals:
     rng, shape = np.random.default_rng(seed), (proposals, STREAMS)
-    return Proposals(rng.integers(0, num_chunks - 1, shape), 2 * rng.integers(0, 2, shape) - 1, rng.standard_exponential(shape))
+    return Proposals(rng.random(shape), rng.standard_exponential(shape))
+
+
+def pick_move(bounds_RB: np.ndarray, move_R: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(boundary, shift): one of the moves that leave no chunk empty, each as likely. B = M + 1 bounds, 0 and n included.
+
+    Choosing among the possible moves only wastes no proposal: of five steps in four chunks, at least
+    four of the six moves are impossible.
+    """
+    num_boundaries = bounds_RB.shape[1] - 2
+    long_RM = np.diff(bounds_RB) > 1
+    moves_R = np.concatenate([long_RM[:, :-1], long_RM[:, 1:]], axis=1).cumsum(1)  # c_m loses its last step, c_m+1 its first
+    code_R = (moves_R <= (move_R * moves_R[:, -1]).astype(np.int64)[:, None]).sum(1)
+    return code_R % num_boundaries, np.where(code_R < num_boundaries, -1, 1)
 
 
 def annealed_chunks(losses: StageLosses, ends_RM: np.ndarray, config: "SearchConfig", drawn: Proposals) -> np.ndarray:
     """SA-SBC: shift one boundary by one step, accept by Metropolis, cool after every M-1 proposals; the best state seen.
 
     Metropolis accepts a rise with probability exp(-rise / T): where it is less than T times an exponential draw.
-    Arrays are flat and indices running, which makes a proposal three times as fast as with one index per axis.
+    Arrays are flat and indices running, as an index per axis costs several times as much.
     """
     loss = ChunkLosses(losses)
     num_rows, num_chunks = ends_RM.shape
-    num_ends = loss.count_RE.shape[1]
+    num_ends, rows_R = loss.count_RE.shape[1], np.arange(len(ends_RM))
     before, through, count = loss.before_RME.ravel(), loss.through_RME.ravel(), loss.count_RE.ravel()
-    rows_R = np.arange(num_rows)
-    bounds_RB = np.concatenate([np.zeros((num_rows, 1), np.int64), ends_RM], axis=1)  # B = M + 1: chunk m lies between m and m + 1
-    bounds, first_bound_R = bounds_RB.ravel(), rows_R * (num_chunks + 1)
-    first_count_R, first_loss_R = rows_R * num_ends, rows_R * (num_chunks * num_ends)
-    own_RM = np.stack([loss(rows_R, m, bounds_RB[:, m], bounds_RB[:, m + 1]) for m in range(num_chunks)], axis=1)
-    own, first_own_R = own_RM.ravel(), rows_R * num_chunks
+    bounds_RB = np.concatenate([np.zeros((num_rows, 1), np.int64), ends_RM], axis=1)  # chunk m lies between m and m + 1
+    bounds = bounds_RB.ravel()
+    own = np.stack([loss(rows_R, m, bounds_RB[:, m], bounds_RB[:, m + 1]) for m in range(num_chunks)], axis=1).ravel()
     rise_R, lowest_R, best_RM = np.zeros(num_rows), np.zeros(num_rows), ends_RM.copy()
-    for proposal, (boundary_R, shift_R, patience_R) in enumerate(zip(drawn.boundary_PS, drawn.shift_PS, drawn.patience_PS, strict=True)):
+    for proposal, (move_R, patience_R) in enumerate(zip(drawn.move_PS, drawn.patience_PS, strict=True)):
         temperature = config.start_temperature_nats * config.cooling ** (proposal // (num_chunks - 1))
-        at_R = first_bound_R + boundary_R
-        left_R, moved_R, right_R = bounds.take(at_R), bounds.take(at_R + 1) + shift_R, bounds.take(at_R + 2)
-        can = np.flatnonzero((moved_R > left_R) & (moved_R < right_R))
-        left, moved, right, at, m = left_R[can], moved_R[can], right_R[can], at_R[can], boundary_R[can]
-        stage, tokens, chunk = first_loss_R[can] + m * num_ends, first_count_R[can], first_own_R[can] + m
+        m, shift = pick_move(bounds_RB, move_R)
+        at, tokens, chunk = rows_R * (num_chunks + 1) + m, rows_R * num_ends, rows_R * num_chunks + m
+        stage = chunk * num_ends
+        left, moved, right = bounds.take(at), bounds.take(at + 1) + shift, bounds.take(at + 2)
         at_moved = count.take(tokens + moved)
         first = (through.take(stage + moved) - before.take(stage + left)) / (at_moved - count.take(tokens + left) + 1)
         stage += num_ends
         second = (through.take(stage + right) - before.take(stage + moved)) / (count.take(tokens + right) - at_moved + 1)
         rise = first + second - own.take(chunk) - own.take(chunk + 1)
-        taken = np.flatnonzero(rise < temperature * patience_R[can])
-        row, chunk = can[taken], chunk[taken]
-        bounds[at[taken] + 1], own[chunk], own[chunk + 1] = moved[taken], first[taken], second[taken]
-        rise_R[row] += rise[taken]
+        row = np.flatnonzero(rise < temperature * patience_R)
+        chunk = chunk[row]
+        bounds[at[row] + 1], own[chunk], own[chunk + 1] = moved[row], first[row], second[row]
+        rise_R[row] += rise[row]
         better = row[rise_R[row] < lowest_R[row]]
         lowest_R[better], best_RM[better] = rise_R[better], bounds_RB[better, 1:]
     return best_RM

@@ -4,8 +4,9 @@ Under causal attention the loss of a token at stage m depends on `[m]`, q and al
 chunk m began; and the loss of EOS behind a step is in the same logits. The M passes share nothing: they differ in their
 first token, and under causal attention every later position sees it, so no keys or values can be reused.
 
-Not computed is what no search can ask for. Chunks are not empty, so of n steps stage m (from 0) holds steps m to
-n - M + m only: the pass of a stage ends with the last of these, and logits are made of them alone, a slice at a time.
+Not computed is what the search cannot ask for. Chunks are not empty, so stage m (from 0) holds no step before m, and it
+ends at a step that the caller knows (`chunking.reach`): the pass of a stage ends there, and logits are made of those
+steps alone, a slice at a time.
 Shape suffixes: B rationales of a batch, M stages, K steps, T tokens, D width, V vocabulary; N positions of all
 rationales behind one another, J entries (rationale, step) of a stage likewise.
 """
@@ -45,9 +46,10 @@ class _Stage:
 
 
 @torch.no_grad()
-def stage_losses(model: Any, ids: MarkerIds, samples: "Samples", rows: np.ndarray, bf16: bool = False) -> StageLosses:
-    """The matrix of some samples, by M forward passes over them. The model is left in eval mode.
+def stage_losses(model: Any, ids: MarkerIds, samples: "Samples", rows: np.ndarray, until_BM: np.ndarray, bf16: bool = False) -> StageLosses:
+    """The matrix of some samples, by at most M forward passes over them. The model is left in eval mode.
 
+    until_BM: the step before which each stage's chunks end at the latest; a stage where it is 0 for all costs no pass.
     bf16: passes run under autocast, where the device can.
     """
     model.eval()
@@ -55,18 +57,18 @@ def stage_losses(model: Any, ids: MarkerIds, samples: "Samples", rows: np.ndarra
     starts_B = _lengths(samples.question, rows) + 1  # position of the first rationale token
     input_BT = torch.from_numpy(_inputs(samples, rows, starts_B)).to(device)
     steps_B = _lengths(samples.steps, rows)
-    band_B = np.maximum(steps_B - num_chunks + 1, 0)  # steps that a stage can hold
-    at_J, nth_J = _runs(band_B)
+    band_BM = np.maximum(until_BM - np.arange(num_chunks), 0)  # steps that a stage can hold
+    stages = np.flatnonzero(band_BM.any(0)).tolist()
     per_stage = []
-    for m, marker in enumerate(ids.stages[:num_chunks]):
-        input_BT[:, 0] = marker
-        stage = _plan(samples, rows, starts_B, m, band_B)
+    for m in stages:
+        input_BT[:, 0] = ids.stages[m]
         with _autocast(device, bf16):
-            per_stage.append(_entries(model, ids.eos, input_BT, stage))
+            per_stage.append(_entries(model, ids.eos, input_BT, _plan(samples, rows, starts_B, m, band_BM[:, m])))
     shape = (len(rows), num_chunks, int(steps_B.max()))
     nll_BMK, eos_BMK, count_BK = np.zeros(shape), np.zeros(shape), np.ones((shape[0], shape[2]))
-    for m, (nll_J, eos_J) in enumerate(torch.stack(per_stage).cpu().numpy()):
-        nll_BMK[at_J, m, nth_J + m], eos_BMK[at_J, m, nth_J + m] = nll_J, eos_J
+    for m, entries in zip(stages, per_stage, strict=True):
+        at_J, nth_J = _runs(band_BM[:, m])
+        nll_BMK[at_J, m, nth_J + m], eos_BMK[at_J, m, nth_J + m] = entries.cpu().numpy()
     at, step = _runs(steps_B)
     count_BK[at, step] = samples.steps.values[samples.steps.offsets[rows][at] + step]
     return StageLosses(nll_BMK, eos_BMK, count_BK)

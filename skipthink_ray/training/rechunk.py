@@ -21,8 +21,11 @@ from skipthink_ray.models.scoring import stage_losses
 from skipthink_ray.rows import Samples
 from skipthink_ray.training.engine import rank, world
 
-BATCH_TOKENS = {"cpu": 4096, "cuda": 32768}
+BATCH_TOKENS = {"cpu": 2048, "cuda": 32768}
 """Of one forward pass. A CPU is as fast with 1024 to 4096, and slower with more; a GPU's kernels must outlast their launch."""
+ENERGY_BATCHES = 16
+"""Greedy search never asks for the loss of a last chunk, so its energy is measured in so many batches at least, spread over
+all lengths, and not in all: the pass over a last stage is the longest."""
 HELD_LOSSES = 1 << 22
 """Entries of stage-loss matrices that wait for a search: 32 MiB for each of their two arrays."""
 LARGEST_SIZE = 7
@@ -37,7 +40,7 @@ class Rechunked:
     movable: int
     """Boundaries that could: (M - 1) times the rationales with more steps than chunks."""
     energy_nats: float
-    """Mean energy of the rationales with a boundary to move, after the search."""
+    """Mean energy of the rationales with a boundary to move, after the search; of a sample of them where it was greedy."""
 
     def record(self) -> dict[str, float]:
         """What is logged of a search, sizes over all chunks of all rationales."""
@@ -71,46 +74,60 @@ def rechunk(
     rows = np.nonzero(chunking.movable(ends_RM))[0]
     tokens = samples.question.lengths[rows] + samples.rationale.lengths[rows] + 1
     batches = length_batches(rows, tokens, BATCH_TOKENS["cuda" if next(model.parameters()).is_cuda else "cpu"])
+    until_RM = chunking.reach(ends_RM, config)
+    asked = bool(len(rows)) and bool(until_RM[rows, -1].any())  # the last stage, by the search itself
+    every = 1 if asked else max(1, len(batches) // ENERGY_BATCHES)
     numbers = samples.table["row"].to_numpy()
-    found_RM, energy = ends_RM.copy(), 0.0
-    held: list[tuple[np.ndarray, StageLosses]] = []
-    entries = 0
+    found_RM, energy = ends_RM.copy(), np.zeros(2)  # sum and number of rationales
+    held: list[Scored] = []
     for start in range(0, len(batches), world()):
-        mine = start + rank() < len(batches)  # otherwise a forward in step with the others, for nothing
-        batch = batches[min(start + rank(), len(batches) - 1)]
-        losses = stage_losses(model, ids, samples, batch, bf16)
-        if mine:
-            held.append((batch, losses))
-            entries += losses.nll_RMK.size
-        if start + world() >= len(batches) or entries > HELD_LOSSES:
+        together = range(start, min(start + world(), len(batches)))
+        number = min(start + rank(), len(batches) - 1)
+        batch = batches[number]
+        until_BM = until_RM[batch]
+        if any(other % every == 0 for other in together):  # on one rank, so on all: they make the same passes
+            until_BM[:, -1] = ends_RM[batch, -1]
+        losses = stage_losses(model, ids, samples, batch, until_BM, bf16)
+        if number == start + rank():  # otherwise a forward in step with the others, for nothing
+            held.append(Scored(batch, losses, number % every == 0))
+        if together.stop == len(batches) or len(held) * losses.nll_RMK.size > HELD_LOSSES:
             energy += _search_held(held, numbers, found_RM, config, seed)
-            held, entries = [], 0
+            held = []
     change_RM, energy = _sum_over_ranks(found_RM - ends_RM, energy)
     return Rechunked(
         ends_RM=ends_RM + change_RM,
         moved=int((change_RM != 0).sum()),
         movable=len(rows) * (ends_RM.shape[1] - 1),
-        energy_nats=energy / max(len(rows), 1),
+        energy_nats=float(energy[0] / max(energy[1], 1)),
     )
 
 
-def _search_held(
-    held: list[tuple[np.ndarray, StageLosses]], numbers: np.ndarray, found_RM: np.ndarray, config: SearchConfig, seed: tuple[int, int]
-) -> float:
-    """Search the rationales of some batches, in place; the sum of their energies."""
+@dataclass(frozen=True)
+class Scored:
+    """A batch that waits for its search."""
+
+    rows: np.ndarray
+    losses: StageLosses
+    counted: bool
+    """In the mean energy."""
+
+
+def _search_held(held: list[Scored], numbers: np.ndarray, found_RM: np.ndarray, config: SearchConfig, seed: tuple[int, int]) -> np.ndarray:
+    """Search the rationales of some batches, in place; the sum and number of their energies."""
     if not held:
-        return 0.0
-    rows, losses = np.concatenate([batch for batch, _ in held]), chunking.join_losses([losses for _, losses in held])
+        return np.zeros(2)
+    rows, losses = np.concatenate([part.rows for part in held]), chunking.join_losses([part.losses for part in held])
     found_RM[rows] = chunking.search(losses, found_RM[rows], config, numbers[rows], seed)
-    return float(chunking.energy(losses, found_RM[rows]).sum())
+    counted = np.repeat([part.counted for part in held], [len(part.rows) for part in held])
+    return np.array([chunking.energy(losses, found_RM[rows])[counted].sum(), counted.sum()])
 
 
-def _sum_over_ranks(change_RM: np.ndarray, energy: float) -> tuple[np.ndarray, float]:
+def _sum_over_ranks(change_RM: np.ndarray, energy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if world() == 1:
         return change_RM, energy
     device = torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
     change = torch.from_numpy(np.ascontiguousarray(change_RM)).to(device)
-    total = torch.tensor(energy, dtype=torch.float64, device=device)
+    total = torch.from_numpy(energy).to(device)
     dist.all_reduce(change)
     dist.all_reduce(total)
-    return change.cpu().numpy(), float(total)
+    return change.cpu().numpy(), total.cpu().numpy()

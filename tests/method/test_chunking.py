@@ -20,6 +20,7 @@ from skipthink_ray.method.chunking import (
     join_losses,
     movable,
     optimal_chunks,
+    reach,
     search,
 )
 
@@ -161,10 +162,10 @@ def _annealed_one_by_one(losses: StageLosses, row: int, ends: list[int], config:
     best, stream = list(ends), row % STREAMS
     for proposal in range(config.proposals):
         temperature = config.start_temperature_nats * config.cooling ** (proposal // (len(ends) - 1))
-        moved, m = list(ends), drawn.boundary_PS[proposal, stream]
-        moved[m] += drawn.shift_PS[proposal, stream]
-        if min(np.diff(moved, prepend=0)) < 1:
-            continue
+        moves = [(m, shift) for shift in (-1, 1) for m in stages[:-1]]
+        shifted = [[end + shift * (at == m) for at, end in enumerate(ends)] for m, shift in moves]
+        possible = [moved for moved in shifted if min(np.diff(moved, prepend=0)) > 0]
+        moved = possible[int(drawn.move_PS[proposal, stream] * len(possible))]
         if np.exp(-drawn.patience_PS[proposal, stream]) < np.exp(-(total(moved) - total(ends)) / temperature):
             ends = moved
         if total(ends) < total(best) - ROUNDING:
@@ -176,7 +177,7 @@ def _annealed_one_by_one(losses: StageLosses, row: int, ends: list[int], config:
 @settings(max_examples=20)
 def test_annealing_is_the_textbook_algorithm_on_the_same_random_numbers(problem, seed):
     losses, ends_RM, _ = problem
-    config, drawn = SearchConfig(method="annealed", proposals=60), draw_proposals(60, ends_RM.shape[1], (seed, 0))
+    config, drawn = SearchConfig(method="annealed", proposals=60), draw_proposals(60, (seed, 0))
     expected = [_annealed_one_by_one(losses, row, ends.tolist(), config, drawn) for row, ends in enumerate(ends_RM)]
     assert energy(losses, np.array(expected)) == pytest.approx(energy(losses, _search(losses, ends_RM, seed, **config.model_dump())))
 
@@ -210,6 +211,16 @@ def test_optimal_is_never_above_greedy_or_annealed(problem, seed):
     for method in ("greedy", "annealed"):
         found_RM = _search(losses, ends_RM, seed, method=method)
         assert (best <= energy(losses, found_RM) + ROUNDING).all()
+
+
+@given(problems(), st.sampled_from(["greedy", "annealed", "optimal"]), st.sampled_from(["chunk", "pair"]))
+def test_what_lies_beyond_reach_does_not_change_what_is_found(problem, method, objective):
+    losses, ends_RM, _ = problem
+    config = {"method": method, "objective": objective, "eta_nats": 0.0}
+    stage_M1, step_K = np.arange(ends_RM.shape[1])[:, None], np.arange(losses.count_RK.shape[1])
+    beyond_RMK = (step_K < stage_M1) | (step_K >= reach(ends_RM, SearchConfig(**config))[..., None])
+    other = StageLosses(np.where(beyond_RMK, 0.0, losses.nll_RMK), np.where(beyond_RMK, 0.0, losses.eos_RMK), losses.count_RK)
+    assert (_search(other, ends_RM, **config) == _search(losses, ends_RM, **config)).all()
 
 
 @given(problems())

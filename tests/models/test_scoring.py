@@ -15,8 +15,8 @@ from transformers import (
     PhiForCausalLM,
 )
 
-from skipthink_ray.config import StudentConfig
-from skipthink_ray.method.chunking import ChunkLosses, average_chunks, greedy_chunks, movable
+from skipthink_ray.config import SearchConfig, StudentConfig
+from skipthink_ray.method.chunking import ChunkLosses, average_chunks, greedy_chunks, movable, reach
 from skipthink_ray.method.markup import MarkerIds, stage_item
 from skipthink_ray.models import scoring
 from skipthink_ray.models.scoring import stage_losses
@@ -61,9 +61,14 @@ def _reachable(num_steps: int) -> Iterator[tuple[int, int, int]]:
             yield from ((stage, start, end) for end in range(start + 1, num_steps - NUM_CHUNKS + stage + 2))
 
 
+def _all(samples) -> np.ndarray:
+    """Every entry that some search can ask for."""
+    return reach(samples.ends_RM, SearchConfig(method="optimal"))
+
+
 def _assert_entries_are_losses(student, samples, rows) -> None:
     student.model.train()
-    losses = stage_losses(student.model, student.ids, samples, rows)
+    losses = stage_losses(student.model, student.ids, samples, rows, _all(samples)[rows])
     loss, spread = ChunkLosses(losses), []
     for at, row in enumerate(rows):
         num_steps = int(samples.steps.lengths[row])
@@ -85,7 +90,7 @@ def test_every_entry_of_the_matrix_is_the_loss_of_an_item(scored):
 def test_rationales_with_too_few_steps_give_finite_entries(scored):
     student, _ = scored
     few = token_samples([[5, 6]] * 3, [[], [[7]], [[7], [8, 9]]], [[5]] * 3, [[5]] * 3, average_chunks(np.array([0, 1, 2]), NUM_CHUNKS))
-    losses = stage_losses(student.model, student.ids, few, np.arange(3))
+    losses = stage_losses(student.model, student.ids, few, np.arange(3), _all(few))
     assert all(np.isfinite(array).all() for array in (losses.nll_RMK, losses.eos_RMK, losses.count_RK))
 
 
@@ -109,9 +114,9 @@ def test_a_head_that_does_more_than_multiply_is_scored_all_the_same(architecture
 
 def test_logits_made_in_slices_give_the_same_matrix(scored, monkeypatch):
     student, samples = scored
-    whole = stage_losses(student.model, student.ids, samples, np.arange(10))
+    whole = stage_losses(student.model, student.ids, samples, np.arange(10), _all(samples)[:10])
     monkeypatch.setattr(scoring, "SLICE_LOGITS", 7 * student.model.get_output_embeddings().weight.shape[0])
-    sliced = stage_losses(student.model, student.ids, samples, np.arange(10))
+    sliced = stage_losses(student.model, student.ids, samples, np.arange(10), _all(samples)[:10])
     np.testing.assert_allclose(sliced.nll_RMK, whole.nll_RMK, rtol=0, atol=TOLERANCE_NATS)
     np.testing.assert_allclose(sliced.eos_RMK, whole.eos_RMK, rtol=0, atol=TOLERANCE_NATS)
 
@@ -136,7 +141,8 @@ def test_the_matrix_finds_the_boundaries_that_single_forward_passes_find(scored,
     student, samples = scored
     ends_RM = average_chunks(samples.steps.lengths, NUM_CHUNKS)
     rows = np.nonzero(movable(ends_RM))[0]
-    found_RM = greedy_chunks(stage_losses(student.model, student.ids, samples, rows), ends_RM[rows], eta, pair=False)
+    losses = stage_losses(student.model, student.ids, samples, rows, reach(ends_RM[rows], SearchConfig(method="greedy")))
+    found_RM = greedy_chunks(losses, ends_RM[rows], eta, pair=False)
     expected = [_greedy_by_forward_passes(student, samples, row, ends_RM[row].tolist(), eta) for row in rows]
     clear = [(found, ends) for found, ends in zip(found_RM.tolist(), expected, strict=True) if ends is not None]
     assert all(found == ends for found, ends in clear)

@@ -28,6 +28,7 @@ BATCH_TOKENS = 100
 @pytest.fixture(autouse=True)
 def _small_batches(monkeypatch):
     monkeypatch.setitem(module.BATCH_TOKENS, "cpu", BATCH_TOKENS)
+    monkeypatch.setattr(module, "ENERGY_BATCHES", 3)
 
 
 def _model() -> LlamaForCausalLM:
@@ -50,7 +51,7 @@ def _found(model: torch.nn.Module, config: SearchConfig) -> Rechunked:
 
 def _rank(rank: int, folder: str, zero: int, config: SearchConfig) -> None:
     torch.set_num_threads(1)
-    module.BATCH_TOKENS["cpu"] = BATCH_TOKENS
+    module.BATCH_TOKENS["cpu"], module.ENERGY_BATCHES = BATCH_TOKENS, 3
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
     engine = start_engine(_model(), TrainConfig(), ClusterConfig(zero_stage=zero), "deepspeed" if zero else "ddp")  # type: ignore[arg-type]
     found = _found(engine.model, config)
@@ -60,7 +61,7 @@ def _rank(rank: int, folder: str, zero: int, config: SearchConfig) -> None:
     os._exit(0)  # skips DeepSpeed's and gloo's own threads, which at times abort a process that ends by itself
 
 
-@pytest.mark.parametrize(("zero", "method"), [(0, "annealed"), pytest.param(3, "greedy", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("zero", "method"), [(0, "annealed"), (0, "greedy"), pytest.param(3, "greedy", marks=pytest.mark.slow)])
 def test_two_ranks_find_what_one_finds(tmp_path, zero, method):
     if zero and (problem := deepspeed_problem(use_gpu=False)):
         pytest.skip(f"DeepSpeed: {problem}")
