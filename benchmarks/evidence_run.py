@@ -237,7 +237,8 @@ def _chunk_numbers(prepared: Prepared, student: Student, samples: Samples, ends_
     ]
     if not len(rows):
         return numbers
-    losses = stage_losses(student.model, student.ids, samples, rows)
+    whole_BM = np.repeat(ends_RM[rows, -1:], samples.num_chunks, axis=1)
+    losses = stage_losses(student.model, student.ids, samples, rows, whole_BM)
     best_RM = chunking.optimal_chunks(losses, ends_RM[rows])
     for name, ends in (("energy", ends_RM[rows]), ("average_energy", samples.ends_RM[rows]), ("optimum", best_RM)):
         numbers[f"{name}_nats"] = float(chunking.energy(losses, ends).mean())

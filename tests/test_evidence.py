@@ -1,0 +1,65 @@
+"""The bookkeeping of benchmarks/evidence.py: arms, what makes two runs the same, and the tables of docs/results.md."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.evidence import RESULTS, finished
+from benchmarks.evidence_arms import CHUNKERS, GATES, NUM_CHUNKS, UPDATES, Run, runs
+from benchmarks.evidence_run import pack, skip_numbers, toy_rows
+from benchmarks.evidence_table import BLOCK, fill, unpack
+
+DOCUMENT = Path(__file__).parents[1] / "docs" / "results.md"
+
+
+def test_every_arm_is_a_configuration_and_every_run_is_listed_once():
+    listed = runs()
+    assert len({run.key() for run in listed}) == len(listed)
+    for run in listed:
+        assert run.config().task == run.task
+
+
+def test_gates_share_the_cwt_student_of_the_greedy_chunker_and_no_other():
+    greedy = Run("chunkers", CHUNKERS[1], "cwt", "multiarith", 0)
+    assert {Run("gates", arm, "stt", "multiarith", 0).cwt_key() for arm in GATES} == {greedy.cwt_key()}
+    others = [Run("chunkers", arm, "cwt", "multiarith", seed) for arm in CHUNKERS for seed in (0, 1)]
+    assert len({run.cwt_key() for run in others}) == len(others)
+
+
+def test_questions_are_distinct_and_none_of_training_is_asked_in_the_test():
+    config = Run("num_chunks", NUM_CHUNKS[0], "cwt", "multiarith", 0).config()
+    train, test = ({row.question for row in toy_rows(config, split)} for split in ("train", "test"))
+    assert (len(train), len(test)) == (config.rationales.train_questions, config.rationales.test_questions)
+    assert not train & test
+
+
+def test_questions_do_not_depend_on_the_seed():
+    one, other = (toy_rows(Run("chunkers", CHUNKERS[0], "cwt", "multiarith", seed).config(), "train") for seed in (0, 1))
+    assert one == other
+
+
+@pytest.mark.parametrize("flags", ["", "0", "1-1", "0000-", "10-01-111000"])
+def test_flags_survive_being_packed(flags):
+    assert "".join("01-"[flag] for flag in unpack(pack(flags))) == flags
+
+
+def test_skipped_share_counts_no_empty_chunk():
+    present_RM = np.array([[True, True, False], [True, True, True]])
+    kept_RM = np.array([[False, True, False], [True, True, True]])
+    numbers = skip_numbers(kept_RM, np.array([True, False]), present_RM)
+    assert numbers["skipped_share"] == pytest.approx(1 / 5)
+    assert numbers["right_share"] == 0.5
+    assert unpack(numbers["flags"]).tolist() == [0, 1, 2, 1, 1, 1]
+
+
+def test_every_table_of_the_document_is_one_that_the_results_can_fill():
+    document, lines = DOCUMENT.read_text(), finished(RESULTS)
+    assert len(BLOCK.findall(document)) == document.count("<!-- evidence ") > 0
+    assert fill(fill(document, lines), lines) == fill(document, lines)
+    assert fill(document, []).count("Not measured yet.") == document.count("<!-- evidence ")
+
+
+def test_base_with_equal_epochs_makes_the_fewer_updates():
+    numbers = {line["arm"]: line["numbers"]["base"] for line in finished(RESULTS) if line["stage"] == "base" and line["seed"] == 0}
+    assert numbers["Base, equal updates"]["updates"] == UPDATES["multiarith"] > numbers["Base, equal epochs"]["updates"]
