@@ -24,12 +24,14 @@ def connect(config: ClusterConfig) -> None:
 
     The workers of a local cluster must find the tools of this environment (DeepSpeed's compiler calls ninja), so its
     bin folder goes on PATH first. A report of Ray Train costs its controller's poll interval: 2 s unless shortened.
+    Arrow's own allocator keeps what a worker once read; the system's gives it back.
     """
     if ray.is_initialized():
         return
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
     os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", str(max(120.0, config.wait_s)))
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     data = ray.data.DataContext.get_current()
     data.execution_options.preserve_order = True  # the same rows in the same files, whatever finishes first
