@@ -35,6 +35,7 @@ DRAFT_SCHEMA = pa.schema([
     *ROW_SCHEMA,
     pa.field("concluded", pa.string()),  # the teacher's own answer
     pa.field("finish", pa.string()),  # how the teacher ended: stop, length, refused
+    pa.field("request", pa.string()),  # what the teacher was asked, as a hash
     pa.field("prompt_tokens", pa.int64()),
     pa.field("tokens", pa.int64()),
     pa.field("key", pa.int64()),  # of a training row that is kept: equal for duplicates

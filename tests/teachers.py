@@ -16,6 +16,31 @@ from typing import Any
 MODEL = "oracle"
 
 
+def _completion(**parts: Any) -> bytes:
+    choice = {"index": 0, "message": {"role": "assistant", "content": "The answer is 5."}, "finish_reason": "stop"}
+    usage = {"prompt_tokens": 5, "completion_tokens": 5, "total_tokens": 10}
+    whole = {"id": "1", "object": "chat.completion", "created": 0, "model": MODEL, "choices": [choice], "usage": usage}
+    return json.dumps({**whole, **parts}).encode()
+
+
+def _message(message: Any) -> bytes:
+    return _completion(choices=[{"index": 0, "message": message, "finish_reason": "stop"}])
+
+
+ODD = {
+    "odd-half-character": _message({"role": "assistant", "content": "a \ud83d b"}),
+    "odd-parts": _message({"role": "assistant", "content": [{"text": "a"}]}),
+    "odd-choices": _completion(choices="oops"),
+    "odd-null-choice": _completion(choices=[None]),
+    "odd-message": _message("hi"),
+    "odd-usage": _completion(usage={"prompt_tokens": "x", "completion_tokens": "y", "total_tokens": 0}),
+    "odd-depth": b"[" * 200_000,
+    "odd-list": b"[1, 2]",
+    "odd-null": b"null",
+}
+"""JSON, or nearly, that is no chat completion."""
+
+
 class Teacher(ThreadingHTTPServer):
     """`asked`: requests by question; `answered`: whole, right answers that were sent."""
 
@@ -43,12 +68,23 @@ class _Handler(BaseHTTPRequestHandler):
         """Stay silent."""
 
     def do_GET(self) -> None:
-        self._send(200, {"object": "list", "data": [{"id": MODEL, "object": "model", "created": 0, "owned_by": "test"}]})
+        if not self.path.startswith("/v1/"):
+            return self._send(404, {"error": {"message": "no such path"}})
+        return self._send(200, {"object": "list", "data": [{"id": MODEL, "object": "model", "created": 0, "owned_by": "test"}]})
 
     def do_POST(self) -> None:
         teacher = self.server
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         question = body["messages"][-1]["content"]
+        if not self.path.startswith("/v1/"):
+            return self._send(404, {"error": {"message": "no such path"}})
+        if body["model"] != MODEL:
+            return self._send(404, {"error": {"message": f"no model {body['model']}"}})
+        if question == "Hello":
+            return self._send_bytes(200, self._answer("1 1", body), "application/json")
+        return self._count(teacher, question, body)
+
+    def _count(self, teacher: Teacher, question: str, body: dict[str, Any]) -> None:
         with teacher.lock:
             teacher.asked[question] += 1
             teacher.headers_seen.append(dict(self.headers))
@@ -74,12 +110,18 @@ class _Handler(BaseHTTPRequestHandler):
             time.sleep(30)
         elif kind == "bad-request":
             self._send(400, {"error": {"message": "too long a prompt"}})
+        elif kind == "quota":
+            self._send(429, {"error": {"message": "no money left", "code": "insufficient_quota"}})
         elif kind == "429" and times < 3:
             self._send(429, {"error": {"message": "slow down"}}, {"Retry-After": "1"})
         elif kind == "500" and times < 2:
             self._send(500, {"error": {"message": "oops"}})
         elif kind == "garbage" or (kind == "garbage-once" and times < 2):
             self._send_bytes(200, b"<html>busy</html>", "text/html")
+        elif kind == "drips":
+            self._drip()
+        elif kind in ODD:
+            self._send_bytes(200, ODD[kind], "application/json")
         elif kind == "broken-json":
             self._send_bytes(200, b'{"choices": [{"mess', "application/json")
         elif kind == "half" and times < 2:
@@ -89,6 +131,17 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_bytes(200, self._answer(question, body), "application/json")
             with self.server.lock:
                 self.server.answered[question] += 1
+
+    def _drip(self) -> None:
+        """A byte now and then, so that no single read takes long."""
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", "1000")
+        self.end_headers()
+        for _ in range(100):
+            self.wfile.write(b" ")
+            self.wfile.flush()
+            time.sleep(0.3)
 
     def _answer(self, question: str, body: dict[str, Any]) -> bytes:
         numbers = [int(number) for number in re.findall(r"\d+", question.split("[")[0])][:2]

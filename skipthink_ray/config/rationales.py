@@ -19,6 +19,13 @@ def check_pattern(pattern: str) -> str:
     return pattern
 
 
+def check_address(url: str) -> str:
+    """The address itself. ValueError where it holds a password: it would stand in every record of the run."""
+    if "@" in url.partition("://")[2].partition("/")[0]:
+        raise ValueError("an address holds no user or password here; put the key into the environment variable key_variable")
+    return url
+
+
 class OwnTaskConfig(Config):
     """A task that is not among the benchmarks. Its files and columns are named in `rationales`."""
 
@@ -108,7 +115,7 @@ class RationalesConfig(Config):
 class EndpointConfig(Config):
     """How a teacher is reached. Nothing here changes what it is asked."""
 
-    url: str = "http://127.0.0.1:8000/v1"
+    url: Annotated[str, AfterValidator(check_address)] = "http://127.0.0.1:8000/v1"
     """endpoint: base URL of an OpenAI-compatible server."""
     key_variable: str = "OPENAI_API_KEY"
     """endpoint: the environment variable that holds the key; where it is unset no key is sent."""
@@ -116,9 +123,9 @@ class EndpointConfig(Config):
     """endpoint: requests in flight."""
     timeout_s: Annotated[float, Field(gt=0.0)] = 120.0
     """endpoint: seconds that one attempt may take; it is then tried again, as after 429 and 5xx."""
-    deadline_s: Annotated[float, Field(gt=0.0)] = 900.0
-    """endpoint: seconds that one question may take with all attempts; and after so long without any answer all that
-    remain are given up."""
+    deadline_s: Annotated[float, Field(gt=0.0)] = 600.0
+    """endpoint: seconds that one question may take with all attempts, and how long a server may give no answer at all
+    before all questions that remain are given up."""
     batch_size: PositiveInt = 16
     """transformers, vllm: questions generated together."""
     price_input: Annotated[float, Field(ge=0.0)] = 0.0

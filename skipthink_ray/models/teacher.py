@@ -7,15 +7,20 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from jinja2 import TemplateError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from skipthink_ray.config import TeacherConfig
 from skipthink_ray.tasks import Task
 from skipthink_ray.tasks.prompts import messages
 
+NEXT_QUESTION = "\n\nQ: "
+"""Where a model without a chat template goes on to ask itself, it has answered."""
 Finish = Literal["stop", "length", "refused"]
 
 
@@ -46,8 +51,17 @@ def make_request(teacher: TeacherConfig, task: Task, question: str, gold: str, s
     """The request for one sample of one question; `gold` is shown only by the style few_shot_gold."""
     asked = messages(task, question, teacher.prompt, gold if teacher.prompt == "few_shot_gold" else None)
     decides = {name: getattr(teacher, name) for name in ("model", "temperature", "max_tokens")}
+    if teacher.kind == "transformers":
+        decides["files"] = _files(Path(teacher.model))
     identity = json.dumps({**decides, "messages": asked, "sample": sample}, sort_keys=True)
     return Request(tuple(asked), sample, hashlib.sha256(identity.encode()).hexdigest()[:32])
+
+
+@cache
+def _files(folder: Path) -> list[tuple[str, int, int]]:
+    """Name, size and time of the files of a local model: trained anew in the same folder it is another teacher."""
+    found = sorted([*folder.glob("*.safetensors"), *folder.glob("*.json")]) if folder.is_dir() else []
+    return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in found]
 
 
 class LocalTeacher:
@@ -84,10 +98,15 @@ class LocalTeacher:
         return failed
 
     def _prompt(self, request: Request) -> str:
-        if self.tokenizer.chat_template:
+        if not self.tokenizer.chat_template:
+            names = {"system": "", "user": NEXT_QUESTION.lstrip(), "assistant": "A: "}
+            return "\n\n".join(names[said["role"]] + said["content"] for said in request.messages) + "\n\nA:"
+        try:
             return self.tokenizer.apply_chat_template(list(request.messages), tokenize=False, add_generation_prompt=True)
-        names = {"system": "", "user": "Q: ", "assistant": "A: "}
-        return "\n\n".join(names[said["role"]] + said["content"] for said in request.messages) + "\n\nA:"
+        except TemplateError:  # some chats have no system: what it says then stands before the first question
+            system, first, *rest = request.messages
+            told = [{"role": "user", "content": f"{system['content']}\n\n{first['content']}"}, *rest]
+            return self.tokenizer.apply_chat_template(told, tokenize=False, add_generation_prompt=True)
 
     @torch.no_grad()
     def _generate(self, batch: list[Request]) -> list[Written]:
@@ -100,15 +119,17 @@ class LocalTeacher:
             sampling = {"do_sample": True, "temperature": self.teacher.temperature, "top_k": 0, "top_p": 1.0}
         width = prompts["input_ids"].shape[1]
         written_BT = self.model.generate(
-            **prompts, **sampling, max_new_tokens=self.teacher.max_tokens, pad_token_id=self.tokenizer.pad_token_id
+            **prompts, **sampling, max_new_tokens=self.teacher.max_tokens, pad_token_id=self.tokenizer.pad_token_id,
+            **({} if self.tokenizer.chat_template else {"stop_strings": [NEXT_QUESTION], "tokenizer": self.tokenizer}),
         )[:, width:].tolist()
         ends = set(_as_list(self.model.generation_config.eos_token_id) or _as_list(self.tokenizer.eos_token_id))
         return [self._written(ids, ends, int(mask.sum())) for ids, mask in zip(written_BT, prompts["attention_mask"], strict=True)]
 
     def _written(self, ids: list[int], ends: set[int], prompt_tokens: int) -> Written:
         stop = next((at for at, token in enumerate(ids) if token in ends), None)
-        text = self.tokenizer.decode(ids[:stop], skip_special_tokens=True).strip()
-        return Written(text, "length" if stop is None else "stop", prompt_tokens, len(ids) if stop is None else stop + 1)
+        text, asks_on, _ = self.tokenizer.decode(ids[:stop], skip_special_tokens=True).partition(NEXT_QUESTION)
+        finish = "length" if stop is None and not asks_on else "stop"
+        return Written(text.strip(), finish, prompt_tokens, len(ids) if stop is None else stop + 1)
 
 
 def to_record(written: Written) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import ray
 
 from skipthink_ray.config import ClusterConfig, PipelineConfig
+from skipthink_ray.models.student import check_causal_lm
 from skipthink_ray.models.teacher import Keep, LocalTeacher, Request, Written, make_request, to_record
 from skipthink_ray.rows import DRAFT_SCHEMA
 from skipthink_ray.runtime import actors, endpoint
@@ -37,8 +38,6 @@ def check_teacher(config: PipelineConfig) -> None:
     if teacher.kind == "vllm" and find_spec("vllm") is None:
         raise ValueError("rationales.teacher.kind: vllm is not installed here; `pip install vllm`, or choose transformers or endpoint")
     if teacher.kind == "transformers":
-        from skipthink_ray.models.student import check_causal_lm
-
         check_causal_lm("rationales.teacher.model", teacher.model)
 
 
@@ -63,6 +62,7 @@ class Ask:
         missing = {request.key: request for _, request in asked if request and request.key not in self.ledger}
         failed = self.writer.answer_all(list(missing.values()), self._keep) if missing else {}
         filled = [self._fill(row, request, failed) if request else row for row, request in asked]
+        self.ledger.merge()
         self.board.advance.remote(len(asked) - (len(missing) - len(failed)))  # the others were counted as they came
         judged = [with_key(judge_row(row, self.config, self.task)) for row in filled]
         return pa.Table.from_pylist(judged, schema=DRAFT_SCHEMA)
@@ -75,9 +75,11 @@ class Ask:
         if request.key not in self.ledger:
             return {**row, "reason": "teacher failed", "detail": failed.get(request.key, "no answer")}
         written = self.ledger.read(request.key)
-        concluded = conclusion(self.task.kind, written["text"], self.task.pattern)
         counts = {name: written[name] for name in ("finish", "prompt_tokens", "tokens")}
-        return {**row, **counts, "rationale": without_conclusion(written["text"]), "concluded": concluded}
+        row, text = {**row, **counts, "request": request.key}, written["text"]
+        if len(text) > self.config.rationales.max_chars:  # a server that knows no limit: judged by its length alone
+            return {**row, "rationale": text}
+        return {**row, "rationale": without_conclusion(text), "concluded": conclusion(self.task.kind, text, self.task.pattern)}
 
 
 def expand(rows: Iterable[Row], config: PipelineConfig) -> Iterator[tuple[Row, Request | None]]:
@@ -127,11 +129,12 @@ def fill_with_vllm(config: PipelineConfig, parsed: Folder) -> None:
         return pa.Table.from_pylist(rows, schema=_REQUESTS)
 
     def write(batch: pa.Table) -> pa.Table:
-        mine = Ledger(ledger_folder(config))
+        mine = Ledger(ledger_folder(config), write_only=True)
         for row in batch.to_pylist():
             finish = "length" if row["num_generated_tokens"] >= teacher.max_tokens else "stop"
             written = Written(row["generated_text"].strip(), finish, row["num_input_tokens"], row["num_generated_tokens"])
             mine.write(row["key"], to_record(written))
+        mine.merge()
         return batch.select(["key"])
 
     processor = build_processor(
@@ -153,5 +156,6 @@ _REQUESTS = pa.schema({
 
 
 def tokens_used(drafts: pa.Table) -> dict[str, int]:
-    """Prompt and generated tokens of the answers that a table rests on, whenever they were asked for."""
-    return {name: pc.sum(drafts[name]).as_py() or 0 for name in ("prompt_tokens", "tokens")}
+    """Prompt and generated tokens of the answers that a table rests on, each once, whenever they were asked for."""
+    once = drafts.group_by("request").aggregate([("prompt_tokens", "max"), ("tokens", "max")])
+    return {name: pc.sum(once[f"{name}_max"]).as_py() or 0 for name in ("prompt_tokens", "tokens")}

@@ -7,6 +7,7 @@ filter, or a run that was deleted finds the answers again. In memory: the place 
 
 import json
 import os
+import threading
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +15,8 @@ from typing import Any
 from skipthink_ray.config import PipelineConfig
 from skipthink_ray.runtime.artifacts import Folder
 
-FOLDER = "teacher"
+FOLDER = ".teacher"
+"""No run can have this name."""
 
 
 def ledger_folder(config: PipelineConfig) -> Folder:
@@ -23,13 +25,15 @@ def ledger_folder(config: PipelineConfig) -> Folder:
 
 
 class Ledger:
-    """The answers of a folder, to read and to add to. Several processes may add at once, each to a file of its own."""
+    """The answers of a folder, to read and to add to. Several processes may add at once, each to files of its own."""
 
-    def __init__(self, folder: Folder) -> None:
+    def __init__(self, folder: Folder, write_only: bool = False) -> None:
         self.folder = folder.create()
-        self.mine = f"answers-{uuid.uuid4().hex}"
+        self.mine, self.merged = f"answers-{uuid.uuid4().hex}", 0
         self.places: dict[bytes, tuple[str, int, int]] = {}
-        for name in folder.names():
+        self.unmerged: dict[bytes, bytes] = {}
+        self.lock = threading.Lock()
+        for name in folder.names() if not write_only else []:
             if name.endswith(".jsonl"):
                 self.places |= {key: (name, start, size) for key, start, size in _places(folder, name)}
 
@@ -40,26 +44,47 @@ class Ledger:
         return len(self.places)
 
     def read(self, key: str) -> dict[str, Any]:
-        name, start, size = self.places[bytes.fromhex(key)]
+        known = bytes.fromhex(key)
+        if known in self.unmerged:
+            return json.loads(self.unmerged[known])
+        name, start, size = self.places[known]
         with self.folder.filesystem.open_input_file(f"{self.folder.path}/{name}") as file:
             file.seek(start)
             return json.loads(file.read(size))
 
     def write(self, key: str, answer: dict[str, Any]) -> None:
-        """Add an answer; it is on storage when this returns. On an object store every answer is an object of its own."""
+        """Add an answer; it is on storage when this returns. Threads may call it together."""
         line = json.dumps({"key": key, **answer}, ensure_ascii=False).encode() + b"\n"
-        if self.folder.is_local:
-            name = f"{self.mine}.jsonl"
-            with open(f"{self.folder.path}/{name}", "ab") as file:
-                start = file.tell()
-                file.write(line)
-                file.flush()
-                os.fsync(file.fileno())
-        else:
-            name, start = f"{self.mine}-{len(self.places)}.jsonl", 0
+        known = bytes.fromhex(key)
+        if not self.folder.is_local:  # nothing can be appended to an object: each answer is one, until `merge`
+            name = f"{self.mine}-{key}.jsonl"
             with self.folder.filesystem.open_output_stream(f"{self.folder.path}/{name}") as stream:
                 stream.write(line)
-        self.places[bytes.fromhex(key)] = (name, start, len(line))
+            self.unmerged[known] = line
+            self.places[known] = (name, 0, len(line))
+            return
+        name = f"{self.mine}.jsonl"
+        with self.lock, open(f"{self.folder.path}/{name}", "ab") as file:
+            start = file.tell()
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+        self.places[known] = (name, start, len(line))
+
+    def merge(self) -> None:
+        """On an object store, put the answers since the last call into one object, so that a restart reads few."""
+        if not self.unmerged:
+            return
+        singles = [self.places[known][0] for known in self.unmerged]
+        name, start = f"{self.mine}-merged-{self.merged}.jsonl", 0
+        with self.folder.filesystem.open_output_stream(f"{self.folder.path}/{name}") as stream:
+            stream.write(b"".join(self.unmerged.values()))
+        for known, line in self.unmerged.items():
+            self.places[known] = (name, start, len(line))
+            start += len(line)
+        self.unmerged, self.merged = {}, self.merged + 1
+        for single in singles:
+            self.folder.delete(single)
 
 
 def _places(folder: Folder, name: str) -> Iterator[tuple[bytes, int, int]]:
@@ -80,5 +105,5 @@ def _key(line: bytes) -> bytes | None:
     """The key of an answer; None for a line that is none."""
     try:
         return bytes.fromhex(json.loads(line)["key"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None

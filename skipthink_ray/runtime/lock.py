@@ -18,8 +18,8 @@ REFRESH_S, STALE_S, SETTLE_S = 10.0, 60.0, 0.3
 
 
 @contextmanager
-def only_writer(folder: Folder) -> Iterator[None]:
-    """Hold the run's folder for the length of the block. ValueError where another live run holds it.
+def only_writer(folder: Folder, instead: str = "choose another --name") -> Iterator[None]:
+    """Hold a folder for the length of the block. ValueError where another live run holds it, with what to do `instead`.
 
     A plain file with a heartbeat, because the storage may be S3 or NFS, where no lock of the operating system reaches.
     """
@@ -27,8 +27,8 @@ def only_writer(folder: Folder) -> Iterator[None]:
     holder = _read(folder)
     if holder and _is_alive(holder):
         raise ValueError(
-            f"{folder.uri} is being written by process {holder['pid']} on {holder['host']}. Wait for it, stop it, or "
-            f"choose another --name. (If that run is dead, try again in {STALE_S:.0f} s.)"
+            f"{folder.uri} is being written by process {holder['pid']} on {holder['host']}. Wait for it, or stop it; "
+            f"{instead}. (If that run is dead, try again in {STALE_S:.0f} s.)"
         )
     _write(folder, owner)
     time.sleep(SETTLE_S)  # of two that start in the same moment, the one that wrote last goes on

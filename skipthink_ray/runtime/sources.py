@@ -5,6 +5,7 @@ is read in parallel and never held whole. A row that cannot be read is a row wit
 Columns out: `row`, `raw` (the row as JSON text, or null), `error`.
 """
 
+import codecs
 import hashlib
 import json
 from collections.abc import Iterator
@@ -33,7 +34,7 @@ def find_files(config: RationalesConfig) -> list[Folder]:
     root = Folder.open(config.path)
     if root.is_local:
         path = Path(root.path)
-        found = sorted(path.parent.glob(path.name)) if any(c in path.name for c in "*?[") else [path]
+        found = [path] if path.exists() else sorted(path.parent.glob(path.name))
         found = [file for one in found for file in (sorted(one.iterdir()) if one.is_dir() else [one])]
         files = [Folder.open(str(file)) for file in found if file.is_file()]
     else:
@@ -198,7 +199,7 @@ def _check_first_lines(uri: str, block: bytes, source: RationalesConfig) -> None
     for line in block.splitlines()[:100]:
         try:
             value = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(value, dict):
             objects.append(value)
@@ -238,6 +239,8 @@ def _read_piece(piece: dict[str, Any], filesystem: fs.FileSystem) -> Iterator[di
     with filesystem.open_input_file(piece["path"]) as stream:
         stream.seek(piece["offset"])
         lines = stream.read(piece["bytes"]).split(b"\n")
+    if not piece["offset"]:
+        lines[0] = lines[0].removeprefix(codecs.BOM_UTF8)
     for number, line in enumerate(lines[: piece["rows"]], start=piece["first_row"]):
         try:
             yield {"row": number, "raw": line.decode(), "error": None}

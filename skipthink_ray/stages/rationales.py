@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import chain
 from random import Random
 from typing import Any
@@ -91,8 +92,9 @@ def _ask(context: Context, board: Any) -> None:
     """`parsed` through the teacher to `drafts`. One run at a time asks with the answers of a storage path."""
     config = context.config
     parsed = context.out.table("parsed")
-    board.post.remote(0, parsed.count_rows() * config.rationales.teacher.samples, "")
-    with only_writer(ledger_folder(config).create()):
+    asked = parsed.count_rows(filter=KEPT & (pc.field("split") == "train"))
+    board.post.remote(0, parsed.count_rows() + asked * (config.rationales.teacher.samples - 1), "")
+    with only_writer(ledger_folder(config).create(), "a teacher's answers are shared by all runs of a storage path"):
         if config.rationales.teacher.kind == "vllm":
             asking.fill_with_vllm(config, context.out)
         arguments = {"config": config, "folder": context.out, "board": board}
@@ -105,6 +107,7 @@ def _compare(context: Context) -> None:
     test = drafts.to_table(columns=["row", "id", "question"], filter=KEPT & (pc.field("split") == "test")).sort_by("row")
     known = {
         "test": ray.put((TestQuestions(test["question"].to_pylist(), filters.leak_similarity), test["id"].to_pylist())),
+        "samples": context.config.rationales.teacher.samples,
         "twice": ray.put(_repeated(drafts) if filters.duplicates else (np.zeros(0, np.int64),) * 2),
     }
     compared = ray.data.read_parquet(drafts.files, filesystem=context.out.filesystem).map_batches(
@@ -129,38 +132,47 @@ def _repeated(drafts: "pa.dataset.Dataset") -> tuple[np.ndarray, np.ndarray]:
     return repeated[ascending], earlier[ascending]
 
 
-def _mark(batch: pa.Table, test: Any, twice: Any) -> pa.Table:
-    (questions, test_ids), (repeated, earlier) = ray.get(test), ray.get(twice)
+@lru_cache(maxsize=2)
+def _fetch(reference: Any) -> Any:
+    """An object of the cluster, unpacked once per worker and not once per batch."""
+    return ray.get(reference)
+
+
+def _mark(batch: pa.Table, test: Any, twice: Any, samples: int) -> pa.Table:
+    (questions, test_ids), (repeated, earlier) = _fetch(test), _fetch(twice)
     rows = batch.select(ROW_SCHEMA.names).to_pylist()
     for row in rows:
         if row["reason"] or row["split"] != "train":
             continue
         at = int(np.searchsorted(repeated, row["row"]))
         if at < len(repeated) and repeated[at] == row["row"]:
-            row |= {"reason": "duplicate", "detail": f"row {earlier[at] + 1} has the same question and rationale"}
+            row |= {"reason": "duplicate", "detail": f"row {earlier[at] // samples + 1} has the same question and rationale"}
         elif near := questions.near(row["question"]):
             row |= {"reason": "test question", "detail": f"{near[1]:.0%} of test question '{test_ids[near[0]]}': {row['question']}"}
     return pa.Table.from_pylist(rows, schema=ROW_SCHEMA)
 
 
 def estimate(config: PipelineConfig) -> str:
-    """What asking the teacher will take: questions, tokens and cost. Asks nothing."""
-    teacher, endpoint, task = config.rationales.teacher, config.endpoint, task_of(config)
+    """What asking the teacher will take: rationales, tokens and cost. Asks nothing."""
+    teacher, endpoint = config.rationales.teacher, config.endpoint
     ledger = Ledger(ledger_folder(config)) if ledger_folder(config).exists() else ()
-    asked, answered, characters = 0, 0, 0
+    task, seen, answered, characters = task_of(config), set(), 0, 0
     for _, request in asking.expand((parse_row(raw, config, task) for raw in _rows_here(config)), config):
-        if request and request.key in ledger:
+        if request is None or request.key in seen:
+            continue
+        seen.add(request.key)
+        if request.key in ledger:
             answered += 1
-        elif request:
-            asked += 1
+        else:
             characters += sum(len(message["content"]) for message in request.messages)
-    prompt_tokens, tokens = characters // CHARACTERS_PER_TOKEN, asked * teacher.max_tokens
+    asked, prompt_tokens = len(seen) - answered, characters // CHARACTERS_PER_TOKEN
+    tokens = asked * teacher.max_tokens
     cost = (prompt_tokens * endpoint.price_input + tokens * endpoint.price_output) / 1e6
     priced = endpoint.price_input or endpoint.price_output
     return (
         f"teacher     {asked} rationales to ask of {teacher.kind} '{teacher.model}', {answered} answered before; about {prompt_tokens:,} "
         f"prompt tokens ({CHARACTERS_PER_TOKEN} characters each) and at most {tokens:,} generated"
-        + (f"; at most {cost:,.2f} at {endpoint.price_input:g} and {endpoint.price_output:g} per million" if priced else "")
+        + (f"; about {cost:,.2f} at most, at {endpoint.price_input:g} and {endpoint.price_output:g} per million" if priced else "")
     )
 
 
@@ -209,21 +221,22 @@ def _test_questions(config: PipelineConfig) -> list[dict[str, Any]]:
 def _count(context: Context) -> dict[str, Any]:
     """Rows by fate. ValueError where too many are unusable, or none is left to train or test on."""
     table = context.out.table("rows")
-    rows = table.to_table(columns=["split", "reason"])
+    rows = table.to_table(columns=["row", "split", "reason"])
     counts = rows.group_by(["split", "reason"]).aggregate([([], "count_all")]).to_pylist()
     kept = {split: sum(c["count_all"] for c in counts if c["reason"] is None and c["split"] == split) for split in ("train", "test")}
     reasons: dict[str, int] = {}
     for count in counts:
         if count["reason"]:
             reasons[count["reason"]] = reasons.get(count["reason"], 0) + count["count_all"]
-    bad = sum(number for reason, number in reasons.items() if reason in UNUSABLE)
+    samples = context.config.rationales.teacher.samples  # one input row may have become several
+    inputs, bad = (len(np.unique(part["row"].to_numpy() // samples)) for part in (rows, rows.filter(pc.field("reason").isin(UNUSABLE))))
     limit = context.config.rationales.max_bad_share
     where = context.config.rationales.path or "the toy"
-    if bad > limit * rows.num_rows:
+    if bad > limit * inputs:
         first = table.to_table(filter=pc.field("reason").isin(UNUSABLE)).sort_by("row").slice(0, 1).to_pylist()[0]
         raise ValueError(
-            f"{where}: {bad} of {rows.num_rows} rows are unusable, more than rationales.max_bad_share = {limit:g}. "
-            f"First: row {first['row'] + 1}, {first['reason']}: {first['detail'][:200]}. All are listed with their reasons in "
+            f"{where}: {bad} of {inputs} rows are unusable, more than rationales.max_bad_share = {limit:g}. "
+            f"First: row {first['row'] // samples + 1}, {first['reason']}: {first['detail'][:200]}. All are listed with their reasons in "
             f"{context.out.uri}/rows"
         )
     for split, number in kept.items():
@@ -237,6 +250,6 @@ def _teacher_tokens(context: Context) -> dict[str, float]:
     endpoint = context.config.endpoint
     if context.config.rationales.teacher.kind == "given":
         return {}
-    used = asking.tokens_used(context.out.table("drafts").to_table(columns=["prompt_tokens", "tokens"]))
+    used = asking.tokens_used(context.out.table("drafts").to_table(columns=["request", "prompt_tokens", "tokens"]))
     cost = (used["prompt_tokens"] * endpoint.price_input + used["tokens"] * endpoint.price_output) / 1e6
     return {"teacher_prompt_tokens": used["prompt_tokens"], "teacher_tokens": used["tokens"], "teacher_cost": cost}

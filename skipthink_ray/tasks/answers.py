@@ -45,7 +45,7 @@ _PHRASE = re.compile(  # what announces an answer; a box holds it
     |(?:\banswer(?:\ to\ [^.\n]{1,80}?)?(?:\**\s*[:=]|\s+(?:is|are|was|would\ be|will\ be|should\ be|must\ be)\b\s*:?)|-->|\#{4})\**\s*""",
     re.IGNORECASE | re.VERBOSE,
 )
-_REST_OF_SENTENCE = re.compile(r"[^\n]*?(?=[.!?]+[\"'”’)*]*(?:\s|\Z)|\n|\Z)")
+_REST_OF_SENTENCE = re.compile(r"[^\n]*?(?=(?<![.!?])[.!?]+[\"'”’)*]*(?:\s|\Z)|\n|\Z)")  # a run of marks is looked at once
 _QUOTED = re.compile(r"[\"“]([^\"“”\n]+)[\"”]|(?<!\w)['‘]([^'‘’\n]+)['’](?!\w)")
 _AFTER_IS = re.compile(r"\b(?:is|are)\b:?\s+")
 _YES_OR_NO_ALONE = re.compile(r"(?<![\w-])(yes|no)(?=\s*(?:[,.;:!?\"'”’)*\n]|because\b|since\b|\Z))", re.IGNORECASE)

@@ -57,7 +57,7 @@ def _load(raw: dict[str, Any]) -> tuple[dict[str, Any], str | None, str | None]:
         json.dumps(values, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:  # JSON can spell half a character: "\\ud800"
         return {}, "not UTF-8", f"{error.reason}: {raw['raw'][:SHOWN_CHARS]}"
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return {}, "malformed JSON", f"{error}: {raw['raw'][:SHOWN_CHARS]}"
     return (values, None, None) if isinstance(values, dict) else ({}, "not an object", raw["raw"][:SHOWN_CHARS])
 
@@ -97,15 +97,15 @@ def _malformed(row: dict[str, Any], values: dict[str, Any], config: PipelineConf
 
 def _fault(row: dict[str, Any], config: PipelineConfig, task: Task) -> tuple[str | None, str | None]:
     rationale, train = row["rationale"] or "", row["split"] == "train"
+    length = len(row["question"]) + len(rationale)
+    if length > config.rationales.max_chars:
+        return "too long", f"{length} characters, limit rationales.max_chars = {config.rationales.max_chars}"
     refuses = row["finish"] == "refused" or bool(_REFUSAL.search(rationale))
     if train and refuses and config.rationales.filters.refusals:
         return "refusal", rationale[:SHOWN_CHARS]
     if train and row["finish"] == "length":
         limit = config.rationales.teacher.max_tokens
         return "cut off", f"it reached rationales.teacher.max_tokens = {limit}: ... {rationale[-SHOWN_CHARS:]}"
-    length = len(row["question"]) + len(rationale)
-    if length > config.rationales.max_chars:
-        return "too long", f"{length} characters, limit rationales.max_chars = {config.rationales.max_chars}"
     if train and not task.check(row["concluded"], row["answer"]):
         return "wrong answer", f"the teacher concluded '{row['concluded']}', right is '{row['answer']}'"
     return None, None

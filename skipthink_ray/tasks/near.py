@@ -9,22 +9,21 @@ import hashlib
 import math
 import re
 import unicodedata
-from collections import Counter
-from dataclasses import dataclass
 from typing import Any
 
-_WORD = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+|[-+*/=%$€£]")
+import numpy as np
+
+_WORD = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+|[^\w\s.,;:!?'’‘\"“”`…]")
 
 
 def normalise(text: str) -> list[str]:
-    """Words, numbers and signs of calculation, without case, punctuation, compatibility forms and white space."""
+    """Words, numbers and signs, without case, punctuation, compatibility forms and white space."""
     return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
 
 
 def same_key(*texts: str) -> int:
     """A 63-bit hash that texts share if they are equal once normalised (and else once in 10^19 pairs)."""
-    joined = "\n".join(" ".join(normalise(text)) for text in texts)
-    return int.from_bytes(hashlib.blake2b(joined.encode(), digest_size=8).digest(), "big") >> 1
+    return _hash("\n".join(" ".join(normalise(text)) for text in texts)) >> 1
 
 
 def with_key(row: dict[str, Any]) -> dict[str, Any]:
@@ -33,53 +32,65 @@ def with_key(row: dict[str, Any]) -> dict[str, Any]:
     return {**row, "key": same_key(row["question"], row["rationale"]) if kept else None}
 
 
-@dataclass(frozen=True)
-class _Question:
-    words: tuple[str, ...]
-    triples: frozenset[tuple[str, ...]]
-    numbers: tuple[str, ...]
-
-    @classmethod
-    def read(cls, text: str) -> "_Question":
-        words = tuple(normalise(text))
-        triples = frozenset(words[at : at + 3] for at in range(max(1, len(words) - 2)))
-        return cls(words, triples, tuple(word for word in words if word[0].isdigit()))
-
-
 class TestQuestions:
-    """Test questions, to ask which of them another question is near to."""
+    """Test questions, to ask which of them another question is near to. Shape suffixes: Q questions, T triples of one.
+
+    Words are held as 64-bit hashes in flat arrays, 8 bytes a triple, so that a large test set can be sent to every worker.
+    """
 
     __test__ = False  # no test class, whatever its name looks like
 
     def __init__(self, questions: list[str], similarity: float) -> None:
         """`similarity`: the least share of word triples (Jaccard) at which questions are near; 1 takes equal ones alone."""
         self.similarity = similarity
-        self.questions = [_Question.read(text) for text in questions]
-        self.equal = {question.words: at for at, question in enumerate(self.questions)}
-        self.rarity = Counter(triple for question in self.questions for triple in question.triples)
-        self.holders: dict[tuple[str, ...], list[int]] = {}
-        for at, question in enumerate(self.questions):
-            for triple in self._prefix(question):
-                self.holders.setdefault(triple, []).append(at)
+        words = [normalise(text) for text in questions]
+        self.equal = {_hash(" ".join(one)): at for at, one in enumerate(words)}
+        self.numbers_Q = np.array([_numbers(one) for one in words], dtype=np.uint64)
+        triples = [_triples(one) for one in words]
+        self.offsets = np.concatenate([[0], np.cumsum([len(one) for one in triples], dtype=np.int64)])
+        self.triples = np.concatenate([np.zeros(0, np.uint64), *triples])
+        self.known, self.holders = np.unique(self.triples, return_counts=True)
+        self.prefixes: dict[int, list[int]] = {}
+        for at, one in enumerate(triples):
+            for triple in self._prefix(one).tolist():
+                self.prefixes.setdefault(triple, []).append(at)
 
     def near(self, text: str) -> tuple[int, float] | None:
         """Number and similarity of the nearest test question; None where none is near."""
-        question = _Question.read(text)
-        if question.words in self.equal:
-            return self.equal[question.words], 1.0
+        words = normalise(text)
+        if (equal := self.equal.get(_hash(" ".join(words)))) is not None:
+            return equal, 1.0
         if self.similarity == 1:
             return None
-        candidates = {at for triple in self._prefix(question) for at in self.holders.get(triple, ())}
-        found = [(_jaccard(question, self.questions[at]), at) for at in candidates if self.questions[at].numbers == question.numbers]
-        best, at = max(found, default=(0.0, -1))
-        return (at, best) if at >= 0 and best >= self.similarity else None
+        triples_T, numbers = _triples(words), _numbers(words)
+        candidates = {at for triple in self._prefix(triples_T).tolist() for at in self.prefixes.get(triple, ())}
+        found = [(self._jaccard(triples_T, at), -at) for at in candidates if self.numbers_Q[at] == numbers]
+        best, at = max(found, default=(-1.0, 0))
+        return (-at, best) if best >= self.similarity else None
 
-    def _prefix(self, question: _Question) -> list[tuple[str, ...]]:
+    def _prefix(self, triples_T: np.ndarray) -> np.ndarray:
         """The rarest triples: two sets that reach the similarity have one of these in common."""
-        rarest_first = sorted(question.triples, key=lambda triple: (self.rarity[triple], triple))
-        shared = math.ceil(self.similarity * len(rarest_first) - 1e-9)  # rounding must not ask for one more
-        return rarest_first[: len(rarest_first) - shared + 1]
+        place_T = np.searchsorted(self.known, triples_T).clip(max=max(len(self.known) - 1, 0))
+        rarity_T = np.where(self.known[place_T] == triples_T, self.holders[place_T], 0) if len(self.known) else np.zeros(len(triples_T))
+        rarest_first_T = triples_T[np.lexsort((triples_T, rarity_T))]
+        shared = math.ceil(self.similarity * len(triples_T) - 1e-9)  # rounding must not ask for one more
+        return rarest_first_T[: len(triples_T) - shared + 1]
+
+    def _jaccard(self, triples_T: np.ndarray, at: int) -> float:
+        other_T = self.triples[self.offsets[at] : self.offsets[at + 1]]
+        common = len(np.intersect1d(triples_T, other_T, assume_unique=True))
+        return common / (len(triples_T) + len(other_T) - common)
 
 
-def _jaccard(left: _Question, right: _Question) -> float:
-    return len(left.triples & right.triples) / len(left.triples | right.triples)
+def _triples(words: list[str]) -> np.ndarray:
+    """Hashes of every three words in a row, each once, ascending; of all words where there are fewer."""
+    texts = {" ".join(words[at : at + 3]) for at in range(max(1, len(words) - 2))}
+    return np.sort(np.array([_hash(text) for text in texts], dtype=np.uint64))
+
+
+def _numbers(words: list[str]) -> int:
+    return _hash(" ".join(word for word in words if word[0].isdigit()))
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")

@@ -2,8 +2,11 @@
 
 import json
 import time
+import traceback
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+from pyarrow import fs
 
 from skipthink_ray.config import EndpointConfig, TeacherConfig
 from skipthink_ray.models.teacher import Request, Written, make_request, to_record
@@ -11,7 +14,7 @@ from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.runtime.endpoint import Endpoint, probe
 from skipthink_ray.runtime.ledger import Ledger
 from skipthink_ray.tasks import get_task
-from tests.teachers import MODEL, Teacher, serve
+from tests.teachers import MODEL, ODD, Teacher, serve
 
 TEACHER = TeacherConfig(kind="endpoint", model=MODEL, prompt="zero_shot")
 TASK = get_task("multiarith")
@@ -77,40 +80,67 @@ def test_a_server_that_is_gone_is_given_up_after_the_deadline_and_not_once_per_q
     assert sum("given up" in why for why in reasons.values()) >= 30
 
 
-def test_a_wrong_address_model_or_key_is_named_before_any_question(monkeypatch):
+def test_answers_that_are_json_but_no_completion_are_unreadable_and_stop_nothing():
+    questions = [f"Tom has {number} pens and finds 3. [{kind}]" for number, kind in enumerate([*ODD, ""], start=2)]
     with serve() as teacher:
-        refuse_unknown_models(teacher, monkeypatch)
-        with pytest.raises(ValueError, match=r"has no model 'oracel'; did you mean 'oracle'\?"):
-            probe(TEACHER.model_copy(update={"model": "oracel"}), EndpointConfig(url=teacher.url))
+        answers, reasons = ask(teacher, questions, deadline_s=60, timeout_s=20)
+    assert list(answers) == questions[-1:]
+    assert all(why.startswith("unreadable answer") for why in reasons.values()), reasons
+
+
+def test_an_empty_account_is_no_reason_to_wait_and_a_dripping_server_none_to_wait_for_ever():
+    with serve() as teacher:
+        started = time.monotonic()
+        _, reasons = ask(teacher, ["Tom has 2 pens and finds 3. [quota]"], deadline_s=60)
+        assert time.monotonic() - started < 10
+        assert "no money left" in next(iter(reasons.values()))
+        _, reasons = ask(teacher, ["Tom has 3 pens and finds 3. [drips]"], timeout_s=1, deadline_s=4)
+    assert "last: no answer within endpoint.timeout_s = 1" in next(iter(reasons.values()))
+
+
+def test_a_server_once_given_up_stays_given_up():
+    with serve() as teacher:
+        teacher.dead = True
+        endpoint = Endpoint(TEACHER, EndpointConfig(url=teacher.url, timeout_s=1, deadline_s=2, concurrency=4))
+        for piece in range(3):
+            asked = [make_request(TEACHER, TASK, f"{piece} {number}", "5", 0) for number in range(12)]
+            started = time.monotonic()
+            assert len(endpoint.answer_all(asked, lambda *_: None)) == 12
+            assert piece == 0 or time.monotonic() - started < 1
+
+
+def test_a_wrong_address_or_model_is_named_before_any_question():
     started = time.monotonic()
+    with serve() as teacher:
+        with pytest.raises(ValueError, match=r"refuses rationales\.teacher\.model 'oracel'.*did you mean 'oracle'\?"):
+            probe(TEACHER.model_copy(update={"model": "oracel"}), EndpointConfig(url=teacher.url))
+        with pytest.raises(ValueError, match=r"the address mostly ends in /v1"):
+            probe(TEACHER, EndpointConfig(url=teacher.url.removesuffix("/v1")))
+        probe(TEACHER, EndpointConfig(url=teacher.url))
+        assert not teacher.asked
     with pytest.raises(ValueError, match=r"endpoint\.url: http://127\.0\.0\.1:9/v1 does not answer"):
         probe(TEACHER, EndpointConfig(url="http://127.0.0.1:9/v1"))
     with pytest.raises(ValueError, match=r"endpoint\.url"):
         probe(TEACHER, EndpointConfig(url="no address at all"))
-    assert time.monotonic() - started < 10
+    with pytest.raises(ValueError, match="an address holds no user or password"):
+        EndpointConfig(url="https://user:secret@host/v1")
+    assert time.monotonic() - started < 30
 
 
-def refuse_unknown_models(teacher: Teacher, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the server say 404 to a model that it does not list, as most do."""
-    handler = teacher.RequestHandlerClass
-    answer = handler._misbehave
-
-    def strict(self, question, times, body):
-        if body["model"] != MODEL:
-            self._send(404, {"error": {"message": "no such model"}})
-        else:
-            answer(self, question, times, body)
-
-    monkeypatch.setattr(handler, "_misbehave", strict)
-
-
-def test_the_key_comes_from_the_environment_and_goes_only_into_the_header(monkeypatch):
-    monkeypatch.setenv("TEACHER_KEY", "sk-very-secret")
+def test_the_key_goes_into_the_header_and_into_no_message(monkeypatch):
+    monkeypatch.setenv("TEACHER_KEY", " sk-very-secret\r\n")
     with serve() as teacher:
         ask(teacher, ["Tom has 2 pens and finds 3."], key_variable="TEACHER_KEY")  # type: ignore[arg-type]
-    sent = {name.lower(): value for name, value in teacher.headers_seen[0].items()}
-    assert sent["authorization"] == "Bearer sk-very-secret"
-    assert "sk-very-secret" not in EndpointConfig(key_variable="TEACHER_KEY").model_dump_json()
+        monkeypatch.delenv("TEACHER_KEY")
+        ask(teacher, ["Tom has 2 pens and finds 3."], key_variable="TEACHER_KEY")  # type: ignore[arg-type]
+        monkeypatch.setenv("TEACHER_KEY", "sk-very\nsecret")
+        with pytest.raises(ValueError, match="TEACHER_KEY holds characters that cannot be sent") as caught:
+            probe(TEACHER, EndpointConfig(url=teacher.url, key_variable="TEACHER_KEY"))
+    with_key, without = ({name.lower(): value for name, value in sent.items()} for sent in teacher.headers_seen)
+    assert with_key["authorization"] == "Bearer sk-very-secret"
+    assert "authorization" not in without
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "secret" not in shown.replace("test_endpoint.py", "").split("raise ValueError")[-1]
 
 
 def test_a_request_is_another_one_for_another_model_prompt_sample_or_sampling():
@@ -120,6 +150,23 @@ def test_a_request_is_another_one_for_another_model_prompt_sample_or_sampling():
     assert len({base, *others, make_request(TEACHER, TASK, "q", "5", 1).key, make_request(TEACHER, TASK, "r", "5", 0).key}) == 7
     assert make_request(TEACHER, TASK, "q", "other gold", 0).key == base  # not shown by zero_shot
     assert make_request(TEACHER, TASK, "q", "5", 0).key == base
+
+
+def test_on_an_object_store_answers_are_merged_and_found_again():
+    store = fs.PyFileSystem(fs.FSSpecHandler(MemoryFileSystem()))
+    folder = Folder(store, "bucket/.teacher", "memory://bucket/.teacher")
+    ledger = Ledger(folder)
+    for number in range(5):
+        ledger.write(f"{number:032x}", to_record(Written(f"text {number}", "stop", 1, 2)))
+        assert ledger.read(f"{number:032x}")["text"] == f"text {number}"
+    assert len(Ledger(folder)) == 5  # each is on storage before it is merged
+    ledger.merge()
+    ledger.write("ee" * 16, to_record(Written("later", "stop", 1, 2)))
+    ledger.merge()
+    assert len(folder.names()) == 2
+    again = Ledger(folder)
+    assert [again.read(f"{number:032x}")["text"] for number in range(5)] == [f"text {number}" for number in range(5)]
+    assert again.read("ee" * 16)["text"] == ledger.read("ee" * 16)["text"] == "later"
 
 
 def test_the_ledger_finds_whole_answers_again_and_no_broken_ones(tmp_path):

@@ -1,11 +1,13 @@
 """What becomes of a row: refusals, cut-off and wrong rationales; each with its reason, test rows spared."""
 
 import json
+import time
 
 import pytest
 
 from skipthink_ray.config import FiltersConfig, PipelineConfig, RationalesConfig, TeacherConfig
 from skipthink_ray.tasks import get_task
+from skipthink_ray.tasks.answers import conclusion
 from skipthink_ray.tasks.cleaning import judge_row, parse_row
 from skipthink_ray.tasks.prompts import without_conclusion
 
@@ -77,8 +79,27 @@ def test_a_teacher_needs_no_rationale_column_and_a_test_row_needs_no_teacher():
         ("5 + 3 = 8. Therefore, the answer is 8.", "5 + 3 = 8."),
         ("The answer is 8.", "The answer is 8."),
         ("The answer is found by adding. 5 + 3 = 8", "The answer is found by adding. 5 + 3 = 8"),
+        ("See if the answer is even. 2 + 3 = 5, which is odd. The answer is 5.", "See if the answer is even. 2 + 3 = 5, which is odd."),
+        ("First. The answer is found by adding. 5 + 3 = 8", "First. The answer is found by adding. 5 + 3 = 8"),
+        ("5 + 3 = 8.\n\n**The answer is 8.**", "5 + 3 = 8."),
+        ("5 + 3 = 8.\n### The answer is 8", "5 + 3 = 8."),
+        ("We say that the answer is 8.", "We say that the answer is 8."),
         ("The answer is near.\nSo 5 + 3 = 8.\nThe answer is 8", "The answer is near.\nSo 5 + 3 = 8."),
     ],
 )
 def test_the_line_that_was_asked_for_is_no_part_of_the_rationale(text, left):
     assert without_conclusion(text) == left
+
+
+def test_long_and_endless_texts_take_no_time():
+    started = time.monotonic()
+    for filler in (".", " ", "the answer is ", "*"):
+        text = "The answer is " + filler * 20_000 + "x"
+        without_conclusion(text)
+        conclusion("number", text)
+    assert time.monotonic() - started < 20  # it was minutes
+
+
+def test_a_row_nested_too_deeply_is_malformed():
+    raw = {"row": 0, "raw": "[" * 200_000, "error": None}
+    assert parse_row(raw, ASKING, TASK)["reason"] == "malformed JSON"

@@ -23,6 +23,12 @@ def test_a_question_with_one_other_number_is_another_question():
     assert test.near(ASKED.replace("5", "6")) is None
 
 
+def test_a_question_with_another_sign_is_another_question():
+    test = TestQuestions(["What is 5 × 3?", "Is 3 < 5?", "Complete: ( ( )"], 0.9)
+    for other in ("What is 5 ÷ 3?", "What is 5 − 3?", "Is 3 > 5?", "Complete: ( ) )"):
+        assert test.near(other) is None
+
+
 def test_a_question_with_other_wording_and_the_same_numbers_is_near():
     reworded = ASKED.replace("giving", "sharing")
     at, similarity = TestQuestions(["Something else with 3, 4 and 5.", ASKED], 0.8).near(reworded) or (None, 0)
