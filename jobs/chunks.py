@@ -1,8 +1,38 @@
-"""Only the stage `chunks`: `ray job submit --working-dir . -- python -m jobs.chunks --config configs/....yaml`."""
+"""The stage `chunks`, or with `--student` only a chunk search over samples that it has made.
 
+    ray job submit --working-dir . -- python -m jobs.chunks --config configs/....yaml
+    ray job submit --working-dir . -- python -m jobs.chunks --student runs/demo/cwt/student --samples runs/demo/chunks \\
+        --out s3://bucket/searched --method optimal --num-actors 16 --gpus-per-actor 0.5 --precision bf16
+
+The search streams Parquet through a pool of actors on any number of nodes (stages/chunk_search.py says what goes in and
+out); `--student FOLDER --help` lists its options. Exit codes: 0 done, 1 failed, 2 the input was wrong.
+"""
+
+import json
 import sys
 
-from skipthink_ray.cli import main
+
+def main(arguments: list[str]) -> int:
+    if not any(argument.split("=", 1)[0] == "--student" for argument in arguments):
+        from skipthink_ray import cli
+
+        return cli.main(["chunks", *arguments])
+
+    import tyro
+
+    from skipthink_ray.runtime.cluster import disconnect
+    from skipthink_ray.stages.chunk_search import ChunkSearchConfig, run
+
+    try:
+        config = tyro.cli(ChunkSearchConfig, args=arguments, prog="python -m jobs.chunks", config=(tyro.conf.OmitArgPrefixes,))
+        print(json.dumps(run(config)))
+    except ValueError as error:
+        print(f"jobs.chunks: {str(error).strip().splitlines()[-1]}", file=sys.stderr)
+        return 2
+    finally:
+        disconnect()
+    return 0
+
 
 if __name__ == "__main__":
-    sys.exit(main(["chunks", *sys.argv[1:]]))
+    sys.exit(main(sys.argv[1:]))

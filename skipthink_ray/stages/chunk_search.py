@@ -1,0 +1,213 @@
+"""Chunk search as a job of its own: samples of any number in, the same samples with the chunks that a given student finds out.
+
+Ray Data hands the names of row groups to a pool of actors, each with the student in its memory; an actor reads its own
+(runtime/actors.py says why), and what it finds streams into Parquet. The driver never holds the samples.
+In: a folder of Parquet files with the columns of SAMPLE_SCHEMA, as the stages chunks and cwt write it. Out: `samples/` with
+all rows and columns, `chunk_steps` searched from what it was, and `boundaries_moved` (null where there was nothing to move);
+`summary.json`. A rationale longer than the student's positions keeps its chunks and is given a `reason`.
+What a rationale's chunks become depends on no other rationale, so neither on batches, actors or files.
+"""
+
+import math
+import time
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset
+import pyarrow.parquet
+import ray
+from pyarrow import fs
+from pydantic import Field
+from transformers import AutoTokenizer
+
+from skipthink_ray.config import ClusterConfig, Config, SearchConfig, StudentConfig
+from skipthink_ray.method.chunking import movable
+from skipthink_ray.models.decoding import max_positions
+from skipthink_ray.models.student import check_pretrained, load_student, marker_ids
+from skipthink_ray.rows import SAMPLE_SCHEMA, Samples
+from skipthink_ray.runtime import actors, cluster
+from skipthink_ray.runtime.artifacts import ROW_GROUP, Folder, begin, finish, is_done
+from skipthink_ray.training.rechunk import rechunk
+
+MOVED = "boundaries_moved"
+
+
+class ChunkSearchConfig(Config):
+    """Search chunks with a given student."""
+
+    student: str
+    """Folder of a student with its markers, as `student/` in the artifacts of chunks, base, cwt and stt."""
+    samples: str
+    """Folder of Parquet files with samples, or an artifact that has one."""
+    out: str
+    """Folder to write; where it is finished already, nothing is done."""
+    search: SearchConfig = SearchConfig()
+    seed: Annotated[int, Field(ge=0)] = 0
+    """annealed: seed of the random numbers."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Number format of the forward passes; bf16 on GPUs only."""
+    num_actors: Annotated[int, Field(ge=1)] = 2
+    """Actors, each with a student."""
+    cpus_per_actor: Annotated[float, Field(gt=0.0)] = 1.0
+    """CPUs of an actor; also its number of torch threads."""
+    gpus_per_actor: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    """GPUs of an actor; with a fraction several share one, 0 computes on CPUs."""
+    rows_per_batch: Annotated[int, Field(ge=1)] = 2048
+    """Samples that an actor takes at a time."""
+    address: str | None = None
+    """Ray cluster to join; None joins the submitting job's cluster or starts a local one."""
+
+    @property
+    def cluster(self) -> ClusterConfig:
+        return ClusterConfig(
+            address=self.address, num_actors=self.num_actors, cpus_per_worker=self.cpus_per_actor, use_gpu=self.gpus_per_actor > 0
+        )
+
+
+class SearchChunks:
+    """Loads the student once; the name of some row groups in, their samples with searched chunks out."""
+
+    def __init__(self, config: ChunkSearchConfig, filesystem: fs.FileSystem) -> None:
+        self.config, self.filesystem = config, filesystem
+        parent, name = _split(config.student)
+        with parent.local(name) as folder:
+            self.student = load_student(folder)
+        actors.place(self.student, config.cluster)
+
+    def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
+        piece = batch.to_pylist()[0]
+        with pyarrow.parquet.ParquetFile(piece["path"], filesystem=self.filesystem) as file:
+            if piece["rows"] <= self.config.rows_per_batch:
+                yield self.search(file.read_row_groups(piece["groups"]))
+            else:  # one row group, too large to be held
+                for part in file.iter_batches(self.config.rows_per_batch, piece["groups"]):
+                    yield self.search(pa.Table.from_batches([part]))
+
+    def search(self, batch: pa.Table) -> pa.Table:
+        batch = _without_long_ones(batch, max_positions(self.student))
+        unused = pc.is_valid(batch["reason"])
+        samples = Samples(batch.filter(pc.invert(unused)))
+        self._check(samples)
+        before_RM = samples.ends_RM
+        after_RM = rechunk(
+            self.student.model, self.student.ids, samples, before_RM, self.config.search, (self.config.seed, 0),
+            self.config.precision == "bf16",
+        ).ends_RM  # fmt: skip
+        moved = pa.array((after_RM != before_RM).sum(1), pa.int32(), mask=~movable(before_RM))
+        searched = samples.with_ends(after_RM).append_column(MOVED, moved)
+        rest = batch.filter(unused)
+        return pa.concat_tables([searched, rest.append_column(MOVED, pa.nulls(len(rest), pa.int32()))]).sort_by("row")
+
+    def _check(self, samples: Samples) -> None:
+        known = self.student.model.get_input_embeddings().weight.shape[0]
+        largest = max((int(part.values.max(initial=0)) for part in (samples.question, samples.rationale)), default=0)
+        if largest >= known:
+            raise ValueError(f"samples: token {largest} is none of the student's {known}; they were made with another tokenizer")
+
+
+def run(config: ChunkSearchConfig) -> dict[str, Any]:
+    """Search and write. Returns summary.json. ValueError for what the user can mend."""
+    table, out = _check_input(config), Folder.open(config.out)
+    identity = config.model_dump(exclude={"num_actors", "cpus_per_actor", "gpus_per_actor", "rows_per_batch", "address"})
+    if is_done(out, identity):
+        return out.read_json("summary.json")
+    started = time.perf_counter()
+    cluster.connect(config.cluster)
+    _check_room(config)
+    try:
+        begin(out, identity)
+    except OSError as error:
+        raise ValueError(f"out: cannot write to {out.uri}: {error}") from error
+    pieces = list(_pieces(table, config.rows_per_batch))
+    found = ray.data.from_items(pieces, override_num_blocks=len(pieces)).map_batches(
+        SearchChunks,
+        fn_constructor_kwargs={"config": config, "filesystem": table.filesystem},
+        batch_format="pyarrow",
+        batch_size=1,
+        compute=ray.data.ActorPoolStrategy(size=min(config.num_actors, len(pieces))),
+        num_cpus=config.cpus_per_actor,
+        num_gpus=config.gpus_per_actor,
+    )
+    found.write_parquet(
+        f"{out.path}/samples", filesystem=out.filesystem, row_group_size=ROW_GROUP, ray_remote_args={"num_cpus": 0}
+    )
+    summary = _summary(out.table("samples"), table.count_rows(), time.perf_counter() - started)
+    finish(out, summary)
+    return summary
+
+
+def _pieces(table: pyarrow.dataset.Dataset, rows: int) -> Iterator[dict[str, Any]]:
+    """Neighbouring row groups of a file, of about `rows` samples together: few batches."""
+    for fragment in table.get_fragments():
+        groups, held = [], 0
+        for group in fragment.row_groups:
+            if groups and held + group.num_rows > rows:
+                yield {"path": fragment.path, "groups": groups, "rows": held}
+                groups, held = [], 0
+            groups, held = [*groups, group.id], held + group.num_rows
+        if groups:
+            yield {"path": fragment.path, "groups": groups, "rows": held}
+
+
+def _split(uri: str) -> tuple[Folder, str]:
+    """(parent, name) of a folder."""
+    parent, _, name = uri.rstrip("/").rpartition("/")
+    return Folder.open(parent or ("/" if uri.startswith("/") else ".")), name
+
+
+def _check_input(config: ChunkSearchConfig) -> pyarrow.dataset.Dataset:
+    """The samples, lazily. ValueError for a folder that is none, columns that are missing, or a student that does not fit."""
+    for field, uri in (("student", config.student), ("samples", config.samples)):
+        if not Folder.open(uri).exists():
+            raise ValueError(f"{field}: no such folder: {uri}")
+    inner = Folder.open(config.samples).exists("samples")
+    table = Folder.open(config.samples).table("samples") if inner else _split(config.samples)[0].table(_split(config.samples)[1])
+    if not table.files or not table.count_rows():
+        raise ValueError(f"samples: no {'row in the Parquet files' if table.files else 'Parquet file'} in {config.samples}")
+    missing = [name for name in SAMPLE_SCHEMA.names if name not in table.schema.names]
+    if missing:
+        raise ValueError(f"samples: {table.files[0]} lacks the columns {', '.join(missing)}; the stage chunks makes them of rationales")
+    parent, name = _split(config.student)
+    with parent.local(name) as folder:
+        check_pretrained(StudentConfig(pretrained=str(folder.absolute())))
+        stages = len(marker_ids(AutoTokenizer.from_pretrained(folder)).stages)
+    first = table.head(1, columns=["chunk_steps"])["chunk_steps"].to_pylist()
+    if first and len(first[0]) != stages:
+        raise ValueError(f"samples: their rationales have M = {len(first[0])} chunks, the student's markers are for {stages}")
+    return table
+
+
+def _check_room(config: ChunkSearchConfig) -> None:
+    """ValueError where the actors do not fit on the cluster."""
+    on_cpu = config.cluster.model_copy(update={"use_gpu": False})
+    cluster.require("chunk search", on_cpu, config.num_actors)
+    if config.gpus_per_actor:
+        cluster.require("chunk search", config.cluster, math.ceil(config.num_actors * config.gpus_per_actor))
+
+
+def _without_long_ones(batch: pa.Table, positions: int) -> pa.Table:
+    """The batch, with a reason where marker, question and rationale have more tokens than the student has positions."""
+    question, rationale = (np.array(pc.list_value_length(batch[f"{part}_tokens"])) for part in ("question", "rationale"))
+    tokens = 1 + question + rationale
+    long = pa.array((tokens > positions) & np.array(pc.is_null(batch["reason"])))
+    details = pa.array([f"{count} tokens, the student has {positions} positions" for count in tokens])
+    for name, value in (("reason", pa.scalar("too many tokens")), ("detail", details)):
+        at = batch.schema.get_field_index(name)
+        batch = batch.set_column(at, batch.schema.field(name), pc.if_else(long, value, batch[name]))
+    return batch
+
+
+def _summary(written: pyarrow.dataset.Dataset, rows: int, seconds: float) -> dict[str, Any]:
+    """RuntimeError where not every row came out."""
+    counts = {"rows": 0, "searched": 0, "boundaries_moved": 0, "unused": 0}
+    for batch in written.to_batches(columns=["reason", MOVED]):
+        counts["rows"] += batch.num_rows
+        counts["searched"] += batch.num_rows - batch[MOVED].null_count
+        counts["boundaries_moved"] += pc.sum(batch[MOVED]).as_py() or 0
+        counts["unused"] += batch.num_rows - batch["reason"].null_count
+    if counts["rows"] != rows:
+        raise RuntimeError(f"chunk search: {rows} samples went in, {counts['rows']} came out")
+    return {**counts, "seconds": seconds}
