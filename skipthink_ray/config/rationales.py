@@ -80,8 +80,8 @@ class FiltersConfig(Config):
     duplicates: bool = True
     """Drop a training row whose question and rationale, normalised, an earlier one has."""
     leak_similarity: Annotated[float, Field(ge=0.0, le=1.0)] = 0.9
-    """Drop a training row whose question has the numbers of a test question and shares at least this part of their word
-    triples (Jaccard); 1 drops normalised equals alone."""
+    """Drop a training row whose question has the numbers and names of a test question and shares at least this part of
+    their word triples (Jaccard); 1 drops normalised equals alone."""
     refusals: bool = True
     """Drop a rationale that declines to answer ("I'm sorry, but I cannot ...")."""
 

@@ -1,5 +1,7 @@
 """What counts as the same question; the join must miss no pair that is near enough."""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,6 +29,13 @@ def test_a_question_with_another_sign_is_another_question():
     test = TestQuestions(["What is 5 × 3?", "Is 3 < 5?", "Complete: ( ( )"], 0.9)
     for other in ("What is 5 ÷ 3?", "What is 5 − 3?", "Is 3 > 5?", "Complete: ( ) )"):
         assert test.near(other) is None
+
+
+def test_a_question_about_another_person_is_another_question():
+    story = "Alice, Bob and Claire hold balls. At the start, Alice has the red ball. Alice and Bob swap balls. At the end, {} has the"
+    test = TestQuestions([story.format("Bob")], 0.5)
+    assert test.near(story.format("Claire")) is None
+    assert test.near("Well: " + story.format("Bob"))
 
 
 def test_a_question_with_other_wording_and_the_same_numbers_is_near():
@@ -64,9 +73,15 @@ def test_questions_from_one_template_are_not_taken_for_each_other(task):
     assert sum(test.near(question) is not None for question in questions[1::2]) <= len(questions) // 100
 
 
-def test_real_multiarith_holds_test_questions_in_train(real_data):
-    import json
+@pytest.mark.parametrize(("name", "most"), [("tracking_shuffled_objects", 5), ("last_letter_concatenation", 5), ("strategy_qa", 8)])
+def test_few_real_training_questions_are_near_to_test(real_data, name, most):
+    rows = [json.loads(line) for line in (real_data / f"teacher/{name}.jsonl").read_text().splitlines()]
+    test = TestQuestions([row["question"] for row in rows if row["split"] == "test"], 0.9)
+    near = [row["id"] for row in rows if row["split"] == "train" and test.near(row["question"])]
+    assert len(near) <= most, near
 
+
+def test_real_multiarith_holds_test_questions_in_train(real_data):
     rows = [json.loads(line) for line in (real_data / "teacher/multiarith.jsonl").read_text().splitlines()]
     test = TestQuestions([row["question"] for row in rows if row["split"] == "test"], 0.9)
     leaked = [row["id"] for row in rows if row["split"] == "train" and test.near(row["question"])]
