@@ -166,7 +166,7 @@ BAD_ROWS: list[tuple[object, str]] = [
 
 @pytest.mark.ray
 def test_every_bad_row_becomes_a_counted_row_with_a_reason(tmp_path):
-    splits: list[object] = [{**GOOD, "split": split} for split in ("train", "test")]
+    splits: list[object] = [{**GOOD, "split": "train"}, {**GOOD, "split": "test", "question": "Ann has 2 pens and buys 3. How many?"}]
     bad = [{"split": "train", **row} if isinstance(row, dict) else row for row, _ in BAD_ROWS]
     path = write_lines(tmp_path / "rows.jsonl", [*splits, *bad, b""])
     arguments = [*from_file(path), "--storage-path", tmp_path / "runs", "--rationales.max-bad-share", 0.9, *FAST]
