@@ -27,6 +27,9 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--parts", nargs="*", help="only these parts: chunkers, updates, gates, num_chunks")
     parser.add_argument("--tasks", nargs="*", help="only these tasks")
+    parser.add_argument("--stages", nargs="*", help="only these stages: base, cwt, skips, stt")
+    parser.add_argument("--arms", nargs="*", help="only these arms")
+    parser.add_argument("--seeds", nargs="*", type=int, help="only these seeds")
     parser.add_argument("--table", action="store_true", help="print the tables, run nothing")
     parser.add_argument("--document", type=Path, help="fill in the tables of this document, run nothing")
     arguments = parser.parse_args()
@@ -50,9 +53,12 @@ def run_missing(arguments: argparse.Namespace) -> None:
     """Run what is missing, in order, a process for each run."""
     from benchmarks.evidence_arms import runs
 
-    parts, tasks, processes = arguments.parts, arguments.tasks, arguments.processes
+    processes = arguments.processes
+    only = {"part": arguments.parts, "task": arguments.tasks, "stage": arguments.stages}
     done = {line["key"] for line in finished(arguments.results)}
-    wanted = [run for run in runs() if (not parts or run.part in parts) and (not tasks or run.task in tasks)]
+    arms, seeds = arguments.arms, arguments.seeds
+    wanted = [run for run in runs() if all(not chosen or getattr(run, name) in chosen for name, chosen in only.items())]
+    wanted = [run for run in wanted if (not arms or run.arm.name in arms) and (seeds is None or run.seed in seeds)]
     missing = iter([run for run in wanted if run.key() not in done])
     spawn = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
     with ProcessPoolExecutor(processes, mp_context=spawn, initializer=_start) as pool:
@@ -67,8 +73,8 @@ def run_missing(arguments: argparse.Namespace) -> None:
                 with arguments.results.open("a") as file:
                     file.write(json.dumps(line) + "\n")
                 shown = ("part", "arm", "stage", "task", "seed", "wall_s")
-                accuracy = line["numbers"][line["stage"]]["accuracy_pct"]
-                print(time.strftime("%H:%M:%S"), *(line[name] for name in shown), f"accuracy {accuracy:.1f} %", flush=True)
+                reached = {name: round(line["numbers"][line["stage"]].get(name, -1), 3) for name in ("accuracy_pct", "skipped_share")}
+                print(time.strftime("%H:%M:%S"), *(line[name] for name in shown), reached, flush=True)
 
 
 def _start() -> None:

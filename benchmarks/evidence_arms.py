@@ -3,12 +3,12 @@
 import hashlib
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from skipthink_ray.config import PipelineConfig
 from skipthink_ray.presets import toy
-from skipthink_ray.training.batches import Stage
 
+Stage = Literal["base", "cwt", "skips", "stt"]
 UPDATES = {"multiarith": 1200, "tracking_shuffled_objects": 1200}
 """Of every training run (base, cwt, stt) of a task, but that of Base with equal epochs."""
 SEEDS = (0, 1, 2)
@@ -64,13 +64,13 @@ GATES = tuple(
         "own, sequential": {"search": "sequential"},
         "own, exhaustive": {"search": "exhaustive"},
         "own, skip all": {"search": "all"},
-        "cross-fitted in 2 folds, sequential": {"search": "sequential", "gate": "cross_fitted", "folds": 2},
         "own, sequential, interior": {"search": "sequential", "skippable": "interior"},
         "margin of 2 nats, sequential": {"search": "sequential", "margin_nats": 2.0},
         "agreement of 3, sequential": {"search": "sequential", "agreement_passes": 3},
+        "cross-fitted in 2 folds, sequential": {"search": "sequential", "gate": "cross_fitted", "folds": 2},
     }.items()
 )
-"""All with the cwt student of "greedy, chunk": the arms differ in skips and in the stt that follows."""
+"""All with the cwt student of "greedy, chunk": the arms differ in skips and in the stt that follows. The last trains its own judges."""
 NUM_CHUNKS = tuple(Arm(f"M = {count}", {"chunks.num_chunks": count}) for count in range(1, 9))
 
 PARTS = {"chunkers": (*BASES, *CHUNKERS), "updates": UPDATE_ARMS, "gates": GATES, "num_chunks": NUM_CHUNKS}
@@ -78,7 +78,7 @@ PARTS = {"chunkers": (*BASES, *CHUNKERS), "updates": UPDATE_ARMS, "gates": GATES
 
 @dataclass(frozen=True)
 class Run:
-    """One training run with what belongs to it; stt includes the skips, and the cwt student where it is not in the cache."""
+    """What is done at once: skips and stt include what they start from, but for a cwt student that is in the cache."""
 
     part: str
     """The table that it belongs to."""
@@ -122,13 +122,14 @@ def runs() -> list[Run]:
     for seed in SEEDS:
         add("chunkers", BASES, "base", seed)
         add("chunkers", CHUNKERS, "cwt", seed)
+        add("gates", GATES[:-1], "skips", seed)
         add("updates", UPDATE_ARMS, "cwt", seed)
-        add("gates", GATES[:4], "stt", seed)
     for seed in SEEDS:
+        add("gates", GATES, "stt", seed)
         add("chunkers", CHUNKERS, "stt", seed)
-        add("gates", GATES[4:], "stt", seed)
         add("num_chunks", NUM_CHUNKS, "cwt", seed)
         add("updates", UPDATE_ARMS, "stt", seed)
+        add("gates", GATES[-1:], "skips", seed)
     return listed
 
 

@@ -35,6 +35,11 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         ("target tokens, k", "base", "target_ktokens", 0),
         ("training, CPU s", "base", "train_cpu_s", 0),
     ),
+    "skips": (
+        ("right with all chunks %", "skips", "right_pct", 1),
+        ("skipped %", "skips", "skipped_pct", 1),
+        ("search, CPU s", "skips", "cpu_s", 1),
+    ),
     "stt": (
         ("right with all chunks %", "skips", "right_pct", 1),
         ("skipped %", "skips", "skipped_pct", 1),
@@ -43,7 +48,12 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         ("search, CPU s", "skips", "cpu_s", 1),
     ),
 }
-TITLES = {"base": "Base (full thinking)", "cwt": "CWT student, staged", "stt": "STT student, skip"}
+TITLES = {
+    "skips": "skips of the training samples",
+    "base": "Base (full thinking)",
+    "cwt": "CWT student, staged",
+    "stt": "STT student, skip",
+}
 
 
 BLOCK = re.compile(r"(<!-- evidence (\S+) (\S+) (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
