@@ -128,7 +128,7 @@ def search_only(num_chunks: int) -> dict[str, Any]:
 
 
 def scaling(model_of: Callable[[int], tuple[Any, MarkerIds]], texts: list[Text], arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """Seconds per rationale of ours (forward passes, search) and of the batched greedy search, by n and M."""
+    """Seconds per rationale, by n and M: ours, passes and search apart, and the literal greedy search."""
     lines = []
     for num_chunks in (2, 4, 8):
         model, ids = model_of(num_chunks)
@@ -138,11 +138,11 @@ def scaling(model_of: Callable[[int], tuple[Any, MarkerIds]], texts: list[Text],
             line: dict[str, Any] = {"steps": num_steps, "chunks": num_chunks}
             for method in ("greedy", "optimal"):
                 (_, forwards_s), seconds = timed(search_ours, model, ids, data, method, arguments.batch_tokens)
-                line |= {"forwards_s": forwards_s / len(some), f"{method}_s": (seconds - forwards_s) / len(some)}
-            one = Rationales(data.questions[:1], data.tokens[:1], num_chunks)
+                line |= {f"{method}_forwards_s": forwards_s / len(some), f"{method}_search_s": (seconds - forwards_s) / len(some)}
             for name, batched in (("literal", False), ("batched", True)):
-                _, seconds = timed(search_literally, model, ids, one, "greedy", batched)
-                line[f"{name}_greedy_s"] = seconds
+                _, seconds = timed(search_literally, model, ids, data, "greedy", batched)
+                line[f"{name}_greedy_s"] = seconds / len(some)
+                line[f"ratio_to_{name}"] = line[f"{name}_greedy_s"] / (line["greedy_forwards_s"] + line["greedy_search_s"])
             lines.append(line)
     return lines
 
@@ -173,20 +173,24 @@ def plot(lines: list[dict[str, Any]], file: str) -> None:
 
     matplotlib.use("agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import NullLocator
 
-    figure, axes = plt.subplots(1, 3, figsize=(11, 3.6), sharey=True, layout="constrained")
+    figure, axes = plt.subplots(1, 3, figsize=(12, 3.6), sharey=True, layout="constrained")
     for axis, chunks in zip(axes, (2, 4, 8), strict=True):
         own = [line for line in lines if line["chunks"] == chunks]
         names = {
-            "literal_greedy_s": "greedy, a forward per cut", "batched_greedy_s": "greedy, cuts of a boundary batched",
-            "forwards_s": "ours: M forwards", "optimal_s": "ours: optimal search", "greedy_s": "ours: greedy search",
+            "literal_greedy_s": "literal greedy: a pass per cut", "batched_greedy_s": "literal greedy, cuts batched",
+            "optimal_forwards_s": "ours, optimal: passes", "greedy_forwards_s": "ours, greedy: passes",
+            "optimal_search_s": "ours, optimal: search", "greedy_search_s": "ours, greedy: search",
         }  # fmt: skip
         for key, label in names.items():
             axis.plot([line["steps"] for line in own], [max(line[key], 1e-7) for line in own], marker="o", markersize=3, label=label)
         axis.set(xscale="log", yscale="log", xlabel="steps of a rationale (n)", title=f"M = {chunks}")
+        axis.set_xticks(steps := [line["steps"] for line in own], steps, minor=False)
+        axis.xaxis.set_minor_locator(NullLocator())
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("seconds per rationale")
-    axes[2].legend(fontsize=7)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=8)
     figure.savefig(file, dpi=130)
 
 
