@@ -7,8 +7,9 @@
 A student of the given architecture starts from random weights, is trained briefly on toy questions (cwt, chunk dropout
 0.5, so that some chunks are superfluous), and both searches run on the same samples in turn; the best of `--repeats` runs
 counts, in CPU seconds on a CPU (neighbours on the machine do not stretch them) and in wall seconds on a GPU. A third run
-verifies without sharing, so that what the shared prefixes give stands alone. The last line is one JSON document. Without
---actors it needs torch and transformers alone.
+verifies without sharing, so that what the shared prefixes give stands alone. `positions` counts what the student computed,
+padding included: where a device's time is proportional to it, the ratio of positions is the most that sharing can give.
+The last line is one JSON document. Without --actors it needs torch and transformers alone.
 """
 
 import argparse
@@ -106,13 +107,18 @@ def compare(student: Student, samples: Samples, options: argparse.Namespace) -> 
     """Seconds of the searches, the best of some repeats, in turn; and whether all their verdicts are the same."""
     config = SkipsConfig(search=options.search, batch_size=options.batch_size)
     seconds: dict[str, list[float]] = {"literal": [], "unshared": [], "ours": []}
+    positions: dict[str, int] = {}
+    counted: list[int] = []
+    student.model.register_forward_pre_hook(lambda _, __, inputs: counted.append(inputs["input_ids"].numel()), with_kwargs=True)
     found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     shared, asked, measured = verifying.Contexts, 0, Ablation(student, TASKS[options.task], config, samples)
     for repeat in range(options.repeats + 1):  # the first warms up
         for name in seconds:
             ablation.Contexts = Unshared if name == "unshared" else shared
             measured = Ablation(student, TASKS[options.task], config, samples, verify=name != "literal")
+            counted.clear()
             taken, kept_RM, right_R = timed(measured, options.device == "cuda")
+            positions[name] = sum(counted)
             found[name], asked = (kept_RM, right_R), int((measured.verified_R + measured.decoded_R).sum())
             seconds[name] += [taken] if repeat else []
     best = {name: min(taken) for name, taken in seconds.items()}
@@ -122,6 +128,7 @@ def compare(student: Student, samples: Samples, options: argparse.Namespace) -> 
         "samples": len(samples), "asked": asked, "verified": int(measured.verified_R.sum()), "decoded": int(measured.decoded_R.sum()),
         "right_share": round(float(found["ours"][1].mean()), 3), "kept_share": round(float(found["ours"][0].sum() / present_RM.sum()), 3),
         "seconds": {name: round(taken, 3) for name, taken in best.items()}, "clock": "wall" if options.device == "cuda" else "cpu",
+        "positions": positions, "ratio_of_positions": round(positions["literal"] / positions["ours"], 2),
         "ratio": round(best["literal"] / best["ours"], 2), "ratio_of_sharing": round(best["unshared"] / best["ours"], 2),
         "samples_with_another_verdict": int(different.sum()),
     }  # fmt: skip
@@ -193,7 +200,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=512)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--updates", type=int, default=1000, help="of training, before anything is measured")
-    parser.add_argument("--lr", type=float, default=None)
+    parser.add_argument("--lr", type=float, default=None, help="of training; 5e-3 for the toy student, else 3e-4")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--actors", type=int, nargs="*", default=[], help="measure the pool with so many actors, in turn")
     parser.add_argument("--copies", type=int, default=10, help="--actors: times that the samples are put through the pool")

@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--parts", nargs="*", help="only these parts: chunkers, updates, gates, num_chunks")
     parser.add_argument("--tasks", nargs="*", help="only these tasks")
-    parser.add_argument("--stages", nargs="*", help="only these stages: base, cwt, skips, stt")
+    parser.add_argument("--stages", nargs="*", help="only these stages: base, cwt, stt")
     parser.add_argument("--arms", nargs="*", help="only these arms")
     parser.add_argument("--seeds", nargs="*", type=int, help="only these seeds")
     parser.add_argument("--table", action="store_true", help="print the tables, run nothing")

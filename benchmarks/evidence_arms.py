@@ -2,14 +2,15 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from skipthink_ray.config import PipelineConfig
 from skipthink_ray.presets import toy
 
-Stage = Literal["base", "cwt", "skips", "stt"]
-UPDATES = {"multiarith": 1200, "tracking_shuffled_objects": 1200}
+Stage = Literal["base", "cwt", "stt"]
+UPDATES = {"multiarith": 1000, "tracking_shuffled_objects": 800}
 """Of every training run (base, cwt, stt) of a task, but that of Base with equal epochs."""
 SEEDS = (0, 1, 2)
 TASKS: dict[str, dict[str, Any]] = {
@@ -25,10 +26,17 @@ SHARED: dict[str, Any] = {
     "skips.batch_size": 128,
     "skips.max_new_tokens": 8,
     "student.width": 64,
-    "student.heads": 2,
+    "student.heads": 4,
     "student.max_tokens": 256,
+    "cwt.stage_updates": "mixed",
+    "stt.stage_updates": "mixed",
+    "cwt.search.method": "greedy",
+    "cwt.search.objective": "chunk",
+    "skips.search": "sequential",
+    "skips.skippable": "any",
+    "skips.gate": "own",
 }
-"""What all arms have in common, on top of the preset `toy`."""
+"""What all arms have in common, on top of the preset `toy`; defaults that the evidence may change are spelled out."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +55,8 @@ def _both(**values: Any) -> dict[str, Any]:
 
 CHUNKERS = (
     Arm("average", {"cwt.search.method": "average"}),
-    Arm("greedy, chunk", {"cwt.search.method": "greedy", "cwt.search.objective": "chunk"}),
-    Arm("greedy, pair", {"cwt.search.method": "greedy", "cwt.search.objective": "pair"}),
+    Arm("greedy, chunk"),
+    Arm("greedy, pair", {"cwt.search.objective": "pair"}),
     Arm("annealed", {"cwt.search.method": "annealed"}),
     Arm("optimal", {"cwt.search.method": "optimal"}),
 )
@@ -59,7 +67,7 @@ UPDATE_ARMS = tuple(
     for dropout in (0.0, 0.5)
 )
 GATES = tuple(
-    Arm(name, CHUNKERS[1].overrides | {f"skips.{key}": value for key, value in skips.items()})
+    Arm(name, {f"skips.{key}": value for key, value in skips.items()})
     for name, skips in {
         "own, sequential": {"search": "sequential"},
         "own, exhaustive": {"search": "exhaustive"},
@@ -78,23 +86,26 @@ PARTS = {"chunkers": (*BASES, *CHUNKERS), "updates": UPDATE_ARMS, "gates": GATES
 
 @dataclass(frozen=True)
 class Run:
-    """What is done at once: skips and stt include what they start from, but for a cwt student that is in the cache."""
+    """What is done at once: stt includes the skips and what they start from, but for a cwt student that is in the cache."""
 
     part: str
-    """The table that it belongs to."""
+    """A table that it belongs to; another part may need the same run."""
     arm: Arm
     stage: Stage
     task: str
     seed: int
 
     def key(self) -> str:
-        """The same for the same work: a finished one is not done again."""
-        return digest([self.part, self.arm.name, self.stage, self.arm.equal_epochs, UPDATES[self.task], self.overrides()])
+        """The same for the same work, under whatever name: a finished one is not done again."""
+        without = () if self.stage == "stt" else ("skips", "stt")
+        return digest([self.stage, self.arm.equal_epochs, UPDATES[self.task], self._decisive(*without)])
 
     def cwt_key(self) -> str:
         """The same for runs that start from the same cwt student."""
-        decisive = {key: value for key, value in self.overrides().items() if key.split(".")[0] not in ("skips", "stt", "evaluation")}
-        return digest([UPDATES[self.task], decisive])
+        return digest([UPDATES[self.task], self._decisive("skips", "stt", "evaluation")])
+
+    def _decisive(self, *without: str) -> dict[str, Any]:
+        return {key: value for key, value in self.overrides().items() if key.split(".")[0] not in without}
 
     def overrides(self) -> dict[str, Any]:
         """Dotted keys on top of the preset `toy`."""
@@ -113,24 +124,23 @@ class Run:
 
 
 def runs() -> list[Run]:
-    """All of the evidence, in an order in which whole comparisons are finished early."""
-    listed: list[Run] = []
+    """All of the evidence, each run once, in an order in which whole comparisons are finished early."""
+    listed: dict[str, Run] = {}
 
-    def add(part: str, arms: tuple[Arm, ...], stage: Stage, seed: int) -> None:
-        listed.extend(Run(part, arm, stage, task, seed) for task in TASKS for arm in arms)
+    def add(part: str, arms: tuple[Arm, ...], stage: Stage, seed: int, tasks: Iterable[str] = TASKS) -> None:
+        for run in (Run(part, arm, stage, task, seed) for task in tasks for arm in arms):
+            listed.setdefault(run.key(), run)
 
     for seed in SEEDS:
         add("chunkers", BASES, "base", seed)
         add("chunkers", CHUNKERS, "cwt", seed)
-        add("gates", GATES[:-1], "skips", seed)
-        add("updates", UPDATE_ARMS, "cwt", seed)
-    for seed in SEEDS:
         add("gates", GATES, "stt", seed)
+        add("updates", UPDATE_ARMS, "cwt", seed)
         add("chunkers", CHUNKERS, "stt", seed)
-        add("num_chunks", NUM_CHUNKS, "cwt", seed)
+    for seed in SEEDS:
         add("updates", UPDATE_ARMS, "stt", seed)
-        add("gates", GATES[-1:], "skips", seed)
-    return listed
+        add("num_chunks", NUM_CHUNKS, "cwt", seed, TASKS if seed == 0 else ("multiarith",))
+    return list(listed.values())
 
 
 def digest(value: Any) -> str:

@@ -81,8 +81,6 @@ def do(run: Run, cache: Path) -> dict[str, Any]:
     seconds = time.process_time() - started
     present_RM = np.diff(samples.ends_RM, axis=1, prepend=0) > 0
     skips = skip_numbers(kept_RM, right_R, present_RM) | {"cpu_s": seconds}
-    if run.stage == "skips":
-        return {"skips": skips}
     return {"skips": skips, "stt": _train(prepared, "stt", samples, kept_RM).numbers}
 
 

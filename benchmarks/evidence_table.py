@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.evidence_arms import NUM_CHUNKS, PARTS, TASKS, Run
+from benchmarks.evidence_arms import NUM_CHUNKS, PARTS, SEEDS, TASKS, Run, Stage
 from benchmarks.evidence_run import toy_rows
 from skipthink_ray.method.choosing import choose_num_chunks
 from skipthink_ray.method.steps import split_steps
@@ -56,6 +56,7 @@ TITLES = {
 }
 
 
+UNMEASURED = "Not measured yet."
 BLOCK = re.compile(r"(<!-- evidence (\S+) (\S+) (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 """Where a table stands in a document: its part, stage and task, and whatever stood there before."""
 
@@ -64,8 +65,9 @@ def tables(lines: list[Line]) -> str:
     """All tables as Markdown, by part, stage and task."""
     blocks = []
     for part, stage, task in product(PARTS, COLUMNS, TASKS):
-        if any((line["part"], line["stage"], line["task"]) == (part, stage, task) for line in lines):
-            blocks.append(f"**{part}: {TITLES[stage]}, toy {task}**\n\n{table(lines, part, stage, task)}")
+        found = table(lines, part, stage, task)
+        if found != UNMEASURED:
+            blocks.append(f"**{part}: {TITLES[stage]}, toy {task}**\n\n{found}")
     return "\n\n".join(blocks)
 
 
@@ -75,21 +77,24 @@ def fill(document: str, lines: list[Line]) -> str:
 
 
 def table(lines: list[Line], part: str, stage: str, task: str) -> str:
-    """One table; a sentence where nothing is measured yet."""
-    chosen = [line for line in lines if (line["part"], line["stage"], line["task"]) == (part, stage, task)]
-    return _table(chosen, part, COLUMNS[stage]) if chosen else "Not measured yet."
+    """One table, an arm a row; a sentence where nothing is measured yet. Skips are searched in the runs of stt."""
+    ran: Stage = "stt" if stage == "skips" else stage  # pyright: ignore[reportAssignmentType]
+    by_key = {line["key"]: line for line in lines}
+    keys = {arm.name: [Run(part, arm, ran, task, seed).key() for seed in SEEDS] for arm in PARTS[part]}
+    of_arm = {name: [by_key[key] for key in of if key in by_key] for name, of in keys.items()}
+    return _table(of_arm, part, task, COLUMNS[stage]) if any(of_arm.values()) else UNMEASURED
 
 
-def _table(lines: list[Line], part: str, columns: tuple[Column, ...]) -> str:
-    of_arm = {arm.name: [line for line in lines if line["arm"] == arm.name] for arm in PARTS[part]}
+def _table(of_arm: dict[str, list[Line]], part: str, task: str, columns: tuple[Column, ...]) -> str:
+    lines = [line for of in of_arm.values() for line in of]
     columns = tuple(column for column in columns if any(_value(line, column) is not None for line in lines))
-    skips = any("skips" in line["numbers"] for line in lines)
+    skips = any(stage == "skips" for _, stage, *_ in columns)
     heads = ["arm", "seeds", *(head for head, *_ in columns), *(["same skips between seeds % (by chance)"] if skips else [])]
     rows = [heads, ["---"] * len(heads)]
     for arm, of in of_arm.items():
         if of:
             cells = [_spread([_value(line, column) for line in of], int(column[3])) for column in columns]
-            named = f"{arm} (auto)" if part == "num_chunks" and arm == f"M = {_auto(lines[0]['task'])}" else arm
+            named = f"{arm} (auto)" if part == "num_chunks" and arm == f"M = {_auto(task)}" else arm
             rows.append([named, str(len(of)), *cells, *([_agreement(of)] if skips else [])])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 

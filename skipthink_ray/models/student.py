@@ -162,6 +162,7 @@ def _from_scratch(config: StudentConfig, vocabulary: int) -> PreTrainedModel:
         num_attention_heads=config.heads,
         max_position_embeddings=2 * config.max_tokens,
         tie_word_embeddings=True,
+        initializer_range=config.width**-0.5,
     ))
 
 
