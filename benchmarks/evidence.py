@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS, help="JSON Lines file, one line per finished run")
     parser.add_argument("--cache", type=Path, default=Path("runs/evidence"), help="folder for cwt students that several arms share")
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--parts", nargs="*", help="only these parts: chunkers, updates, gates, num_chunks")
+    parser.add_argument("--parts", nargs="*", help="only these parts: base, chunkers, updates, gates, num_chunks")
     parser.add_argument("--tasks", nargs="*", help="only these tasks")
     parser.add_argument("--stages", nargs="*", help="only these stages: base, cwt, stt")
     parser.add_argument("--arms", nargs="*", help="only these arms")

@@ -80,7 +80,12 @@ GATES = tuple(
 """All with the cwt student of "greedy, chunk": the arms differ in skips and in the stt that follows. The last trains its own judges."""
 NUM_CHUNKS = tuple(Arm(f"M = {count}", {"chunks.num_chunks": count}) for count in range(1, 9))
 
-PARTS = {"chunkers": (*BASES, *CHUNKERS), "updates": UPDATE_ARMS, "gates": GATES, "num_chunks": NUM_CHUNKS}
+PARTS = {"base": BASES, "chunkers": CHUNKERS, "updates": UPDATE_ARMS, "gates": GATES, "num_chunks": NUM_CHUNKS}
+TABLES = (
+    ("base", "base"), ("chunkers", "cwt"), ("chunkers", "stt"), ("updates", "cwt"), ("updates", "stt"),
+    ("gates", "skips"), ("gates", "stt"), ("num_chunks", "cwt"),
+)  # fmt: skip
+"""Part and what is shown of it."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +137,7 @@ def runs() -> list[Run]:
 
     for task in TASKS:
         for seed in SEEDS:
-            add("chunkers", BASES, "base", task, seed)
+            add("base", BASES, "base", task, seed)
             add("chunkers", CHUNKERS, "cwt", task, seed)
             add("gates", GATES, "stt", task, seed)
             add("updates", UPDATE_ARMS, "cwt", task, seed)

@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Callable
+from functools import partial
 from itertools import combinations, product
 from typing import Any
 
 import numpy as np
 
-from benchmarks.evidence_arms import NUM_CHUNKS, PARTS, SEEDS, TASKS, Run, Stage
+from benchmarks.evidence_arms import NUM_CHUNKS, PARTS, SEEDS, TABLES, TASKS, Run, Stage
 from benchmarks.evidence_run import toy_rows
 from skipthink_ray.method.choosing import choose_num_chunks
 from skipthink_ray.method.steps import split_steps
@@ -41,11 +42,12 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         ("search, CPU s", "skips", "cpu_s", 1),
     ),
     "stt": (
-        ("right with all chunks %", "skips", "right_pct", 1),
         ("skipped %", "skips", "skipped_pct", 1),
         ("STT accuracy %", "stt", "accuracy_pct", 1),
         ("tokens", "stt", "tokens", 1),
-        ("search, CPU s", "skips", "cpu_s", 1),
+        ("epochs", "stt", "epochs", 0),
+        ("target tokens, k", "stt", "target_ktokens", 0),
+        ("training, CPU s", "stt", "train_cpu_s", 0),
     ),
 }
 TITLES = {
@@ -56,6 +58,7 @@ TITLES = {
 }
 
 
+EMPTY = 2
 UNMEASURED = "Not measured yet."
 BLOCK = re.compile(r"(<!-- evidence (\S+) (\S+) (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 """Where a table stands in a document: its part, stage and task, and whatever stood there before."""
@@ -64,7 +67,7 @@ BLOCK = re.compile(r"(<!-- evidence (\S+) (\S+) (\S+) -->\n).*?(<!-- end -->)", 
 def tables(lines: list[Line]) -> str:
     """All tables as Markdown, by part, stage and task."""
     blocks = []
-    for part, stage, task in product(PARTS, COLUMNS, TASKS):
+    for (part, stage), task in product(TABLES, TASKS):
         found = table(lines, part, stage, task)
         if found != UNMEASURED:
             blocks.append(f"**{part}: {TITLES[stage]}, toy {task}**\n\n{found}")
@@ -82,20 +85,22 @@ def table(lines: list[Line], part: str, stage: str, task: str) -> str:
     by_key = {line["key"]: line for line in lines}
     keys = {arm.name: [Run(part, arm, ran, task, seed).key() for seed in SEEDS] for arm in PARTS[part]}
     of_arm = {name: [by_key[key] for key in of if key in by_key] for name, of in keys.items()}
-    return _table(of_arm, part, task, COLUMNS[stage]) if any(of_arm.values()) else UNMEASURED
+    return _table(of_arm, part, stage, task) if any(of_arm.values()) else UNMEASURED
 
 
-def _table(of_arm: dict[str, list[Line]], part: str, task: str, columns: tuple[Column, ...]) -> str:
-    lines = [line for of in of_arm.values() for line in of]
-    columns = tuple(column for column in columns if any(_value(line, column) is not None for line in lines))
-    skips = any(stage == "skips" for _, stage, *_ in columns)
-    heads = ["arm", "seeds", *(head for head, *_ in columns), *(["same skips between seeds % (by chance)"] if skips else [])]
+def _table(of_arm: dict[str, list[Line]], part: str, stage: str, task: str) -> str:
+    of_arm = {name: lines for name, lines in of_arm.items() if lines}
+    columns = [column for column in COLUMNS[stage] if any(_value(line, column) is not None for of in of_arm.values() for line in of)]
+    further: dict[str, Callable[[list[Line]], str]] = {}
+    if stage == "skips":
+        first = next(iter(of_arm.values()))
+        further = {"same skips between seeds % (by chance)": _between_seeds, "same skips as the first row %": partial(_as_in, first)}
+    heads = ["arm", "seeds", *(head for head, *_ in columns), *further]
     rows = [heads, ["---"] * len(heads)]
     for arm, of in of_arm.items():
-        if of:
-            cells = [_spread([_value(line, column) for line in of], int(column[3])) for column in columns]
-            named = f"{arm} (auto)" if part == "num_chunks" and arm == f"M = {_auto(task)}" else arm
-            rows.append([named, str(len(of)), *cells, *([_agreement(of)] if skips else [])])
+        cells = [_spread([_value(line, column) for line in of], int(column[3])) for column in columns]
+        named = f"{arm} (auto)" if part == "num_chunks" and arm == f"M = {_auto(task)}" else arm
+        rows.append([named, str(len(of)), *cells, *(say(of) for say in further.values())])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
@@ -125,20 +130,29 @@ def _spread(values: list[float | None], decimals: int) -> str:
     return f"{np.mean(known):.{decimals}f}" + (f" ({low}–{high})" if low != high else "")
 
 
-def _agreement(lines: list[Line]) -> str:
+def _between_seeds(lines: list[Line]) -> str:
     """Share of chunks with the same flag in two seeds, mean over the pairs; and what independent flags as frequent would give."""
-    same, chance = [], []
-    for one, other in combinations(lines, 2):
-        first, second = (unpack(line["numbers"]["skips"]["flags"]) for line in (one, other))
-        both = (first != 2) & (second != 2)
-        first, second = first[both], second[both]
-        same.append(float((first == second).mean()))
-        chance.append(float(first.mean() * second.mean() + (1 - first.mean()) * (1 - second.mean())))
+    pairs = [_flags(one, other) for one, other in combinations(lines, 2)]
+    same = [float((first == second).mean()) for first, second in pairs]
+    chance = [float(first.mean() * second.mean() + (1 - first.mean()) * (1 - second.mean())) for first, second in pairs]
     return f"{100 * np.mean(same):.1f} ({100 * np.mean(chance):.1f})" if same else "–"
 
 
+def _as_in(reference: list[Line], lines: list[Line]) -> str:
+    """Share of chunks with the same flag as under another gate or search with the same seed, mean over the seeds."""
+    pairs = [_flags(one, other) for one, other in product(lines, reference) if one["seed"] == other["seed"]]
+    return f"{100 * np.mean([(first == second).mean() for first, second in pairs]):.1f}" if pairs else "–"
+
+
+def _flags(one: Line, other: Line) -> tuple[np.ndarray, np.ndarray]:
+    """The flags of two runs, for the chunks that are empty in neither."""
+    first, second = (unpack(line["numbers"]["skips"]["flags"]) for line in (one, other))
+    both = (first != EMPTY) & (second != EMPTY)
+    return first[both], second[both]
+
+
 def unpack(packed: str) -> np.ndarray:
-    """Flags of chunks, as evidence_run.pack writes them: 0 skipped, 1 kept, 2 empty."""
+    """Flags of chunks, as evidence_run.pack writes them: 0 skipped, 1 kept, EMPTY."""
     number, length = packed.split(":")
     digits = []
     value = int(number, 16)

@@ -21,6 +21,13 @@ settings.load_profile("project")
 torch.set_num_threads(1)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """`pytest -n 2 --dist loadgroup`: one process runs all that starts a Ray cluster, so that there is one at a time."""
+    for item in items:
+        if item.get_closest_marker("ray"):
+            item.add_marker(pytest.mark.xdist_group("ray"))
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder with real questions and rationales; a test that asks for it is skipped where it is absent."""
