@@ -1,7 +1,7 @@
 """Chunk search over the stage-loss matrix against the paper's literal search, on the same student and rationales in one run.
 
-    python benchmarks/bench_chunking.py --data FILE.jsonl                      # GSM8K's rationales, toy-size student, CPU
-    python benchmarks/bench_chunking.py --data FILE.jsonl --student gpt2-124m --device cuda --dtype bf16 --peak-tflops 989
+    python -m benchmarks.bench_chunking --data FILE.jsonl                      # GSM8K's rationales, toy-size student, CPU
+    python -m benchmarks.bench_chunking --data FILE.jsonl --student gpt2-124m --device cuda --dtype bf16 --peak-tflops 989
 
 Sections: `searches` (seconds per rationale of the literal search, of a batched one and of ours, and their ratios),
 `search_only` (rationales per second of the arithmetic behind the forward passes), `scaling` (cost by n and M; drawn with
@@ -14,24 +14,20 @@ import argparse
 import json
 import os
 import platform
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
 
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
-import literal_chunking as literal  # noqa: E402
-from chunking_texts import GPT2, GSM8K_STEPS, Rationales, Text, build_student, join_texts, read_texts  # noqa: E402
-
-from skipthink_ray.method import chunking  # noqa: E402
-from skipthink_ray.method.markup import MarkerIds  # noqa: E402
-from skipthink_ray.models.batching import length_batches  # noqa: E402
-from skipthink_ray.models.scoring import stage_losses  # noqa: E402
+from benchmarks import literal_chunking as literal
+from benchmarks.chunking_texts import GPT2, GSM8K_STEPS, Rationales, Text, build_student, join_texts, read_texts
+from skipthink_ray.method import chunking
+from skipthink_ray.method.markup import MarkerIds
+from skipthink_ray.models.batching import length_batches
+from skipthink_ray.models.scoring import stage_losses
 
 TIE_NATS = 1e-5
 SEARCH = SimpleNamespace(eta_nats=0.1, objective="chunk", start_temperature_nats=0.5, cooling=0.95, proposals=200)

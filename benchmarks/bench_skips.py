@@ -1,15 +1,15 @@
 """Skip ablation: one `generate` per question (the paper, literally) against verification on shared keys and values.
 
-    python benchmarks/bench_skips.py                                        # the toy student, one CPU thread
-    python benchmarks/bench_skips.py --student gpt2-124m --device cuda --precision bf16
-    python benchmarks/bench_skips.py --actors 1 2                           # throughput of the stage's actor pool
+    python -m benchmarks.bench_skips                                        # the toy student, one CPU thread
+    python -m benchmarks.bench_skips --student gpt2-124m --device cuda --precision bf16
+    python -m benchmarks.bench_skips --actors 1 2                           # throughput of the stage's actor pool
 
 A student of the given architecture starts from random weights, is trained briefly on toy questions (cwt, chunk dropout
 0.5, so that some chunks are superfluous), and both searches run on the same samples in turn; the best of `--repeats` runs
 counts, in CPU seconds on a CPU (neighbours on the machine do not stretch them) and in wall seconds on a GPU. A third run
 verifies without sharing, so that what the shared prefixes give stands alone. `positions` counts what the student computed,
 padding included: where a device's time is proportional to it, the ratio of positions is the most that sharing can give.
-The last line is one JSON document. Without --actors it needs torch and transformers alone.
+The last line is one JSON document. Only --actors needs Ray.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import json
 import platform
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -27,20 +28,20 @@ import pyarrow as pa
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from benchmarks.chunking_texts import GPT2
+from benchmarks.literal_skips import Generator
 from skipthink_ray.config import ChunksConfig, ClusterConfig, CwtConfig, OptimConfig, PipelineConfig, SkipsConfig, StudentConfig
 from skipthink_ray.method.chunking import average_chunks
 from skipthink_ray.method.steps import split_steps
-from skipthink_ray.models import ablation, verifying
 from skipthink_ray.models.ablation import Ablation
 from skipthink_ray.models.student import Student, build_student, encode, load_tokenizer, save_student
+from skipthink_ray.models.verifying import Contexts
 from skipthink_ray.rows import SAMPLE_SCHEMA, Samples
 from skipthink_ray.tasks import TASKS, ToyRow
 from skipthink_ray.training.checkpoint import Progress
 from skipthink_ray.training.engine import DataParallelEngine
 from skipthink_ray.training.loop import Hooks, Job, train
 
-GPT2 = {"gpt2-124m": (768, 12, 12), "gpt2-355m": (1024, 24, 16), "gpt2-774m": (1280, 36, 20)}
-"""Width, layers and heads; 1024 positions and 50,257 tokens each."""
 GPT2_VOCABULARY = 50_257
 FORMATS = ChunksConfig()
 
@@ -71,7 +72,7 @@ def make_student(options: argparse.Namespace) -> Student:
     student = build_student(config, load_tokenizer(config, written), options.num_chunks, seed=0)
     if options.student == "toy":
         return student
-    width, layers, heads = GPT2[options.student]
+    layers, width, heads = GPT2[options.student]
     torch.manual_seed(0)
     model = GPT2LMHeadModel(GPT2Config(vocab_size=GPT2_VOCABULARY, n_embd=width, n_layer=layers, n_head=heads))
     model.config.eos_token_id = model.generation_config.eos_token_id = student.ids.eos
@@ -97,7 +98,7 @@ def timed(ablation: Ablation, on_gpu: bool) -> tuple[float, np.ndarray, np.ndarr
     return clock() - started, kept_RM, right_R
 
 
-class Unshared(verifying.Contexts):
+class Unshared(Contexts):
     """Verification that forgets every prefix, to measure what sharing gives."""
 
     def _remember(self, *_: object) -> None: ...
@@ -106,26 +107,25 @@ class Unshared(verifying.Contexts):
 def compare(student: Student, samples: Samples, options: argparse.Namespace) -> dict[str, Any]:
     """Seconds of the searches, the best of some repeats, in turn; and whether all their verdicts are the same."""
     config = SkipsConfig(search=options.search, batch_size=options.batch_size)
-    seconds: dict[str, list[float]] = {"literal": [], "unshared": [], "ours": []}
+    writers = {"literal": partial(Generator, batch_size=options.batch_size), "unshared": Unshared, "ours": Contexts}
+    seconds: dict[str, list[float]] = {name: [] for name in writers}
     positions: dict[str, int] = {}
     counted: list[int] = []
     student.model.register_forward_pre_hook(lambda _, __, inputs: counted.append(inputs["input_ids"].numel()), with_kwargs=True)
     found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-    shared, asked, measured = verifying.Contexts, 0, Ablation(student, TASKS[options.task], config, samples)
     for repeat in range(options.repeats + 1):  # the first warms up
-        for name in seconds:
-            ablation.Contexts = Unshared if name == "unshared" else shared
-            measured = Ablation(student, TASKS[options.task], config, samples, verify=name != "literal")
+        for name, writer in writers.items():
+            together = len(samples) if name == "literal" else options.batch_size  # it holds nothing, so its batches are always full
+            measured = Ablation([student], TASKS[options.task], config.model_copy(update={"batch_size": together}), samples, writer)
             counted.clear()
             taken, kept_RM, right_R = timed(measured, options.device == "cuda")
-            positions[name] = sum(counted)
-            found[name], asked = (kept_RM, right_R), int((measured.verified_R + measured.decoded_R).sum())
+            positions[name], found[name] = sum(counted), (kept_RM, right_R)
             seconds[name] += [taken] if repeat else []
     best = {name: min(taken) for name, taken in seconds.items()}
     present_RM = np.diff(samples.ends_RM, axis=1, prepend=0) > 0
     different = (found["literal"][0] != found["ours"][0]).any(1) | (found["literal"][1] != found["ours"][1])
     return {
-        "samples": len(samples), "asked": asked, "verified": int(measured.verified_R.sum()), "decoded": int(measured.decoded_R.sum()),
+        "samples": len(samples), "verified": int(measured.verified_R.sum()), "decoded": int(measured.decoded_R.sum()),
         "right_share": round(float(found["ours"][1].mean()), 3), "kept_share": round(float(found["ours"][0].sum() / present_RM.sum()), 3),
         "seconds": {name: round(taken, 3) for name, taken in best.items()}, "clock": "wall" if options.device == "cuda" else "cpu",
         "positions": positions, "ratio_of_positions": round(positions["literal"] / positions["ours"], 2),

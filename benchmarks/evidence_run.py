@@ -23,7 +23,7 @@ from skipthink_ray.method import chunking
 from skipthink_ray.method.choosing import choose_num_chunks
 from skipthink_ray.method.skipping import Fold
 from skipthink_ray.method.steps import split_steps
-from skipthink_ray.models.ablation import Ablation, perturbed_copies
+from skipthink_ray.models.ablation import Ablation, judges_of
 from skipthink_ray.models.decoding import Mode, answer_questions
 from skipthink_ray.models.scoring import stage_losses
 from skipthink_ray.models.student import Student, build_student, encode, load_tokenizer
@@ -86,8 +86,7 @@ def do(run: Run, cache: Path) -> dict[str, Any]:
 
 def _ablate(prepared: Prepared, judge: Trained, samples: Samples) -> tuple[np.ndarray, np.ndarray]:
     config = prepared.config
-    copies = perturbed_copies(judge.student, config.skips, config.seed)
-    return Ablation(judge.student, task_of(config), config.skips, samples, copies=copies).find()
+    return Ablation(judges_of(judge.student, config.skips, config.seed), task_of(config), config.skips, samples).find()
 
 
 def _cross_fitted(prepared: Prepared, samples: Samples) -> tuple[np.ndarray, np.ndarray]:

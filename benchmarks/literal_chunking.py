@@ -1,7 +1,7 @@
 """The paper's chunk search taken literally: a forward pass for every candidate, one rationale at a time.
 
-Two opponents for bench_chunking.py. `single` runs one forward pass per candidate, as the paper has it. `batched` is the
-stronger one: all candidates that are known at a time go into one padded batch, and no loss is computed twice. Both make
+Two opponents for bench_chunking.py. `single` runs one forward pass per candidate, as the paper has it. `batched` is
+another one: all candidates that are known at a time go into one padded batch, and no loss is computed twice. Both make
 logits of the target positions only.
 """
 

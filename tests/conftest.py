@@ -21,6 +21,7 @@ settings.load_profile("project")
 torch.set_num_threads(1)
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in a hook of its own
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """`pytest -n 2 --dist loadgroup`: one process runs all that starts a Ray cluster, so that there is one at a time."""
     for item in items:

@@ -125,7 +125,7 @@ def search(losses: StageLosses, ends_RM: np.ndarray, config: "SearchConfig", row
         part = losses.part(rows, int(ends_RM[rows[-1], -1]))
         if config.method == "greedy":
             found_RM[rows] = greedy_chunks(part, ends_RM[rows], config.eta_nats, config.objective == "pair")
-        elif drawn:
+        elif drawn is not None:
             found_RM[rows] = annealed_chunks(part, ends_RM[rows], config, drawn.of(row_R[rows]))
         else:
             found_RM[rows] = optimal_chunks(part, ends_RM[rows])
@@ -180,7 +180,8 @@ def pick_move(bounds_RB: np.ndarray, move_R: np.ndarray) -> tuple[np.ndarray, np
     """(boundary, shift): one of the moves that leave no chunk empty, each as likely. B = M + 1 bounds, 0 and n included.
 
     Choosing among the possible moves only wastes no proposal: of five steps in four chunks, at least
-    four of the six moves are impossible.
+    four of the six moves are impossible. States differ in how many moves they have; no Hastings correction makes up for
+    it, as this minimises and does not sample.
     """
     num_boundaries = bounds_RB.shape[1] - 2
     long_RM = np.diff(bounds_RB) > 1
@@ -242,7 +243,10 @@ def optimal_chunks(losses: StageLosses, ends_RM: np.ndarray) -> np.ndarray:
 
 
 def _one_more_chunk(loss: ChunkLosses, stage: int, best_RE: np.ndarray, stop: int) -> tuple[np.ndarray, np.ndarray]:
-    """(lowest energy, start of the last chunk) for every end below `stop`, of chunkings that go on to `stage`."""
+    """(lowest energy, start of the last chunk) for every end below `stop`, of chunkings that go on to `stage`.
+
+    The formula of `from_every_start`, for the possible starts alone: half the arithmetic.
+    """
     before_RE, through_RE, count_RE = loss.before_RME[:, stage], loss.through_RME[:, stage], loss.count_RE
     reached_RE, start_RE = np.full_like(best_RE, np.inf), np.zeros(best_RE.shape, dtype=np.int64)
     rows_R = np.arange(len(best_RE))

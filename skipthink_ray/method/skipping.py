@@ -41,8 +41,9 @@ def find_kept(
     may_skip_RM = present_RM & right_R[:, None] & skippable(present_RM, config.skippable)
     if config.search == "all":
         return present_RM & ~may_skip_RM, right_R
-    search = _exhaustive if config.search == "exhaustive" else _sequential
-    return search(present_RM, may_skip_RM, tokens_RM, answers_right), right_R
+    if config.search == "exhaustive":
+        return _exhaustive(present_RM, may_skip_RM, tokens_RM, answers_right), right_R
+    return _sequential(present_RM, may_skip_RM, answers_right), right_R
 
 
 def skippable(present_RM: np.ndarray, which: str) -> np.ndarray:
@@ -74,7 +75,7 @@ class Fold:
         return np.array([fold_of(question, self.folds, self.seed) == self.number for question in questions], dtype=bool)
 
 
-def _sequential(present_RM: np.ndarray, may_skip_RM: np.ndarray, tokens_RM: np.ndarray, answers_right: AnswersRight) -> np.ndarray:
+def _sequential(present_RM: np.ndarray, may_skip_RM: np.ndarray, answers_right: AnswersRight) -> np.ndarray:
     """The paper's: without c_1, .. c_M in turn; a chunk whose absence leaves the answer right stays out."""
     kept_RM = present_RM.copy()
     for m in range(present_RM.shape[1]):

@@ -27,8 +27,8 @@ def collate(items: list[Item], pad_id: int, device: torch.device) -> dict[str, t
 
 def length_batches(rows: np.ndarray, tokens: np.ndarray, batch_tokens: int) -> list[np.ndarray]:
     """Rows by length, cut into batches of at most `batch_tokens` padded tokens (at least one row)."""
-    by_length = rows[np.argsort(tokens, kind="stable")]
-    lengths = np.sort(tokens, kind="stable")
+    order = np.argsort(tokens, kind="stable")
+    by_length, lengths = rows[order], tokens[order]
     batches, start = [], 0
     for end in range(1, len(by_length) + 1):
         if end == len(by_length) or (end + 1 - start) * lengths[end] > batch_tokens:

@@ -73,7 +73,7 @@ def answer_questions(student: Student, mode: Mode, questions: Sequence[Ids], max
     written = generate(student, [[*marker, *question] for question in questions], max_new_tokens)
     answers = []
     for ids in written:
-        text = _text(student, ids)
+        text = text_of(student, ids)
         answers.append(Answer(text, parse_conclusion(text), len(ids), _stopped(student, ids)))
     return answers
 
@@ -91,8 +91,8 @@ def _answer_in_stages(student: Student, questions: Sequence[Ids], max_new_tokens
             stopped[at] &= _stopped(student, ids)
             if marker != student.ids.answer:
                 contexts[at].extend(token for token in ids if token != student.ids.eos)
-    answers = [_text(student, ids).strip() or None for ids in written]
-    texts = [f"{_text(student, context)} --> {answer or ''}" for context, answer in zip(contexts, answers, strict=True)]
+    answers = [text_of(student, ids).strip() or None for ids in written]
+    texts = [f"{text_of(student, context)} --> {answer or ''}" for context, answer in zip(contexts, answers, strict=True)]
     return [Answer(*fields) for fields in zip(texts, answers, tokens, stopped, strict=True)]
 
 
@@ -104,6 +104,7 @@ def _stopped(student: Student, ids: list[int]) -> bool:
     return bool(ids) and ids[-1] == student.ids.eos
 
 
-def _text(student: Student, ids: Ids) -> str:
+def text_of(student: Student, ids: Ids) -> str:
+    """What was written, without EOS and padding."""
     shown = [token for token in ids if token not in (student.ids.eos, student.pad_id)]
     return student.tokenizer.decode(shown, skip_special_tokens=False)

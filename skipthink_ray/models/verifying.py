@@ -1,8 +1,9 @@
 """Verify, don't generate (method §5): the greedy answers of a student from any subsets of its samples' chunks.
 
 One teacher-forced forward over the gold answer tells what greedy decoding writes up to the first token that differs; only
-from there is decoded, on the keys and values at hand. Prompts that begin alike (`[answer]`, q and the first kept chunks)
-are computed once: their keys and values lie in a flat store, and a forward reads those of its prefix from it.
+from there is decoded, on the keys and values at hand. What a context begins with in common with
+one whose answer was verified (`[answer]`, q, first kept chunks) is not computed again: keys and values lie in a flat store,
+and a forward reads those of its prefix from it.
 Shape suffixes: A asked contexts, B of a forward, T tokens, V vocabulary, N tokens in the store, H heads, D of a head.
 """
 
@@ -12,8 +13,8 @@ import numpy as np
 import torch
 from transformers import DynamicCache
 
-from skipthink_ray.method.markup import Item, Sample, stage_prompt
-from skipthink_ray.models.batching import IGNORE, collate
+from skipthink_ray.config import SkipsConfig
+from skipthink_ray.method.markup import Sample, stage_prompt
 from skipthink_ray.models.decoding import max_positions
 from skipthink_ray.models.student import Student
 
@@ -50,15 +51,14 @@ class _Question:
 
 
 class Contexts:
-    """Answers a student's questions about some samples; keys and values of all contexts so far are held."""
+    """Answers a student's questions about some samples; keys and values of the contexts that were verified are held."""
 
-    def __init__(self, student: Student, samples: list[Sample], max_new_tokens: int, batch_size: int) -> None:
-        self.student, self.max_new_tokens, self.batch_size = student, max_new_tokens, batch_size
+    def __init__(self, student: Student, samples: list[Sample], config: SkipsConfig) -> None:
+        self.student, self.max_new_tokens, self.batch_size = student, config.max_new_tokens, config.batch_size
         self.prompts = [stage_prompt(sample.question, [], student.ids.answer) for sample in samples]
         self.chunks = [sample.chunks for sample in samples]
         self.targets = [[*sample.answer, student.ids.eos] for sample in samples]
         self.places: list[dict[Chunks, np.ndarray]] = [{} for _ in samples]
-        self.last_token: list[dict[Chunks, int]] = [{} for _ in samples]
         self.store: list[tuple[torch.Tensor, torch.Tensor]] = []  # per layer keys and values [N, H, D]
         self.stored = 0
 
@@ -204,15 +204,3 @@ class Contexts:
 
     def _is_open(self, question: _Question, written: Written) -> bool:
         return len(written.ids) < question.limit and written.ids[-1] != self.student.ids.eos
-
-
-@torch.no_grad()
-def margins(student: Student, items: list[Item]) -> np.ndarray:
-    """Per item the smallest log-probability lead of a target token over the best other token, under teacher forcing."""
-    batch = collate(items, student.pad_id, student.model.device)
-    labels_BT = batch.pop("labels")[:, 1:]
-    logits_BTV = student.model(**batch, use_cache=False).logits[:, :-1].float()
-    own_BT1 = logits_BTV.gather(-1, labels_BT.clamp(min=0)[..., None])
-    others_BTV = logits_BTV.scatter(-1, labels_BT.clamp(min=0)[..., None], float("-inf"))
-    lead_BT = own_BT1.squeeze(-1) - others_BTV.amax(-1)
-    return lead_BT.masked_fill(labels_BT == IGNORE, float("inf")).amin(-1).cpu().numpy()

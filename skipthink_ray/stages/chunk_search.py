@@ -5,7 +5,8 @@ Ray Data hands the names of row groups to a pool of actors, each with the studen
 In: a folder of Parquet files with the columns of SAMPLE_SCHEMA, as the stages chunks and cwt write it. Out: `samples/` with
 all rows and columns, `chunk_steps` searched from what it was, and `boundaries_moved` (null where there was nothing to move);
 `summary.json`. A rationale longer than the student's positions keeps its chunks and is given a `reason`.
-What a rationale's chunks become depends on no other rationale, so neither on batches, actors or files.
+What a rationale's chunks become depends on no other rationale, so neither on batches, actors or files, but for float
+rounding where two cuts tie.
 """
 
 import math

@@ -14,7 +14,7 @@ import pyarrow.dataset
 
 from skipthink_ray.config import PipelineConfig
 from skipthink_ray.method.skipping import Fold, check_search
-from skipthink_ray.models.ablation import Ablation, perturbed_copies
+from skipthink_ray.models.ablation import Ablation, judges_of
 from skipthink_ray.models.student import Student, load_student
 from skipthink_ray.rows import SKIP_SCHEMA, Samples
 from skipthink_ray.runtime import actors
@@ -32,23 +32,23 @@ class Ablate:
         folders: dict[Fold | None, Folder] = {**students} or {None: cwt}
         self.judges = {fold: self._load(folder) for fold, folder in folders.items()}
 
-    def _load(self, folder: Folder) -> tuple[Student, list[Student]]:
+    def _load(self, folder: Folder) -> list[Student]:
         with folder.local("student") as local:
             student = load_student(local)
         actors.place(student, self.config.cluster)
-        return student, perturbed_copies(student, self.config.skips, self.config.seed)
+        return judges_of(student, self.config.skips, self.config.seed)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         table = actors.read_piece(batch, self.cwt)
         questions = table["question"].to_pylist()
         parts = [table.filter(fold.holds(questions)) if fold else table for fold in self.judges]
-        found = [self._ablate(part, *judges) for part, judges in zip(parts, self.judges.values(), strict=True)]
+        found = [self._ablate(part, judges) for part, judges in zip(parts, self.judges.values(), strict=True)]
         self.board.advance.remote(len(table))
         return pa.concat_tables(found).sort_by("row")
 
-    def _ablate(self, table: pa.Table, student: Student, copies: list[Student]) -> pa.Table:
+    def _ablate(self, table: pa.Table, judges: list[Student]) -> pa.Table:
         samples = Samples(table)
-        ablation = Ablation(student, self.task, self.config.skips, samples, copies=copies)
+        ablation = Ablation(judges, self.task, self.config.skips, samples)
         kept_RM, right_R = ablation.find()
         columns = {
             "row": samples.table["row"], "kept": kept_RM.tolist(), "right": right_R,

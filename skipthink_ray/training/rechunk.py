@@ -1,7 +1,8 @@
 """Chunk search with a given student: before a CWT epoch with the one in every rank's memory, or in an actor with its own.
 
 Every rank scores its share of the rationales. The batches do not depend on the number of ranks, and a rationale's random
-numbers only on its number, so neither do the boundaries found. Ranks stay in lockstep, as a student sharded by ZeRO-3
+numbers only on its number, so neither do the boundaries found; but for rounding where two cuts tie (a batch of another
+shape rounds differently). Ranks stay in lockstep, as a student sharded by ZeRO-3
 requires. Losses of many batches are searched together: of the few dozen rationales of one batch, the search would be
 calls of numpy and little else.
 """
@@ -90,7 +91,8 @@ def rechunk(
         losses = stage_losses(model, ids, samples, batch, until_BM, bf16)
         if number == start + rank():  # otherwise a forward in step with the others, for nothing
             held.append(Scored(batch, losses, number % every == 0))
-        if together.stop == len(batches) or len(held) * losses.nll_RMK.size > HELD_LOSSES:
+        padded = sum(len(part.rows) for part in held) * losses.nll_RMK[0].size  # later batches are longer
+        if together.stop == len(batches) or padded > HELD_LOSSES:
             energy += _search_held(held, numbers, found_RM, config, seed)
             held = []
     change_RM, energy = _sum_over_ranks(found_RM - ends_RM, energy)

@@ -18,6 +18,12 @@ def test_most_rationales_have_a_boundary_to_move_and_one_chunk_more_would_change
     assert chosen == MAX_CHUNKS or (num_steps_R > chosen + 1).mean() < MOVABLE_SHARE
 
 
+def test_four_fifths_must_have_more_steps_than_chunks():
+    assert choose_num_chunks(np.array([5] * 8 + [2] * 2)) == 4
+    assert choose_num_chunks(np.array([5] * 7 + [2] * 3)) == 1
+    assert choose_num_chunks(np.array([20] * 10)) == 8
+
+
 @given(STEP_COUNTS)
 def test_longer_rationales_never_get_fewer_chunks(num_steps_R):
     assert choose_num_chunks(num_steps_R + 1) >= choose_num_chunks(num_steps_R)

@@ -16,7 +16,6 @@ from skipthink_ray.method.chunking import (
     average_chunks,
     draw_proposals,
     energy,
-    greedy_chunks,
     join_losses,
     movable,
     optimal_chunks,
@@ -37,8 +36,7 @@ def _draw(seed: int, num_chunks: int, num_steps: list[int]) -> StageLosses:
 
 
 def _one(losses: StageLosses, row: int, num_steps: int) -> StageLosses:
-    part = (losses.nll_RMK[row : row + 1, :, :num_steps], losses.eos_RMK[row : row + 1, :, :num_steps])
-    return StageLosses(*part, losses.count_RK[row : row + 1, :num_steps])
+    return losses.part(np.array([row]), num_steps)
 
 
 def _loss(losses: StageLosses, row: int, stage: int, start: int, end: int) -> float:
@@ -112,7 +110,7 @@ def test_every_chunker_returns_contiguous_chunks_that_are_never_empty(problem, m
 @given(problem=problems())
 def test_greedy_is_the_papers_search(problem, objective, eta):
     losses, ends_RM, _ = problem
-    found_RM = greedy_chunks(losses, ends_RM, eta, pair=objective == "pair")
+    found_RM = _search(losses, ends_RM, method="greedy", objective=objective, eta_nats=eta)
     expected = [_greedy_by_the_paper(losses, row, ends_RM[row].tolist(), eta, objective) for row in range(len(ends_RM))]
     assert found_RM.tolist() == expected
 
@@ -122,7 +120,7 @@ def test_greedy_is_the_papers_search(problem, objective, eta):
 @given(problem=problems())
 def test_greedy_lowers_its_objective_by_more_than_eta_wherever_it_moves(problem, objective, eta):
     losses, before_RM, _ = problem
-    after_RM = greedy_chunks(losses, before_RM, eta, pair=objective == "pair")
+    after_RM = _search(losses, before_RM, method="greedy", objective=objective, eta_nats=eta)
     for row, m in np.argwhere(before_RM != after_RM):
         start, stop = after_RM[row, m - 1] if m else 0, before_RM[row, m + 1]
         old, new = (_objective(losses, row, m, start, ends[row, m], stop, objective) for ends in (before_RM, after_RM))
@@ -131,7 +129,7 @@ def test_greedy_lowers_its_objective_by_more_than_eta_wherever_it_moves(problem,
 
 def test_a_greedy_search_moves_boundaries_and_eta_holds_some_back():
     losses, ends_RM = _draw(0, 4, [9] * 200), average_chunks(np.array([9] * 200), 4)
-    moved = [(greedy_chunks(losses, ends_RM, eta, pair=False) != ends_RM).sum() for eta in (0.0, 0.1, 100.0)]
+    moved = [(_search(losses, ends_RM, method="greedy", eta_nats=eta) != ends_RM).sum() for eta in (0.0, 0.1, 100.0)]
     assert moved[0] > moved[1] > moved[2] == 0
 
 

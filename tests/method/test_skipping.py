@@ -154,20 +154,6 @@ def test_exhaustive_keeps_at_most_the_tokens_of_sequential_and_both_are_right(da
         assert oracle.one(row, kept_RM[row])
 
 
-@given(problem=problems(), seed=st.integers(0, 2**32 - 1))
-def test_a_stricter_gate_passes_fewer_samples_and_skips_no_more_chunks_under_all(problem, seed):
-    """Only under `all`: a sequential search that keeps c_1 may then find more of the others superfluous."""
-    present_RM, oracle = problem
-    other = Oracle(seed, *present_RM.shape)
-
-    def both(rows, kept_RM):
-        return oracle(rows, kept_RM) & other(rows, kept_RM)
-
-    (kept_RM, right_R), (strict_RM, strict_R) = (find_kept(present_RM, gate, SkipsConfig(search="all")) for gate in (oracle, both))
-    assert (strict_R <= right_R).all()
-    assert (strict_RM >= kept_RM).all()
-
-
 def test_exhaustive_refuses_more_chunks_than_it_can_try():
     present_RM = np.ones((1, MAX_EXHAUSTIVE_CHUNKS + 1), dtype=bool)
     with pytest.raises(ValueError, match=r"skips\.search: exhaustive .* M is 7 here"):

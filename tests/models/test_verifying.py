@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.literal_skips import Generator
 from skipthink_ray.config import SkipsConfig, StudentConfig
 from skipthink_ray.method import markup
-from skipthink_ray.models.ablation import Ablation
-from skipthink_ray.models.decoding import generate
+from skipthink_ray.models.ablation import Ablation, judges_of
+from skipthink_ray.models.decoding import generate, max_positions
 from skipthink_ray.models.perturbing import perturbed
 from skipthink_ray.models.student import build_student, load_tokenizer
 from skipthink_ray.models.verifying import Contexts
@@ -24,9 +25,13 @@ def _rendered(samples):
     return [samples.sample(row, ends_M) for row, ends_M in enumerate(samples.ends_RM)]
 
 
+def _ablation(student, config, samples):
+    return Ablation(judges_of(student, config, 0), TASK, config, samples)
+
+
 def _assert_same(student, samples, config):
     """The ablation with verification and by generation alone find the same."""
-    fast, slow = (Ablation(student, TASK, config, samples, verify=verify) for verify in (True, False))
+    fast, slow = (Ablation(judges_of(student, config, 0), TASK, config, samples, writer) for writer in (Contexts, Generator))
     (kept_RM, right_R), (slow_kept_RM, slow_right_R) = fast.find(), slow.find()
     assert (right_R == slow_right_R).all()
     assert (kept_RM == slow_kept_RM).all()
@@ -57,7 +62,7 @@ def test_verifying_is_plain_greedy_generation(trained, config):
 
 def test_an_ablation_does_not_depend_on_its_batch_size(trained):
     student, samples = trained
-    kept = [Ablation(student, TASK, SkipsConfig(batch_size=size), samples).find()[0] for size in (1, 64)]
+    kept = [_ablation(student, SkipsConfig(batch_size=size), samples).find()[0] for size in (1, 64)]
     assert (kept[0] == kept[1]).all()
 
 
@@ -67,9 +72,10 @@ def test_whatever_is_asked_in_whatever_order_is_what_generate_writes(architectur
     config = StudentConfig(pretrained=str(checkpoints[architecture]))
     student = build_student(config, load_tokenizer(config, []), 4, seed=0)
     student.model.eval()
-    samples = make_samples([row._replace(question=row.question * (1 + at)) for at, row in enumerate(rows[:12])], student.tokenizer)
+    longer = [row._replace(question=row.question * (1 + 24 * at // 11)) for at, row in enumerate(rows[:12])]
+    samples = make_samples(longer, student.tokenizer)
     rendered, random = _rendered(samples), np.random.default_rng(0)
-    contexts = Contexts(student, rendered, max_new_tokens=20, batch_size=5)
+    contexts = Contexts(student, rendered, SkipsConfig(max_new_tokens=20, batch_size=5))
     longest = 0
     for _ in range(6):
         asked, kept_AM = random.permutation(12)[:8], random.random((8, 4)) < 0.5
@@ -77,7 +83,7 @@ def test_whatever_is_asked_in_whatever_order_is_what_generate_writes(architectur
         prompts = [markup.answer_item(rendered[row], student.ids, kept).prompt for row, kept in zip(asked, kept_AM, strict=True)]
         assert [one.ids for one in written] == generate(student, prompts, 20)
         longest = max(longest, *map(len, prompts))
-    assert longest > 256, "some questions must leave less room than the limit"
+    assert longest > max_positions(student) - 20, "some questions must leave less room than the limit"
 
 
 def test_a_gold_answer_is_verified_exactly_where_it_is_what_the_student_writes(trained):
@@ -93,7 +99,7 @@ def test_a_gold_answer_is_verified_exactly_where_it_is_what_the_student_writes(t
                 gold[at] ^= 1
         golds = [gold[: at + 1] if at is not None else gold for gold in golds]
         changed = [replace(sample, answer=gold) for sample, gold in zip(rendered, golds, strict=True)]
-        written = Contexts(student, changed, 32, 64).write(np.arange(8), np.tile(ALL, (8, 1)))
+        written = Contexts(student, changed, SkipsConfig()).write(np.arange(8), np.tile(ALL, (8, 1)))
         assert [one.ids for one in written] == own
         assert [one.verified for one in written] == [gold == ids[:-1] for gold, ids in zip(golds, own, strict=True)]
 
@@ -101,7 +107,7 @@ def test_a_gold_answer_is_verified_exactly_where_it_is_what_the_student_writes(t
 def test_a_margin_is_the_least_lead_of_the_log_probabilities_along_what_was_written(trained):
     student, samples = trained
     rendered = _rendered(samples)
-    written = Contexts(student, rendered, 32, 64).write(np.arange(len(samples)), np.tile(ALL, (len(samples), 1)))
+    written = Contexts(student, rendered, SkipsConfig()).write(np.arange(len(samples)), np.tile(ALL, (len(samples), 1)))
     assert {one.verified for one in written} == {True, False}
     for one, sample in zip(written, rendered, strict=True):
         prompt = markup.answer_item(sample, student.ids, ALL).prompt
@@ -117,7 +123,7 @@ def test_a_margin_is_the_least_lead_of_the_log_probabilities_along_what_was_writ
 
 def test_a_margin_leaves_fewer_right_and_a_hopeless_one_none(trained):
     student, samples = trained
-    right = [Ablation(student, TASK, SkipsConfig(margin_nats=margin), samples).find()[1] for margin in (0.0, 1.0, 1000.0)]
+    right = [_ablation(student, SkipsConfig(margin_nats=margin), samples).find()[1] for margin in (0.0, 1.0, 1000.0)]
     assert (right[1] <= right[0]).all()
     assert 0 < right[1].sum() < right[0].sum()
     assert not right[2].any()
@@ -134,9 +140,9 @@ def test_agreement_asks_copies_that_the_seed_alone_decides(trained):
     change = weights[0] - student.model.get_input_embeddings().weight
     assert float(change.detach().std()) == pytest.approx(0.1 * float(student.model.get_input_embeddings().weight.detach().std()), rel=0.05)
     config = SkipsConfig(agreement_passes=2, agreement_noise=0.3)
-    found = [Ablation(student, TASK, config, samples).find() for _ in range(2)]
+    found = [_ablation(student, config, samples).find() for _ in range(2)]
     assert (found[0][0] == found[1][0]).all()
-    plain_R = Ablation(student, TASK, SkipsConfig(), samples).find()[1]
+    plain_R = _ablation(student, SkipsConfig(), samples).find()[1]
     assert (found[0][1] <= plain_R).all()
     assert found[0][1].sum() < plain_R.sum()
 
@@ -148,7 +154,7 @@ def test_another_surface_form_is_right_too(trained, rows):
     for config in (SkipsConfig(), SkipsConfig(margin_nats=1.0)):
         fast, _, right_R = _assert_same(student, other, config)
         assert not fast.verified_R.any()
-        assert (right_R == Ablation(student, TASK, config, samples).find()[1]).all(), "the margin is that of what was written"
+        assert (right_R == _ablation(student, config, samples).find()[1]).all(), "the margin is that of what was written"
 
 
 def test_verifying_respects_the_length_limit_of_decoding(trained):

@@ -11,8 +11,9 @@ import torch.multiprocessing as mp
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from skipthink_ray.config import ClusterConfig, SearchConfig, TrainConfig
-from skipthink_ray.method.chunking import average_chunks
+from skipthink_ray.method.chunking import average_chunks, energy, movable
 from skipthink_ray.method.markup import MarkerIds
+from skipthink_ray.models.scoring import stage_losses
 from skipthink_ray.rows import Samples
 from skipthink_ray.training import rechunk as module
 from skipthink_ray.training.backend import deepspeed_problem
@@ -73,6 +74,26 @@ def test_two_ranks_find_what_one_finds(tmp_path, zero, method):
         assert (both["ends_RM"] == alone.ends_RM).all()
         assert both["numbers"] == pytest.approx([alone.moved, alone.movable, alone.energy_nats])
     assert 0 < alone.moved < alone.movable
+
+
+@pytest.mark.parametrize("method", ["greedy", "annealed", "optimal"])
+def test_the_energy_that_is_told_is_that_of_the_chunks_that_were_found(monkeypatch, method):
+    """Greedy search measures it in a sample of the batches: here in all of them."""
+    monkeypatch.setattr(module, "ENERGY_BATCHES", 1000)
+    samples, config = _samples(), SearchConfig(method=method, eta_nats=0.0)
+    found = _found(_model(), config)
+    rows = np.flatnonzero(movable(samples.ends_RM))
+    losses = stage_losses(_model(), IDS, samples, rows, np.repeat(samples.ends_RM[rows, -1:], 3, axis=1))
+    assert found.energy_nats == pytest.approx(energy(losses, found.ends_RM[rows]).mean(), rel=1e-5)
+    assert found.energy_nats != pytest.approx(energy(losses, samples.ends_RM[rows]).mean(), rel=1e-3)
+
+
+def test_annealing_draws_anew_for_another_seed_and_another_epoch():
+    samples, config = _samples(), SearchConfig(method="annealed", proposals=5)
+    found = [rechunk(_model(), IDS, samples, samples.ends_RM, config, seed).ends_RM for seed in ((5, 1), (6, 1), (5, 2), (5, 1))]
+    assert (found[0] == found[3]).all()
+    assert (found[0] != found[1]).any()
+    assert (found[0] != found[2]).any()
 
 
 def test_what_is_held_back_for_one_search_does_not_change_what_is_found(monkeypatch):
