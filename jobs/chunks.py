@@ -10,6 +10,7 @@ out); `--student FOLDER --help` lists its options. Exit codes: 0 done, 1 failed,
 
 import json
 import sys
+import traceback
 
 
 def main(arguments: list[str]) -> int:
@@ -19,16 +20,30 @@ def main(arguments: list[str]) -> int:
         return cli.main(["chunks", *arguments])
 
     import tyro
+    from pydantic import ValidationError
+    from ray.exceptions import RayError
 
     from skipthink_ray.runtime.cluster import disconnect
+    from skipthink_ray.runtime.progress import cause
+    from skipthink_ray.settings import explain
     from skipthink_ray.stages.chunk_search import ChunkSearchConfig, run
+
+    def failed(words: str, code: int) -> int:
+        print(f"jobs.chunks: {words}", file=sys.stderr)
+        return code
 
     try:
         config = tyro.cli(ChunkSearchConfig, args=arguments, prog="python -m jobs.chunks", config=(tyro.conf.OmitArgPrefixes,))
         print(json.dumps(run(config)))
+    except ValidationError as error:
+        return failed(explain(error, "command line"), 2)
+    except RayError as error:
+        return failed(cause(error), 2 if isinstance(error, ValueError) else 1)
     except ValueError as error:
-        print(f"jobs.chunks: {str(error).strip().splitlines()[-1]}", file=sys.stderr)
-        return 2
+        return failed(cause(error), 2)
+    except Exception as error:  # noqa: BLE001  # the edge: everything unforeseen ends in one line
+        traceback.print_exc()
+        return failed(cause(error), 1)
     finally:
         disconnect()
     return 0

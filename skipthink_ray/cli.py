@@ -4,7 +4,6 @@ Exit codes: 0 done, 1 failed, 2 the input was wrong, 130 interrupted, 143 termin
 """
 
 import argparse
-import re
 import shlex
 import signal
 import sys
@@ -133,7 +132,7 @@ def _look(config: "PipelineConfig", command: str) -> int:
 def _logged(config: "PipelineConfig", work: "Callable[[Console], object]") -> int:
     """Do the work with its chatter in a log; the exit code says how it ended. ValueError passes."""
     from skipthink_ray.runtime.cluster import disconnect
-    from skipthink_ray.runtime.progress import log_path, quiet
+    from skipthink_ray.runtime.progress import cause, log_path, quiet
 
     log = log_path(config)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
@@ -148,18 +147,11 @@ def _logged(config: "PipelineConfig", work: "Callable[[Console], object]") -> in
             return TERMINATED
         except Exception as error:  # noqa: BLE001  # the edge: everything unforeseen ends in one line and a log
             traceback.print_exc()
-            console.print(f"skipthink: failed: {_cause(error)}\nEverything that was printed is in {log}", highlight=False, markup=False)
+            console.print(f"skipthink: failed: {cause(error)}\nEverything that was printed is in {log}", highlight=False, markup=False)
             return 1
         finally:
             disconnect()  # while its last words still go to the log
     return 0
-
-
-def _cause(error: BaseException) -> str:
-    """One line: the last that names an exception, as Ray wraps the cause of a remote failure in pages of its own."""
-    lines = [line.strip() for line in (str(error).strip() or repr(error)).splitlines()]
-    named = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)]
-    return named[-1] if len(lines) > 1 and named else lines[0]
 
 
 def _ask(parsed: argparse.Namespace) -> int:

@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ValidationError, model_validator
 
 from skipthink_ray.config import OwnTaskConfig, PipelineConfig
+from skipthink_ray.config.base import SECRET
 from skipthink_ray.presets import PRESETS
 from skipthink_ray.tasks import GROUPS, check_source
 
@@ -35,7 +36,7 @@ def load_config(preset: str, file: str | None, overrides: list[str], program: st
             draft = _Draft.model_construct(**dict(config))
             config = tyro.cli(_Draft, args=overrides, default=draft, prog=program, config=(tyro.conf.AvoidSubcommands,))
         except ValidationError as error:
-            raise ValueError(_explain(error, "command line")) from error
+            raise ValueError(explain(error, "command line")) from error
         config = _validate(config.model_dump(), "command line")
     for one in expand(config):
         check_source(one)
@@ -85,10 +86,11 @@ def _validate(values: dict[str, Any], where: str) -> PipelineConfig:
     try:
         return PipelineConfig.model_validate(values)
     except ValidationError as error:
-        raise ValueError(_explain(error, where)) from error
+        raise ValueError(explain(error, where)) from error
 
 
-def _explain(error: ValidationError, where: str) -> str:
+def explain(error: ValidationError, where: str) -> str:
+    """One line: every key that is wrong, why, and what was found; an address with a password is not repeated."""
     faults = [
         (".".join(map(str, fault["loc"])), _fault(fault["type"], fault["msg"], fault["loc"], fault.get("input")))
         for fault in error.errors()
@@ -97,6 +99,8 @@ def _explain(error: ValidationError, where: str) -> str:
 
 
 def _fault(kind: str, message: str, place: tuple[int | str, ...], value: Any) -> str:
+    if kind == SECRET:
+        return message
     if kind == "extra_forbidden":
         return f"unknown key{_suggest('.'.join(map(str, place)))}"
     message = message.removeprefix("Value error, ")

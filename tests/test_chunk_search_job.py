@@ -1,6 +1,7 @@
 """`python -m jobs.chunks --student ...`: chunk search on a real cluster finds what a search in one process finds."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,9 @@ from jobs.chunks import main
 from skipthink_ray.config import SearchConfig
 from skipthink_ray.models.student import save_student
 from skipthink_ray.rows import Samples
+from skipthink_ray.runtime.artifacts import Folder
+from skipthink_ray.runtime.lock import only_writer
+from skipthink_ray.stages.chunk_input import check_rows, fingerprints, open_samples
 from skipthink_ray.training.rechunk import rechunk
 from tests.toys import make_samples, make_student, toy_rows
 
@@ -88,18 +92,92 @@ def test_the_job_finds_on_a_cluster_what_one_process_finds_and_keeps_every_row(m
         ({"--student": "samples"}, "holds no model"),
         ({"--samples": "student"}, "no Parquet file"),
         ({"--samples": "narrow"}, "lacks the columns"),
-        ({"--samples": "five"}, "M = 5 chunks, the student's markers are for 3"),
+        ({"--samples": "typed"}, "typed/0.parquet the column row is string, not int64"),
+        ({"--samples": "narrow/0.parquet"}, "is no folder of Parquet files"),
+        ({"--student": "unweighted"}, "holds no weights"),
+        ({"--out": "precious"}, "is no artifact, but holds thesis.txt. Nothing was touched"),
+        ({"--out": "samples"}, "samples is no artifact, but holds 0.parquet"),
+        ({"--out": ""}, "out: string should have at least 1 character"),
+        ({"--samples": "s3://KEY:SECRET@bucket/x"}, "samples: an address holds no user or password"),
+        ({"--method": "average"}, "average searches nothing"),
     ],
 )
 def test_a_wrong_input_is_named_before_a_cluster_is_started(made, tmp_path, capsys, change, words):
-    student, _, folder = made
-    (folder / "narrow").mkdir(exist_ok=True)
-    pyarrow.parquet.write_table(pa.table({"row": [1]}), folder / "narrow" / "0.parquet")
-    (folder / "five").mkdir(exist_ok=True)
-    five = make_samples(toy_rows("multiarith", 3), student.tokenizer, 5).table
-    pyarrow.parquet.write_table(five, folder / "five" / "0.parquet")
-    paths = {"--student": "student", "--samples": "samples"} | change
-    arguments = [part for option, name in paths.items() for part in (option, str(folder / name))]
-    assert main([*arguments, "--out", str(tmp_path / "out")]) == 2
-    assert words in capsys.readouterr().err
+    _, table, folder = made
+    for name, rows in {"narrow": pa.table({"row": [1]}), "typed": table.set_column(0, "row", table["row"].cast(pa.string()))}.items():
+        (folder / name).mkdir(exist_ok=True)
+        pyarrow.parquet.write_table(rows, folder / name / "0.parquet")
+    (folder / "precious").mkdir(exist_ok=True)
+    (folder / "precious" / "thesis.txt").write_text("years of work")
+    ignored = shutil.ignore_patterns("*.safetensors")
+    shutil.copytree(folder / "student", folder / "unweighted", ignore=ignored, dirs_exist_ok=True)
+    before = sorted(folder.rglob("*"))
+    named = {"--student": "student", "--samples": "samples", "--out": str(tmp_path / "out")} | change
+    arguments = []
+    for option, value in named.items():
+        inside = value and "://" not in value and option != "--method"
+        arguments += [option, str(folder / value) if inside else value]
+    assert main(arguments) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert len(said.strip().splitlines()) == 1
+    assert "SECRET" not in said
     assert not ray.is_initialized()
+    assert sorted(folder.rglob("*")) == before, "nothing was written or deleted"
+
+
+def _changed(table: pa.Table, row: int, **values: object) -> pa.Table:
+    rows = table.to_pylist()
+    rows[row] |= values
+    return pa.Table.from_pylist(rows, schema=table.schema)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"row": None}, "1 rows have no row"),
+        ({"chunk_steps": None}, "1 rows have no chunk_steps"),
+        ({"chunk_steps": [1, 1]}, "row 3 has 2 chunks, the student markers for 3"),
+        ({"chunk_steps": [-1, 3, 2]}, r"row 3 has \d steps, and chunks of \[-1, 3, 2\]"),
+        ({"chunk_steps": [9, 9, 9]}, r"row 3 has \d steps, and chunks of \[9, 9, 9\]"),
+        ({"rationale_tokens": [5]}, "row 3 has 1 rationale tokens, and steps of"),
+        ({"question_tokens": [5, 99_999]}, "question_tokens 5 to 99999, the student knows 0 to .* another tokenizer"),
+        ({"question_tokens": [-1]}, "question_tokens -1 to -1"),
+    ],
+)
+def test_a_row_that_does_not_hold_together_is_named(made, values, words):
+    student, table, _ = made
+    check_rows(table.slice(0, 6), student)
+    with pytest.raises(ValueError, match=words):
+        check_rows(_changed(table.slice(0, 6), 3, **values), student)
+
+
+def test_another_student_or_other_samples_are_no_finished_search(made, tmp_path):
+    _, table, folder = made
+    shutil.copytree(folder / "student", tmp_path / "student")
+    shutil.copytree(folder / "samples", tmp_path / "samples")
+    same = fingerprints(str(folder / "student"), open_samples(str(folder / "samples")))
+    assert fingerprints(str(tmp_path / "x" / ".." / "student"), open_samples(str(tmp_path / "samples"))) == same
+    pyarrow.parquet.write_table(table.slice(150, 149), tmp_path / "samples" / "1.parquet")
+    fewer = fingerprints(str(tmp_path / "student"), open_samples(str(tmp_path / "samples")))
+    assert fewer["student"] == same["student"]
+    assert (same["samples"]["rows"], fewer["samples"]["rows"]) == (300, 299)
+    (tmp_path / "student" / "config.json").write_text((folder / "student" / "config.json").read_text() + " ")
+    assert fingerprints(str(tmp_path / "student"), open_samples(str(folder / "samples")))["student"] != same["student"]
+
+
+@pytest.mark.ray
+def test_a_bad_row_and_a_second_writer_end_in_one_line(made, tmp_path):
+    _, table, folder = made
+    (tmp_path / "bad").mkdir()
+    pyarrow.parquet.write_table(_changed(table, 8, chunk_steps=[9, 9, 9]), tmp_path / "bad" / "0.parquet")
+    paths = ("--student", folder / "student", "--out", tmp_path / "out")
+    found = _job(*paths, "--samples", tmp_path / "bad", "--num-actors", "1")
+    assert found.returncode == 2, found.stderr
+    assert "samples: row 8 has" in found.stderr.strip().splitlines()[-1]
+    assert not (tmp_path / "out" / "_DONE").exists()
+    with only_writer(Folder.open(str(tmp_path / "other"))):
+        found = _job("--student", folder / "student", "--out", tmp_path / "other", "--samples", folder / "samples", "--num-actors", "1")
+    assert found.returncode == 2, found.stderr
+    assert "is being written by process" in found.stderr.strip().splitlines()[-1]
+    assert "choose another --out" in found.stderr

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticKnownError
 
-from skipthink_ray.config.base import Config, PositiveInt, Share
+from skipthink_ray.config.base import Address, Config, PositiveInt, Share
 from skipthink_ray.config.rationales import (
     ColumnsConfig,
     EndpointConfig,
@@ -22,9 +22,9 @@ from skipthink_ray.config.rationales import (
 )  # fmt: skip
 
 __all__ = [
-    "ChunksConfig", "ClusterConfig", "ColumnsConfig", "Config", "CwtConfig", "EndpointConfig", "EvaluationConfig", "FiltersConfig",
-    "OptimConfig", "OwnTaskConfig", "PipelineConfig", "RationalesConfig", "ReportConfig", "SearchConfig", "SkipsConfig", "SttConfig",
-    "StudentConfig", "TeacherConfig", "TrackingConfig", "TrainConfig", "check_pattern",
+    "Address", "ChunksConfig", "ClusterConfig", "ColumnsConfig", "Config", "CwtConfig", "EndpointConfig", "EvaluationConfig",
+    "FiltersConfig", "OptimConfig", "OwnTaskConfig", "PipelineConfig", "RationalesConfig", "ReportConfig", "SearchConfig",
+    "SkipsConfig", "SttConfig", "StudentConfig", "TeacherConfig", "TrackingConfig", "TrainConfig", "check_pattern",
 ]  # fmt: skip
 
 
@@ -183,7 +183,7 @@ class ReportConfig(Config):
 class ClusterConfig(Config):
     """Where things run. Nothing here changes what is computed, beyond float rounding and the draws of dropout."""
 
-    address: str | None = None
+    address: Address | None = None
     """Ray cluster to join (`auto`, `ray://...`); None joins the submitting job's cluster or starts a local one."""
     num_workers: PositiveInt = 2
     """Training workers (ranks)."""
@@ -209,7 +209,7 @@ class TrackingConfig(Config):
     """Where metrics go."""
 
     backend: Literal["mlflow", "off"] = "mlflow"
-    uri: str | None = None
+    uri: Address | None = None
     """MLflow tracking URI; None uses MLFLOW_TRACKING_URI, else sqlite under the storage path (local paths only)."""
     experiment: str = "skipthink"
     """MLflow experiment."""
@@ -220,7 +220,7 @@ class PipelineConfig(Config):
 
     name: Annotated[str, Field(pattern=r"^[\w][\w.-]*$")] = "demo"
     """Name of the run; its artifacts lie in `storage_path/name`. The same name and config again continues."""
-    storage_path: str = "runs"
+    storage_path: Address = "runs"
     """Folder, NFS path, or s3://, gs:// URI reachable from every node."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of every random choice."""

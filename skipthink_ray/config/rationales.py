@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from skipthink_ray.config.base import Config, PositiveInt, Share
+from skipthink_ray.config.base import Address, Config, PositiveInt, Share
 
 
 def check_pattern(pattern: str) -> str:
@@ -17,13 +17,6 @@ def check_pattern(pattern: str) -> str:
     if groups != 1:
         raise ValueError(f"it has {groups} groups; put brackets around the answer alone, as in 'Result: (.+)', others as (?:...)")
     return pattern
-
-
-def check_address(url: str) -> str:
-    """The address itself. ValueError where it holds a password: it would stand in every record of the run."""
-    if "@" in url.partition("://")[2].partition("/")[0]:
-        raise ValueError("an address holds no user or password here; put the key into the environment variable key_variable")
-    return url
 
 
 class OwnTaskConfig(Config):
@@ -91,7 +84,7 @@ class RationalesConfig(Config):
 
     source: Literal["toy", "file", "dataset"] = "toy"
     """toy: generated with an oracle teacher; file: JSON Lines or Parquet; dataset: `datasets.load_dataset`."""
-    path: str | None = None
+    path: Address | None = None
     """file: path, folder or glob. dataset: hub id or local folder."""
     dataset_config: str | None = None
     """dataset: its configuration name."""
@@ -115,7 +108,7 @@ class RationalesConfig(Config):
 class EndpointConfig(Config):
     """How a teacher is reached. Nothing here changes what it is asked."""
 
-    url: Annotated[str, AfterValidator(check_address)] = "http://127.0.0.1:8000/v1"
+    url: Address = "http://127.0.0.1:8000/v1"
     """endpoint: base URL of an OpenAI-compatible server."""
     key_variable: str = "OPENAI_API_KEY"
     """endpoint: the environment variable that holds the key; where it is unset no key is sent."""

@@ -7,6 +7,7 @@ its training checkpoints. Formats are JSON, Parquet and safetensors; nothing her
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,10 @@ from pyarrow import fs
 ROW_GROUP = 64
 """Rows of a row group of the samples: what an actor takes at a time."""
 CONFIG, DONE, CHECKPOINTS = "config.json", "_DONE", "checkpoints"
+LOCK = "_RUNNING.json"
+"""Says who writes a folder (lock.py)."""
+KEPT = (CONFIG, CHECKPOINTS, LOCK)
+"""What half an artifact keeps."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +41,12 @@ class Folder:
     def open(cls, uri: str) -> "Folder":
         """A folder by path or URI. ValueError for a URI that pyarrow does not know."""
         if "://" not in uri:
-            path = str(Path(uri).expanduser().absolute())
+            path = os.path.abspath(Path(uri).expanduser())
             return cls(fs.LocalFileSystem(), path, path)
         try:
             filesystem, path = fs.FileSystem.from_uri(uri)
         except (pa.ArrowInvalid, OSError) as error:
-            raise ValueError(f"storage_path: cannot open '{uri}': {error}") from error
+            raise ValueError(f"cannot open '{uri}': {error}") from error
         return cls(filesystem, path, uri)
 
     @property
@@ -119,8 +124,8 @@ def digest(identity: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def is_done(folder: Folder, identity: dict[str, Any]) -> bool:
-    """Whether the artifact is finished. ValueError where another configuration made what lies there."""
+def is_done(folder: Folder, identity: dict[str, Any], instead: str = "Choose another --name") -> bool:
+    """Whether the artifact is finished. ValueError where another configuration made what lies there, with what to do `instead`."""
     if not folder.exists(CONFIG):
         return False
     try:
@@ -131,17 +136,28 @@ def is_done(folder: Folder, identity: dict[str, Any]) -> bool:
     if differences:
         raise ValueError(
             f"{folder.uri} was made with another configuration: {'; '.join(differences[:5])}. "
-            "Choose another --name, or delete that folder to make it again."
+            f"{instead}, or delete that folder to make it again."
         )
     return folder.exists(DONE)
 
 
 def begin(folder: Folder, identity: dict[str, Any]) -> None:
-    """Clear half an artifact, keeping its training checkpoints, and write its config."""
+    """Clear half an artifact, keeping its training checkpoints, and write its config. ValueError: see `refuse_foreign`."""
+    refuse_foreign(folder)
     for name in folder.names():
-        if name not in (CONFIG, CHECKPOINTS):
+        if name not in KEPT:
             folder.delete(name)
     folder.write_json(CONFIG, identity)
+
+
+def refuse_foreign(folder: Folder) -> None:
+    """ValueError where files lie that no stage wrote, which `begin` would delete: an artifact has its config first."""
+    names = folder.names()
+    foreign = [name for name in names if name not in KEPT]
+    if foreign and CONFIG not in names:
+        raise ValueError(
+            f"{folder.uri} is no artifact, but holds {', '.join(foreign[:3])}. Nothing was touched; name a new or an empty folder"
+        )
 
 
 def finish(folder: Folder, summary: dict[str, Any]) -> None:

@@ -65,10 +65,10 @@ def disconnect() -> None:
         ray.shutdown()
 
 
-def require(what: str, config: ClusterConfig, processes: int) -> None:
+def require(what: str, config: ClusterConfig, processes: int, lower: str = "cluster.num_workers / cluster.num_actors") -> None:
     """ValueError within seconds where `processes` workers or actors cannot be placed: what is needed, what there is.
 
-    With `wait_s` an autoscaling cluster is given that long to grow first.
+    lower: the options that ask for so many. With `wait_s` an autoscaling cluster is given that long to grow first.
     """
     deadline = time.monotonic() + config.wait_s
     if config.wait_s:  # an autoscaler grows only for what is asked of it
@@ -85,8 +85,8 @@ def require(what: str, config: ClusterConfig, processes: int) -> None:
     per = f"{config.cpus_per_worker:g} CPU" + (" and 1 GPU" if config.use_gpu else "")
     raise ValueError(
         f"{what} needs {processes} processes of {per} each, but this cluster has {have.get('CPU', 0):g} CPU and "
-        f"{have.get('GPU', 0):g} GPU and can place {placed}. Lower cluster.num_workers / cluster.num_actors or "
-        "cluster.cpus_per_worker, add nodes, or set cluster.wait_s for an autoscaler."
+        f"{have.get('GPU', 0):g} GPU and can place {placed}. Lower {lower} or the CPUs of each, add nodes, "
+        "or set cluster.wait_s for an autoscaler."
     )
 
 

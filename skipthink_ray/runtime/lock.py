@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from skipthink_ray.runtime.artifacts import Folder
+from skipthink_ray.runtime.artifacts import LOCK, Folder
 
-LOCK = "_RUNNING.json"
 log = logging.getLogger(__name__)
 REFRESH_S, STALE_S, SETTLE_S = 10.0, 60.0, 0.3
 

@@ -6,6 +6,7 @@ metrics to the tracker. So nothing but the driver needs to reach the tracking se
 
 import contextlib
 import os
+import re
 import sys
 import threading
 import time
@@ -153,3 +154,10 @@ def quiet(log_file: Path) -> Iterator[Console]:
         for number, descriptor in enumerate(saved, start=1):
             os.dup2(descriptor, number)
             os.close(descriptor)
+
+
+def cause(error: BaseException) -> str:
+    """One line: the last that names an exception, as Ray wraps the cause of a remote failure in pages of its own."""
+    lines = [line.strip() for line in (str(error).strip() or repr(error)).splitlines()]
+    named = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)]
+    return named[-1] if len(lines) > 1 and named else lines[0]

@@ -6,7 +6,7 @@ In: a folder of Parquet files with the columns of SAMPLE_SCHEMA, as the stages c
 all rows and columns, `chunk_steps` searched from what it was, and `boundaries_moved` (null where there was nothing to move);
 `summary.json`. A rationale longer than the student's positions keeps its chunks and is given a `reason`.
 What a rationale's chunks become depends on no other rationale, so neither on batches, actors or files, but for float
-rounding where two cuts tie.
+rounding where two cuts tie. A finished search is a no-op; one that was killed starts again.
 """
 
 import math
@@ -22,28 +22,32 @@ import pyarrow.parquet
 import ray
 from pyarrow import fs
 from pydantic import Field
-from transformers import AutoTokenizer
 
-from skipthink_ray.config import ClusterConfig, Config, SearchConfig, StudentConfig
+from skipthink_ray.config import Address, ClusterConfig, Config, SearchConfig
 from skipthink_ray.method.chunking import movable
 from skipthink_ray.models.decoding import max_positions
-from skipthink_ray.models.student import check_pretrained, load_student, marker_ids
-from skipthink_ray.rows import SAMPLE_SCHEMA, Samples
+from skipthink_ray.models.student import load_student
+from skipthink_ray.rows import Samples
 from skipthink_ray.runtime import actors, cluster
-from skipthink_ray.runtime.artifacts import ROW_GROUP, Folder, begin, finish, is_done
+from skipthink_ray.runtime.artifacts import ROW_GROUP, Folder, begin, finish, is_done, refuse_foreign
+from skipthink_ray.runtime.lock import only_writer
+from skipthink_ray.stages.chunk_input import check_rows, check_student, fingerprints, open_samples, split
 from skipthink_ray.training.rechunk import rechunk
 
 MOVED = "boundaries_moved"
+Place = Annotated[Address, Field(pattern=".")]
+"""Not empty: that would be the working directory."""
+INSTEAD = "Choose another --out"
 
 
 class ChunkSearchConfig(Config):
     """Search chunks with a given student."""
 
-    student: str
+    student: Place
     """Folder of a student with its markers, as `student/` in the artifacts of chunks, base, cwt and stt."""
-    samples: str
+    samples: Place
     """Folder of Parquet files with samples, or an artifact that has one."""
-    out: str
+    out: Place
     """Folder to write; where it is finished already, nothing is done."""
     search: SearchConfig = SearchConfig()
     seed: Annotated[int, Field(ge=0)] = 0
@@ -58,7 +62,7 @@ class ChunkSearchConfig(Config):
     """GPUs of an actor; with a fraction several share one, 0 computes on CPUs."""
     rows_per_batch: Annotated[int, Field(ge=1)] = 2048
     """Samples that an actor takes at a time."""
-    address: str | None = None
+    address: Address | None = None
     """Ray cluster to join; None joins the submitting job's cluster or starts a local one."""
 
     @property
@@ -73,7 +77,7 @@ class SearchChunks:
 
     def __init__(self, config: ChunkSearchConfig, filesystem: fs.FileSystem) -> None:
         self.config, self.filesystem = config, filesystem
-        parent, name = _split(config.student)
+        parent, name = split(config.student)
         with parent.local(name) as folder:
             self.student = load_student(folder)
         actors.place(self.student, config.cluster)
@@ -90,8 +94,9 @@ class SearchChunks:
     def search(self, batch: pa.Table) -> pa.Table:
         batch = _without_long_ones(batch, max_positions(self.student))
         unused = pc.is_valid(batch["reason"])
-        samples = Samples(batch.filter(pc.invert(unused)))
-        self._check(samples)
+        used = batch.filter(pc.invert(unused))
+        check_rows(used, self.student)
+        samples = Samples(used)
         before_RM = samples.ends_RM
         after_RM = rechunk(
             self.student.model, self.student.ids, samples, before_RM, self.config.search, (self.config.seed, 0),
@@ -102,42 +107,49 @@ class SearchChunks:
         rest = batch.filter(unused)
         return pa.concat_tables([searched, rest.append_column(MOVED, pa.nulls(len(rest), pa.int32()))]).sort_by("row")
 
-    def _check(self, samples: Samples) -> None:
-        known = self.student.model.get_input_embeddings().weight.shape[0]
-        largest = max((int(part.values.max(initial=0)) for part in (samples.question, samples.rationale)), default=0)
-        if largest >= known:
-            raise ValueError(f"samples: token {largest} is none of the student's {known}; they were made with another tokenizer")
-
 
 def run(config: ChunkSearchConfig) -> dict[str, Any]:
     """Search and write. Returns summary.json. ValueError for what the user can mend."""
-    table, out = _check_input(config), Folder.open(config.out)
-    identity = config.model_dump(exclude={"num_actors", "cpus_per_actor", "gpus_per_actor", "rows_per_batch", "address"})
-    if is_done(out, identity):
+    if config.search.method == "average":
+        raise ValueError("method: average searches nothing; the stage chunks makes average chunks. Take greedy, annealed or optimal")
+    check_student(config.student)
+    table, out = open_samples(config.samples), Folder.open(config.out)
+    decisive = config.model_dump(include={"search", "seed", "precision"})
+    identity = decisive | fingerprints(config.student, table)
+    if is_done(out, identity, INSTEAD):
         return out.read_json("summary.json")
-    started = time.perf_counter()
+    refuse_foreign(out)
+    pieces = list(_pieces(table, config.rows_per_batch))
     cluster.connect(config.cluster)
-    _check_room(config)
+    num_actors = min(config.num_actors, len(pieces))
+    _check_room(config, num_actors)
     try:
-        begin(out, identity)
+        with only_writer(out, INSTEAD.lower()):
+            if not is_done(out, identity, INSTEAD):  # by another, while this one waited
+                begin(out, identity)
+                _search(config, table, pieces, num_actors, out)
+            return out.read_json("summary.json")
     except OSError as error:
         raise ValueError(f"out: cannot write to {out.uri}: {error}") from error
-    pieces = list(_pieces(table, config.rows_per_batch))
+
+
+def _search(
+    config: ChunkSearchConfig, table: pyarrow.dataset.Dataset, pieces: list[dict[str, Any]], num_actors: int, out: Folder
+) -> None:
+    started = time.perf_counter()
     found = ray.data.from_items(pieces, override_num_blocks=len(pieces)).map_batches(
         SearchChunks,
         fn_constructor_kwargs={"config": config, "filesystem": table.filesystem},
         batch_format="pyarrow",
         batch_size=1,
-        compute=ray.data.ActorPoolStrategy(size=min(config.num_actors, len(pieces))),
+        compute=ray.data.ActorPoolStrategy(size=num_actors),
         num_cpus=config.cpus_per_actor,
         num_gpus=config.gpus_per_actor,
     )
     found.write_parquet(
         f"{out.path}/samples", filesystem=out.filesystem, row_group_size=ROW_GROUP, ray_remote_args={"num_cpus": 0}
     )
-    summary = _summary(out.table("samples"), table.count_rows(), time.perf_counter() - started)
-    finish(out, summary)
-    return summary
+    finish(out, _summary(out.table("samples"), table.count_rows(), time.perf_counter() - started))
 
 
 def _pieces(table: pyarrow.dataset.Dataset, rows: int) -> Iterator[dict[str, Any]]:
@@ -153,40 +165,12 @@ def _pieces(table: pyarrow.dataset.Dataset, rows: int) -> Iterator[dict[str, Any
             yield {"path": fragment.path, "groups": groups, "rows": held}
 
 
-def _split(uri: str) -> tuple[Folder, str]:
-    """(parent, name) of a folder."""
-    parent, _, name = uri.rstrip("/").rpartition("/")
-    return Folder.open(parent or ("/" if uri.startswith("/") else ".")), name
-
-
-def _check_input(config: ChunkSearchConfig) -> pyarrow.dataset.Dataset:
-    """The samples, lazily. ValueError for a folder that is none, columns that are missing, or a student that does not fit."""
-    for field, uri in (("student", config.student), ("samples", config.samples)):
-        if not Folder.open(uri).exists():
-            raise ValueError(f"{field}: no such folder: {uri}")
-    inner = Folder.open(config.samples).exists("samples")
-    table = Folder.open(config.samples).table("samples") if inner else _split(config.samples)[0].table(_split(config.samples)[1])
-    if not table.files or not table.count_rows():
-        raise ValueError(f"samples: no {'row in the Parquet files' if table.files else 'Parquet file'} in {config.samples}")
-    missing = [name for name in SAMPLE_SCHEMA.names if name not in table.schema.names]
-    if missing:
-        raise ValueError(f"samples: {table.files[0]} lacks the columns {', '.join(missing)}; the stage chunks makes them of rationales")
-    parent, name = _split(config.student)
-    with parent.local(name) as folder:
-        check_pretrained(StudentConfig(pretrained=str(folder.absolute())))
-        stages = len(marker_ids(AutoTokenizer.from_pretrained(folder)).stages)
-    first = table.head(1, columns=["chunk_steps"])["chunk_steps"].to_pylist()
-    if first and len(first[0]) != stages:
-        raise ValueError(f"samples: their rationales have M = {len(first[0])} chunks, the student's markers are for {stages}")
-    return table
-
-
-def _check_room(config: ChunkSearchConfig) -> None:
+def _check_room(config: ChunkSearchConfig, num_actors: int) -> None:
     """ValueError where the actors do not fit on the cluster."""
     on_cpu = config.cluster.model_copy(update={"use_gpu": False})
-    cluster.require("chunk search", on_cpu, config.num_actors)
+    cluster.require("chunk search", on_cpu, num_actors, "--num-actors")
     if config.gpus_per_actor:
-        cluster.require("chunk search", config.cluster, math.ceil(config.num_actors * config.gpus_per_actor))
+        cluster.require("chunk search", config.cluster, math.ceil(num_actors * config.gpus_per_actor), "--num-actors or --gpus-per-actor")
 
 
 def _without_long_ones(batch: pa.Table, positions: int) -> pa.Table:

@@ -62,6 +62,8 @@ def train(
         rng = np.random.default_rng((job.seed, progress.epoch))
         items = epoch_items(job.stage, job.config, samples, ends_RM, kept_RM, rng)
         updates = plan_updates(items, job.config, rng)
+        if not updates:
+            raise ValueError(f"{job.stage}: there is no sample to train on")
         if progress.position == 0:
             padding = padding_share(items, updates, world(), job.accumulation)
             progress.epochs[-1] |= {"items": len(items.row_I), "updates": len(updates), "padding_share": padding}

@@ -119,6 +119,8 @@ def _search_held(held: list[Scored], numbers: np.ndarray, found_RM: np.ndarray, 
     if not held:
         return np.zeros(2)
     rows, losses = np.concatenate([part.rows for part in held]), chunking.join_losses([part.losses for part in held])
+    if not (np.isfinite(losses.nll_RMK).all() and np.isfinite(losses.eos_RMK).all()):
+        raise ValueError("the student's losses are not finite: its weights are broken; take another checkpoint")
     found_RM[rows] = chunking.search(losses, found_RM[rows], config, numbers[rows], seed)
     counted = np.repeat([part.counted for part in held], [len(part.rows) for part in held])
     return np.array([chunking.energy(losses, found_RM[rows])[counted].sum(), counted.sum()])

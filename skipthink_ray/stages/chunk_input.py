@@ -1,0 +1,112 @@
+"""What a chunk search is given, checked: of the files on the driver, by their footers alone; of the rows where they are searched."""
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset
+import pyarrow.parquet
+from transformers import AutoTokenizer
+
+from skipthink_ray.models.student import Student, check_causal_lm, marker_ids
+from skipthink_ray.rows import SAMPLE_SCHEMA
+from skipthink_ray.runtime.artifacts import Folder
+
+TOKEN_COLUMNS = ("question_tokens", "rationale_tokens")
+
+
+def split(uri: str) -> tuple[Folder, str]:
+    """(parent, name) of a folder."""
+    parent, _, name = Folder.open(uri).uri.rstrip("/").rpartition("/")
+    return Folder.open(parent or "/"), name
+
+
+def open_samples(uri: str) -> pyarrow.dataset.Dataset:
+    """The samples of a folder of Parquet files, or of an artifact that has one, lazily. ValueError where it is none."""
+    folder = Folder.open(uri)
+    if not folder.exists():
+        raise ValueError(f"samples: no such folder: {uri}")
+    parent, name = (folder, "samples") if folder.exists("samples") else split(uri)
+    try:
+        table = parent.table(name)
+        rows = table.count_rows() if table.files else 0
+    except (OSError, pa.ArrowInvalid) as error:
+        raise ValueError(f"samples: {uri} is no folder of Parquet files: {error}") from error
+    if not rows:
+        raise ValueError(f"samples: no {'row in the Parquet files' if table.files else 'Parquet file'} in {uri}")
+    for fragment in table.get_fragments():
+        _check_columns(fragment.path, fragment.physical_schema)
+    return table
+
+
+def _check_columns(path: str, schema: pa.Schema) -> None:
+    missing = [name for name in SAMPLE_SCHEMA.names if name not in schema.names]
+    if missing:
+        raise ValueError(f"samples: {path} lacks the columns {', '.join(missing)}; the stage chunks makes them of rationales")
+    for field in SAMPLE_SCHEMA:
+        if schema.field(field.name).type != field.type:
+            raise ValueError(f"samples: in {path} the column {field.name} is {schema.field(field.name).type}, not {field.type}")
+
+
+def check_student(uri: str) -> None:
+    """ValueError for a folder that holds no student."""
+    if not Folder.open(uri).exists():
+        raise ValueError(f"student: no such folder: {uri}")
+    parent, name = split(uri)
+    with parent.local(name) as folder:
+        check_causal_lm("student", str(folder.absolute()))
+        if not any(folder.glob("*.safetensors")):
+            raise ValueError(f"student: {uri} holds no weights (*.safetensors)")
+        try:
+            marker_ids(AutoTokenizer.from_pretrained(folder))
+        except (OSError, KeyError) as error:
+            raise ValueError(f"student: no tokenizer could be loaded from {uri}: {error}") from error
+
+
+def fingerprints(student: str, samples: pyarrow.dataset.Dataset) -> dict[str, Any]:
+    """What the result of a search follows from: the student's files, and the samples' names, sizes and numbers of rows."""
+    parent, name = split(student)
+    weights = hashlib.sha256()
+    with parent.local(name) as folder:
+        for file in sorted(path for pattern in ("*.json", "*.safetensors") for path in folder.glob(pattern)):
+            with file.open("rb") as stream:
+                weights.update(file.name.encode() + hashlib.file_digest(stream, "sha256").digest())
+    files = [
+        [fragment.path.rpartition("/")[2], samples.filesystem.get_file_info(fragment.path).size, fragment.count_rows()]
+        for fragment in samples.get_fragments()
+    ]
+    return {"student": weights.hexdigest()[:16], "samples": {"rows": sum(file[2] for file in files), "files": files}}
+
+
+def check_rows(table: pa.Table, student: Student) -> None:
+    """ValueError, which names the first row that does not hold together or does not fit the student."""
+    known = student.model.get_input_embeddings().weight.shape[0]
+    stages = len(student.ids.stages)
+    for name in ("row", "chunk_steps", "step_tokens", *TOKEN_COLUMNS):
+        if table[name].null_count:
+            raise ValueError(f"samples: {table[name].null_count} rows have no {name}")
+    sizes = table["chunk_steps"].to_pylist()
+    _refuse(table, [len(one) != stages for one in sizes], lambda at: f"has {len(sizes[at])} chunks, the student markers for {stages}")
+    steps = np.array(pc.list_value_length(table["step_tokens"]))
+    wrong_R = [min(one) < 0 or sum(one) != count for one, count in zip(sizes, steps, strict=True)]
+    _refuse(table, wrong_R, lambda at: f"has {steps[at]} steps, and chunks of {sizes[at]}")
+    tokens = [sum(one) for one in table["step_tokens"].to_pylist()]
+    length = np.array(pc.list_value_length(table["rationale_tokens"]))
+    _refuse(table, np.array(tokens) != length, lambda at: f"has {length[at]} rationale tokens, and steps of {tokens[at]} together")
+    for name in TOKEN_COLUMNS:
+        lists = table[name].to_pylist()
+        _refuse(
+            table,
+            [bool(one) and not 0 <= min(one) <= max(one) < known for one in lists],
+            lambda at, name=name, lists=lists: f"has the {name} {min(lists[at])} to {max(lists[at])}, the student knows 0 to {known - 1}; "
+            "they were made with another tokenizer",
+        )
+
+
+def _refuse(table: pa.Table, wrong_R: "list[bool] | np.ndarray", why: Callable[[int], str]) -> None:
+    found = np.flatnonzero(wrong_R)
+    if len(found):
+        raise ValueError(f"samples: row {table['row'][int(found[0])].as_py()} {why(int(found[0]))} ({len(found)} such rows in its batch)")
