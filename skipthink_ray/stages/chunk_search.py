@@ -21,7 +21,8 @@ import pyarrow.dataset
 import pyarrow.parquet
 import ray
 from pyarrow import fs
-from pydantic import Field
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
 from skipthink_ray.config import Address, ClusterConfig, Config, SearchConfig
 from skipthink_ray.method.chunking import movable
@@ -35,9 +36,17 @@ from skipthink_ray.stages.chunk_input import check_rows, check_student, fingerpr
 from skipthink_ray.training.rechunk import rechunk
 
 MOVED = "boundaries_moved"
-Place = Annotated[Address, Field(pattern=".")]
-"""Not empty: that would be the working directory."""
 INSTEAD = "Choose another --out"
+
+
+def _named(place: str) -> str:
+    """The folder itself. An error where it is empty, as an unset variable of the shell is: that would be the working directory."""
+    if not place:
+        raise PydanticCustomError("unnamed", "name a folder")
+    return place
+
+
+Place = Annotated[Address, AfterValidator(_named)]
 
 
 class ChunkSearchConfig(Config):
