@@ -16,6 +16,7 @@ import os
 import platform
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,6 +24,7 @@ import numpy as np
 import torch
 
 from benchmarks import literal_chunking as literal
+from benchmarks.arguments import at_least
 from benchmarks.chunking_texts import GPT2, GSM8K_STEPS, Rationales, Text, build_student, join_texts, read_texts
 from skipthink_ray.method import chunking
 from skipthink_ray.method.markup import MarkerIds
@@ -99,9 +101,10 @@ def compare(model: Any, ids: MarkerIds, texts: list[Text], steps: str, method: s
         line |= {
             f"{name}_s_per_rationale": seconds / len(few.tokens), f"{name}_forwards": forwards, f"{name}_tokens": tokens,
             f"{name}_differences": int(different_R.sum()), f"{name}_differences_that_do_not_tie": wrong,
-            f"ratio_to_{name}": seconds / len(few.tokens) / line["ours_s_per_rationale"],
-            f"ratio_to_{name}_same_rationales": seconds / few_s,
         }  # fmt: skip
+        if line["movable_share"]:  # else a ratio of two overheads
+            line[f"ratio_to_{name}"] = seconds / len(few.tokens) / line["ours_s_per_rationale"]
+            line[f"ratio_to_{name}_same_rationales"] = seconds / few_s
     assert (few_RM == ours_RM[: len(few_RM)]).all() or arguments.dtype != "fp32", "our own boundaries depend on the batch"
     return line
 
@@ -196,22 +199,27 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--student", choices=["toy", *GPT2], default="toy")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--dtype", choices=["fp32", "bf16"], default="fp32")
-    parser.add_argument("--threads", type=int, default=1, help="torch threads; the project gives a worker one per CPU it asks for")
-    parser.add_argument("--chunks", type=int, default=4, help="M")
-    parser.add_argument("--batch-tokens", type=int, default=2048, help="tokens of one of our forward passes")
-    parser.add_argument("--steps", nargs="*", type=int, default=[20, 100], help="lengths of the joined rationales")
-    parser.add_argument("--methods", nargs="*", default=["greedy", "annealed", "optimal"])
-    parser.add_argument("--rationales", type=int, default=400, help="GSM8K's own rationales searched by us")
-    parser.add_argument("--long", type=int, default=16, help="joined rationales searched by us")
-    parser.add_argument("--literal-gsm8k", type=int, default=200, help="GSM8K's own rationales searched literally")
-    parser.add_argument("--literal-long", type=int, default=2, help="joined rationales searched literally")
+    parser.add_argument("--threads", type=at_least(1), default=1, help="torch threads; the project gives a worker one per CPU it asks for")
+    parser.add_argument("--chunks", type=at_least(2), default=4, help="M")
+    parser.add_argument("--batch-tokens", type=at_least(1), default=2048, help="tokens of one of our forward passes")
+    parser.add_argument("--steps", nargs="*", type=at_least(1), default=[20, 100], help="lengths of the joined rationales")
+    parser.add_argument("--methods", nargs="*", choices=list(literal.SEARCHES), default=["greedy", "annealed", "optimal"])
+    parser.add_argument("--rationales", type=at_least(1), default=400, help="GSM8K's own rationales searched by us")
+    parser.add_argument("--long", type=at_least(1), default=16, help="joined rationales searched by us")
+    parser.add_argument("--literal-gsm8k", type=at_least(1), default=200, help="GSM8K's own rationales searched literally")
+    parser.add_argument("--literal-long", type=at_least(1), default=2, help="joined rationales searched literally")
     parser.add_argument(
-        "--literal-optimal-steps", type=int, default=20, help="longest rationales searched literally by optimal and annealed"
+        "--literal-optimal-steps", type=at_least(1), default=20, help="longest rationales searched literally by optimal and annealed"
     )
-    parser.add_argument("--scaling", type=int, default=0, help="rationales per point of `scaling`; 0 leaves it out")
+    parser.add_argument("--scaling", type=at_least(0), default=0, help="rationales per point of `scaling`; 0 leaves it out")
     parser.add_argument("--plot", help="PNG of `scaling`")
     parser.add_argument("--peak-tflops", type=float, help="of the device and dtype; H200: 989 in dense bf16")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.data and not Path(arguments.data).is_file():
+        parser.error(f"--data: no such file: {arguments.data}")
+    if arguments.plot and not arguments.scaling:
+        parser.error("--plot draws what --scaling measures; give both")
+    return arguments
 
 
 def main() -> None:

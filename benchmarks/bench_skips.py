@@ -28,10 +28,12 @@ import pyarrow as pa
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from benchmarks.arguments import at_least
 from benchmarks.chunking_texts import GPT2
 from benchmarks.literal_skips import Generator
 from skipthink_ray.config import ChunksConfig, ClusterConfig, CwtConfig, OptimConfig, PipelineConfig, SkipsConfig, StudentConfig
 from skipthink_ray.method.chunking import average_chunks
+from skipthink_ray.method.skipping import check_search
 from skipthink_ray.method.steps import split_steps
 from skipthink_ray.models.ablation import Ablation
 from skipthink_ray.models.student import Student, build_student, encode, load_tokenizer, save_student
@@ -184,8 +186,7 @@ def _steady(seen: list[tuple[float, int]], total: int) -> float:
 
 def _rows(task: str, count: int) -> list[ToyRow]:
     random, toy = Random(0), TASKS[task].toy
-    if toy is None:
-        raise ValueError(f"--task: '{task}' has no toy generator")
+    assert toy
     return [toy(random, 1) for _ in range(count)]
 
 
@@ -194,17 +195,21 @@ def main() -> None:
     parser.add_argument("--student", choices=("toy", *GPT2), default="toy")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
-    parser.add_argument("--task", default="multiarith")
+    parser.add_argument("--task", default="multiarith", choices=[name for name, task in TASKS.items() if task.toy])
     parser.add_argument("--search", choices=("sequential", "exhaustive", "all"), default="sequential")
-    parser.add_argument("--num-chunks", type=int, default=4)
-    parser.add_argument("--samples", type=int, default=512)
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--updates", type=int, default=1000, help="of training, before anything is measured")
+    parser.add_argument("--num-chunks", type=at_least(1), default=4)
+    parser.add_argument("--samples", type=at_least(1), default=512)
+    parser.add_argument("--batch-size", type=at_least(1), default=64)
+    parser.add_argument("--updates", type=at_least(1), default=1000, help="of training, before anything is measured")
     parser.add_argument("--lr", type=float, default=None, help="of training; 5e-3 for the toy student, else 3e-4")
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--actors", type=int, nargs="*", default=[], help="measure the pool with so many actors, in turn")
-    parser.add_argument("--copies", type=int, default=10, help="--actors: times that the samples are put through the pool")
+    parser.add_argument("--repeats", type=at_least(1), default=3)
+    parser.add_argument("--actors", type=at_least(1), nargs="*", default=[], help="measure the pool with so many actors, in turn")
+    parser.add_argument("--copies", type=at_least(1), default=10, help="--actors: times that the samples are put through the pool")
     options = parser.parse_args()
+    try:
+        check_search(SkipsConfig(search=options.search), options.num_chunks)
+    except ValueError as error:
+        parser.error(str(error))
     torch.set_num_threads(1)
     student = make_student(options)
     samples = toy_samples(options.task, options.samples, student.tokenizer, options.num_chunks)

@@ -17,6 +17,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from benchmarks.arguments import at_least
+from benchmarks.evidence_arms import PARTS, SEEDS, TASKS, runs
+
 RESULTS = Path(__file__).with_name("evidence.jsonl")
 
 
@@ -24,15 +27,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, default=RESULTS, help="JSON Lines file, one line per finished run")
     parser.add_argument("--cache", type=Path, default=Path("runs/evidence"), help="folder for cwt students that several arms share")
-    parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--parts", nargs="*", help="only these parts: base, chunkers, updates, gates, num_chunks")
-    parser.add_argument("--tasks", nargs="*", help="only these tasks")
-    parser.add_argument("--stages", nargs="*", help="only these stages: base, cwt, stt")
-    parser.add_argument("--arms", nargs="*", help="only these arms")
-    parser.add_argument("--seeds", nargs="*", type=int, help="only these seeds")
+    parser.add_argument("--processes", type=at_least(1), default=2)
+    parser.add_argument("--parts", nargs="*", choices=list(PARTS), help="only these parts")
+    parser.add_argument("--tasks", nargs="*", choices=list(TASKS), help="only these tasks")
+    parser.add_argument("--stages", nargs="*", choices=["base", "cwt", "stt"], help="only these stages")
+    names = sorted({arm.name for arms in PARTS.values() for arm in arms})
+    parser.add_argument("--arms", nargs="*", choices=names, metavar="ARM", help="only these arms")
+    parser.add_argument("--seeds", nargs="*", type=int, choices=SEEDS, help="only these seeds")
     parser.add_argument("--table", action="store_true", help="print the tables, run nothing")
     parser.add_argument("--document", type=Path, help="fill in the tables of this document, run nothing")
     arguments = parser.parse_args()
+    try:
+        finished(arguments.results)
+    except ValueError as error:
+        parser.error(str(error))
     if arguments.table or arguments.document:
         from benchmarks.evidence_table import fill, tables
 
@@ -45,14 +53,18 @@ def main() -> None:
 
 
 def finished(results: Path) -> list[dict[str, Any]]:
-    """The lines of the results file."""
-    return [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
+    """The lines of the results file. ValueError names one that is not JSON."""
+    lines = []
+    for number, line in enumerate(results.read_text().splitlines() if results.exists() else [], start=1):
+        try:
+            lines.append(json.loads(line))
+        except ValueError as error:
+            raise ValueError(f"{results}, line {number}: {error}; delete that line, its run is made again") from error
+    return lines
 
 
 def run_missing(arguments: argparse.Namespace) -> None:
     """Run what is missing, in order, a process for each run."""
-    from benchmarks.evidence_arms import runs
-
     processes = arguments.processes
     only = {"part": arguments.parts, "task": arguments.tasks, "stage": arguments.stages}
     done = {line["key"] for line in finished(arguments.results)}
@@ -70,8 +82,9 @@ def run_missing(arguments: argparse.Namespace) -> None:
             ended, waiting = wait(waiting, return_when=FIRST_COMPLETED)
             for future in ended:
                 line = future.result()
-                with arguments.results.open("a") as file:
-                    file.write(json.dumps(line) + "\n")
+                with arguments.results.open("ab+") as file:
+                    whole = not file.tell() or (file.seek(-1, os.SEEK_END) and file.read() == b"\n")  # the last line may lack its end
+                    file.write((b"" if whole else b"\n") + json.dumps(line).encode() + b"\n")
                 shown = ("part", "arm", "stage", "task", "seed", "wall_s")
                 reached = {name: round(line["numbers"][line["stage"]].get(name, -1), 3) for name in ("accuracy_pct", "skipped_share")}
                 print(time.strftime("%H:%M:%S"), *(line[name] for name in shown), reached, flush=True)
