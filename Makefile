@@ -9,7 +9,7 @@ demo: $(READY)
 	$(BIN)/skipthink demo
 
 test: $(READY) check
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --maxschedchunk 1
 
 check: $(READY)
 	$(BIN)/ruff check .
