@@ -17,6 +17,9 @@ from skipthink_ray.config import ClusterConfig
 from skipthink_ray.models.student import Student
 from skipthink_ray.runtime.artifacts import Folder
 
+ROWS_PER_FILE = 1 << 14
+"""At least. A task that writes finds no idle process where the actors hold all CPUs, and starts one: a second of CPU time each."""
+
 
 def map_row_groups(
     source: Folder, name: str, actor: type, arguments: dict[str, Any], out: Folder, out_name: str, config: ClusterConfig
@@ -34,7 +37,9 @@ def map_row_groups(
     done = ray.data.from_items(pieces, override_num_blocks=len(pieces)).map_batches(
         actor, fn_constructor_kwargs=arguments, batch_format="pyarrow", batch_size=1, compute=pool, **resources(config)
     )
-    done.write_parquet(f"{out.path}/{out_name}", filesystem=out.filesystem, ray_remote_args={"num_cpus": 0})
+    done.write_parquet(
+        f"{out.path}/{out_name}", filesystem=out.filesystem, min_rows_per_file=ROWS_PER_FILE, ray_remote_args={"num_cpus": 0}
+    )
 
 
 def read_piece(batch: pa.Table, source: Folder) -> pa.Table:
