@@ -31,6 +31,8 @@ SHARED: dict[str, Any] = {
     "student.max_tokens": 256,
     "cwt.stage_updates": "mixed",
     "stt.stage_updates": "mixed",
+    "cwt.answer_chunk_dropout": 0.2,
+    "stt.answer_chunk_dropout": 0.2,
     "cwt.search.method": "greedy",
     "cwt.search.objective": "chunk",
     "skips.search": "sequential",

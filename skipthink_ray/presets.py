@@ -29,8 +29,8 @@ def toy() -> PipelineConfig:
         name="demo",
         rationales=RationalesConfig(train_questions=3000, test_questions=200),
         base=TrainConfig(**shared),
-        cwt=CwtConfig(**shared, epochs=2, answer_chunk_dropout=0.2),
-        stt=SttConfig(**shared, answer_chunk_dropout=0.2, skip_share=0.5),
+        cwt=CwtConfig(**shared, epochs=2),
+        stt=SttConfig(**shared, skip_share=0.5),
     )
 
 

@@ -26,6 +26,7 @@ from skipthink_ray.models.student import build_student, encode, load_tokenizer, 
 from skipthink_ray.rows import SAMPLE_SCHEMA
 from skipthink_ray.runtime.artifacts import ROW_GROUP
 from skipthink_ray.stages.context import Context
+from skipthink_ray.stages.folds import count_folds
 from skipthink_ray.tasks import task_of
 
 TOKENIZER_ROWS = 50_000
@@ -57,6 +58,8 @@ def make(context: Context) -> dict[str, Any]:
             fn_kwargs=arguments,
         )
         samples.write_parquet(f"{context.out.path}/samples", filesystem=context.out.filesystem, row_group_size=ROW_GROUP)
+    if config.skips.gate == "cross_fitted":
+        count_folds(config, context.out)  # likewise
     return _summary(context, num_chunks, student.model.num_parameters())
 
 

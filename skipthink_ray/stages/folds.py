@@ -6,6 +6,7 @@ They lie under the stage's checkpoints, so a stage that was killed finds those t
 from collections import Counter
 from dataclasses import replace
 
+from skipthink_ray.config import PipelineConfig
 from skipthink_ray.method.skipping import Fold, fold_of
 from skipthink_ray.runtime.artifacts import CHECKPOINTS, Folder, begin, finish, is_done
 from skipthink_ray.runtime.tracking import NullTracker
@@ -16,7 +17,7 @@ from skipthink_ray.training.launch import TRAIN, Request, launch, total_updates
 def fold_students(context: Context) -> dict[Fold, Folder]:
     """Every fold with the folder of the student that never saw it. ValueError where a fold holds no sample, or all."""
     config, chunks = context.config, context.inputs["chunks"]
-    num_chunks, counts = chunks.read_json("summary.json")["num_chunks"], _count(context)
+    num_chunks, counts = chunks.read_json("summary.json")["num_chunks"], count_folds(context.config, chunks)
     students = {}
     for fold in (Fold(number, config.skips.folds, config.seed) for number in range(config.skips.folds)):
         out = context.out.child(f"{CHECKPOINTS}/fold-{fold.number}")
@@ -38,11 +39,11 @@ def fold_students(context: Context) -> dict[Fold, Folder]:
     return students
 
 
-def _count(context: Context) -> Counter[int]:
-    """Samples of every fold."""
-    folds, counts = context.config.skips.folds, Counter[int]()
-    for batch in context.inputs["chunks"].table("samples").to_batches(columns=["question"], filter=TRAIN):
-        counts.update(fold_of(question, folds, context.config.seed) for question in batch["question"].to_pylist())
+def count_folds(config: PipelineConfig, chunks: Folder) -> Counter[int]:
+    """Training samples of every fold. ValueError where one would be empty."""
+    folds, counts = config.skips.folds, Counter[int]()
+    for batch in chunks.table("samples").to_batches(columns=["question"], filter=TRAIN):
+        counts.update(fold_of(question, folds, config.seed) for question in batch["question"].to_pylist())
     if len(counts) < folds:
         raise ValueError(f"skips.folds: {counts.total()} samples leave one of {folds} folds empty; take fewer folds, or more samples")
     return counts
