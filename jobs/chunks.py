@@ -33,8 +33,12 @@ def main(arguments: list[str]) -> int:
         return code
 
     try:
-        config = tyro.cli(ChunkSearchConfig, args=arguments, prog="python -m jobs.chunks", config=(tyro.conf.OmitArgPrefixes,))
-        print(json.dumps(run(config)))
+        try:
+            config = tyro.cli(ChunkSearchConfig, args=arguments, prog="python -m jobs.chunks", config=(tyro.conf.OmitArgPrefixes,))
+            found = run(config)
+        finally:
+            disconnect()  # first, so that nothing which a worker printed comes after the last line
+        print(json.dumps(found))
     except ValidationError as error:
         return failed(explain(error, "command line"), 2)
     except RayError as error:
@@ -44,8 +48,6 @@ def main(arguments: list[str]) -> int:
     except Exception as error:  # noqa: BLE001  # the edge: everything unforeseen ends in one line
         traceback.print_exc()
         return failed(cause(error), 1)
-    finally:
-        disconnect()
     return 0
 
 
