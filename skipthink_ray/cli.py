@@ -108,12 +108,19 @@ def _dry_run(config: "PipelineConfig") -> int:
 
     folder, identities = Folder.open(config.storage_path).child(config.name), identify(config)
     print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
+    foreign = None
     for name in stages:
-        print(f"{name:<11} {'done' if is_done(folder.child(name), identities[name]) else 'to do'}")
+        try:
+            state = "done" if is_done(folder.child(name), identities[name]) else "to do"
+        except ValueError as error:  # the folder is another configuration's: said last, and with all else
+            state, foreign = "of another configuration", foreign or error
+        print(f"{name:<11} {state}")
     if config.rationales.teacher.kind != "given":
         from skipthink_ray.stages.rationales import estimate
 
         print(estimate(config))
+    if foreign:
+        raise foreign
     return 0
 
 

@@ -172,7 +172,7 @@ def test_every_bad_row_becomes_a_counted_row_with_a_reason(tmp_path):
     arguments = [*from_file(path), "--storage-path", tmp_path / "runs", "--rationales.max-bad-share", 0.9, *FAST]
     done = skipthink("rationales", *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
-    rows = dataset.dataset(tmp_path / "runs/demo/rationales/rows", format="parquet").to_table().sort_by("row").to_pylist()
+    rows = dataset.dataset(tmp_path / "runs/run/rationales/rows", format="parquet").to_table().sort_by("row").to_pylist()
     assert [row["reason"] for row in rows] == [None, None, *(reason for _, reason in BAD_ROWS), "malformed JSON"]
     assert all(row["detail"] for row in rows[2:])
     assert "15 dropped" in done.stdout
@@ -184,9 +184,9 @@ def test_too_many_bad_rows_fail_the_stage_and_are_kept_with_their_reasons(tmp_pa
     error = refused(tmp_path, *from_file(path))
     assert f"{path}: 1 of 10 rows are unusable, more than rationales.max_bad_share = 0.05" in error
     assert "First: row 10, malformed JSON" in error
-    rows = dataset.dataset(tmp_path / "runs/demo/rationales/rows", format="parquet")
+    rows = dataset.dataset(tmp_path / "runs/run/rationales/rows", format="parquet")
     assert rows.count_rows() == 10
-    assert not (tmp_path / "runs/demo/rationales/_DONE").exists()
+    assert not (tmp_path / "runs/run/rationales/_DONE").exists()
 
 
 @pytest.mark.ray
@@ -197,4 +197,4 @@ def test_a_loss_that_becomes_nan_stops_the_run_and_names_the_update(tmp_path):
     assert done.returncode == 1, done.stdout + done.stderr
     said = re.search(r"base stopped: the loss or its gradient became (nan|inf) at update \d+", done.stdout)
     assert said, done.stdout
-    assert not (tmp_path / "runs/demo/base/_DONE").exists()
+    assert not (tmp_path / "runs/run/base/_DONE").exists()

@@ -68,7 +68,7 @@ def test_look_says_what_the_rows_hold_and_a_later_stage_goes_on_from_its_artifac
     assert _line(shown, "steps per chunk, M = 4") == [f"{mean / 4:.2f}", "0", "1", "1", "1", "2", "3"]
     assert f"M = 4: {sum(max(0, 4 - n) for n in STEPS) / (4 * len(STEPS)):.1%} of {4 * len(STEPS)} average chunks are empty" in shown
     assert f"{np.mean(np.array(STEPS) > 2):.1%} of the rationales have more steps than chunks" in shown
-    assert "Suggested M = 2 (auto)" in shown
+    assert "auto takes M = 2" in shown
     assert f"A run takes M = 4: the mean number of steps is {mean:.2f}." in shown
     assert [line.split()[:2] for line in shown.splitlines() if "Here Tom" in line][-5:] == [[str(c), "Here"] for c in (1, 1, 2, 3, 4)]
     assert re.search(r"5 █{40} 6", shown)
@@ -84,7 +84,7 @@ def test_look_says_what_the_rows_hold_and_a_later_stage_goes_on_from_its_artifac
 
     chunks = skipthink("chunks", *options)
     assert chunks.returncode == 0, chunks.stdout + chunks.stderr
-    summary = json.loads((tmp_path / "runs/demo/chunks/summary.json").read_text())
+    summary = json.loads((tmp_path / "runs/run/chunks/summary.json").read_text())
     assert _line(_look(*options), "tokens per rationale")[0] == f"{summary['rationale_tokens_mean']:.2f}"
 
 

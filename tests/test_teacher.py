@@ -42,7 +42,7 @@ def ask(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(arguments, capture_output=True, text=True, timeout=300)
 
 
-def rows_of(tmp_path: Path, name: str = "demo") -> list[dict]:
+def rows_of(tmp_path: Path, name: str = "run") -> list[dict]:
     return dataset.dataset(tmp_path / "runs" / name / "rationales" / "rows", format="parquet").to_table().sort_by("row").to_pylist()
 
 
@@ -68,7 +68,7 @@ def test_every_question_becomes_a_row_and_another_filter_asks_none_again(tmp_pat
     assert failed["reason"] == "teacher failed"
     assert "too long a prompt" in failed["detail"]
     assert all("The answer is" not in row["rationale"] for row in asked if row["reason"] is None)
-    summary = json.loads((tmp_path / "runs/demo/rationales/summary.json").read_text())
+    summary = json.loads((tmp_path / "runs/run/rationales/summary.json").read_text())
     answered = sum(row["reason"] != "teacher failed" for row in asked)
     assert summary["teacher_prompt_tokens"] == 50 * answered
     assert summary["teacher_cost"] == pytest.approx((50 * 2 + 20 * 10) * answered / 1e6)
@@ -130,6 +130,19 @@ def test_a_dry_run_says_what_asking_will_cost_and_asks_nothing(tmp_path):
     assert "800 rationales to ask of endpoint 'oracle', 0 answered before" in done.stdout
     assert "at most 80,000 generated; about 0." in done.stdout
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_dry_run_tells_the_cost_also_where_another_run_has_the_name(tmp_path):
+    file = questions(tmp_path / "questions.jsonl", 1000)
+    there = tmp_path / "runs" / "run" / "rationales"
+    there.mkdir(parents=True)
+    (there / "config.json").write_text('{"config": {"source": "toy"}}')
+    with serve() as teacher:
+        done = ask(*command(tmp_path, file, teacher, "--dry-run"))
+    assert "800 rationales to ask of endpoint 'oracle'" in done.stdout
+    assert "rationales  of another configuration" in done.stdout
+    assert done.returncode == 2
+    assert "Choose another --name" in done.stderr
 
 
 @pytest.mark.ray

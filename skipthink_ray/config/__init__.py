@@ -218,7 +218,7 @@ class TrackingConfig(Config):
 class PipelineConfig(Config):
     """The whole run, from rationales to report."""
 
-    name: Annotated[str, Field(pattern=r"^[\w][\w.-]*$")] = "demo"
+    name: Annotated[str, Field(pattern=r"^[\w][\w.-]*$")] = "run"
     """Name of the run; its artifacts lie in `storage_path/name`. The same name and config again continues."""
     storage_path: Address = "runs"
     """Folder, NFS path, or s3://, gs:// URI reachable from every node."""
