@@ -17,6 +17,8 @@ def main(arguments: list[str]) -> int:
     if not any(argument.split("=", 1)[0] == "--student" for argument in arguments):
         from skipthink_ray import cli
 
+        if {"-h", "--help"} & set(arguments):
+            print(__doc__)
         return cli.main(["chunks", *arguments])
 
     import tyro
@@ -34,7 +36,8 @@ def main(arguments: list[str]) -> int:
 
     try:
         try:
-            config = tyro.cli(ChunkSearchConfig, args=arguments, prog="python -m jobs.chunks", config=(tyro.conf.OmitArgPrefixes,))
+            plain = (tyro.conf.OmitArgPrefixes,)
+            config = tyro.cli(ChunkSearchConfig, args=arguments, prog="python -m jobs.chunks --student FOLDER", config=plain)
             found = run(config)
         finally:
             disconnect()  # first, so that nothing which a worker printed comes after the last line

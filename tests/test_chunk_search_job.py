@@ -98,6 +98,9 @@ def test_the_job_finds_on_a_cluster_what_one_process_finds_and_keeps_every_row(m
         ({"--out": "precious"}, "is no artifact, but holds thesis.txt. Nothing was touched"),
         ({"--out": "samples"}, "samples is no artifact, but holds 0.parquet"),
         ({"--method": "average"}, "average searches nothing"),
+        ({"--precision": "bf16"}, "bf16 is for GPUs; set --gpus-per-actor"),
+        ({"--samples": "foreign"}, "was made with another tokenizer"),
+        ({"--samples": "foreign/samples"}, "was made with another tokenizer"),
     ],
 )
 def test_a_wrong_input_is_named_before_a_cluster_is_started(made, tmp_path, capsys, change, words):
@@ -107,13 +110,18 @@ def test_a_wrong_input_is_named_before_a_cluster_is_started(made, tmp_path, caps
         pyarrow.parquet.write_table(rows, folder / name / "0.parquet")
     (folder / "precious").mkdir(exist_ok=True)
     (folder / "precious" / "thesis.txt").write_text("years of work")
+    shutil.copytree(folder / "samples", folder / "foreign" / "samples", dirs_exist_ok=True)
+    shutil.copytree(folder / "student", folder / "foreign" / "student", dirs_exist_ok=True)
+    tokenizer = json.loads((folder / "student" / "tokenizer.json").read_text())
+    tokenizer["model"]["merges"].pop()
+    (folder / "foreign" / "student" / "tokenizer.json").write_text(json.dumps(tokenizer))
     ignored = shutil.ignore_patterns("*.safetensors")
     shutil.copytree(folder / "student", folder / "unweighted", ignore=ignored, dirs_exist_ok=True)
     before = sorted(folder.rglob("*"))
     named = {"--student": "student", "--samples": "samples", "--out": str(tmp_path / "out")} | change
     arguments = []
     for option, value in named.items():
-        arguments += [option, value if option == "--method" else str(folder / value)]
+        arguments += [option, value if option in ("--method", "--precision") else str(folder / value)]
     assert main(arguments) == 2
     said = capsys.readouterr().err
     assert words in said

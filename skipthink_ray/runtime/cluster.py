@@ -65,10 +65,13 @@ def disconnect() -> None:
         ray.shutdown()
 
 
-def require(what: str, config: ClusterConfig, processes: int, lower: str = "cluster.num_workers / cluster.num_actors") -> None:
+def require(
+    what: str, config: ClusterConfig, processes: int, lower: str = "cluster.num_workers / cluster.num_actors", wait: str = "cluster.wait_s"
+) -> None:
     """ValueError within seconds where `processes` workers or actors cannot be placed: what is needed, what there is.
 
-    lower: the options that ask for so many. With `wait_s` an autoscaling cluster is given that long to grow first.
+    lower: the options that ask for so many, and wait: the one for `wait_s`. With that an autoscaling cluster is given
+    that long to grow first.
     """
     deadline = time.monotonic() + config.wait_s
     if config.wait_s:  # an autoscaler grows only for what is asked of it
@@ -86,7 +89,7 @@ def require(what: str, config: ClusterConfig, processes: int, lower: str = "clus
     raise ValueError(
         f"{what} needs {processes} processes of {per} each, but this cluster has {have.get('CPU', 0):g} CPU and "
         f"{have.get('GPU', 0):g} GPU and can place {placed}. Lower {lower} or the CPUs of each, add nodes, "
-        "or set cluster.wait_s for an autoscaler."
+        f"or set {wait} for an autoscaler."
     )
 
 

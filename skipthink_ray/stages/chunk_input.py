@@ -16,6 +16,8 @@ from skipthink_ray.rows import SAMPLE_SCHEMA
 from skipthink_ray.runtime.artifacts import Folder
 
 TOKEN_COLUMNS = ("question_tokens", "rationale_tokens")
+TOKENIZER, DECISIVE = "tokenizer.json", ("normalizer", "pre_tokenizer", "model", "added_tokens")
+"""A tokenizer's file, and what of it decides which tokens a text becomes."""
 
 
 def split(uri: str) -> tuple[Folder, str]:
@@ -64,6 +66,20 @@ def check_student(uri: str) -> None:
             marker_ids(AutoTokenizer.from_pretrained(folder))
         except (OSError, KeyError) as error:
             raise ValueError(f"student: no tokenizer could be loaded from {uri}: {error}") from error
+
+
+def check_tokenizer(student: str, samples: str) -> None:
+    """ValueError where the samples were made with another tokenizer. The artifact that holds them says so; bare Parquet does not."""
+    folder = Folder.open(samples)
+    beside = (folder if folder.exists("samples") else split(samples)[0]).child("student")
+    both = (beside, Folder.open(student))
+    if not all(one.exists(TOKENIZER) for one in both):
+        return
+    theirs, ours = ({name: one.read_json(TOKENIZER).get(name) for name in DECISIVE} for one in both)
+    if theirs != ours:
+        raise ValueError(
+            f"samples: {samples} was made with another tokenizer ({beside.uri}) than the student's; take samples of the student's own run"
+        )
 
 
 def fingerprints(student: str, samples: pyarrow.dataset.Dataset) -> dict[str, Any]:

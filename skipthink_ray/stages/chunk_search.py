@@ -32,7 +32,7 @@ from skipthink_ray.rows import Samples
 from skipthink_ray.runtime import actors, cluster
 from skipthink_ray.runtime.artifacts import ROW_GROUP, Folder, begin, finish, is_done, refuse_foreign
 from skipthink_ray.runtime.lock import only_writer
-from skipthink_ray.stages.chunk_input import check_rows, check_student, fingerprints, open_samples, split
+from skipthink_ray.stages.chunk_input import check_rows, check_student, check_tokenizer, fingerprints, open_samples, split
 from skipthink_ray.training.rechunk import rechunk
 
 MOVED = "boundaries_moved"
@@ -70,15 +70,18 @@ class ChunkSearchConfig(Config):
     gpus_per_actor: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
     """GPUs of an actor; with a fraction several share one, 0 computes on CPUs."""
     rows_per_batch: Annotated[int, Field(ge=1)] = 2048
-    """Samples that an actor takes at a time."""
+    """Samples that an actor takes at a time; no more actors are started than there are such pieces."""
+    wait_s: Annotated[float, Field(ge=0.0)] = 0.0
+    """How long to wait for an autoscaling cluster to grow before saying that the request does not fit."""
     address: Address | None = None
     """Ray cluster to join; None joins the submitting job's cluster or starts a local one."""
 
     @property
     def cluster(self) -> ClusterConfig:
         return ClusterConfig(
-            address=self.address, num_actors=self.num_actors, cpus_per_worker=self.cpus_per_actor, use_gpu=self.gpus_per_actor > 0
-        )
+            address=self.address, num_actors=self.num_actors, cpus_per_worker=self.cpus_per_actor, use_gpu=self.gpus_per_actor > 0,
+            wait_s=self.wait_s,
+        )  # fmt: skip
 
 
 class SearchChunks:
@@ -121,8 +124,11 @@ def run(config: ChunkSearchConfig) -> dict[str, Any]:
     """Search and write. Returns summary.json. ValueError for what the user can mend."""
     if config.search.method == "average":
         raise ValueError("method: average searches nothing; the stage chunks makes average chunks. Take greedy, annealed or optimal")
+    if config.precision == "bf16" and not config.gpus_per_actor:
+        raise ValueError("precision: bf16 is for GPUs; set --gpus-per-actor, or take fp32")
     check_student(config.student)
     table, out = open_samples(config.samples), Folder.open(config.out)
+    check_tokenizer(config.student, config.samples)
     decisive = config.model_dump(include={"search", "seed", "precision"})
     identity = decisive | fingerprints(config.student, table)
     if is_done(out, identity, INSTEAD):
@@ -158,7 +164,8 @@ def _search(
     found.write_parquet(
         f"{out.path}/samples", filesystem=out.filesystem, row_group_size=ROW_GROUP, ray_remote_args={"num_cpus": 0}
     )
-    finish(out, _summary(out.table("samples"), table.count_rows(), time.perf_counter() - started))
+    summary = _summary(out.table("samples"), table.count_rows())
+    finish(out, {**summary, "actors": num_actors, "seconds": time.perf_counter() - started})
 
 
 def _pieces(table: pyarrow.dataset.Dataset, rows: int) -> Iterator[dict[str, Any]]:
@@ -176,10 +183,12 @@ def _pieces(table: pyarrow.dataset.Dataset, rows: int) -> Iterator[dict[str, Any
 
 def _check_room(config: ChunkSearchConfig, num_actors: int) -> None:
     """ValueError where the actors do not fit on the cluster."""
+    share = config.gpus_per_actor
+    if share:  # first, and with wait_s: whole GPUs, for an autoscaler
+        what = f"chunk search ({num_actors} actors of {share:g} GPU)"
+        cluster.require(what, config.cluster, math.ceil(num_actors * share), "--num-actors or --gpus-per-actor", "--wait-s")
     on_cpu = config.cluster.model_copy(update={"use_gpu": False})
-    cluster.require("chunk search", on_cpu, num_actors, "--num-actors")
-    if config.gpus_per_actor:
-        cluster.require("chunk search", config.cluster, math.ceil(num_actors * config.gpus_per_actor), "--num-actors or --gpus-per-actor")
+    cluster.require("chunk search", on_cpu, num_actors, "--num-actors or --cpus-per-actor", "--wait-s")
 
 
 def _without_long_ones(batch: pa.Table, positions: int) -> pa.Table:
@@ -194,7 +203,7 @@ def _without_long_ones(batch: pa.Table, positions: int) -> pa.Table:
     return batch
 
 
-def _summary(written: pyarrow.dataset.Dataset, rows: int, seconds: float) -> dict[str, Any]:
+def _summary(written: pyarrow.dataset.Dataset, rows: int) -> dict[str, Any]:
     """RuntimeError where not every row came out."""
     counts = {"rows": 0, "searched": 0, "boundaries_moved": 0, "unused": 0}
     for batch in written.to_batches(columns=["reason", MOVED]):
@@ -204,4 +213,4 @@ def _summary(written: pyarrow.dataset.Dataset, rows: int, seconds: float) -> dic
         counts["unused"] += batch.num_rows - batch["reason"].null_count
     if counts["rows"] != rows:
         raise RuntimeError(f"chunk search: {rows} samples went in, {counts['rows']} came out")
-    return {**counts, "seconds": seconds}
+    return counts
