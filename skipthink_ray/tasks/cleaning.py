@@ -18,7 +18,7 @@ UNUSABLE = ("not UTF-8", "malformed JSON", "not an object", "missing field", "em
 SHOWN_CHARS = 1000
 _REFUSAL = re.compile(
     r"""^\W*(?:
-        i['’]?m\ (?:(?:very|really|so)\ )?sorry\b | sorry,\ (?:but\ )?i\b | i\ apologi[sz]e\b | as\ an\ ai\b |
+        i(?:\ a|['’]?)m\ (?:(?:very|really|so)\ )?sorry\b | sorry,\ (?:but\ )?i\b | i\ apologi[sz]e\b | as\ an\ ai\b |
         (?:unfortunately,\ )?i(?:\ cannot|\ can['’]?t|\ can\ not|\ won['’]?t|\ will\ not|(?:\ a|['’]?)m\ (?:not\ able|unable)\ to)
         \ (?:\w+\ )?(?:help|assist|answer|provide|do\ that|comply|fulfil|solve|continue|engage)
     )""",

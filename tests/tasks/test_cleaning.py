@@ -16,6 +16,7 @@ ASKING = PipelineConfig(rationales=RationalesConfig(teacher=TeacherConfig(kind="
 REFUSALS = [
     "I'm sorry, but I can't help with that.",
     "I’m very sorry. This question is not for me.",
+    "I am sorry, but I cannot answer that.",
     "Sorry, I cannot answer this.",
     "As an AI language model, I have no pens.",
     "I am unable to assist with this request.",
