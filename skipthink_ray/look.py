@@ -196,4 +196,4 @@ def _advice(config: PipelineConfig, steps: Counter[int], planned: int, suggested
     task = task_of(config)
     own = f"the task '{task.name}' has it" if task.num_chunks else f"the mean number of steps is {_mean(steps):.2f}"
     found = f"the most chunks, up to {MAX_CHUNKS}, with which {MOVABLE_SHARE:.0%} of the rationales have more steps than chunks"
-    return f"Suggested M = {suggested} (auto): {found}.\nA run takes M = {planned}: {'as configured' if config.chunks.num_chunks else own}."
+    return f"auto takes M = {suggested}: {found}.\nA run takes M = {planned}: {'as configured' if config.chunks.num_chunks else own}."

@@ -16,8 +16,9 @@ from skipthink_ray.tasks import GROUPS, check_source
 
 
 class _Draft(PipelineConfig):
-    """A configuration whose fields are not compared yet: tyro would wrap what that finds in a page of its own."""
+    """Every key of a run, with its meaning and its default."""
 
+    # Shown above --options. Fields are not compared yet: tyro would wrap what that finds in a page of its own.
     @model_validator(mode="after")
     def fits_together(self) -> Self:
         return self
@@ -30,7 +31,8 @@ def load_config(preset: str, file: str | None, overrides: list[str], program: st
         config = _validate(_merge(config.model_dump(), _read(file)), file)
     if overrides:
         _check_keys(overrides)
-        if config.own_task is None and any(option.replace("_", "-").startswith("--own-task.") for option in overrides):
+        own_task = any(option.replace("_", "-").startswith(("--own-task.", "--help")) for option in overrides)
+        if config.own_task is None and own_task:
             config = config.model_copy(update={"own_task": OwnTaskConfig()})  # tyro sets fields only of what is there
         try:
             draft = _Draft.model_construct(**dict(config))
