@@ -78,6 +78,9 @@ def read_texts(path: str | None, vocabulary: int) -> list[Text]:
         draw = lambda low, high: rng.integers(0, vocabulary, rng.integers(low, high)).tolist()  # noqa: E731
         return [(draw(40, 90), [draw(10, 45) for _ in range(size)]) for size in sizes]
     rows = [json.loads(line) for line in Path(path).read_text(encoding="utf-8").strip().split("\n")]
+    for number, row in enumerate(rows, start=1):
+        if not all(isinstance(row, dict) and isinstance(row.get(name), str) for name in ("question", "rationale")):
+            raise SystemExit(f"{path}, line {number}: no text in `question` or `rationale`; every line needs both")
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # type: ignore[assignment]
     texts = [text for row in rows for text in (row["question"], row["rationale"])]
