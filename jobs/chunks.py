@@ -21,13 +21,12 @@ def main(arguments: list[str]) -> int:
             print(__doc__)
         return cli.main(["chunks", *arguments])
 
-    import tyro
-    from pydantic import ValidationError
     from ray.exceptions import RayError
+    from tyro.conf import OmitArgPrefixes
 
     from skipthink_ray.runtime.cluster import disconnect
     from skipthink_ray.runtime.progress import cause
-    from skipthink_ray.settings import explain
+    from skipthink_ray.settings import parse_options
     from skipthink_ray.stages.chunk_search import ChunkSearchConfig, run
 
     def failed(words: str, code: int) -> int:
@@ -36,14 +35,10 @@ def main(arguments: list[str]) -> int:
 
     try:
         try:
-            plain = (tyro.conf.OmitArgPrefixes,)
-            config = tyro.cli(ChunkSearchConfig, args=arguments, prog="python -m jobs.chunks --student FOLDER", config=plain)
-            found = run(config)
+            found = run(parse_options(ChunkSearchConfig, arguments, "python -m jobs.chunks --student FOLDER", OmitArgPrefixes))
         finally:
             disconnect()  # first, so that nothing which a worker printed comes after the last line
         print(json.dumps(found))
-    except ValidationError as error:
-        return failed(explain(error, "command line"), 2)
     except RayError as error:
         return failed(cause(error), 2 if isinstance(error, ValueError) else 1)
     except ValueError as error:

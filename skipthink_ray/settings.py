@@ -3,43 +3,63 @@
 import json
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Self, cast, get_args
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin
 
 import tyro
 import yaml
-from pydantic import BaseModel, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, create_model
 
 from skipthink_ray.config import OwnTaskConfig, PipelineConfig
 from skipthink_ray.config.base import SECRET
 from skipthink_ray.presets import PRESETS
 from skipthink_ray.tasks import GROUPS, check_source
 
+Model = TypeVar("Model", bound=BaseModel)
 
-class _Draft(PipelineConfig):
-    """Every key of a run, with its meaning and its default."""
 
-    # Shown above --options. Fields are not compared yet: tyro would wrap what that finds in a page of its own.
-    @model_validator(mode="after")
-    def fits_together(self) -> Self:
-        return self
+def _draft(model: type[BaseModel]) -> type[BaseModel]:
+    """The same keys, types and descriptions with nothing checked: tyro would wrap what a check finds in a page of its own."""
+    fields: dict[str, Any] = {}
+    for name, field in model.model_fields.items():
+        kind, default = _bare(field.annotation), field.default
+        if isinstance(default, BaseModel):
+            default = kind.model_validate(default.model_dump())
+        fields[name] = kind, Field(default, description=field.description)
+    return create_model(model.__name__, __doc__=model.__doc__, **fields)
+
+
+def _bare(annotation: Any) -> Any:
+    """A type with drafts in place of parts; pydantic keeps bounds and validators beside the type."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return _draft(annotation)
+    if get_origin(annotation) is Annotated:
+        return _bare(get_args(annotation)[0])
+    return Union[tuple(map(_bare, get_args(annotation)))] if get_origin(annotation) in (Union, UnionType) else annotation  # noqa: UP007
+
+
+def parse_options(model: type[Model], options: list[str], program: str, style: Any, default: Model | None = None) -> Model:
+    """A configuration by its options, on top of `default` where there is one. style: how tyro names them.
+
+    ValueError names the key, the value and what would be right; SystemExit (2) for what is no value at all, or (0) after --help.
+    """
+    draft = _draft(model)
+    below = None if default is None else draft.model_validate(default.model_dump())
+    found: BaseModel = tyro.cli(draft, args=options, prog=program, config=(style,), default=below)  # type: ignore[assignment]
+    return _validate(model, found.model_dump(), "command line")
 
 
 def load_config(preset: str, file: str | None, overrides: list[str], program: str) -> PipelineConfig:
     """The configuration, checked. ValueError names the key, the value and what would be right."""
     config = PRESETS[preset]()
     if file:
-        config = _validate(_merge(config.model_dump(), _read(file)), file)
+        config = _validate(PipelineConfig, _merge(config.model_dump(), _read(file)), file)
     if overrides:
         _check_keys(overrides)
         own_task = any(option.replace("_", "-").startswith(("--own-task.", "--help")) for option in overrides)
         if config.own_task is None and own_task:
             config = config.model_copy(update={"own_task": OwnTaskConfig()})  # tyro sets fields only of what is there
-        try:
-            draft = _Draft.model_construct(**dict(config))
-            config = tyro.cli(_Draft, args=overrides, default=draft, prog=program, config=(tyro.conf.AvoidSubcommands,))
-        except ValidationError as error:
-            raise ValueError(explain(error, "command line")) from error
-        config = _validate(config.model_dump(), "command line")
+        config = parse_options(PipelineConfig, overrides, program, tyro.conf.AvoidSubcommands, config)
     for one in expand(config):
         check_source(one)
     return config
@@ -84,9 +104,9 @@ def _merge(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _validate(values: dict[str, Any], where: str) -> PipelineConfig:
+def _validate(model: type[Model], values: dict[str, Any], where: str) -> Model:
     try:
-        return PipelineConfig.model_validate(values)
+        return model.model_validate(values)
     except ValidationError as error:
         raise ValueError(explain(error, where)) from error
 

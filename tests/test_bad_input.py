@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -12,6 +13,11 @@ import pyarrow.dataset as dataset
 import pyarrow.parquet
 import pytest
 
+from skipthink_ray.cli import main
+from skipthink_ray.config import PipelineConfig
+from skipthink_ray.settings import known_keys
+
+ROOT = Path(__file__).parents[1]
 GOOD = {"question": "Tom has 2 pens and finds 3. How many?", "answer": "5", "rationale": "He has 2. 2 + 3 = 5."}
 FAST = ["--student.width", "16", "--student.heads", "2", "--student.layers", "1", "--tracking.backend", "off"]
 
@@ -91,6 +97,51 @@ def test_a_missing_column_is_named_with_the_columns_there_are(tmp_path, kind):
     assert f"{path}: no column 'answer' for the answer" in error
     assert "Did you mean 'anwser'?" in error
     assert "rationales.columns.answer" in error
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--skips.folds", "1", "skips.folds: input should be greater than or equal to 2 (found 1)"),
+        ("--stt.skip-share", "2", "stt.skip_share: input should be less than or equal to 1"),
+        ("--cwt.optim.lr", "0", "cwt.optim.lr: input should be greater than 0"),
+        ("--tracking.uri", "http://KEY:SECRET@host", "tracking.uri: an address holds no user or password"),
+    ],
+)
+def test_a_value_out_of_bounds_is_refused_in_one_line_that_names_its_key(capsys, option, value, words):
+    assert main(["run", "--dry-run", option, value]) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert len(said.strip().splitlines()) == 1
+    assert "SECRET" not in said
+
+
+def test_options_are_every_key(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["run", "--options"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    keys = known_keys(PipelineConfig)
+    options = [key for key in keys if not any(other.startswith(f"{key}.") for other in keys)]
+    assert [key for key in options if f"--{key.replace('_', '-')}" not in shown] == []
+
+
+def _readme_commands() -> list[list[str]]:
+    """The command lines of the README that configure a run, without the program itself."""
+    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    lines = [shlex.split(line, comments=True) for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    submitted = [["run", *line[line.index("jobs.pipeline") + 1 :]] for line in lines if "jobs.pipeline" in line]
+    return submitted + [line[1:] for line in lines if line[:1] == [".venv/bin/skipthink"] and line[1] != "ask"]
+
+
+@pytest.mark.parametrize("command", _readme_commands(), ids=lambda command: " ".join(command)[:40])
+def test_a_command_of_the_readme_is_a_configuration(tmp_path, monkeypatch, capsys, command):
+    for name in ("my.jsonl", "questions.jsonl", "multiarith.jsonl"):
+        write_lines(tmp_path / name, [GOOD])
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    monkeypatch.chdir(tmp_path)
+    arguments = [argument.replace("s3://bucket", ".") for argument in command]
+    assert main([*arguments, "--dry-run"]) == 0, capsys.readouterr().err
 
 
 def test_fewer_than_one_chunk_is_refused(tmp_path):

@@ -216,7 +216,7 @@ class TrackingConfig(Config):
 
 
 class PipelineConfig(Config):
-    """The whole run, from rationales to report."""
+    """The whole run, from rationales to report: every key, its meaning and its default."""
 
     name: Annotated[str, Field(pattern=r"^[\w][\w.-]*$")] = "run"
     """Name of the run; its artifacts lie in `storage_path/name`. The same name and config again continues."""
