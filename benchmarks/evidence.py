@@ -71,7 +71,9 @@ def run_missing(arguments: argparse.Namespace) -> None:
     arms, seeds = arguments.arms, arguments.seeds
     wanted = [run for run in runs() if all(not chosen or getattr(run, name) in chosen for name, chosen in only.items())]
     wanted = [run for run in wanted if (not arms or run.arm.name in arms) and (seeds is None or run.seed in seeds)]
-    missing = iter([run for run in wanted if run.key() not in done])
+    lacking = [run for run in wanted if run.key() not in done]
+    print(f"{len(lacking)} of {len(wanted)} runs to make", flush=True)
+    missing = iter(lacking)
     spawn = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
     with ProcessPoolExecutor(processes, mp_context=spawn, initializer=_start) as pool:
         waiting: set[Future[dict[str, Any]]] = set()

@@ -31,8 +31,8 @@ SHARED: dict[str, Any] = {
     "student.max_tokens": 256,
     "cwt.stage_updates": "mixed",
     "stt.stage_updates": "mixed",
-    "cwt.answer_chunk_dropout": 0.2,
-    "stt.answer_chunk_dropout": 0.2,
+    "cwt.answer_chunk_dropout": 0.0,
+    "stt.answer_chunk_dropout": 0.0,
     "cwt.search.method": "greedy",
     "cwt.search.objective": "chunk",
     "skips.search": "sequential",
@@ -66,8 +66,7 @@ CHUNKERS = (
 BASES = (Arm("Base, equal updates"), Arm("Base, equal epochs", equal_epochs=True))
 UPDATE_ARMS = tuple(
     Arm(f"{updates}, dropout {dropout:g}", _both(stage_updates=updates, answer_chunk_dropout=dropout))
-    for updates in ("mixed", "grouped")
-    for dropout in (0.0, 0.5)
+    for updates, dropout in (("mixed", 0.0), ("mixed", 0.2), ("mixed", 0.5), ("grouped", 0.0), ("grouped", 0.5))
 )
 GATES = tuple(
     Arm(name, {f"skips.{key}": value for key, value in skips.items()})
@@ -82,12 +81,18 @@ GATES = tuple(
     }.items()
 )
 """All with the cwt student of "greedy, chunk": the arms differ in skips and in the stt that follows. The last trains its own judges."""
+GATES_AFTER_DROPOUT = tuple(Arm(arm.name, _both(answer_chunk_dropout=0.2) | arm.overrides) for arm in GATES)
+"""The same with the cwt student of "mixed, dropout 0.2", which answers without its chunks more often than it should."""
 NUM_CHUNKS = tuple(Arm(f"M = {count}", {"chunks.num_chunks": count}) for count in range(1, 9))
 
-PARTS = {"base": BASES, "chunkers": CHUNKERS, "updates": UPDATE_ARMS, "gates": GATES, "num_chunks": NUM_CHUNKS}
+PARTS = {
+    "base": BASES, "chunkers": CHUNKERS, "updates": UPDATE_ARMS, "gates": GATES, "gates_after_dropout": GATES_AFTER_DROPOUT,
+    "num_chunks": NUM_CHUNKS,
+}  # fmt: skip
 TABLES = (
     ("base", "base"), ("chunkers", "cwt"), ("chunkers", "stt"), ("updates", "cwt"), ("updates", "stt"),
-    ("gates", "skips"), ("gates", "stt"), ("num_chunks", "cwt"),
+    ("gates", "skips"), ("gates", "stt"), ("gates_after_dropout", "skips"), ("gates_after_dropout", "stt"),
+    ("num_chunks", "cwt"), ("num_chunks", "stt"),
 )  # fmt: skip
 """Part and what is shown of it."""
 
@@ -146,8 +151,11 @@ def runs() -> list[Run]:
             add("gates", GATES, "stt", task, seed)
             add("updates", UPDATE_ARMS, "cwt", task, seed)
             add("chunkers", CHUNKERS, "stt", task, seed)
-    add("updates", UPDATE_ARMS, "stt", "multiarith", *SEEDS)  # the other toy is answered at chance by all
-    add("num_chunks", NUM_CHUNKS, "cwt", "multiarith", *SEEDS[:2])
+    for seed in SEEDS:  # the other toy is answered at chance by all
+        add("updates", UPDATE_ARMS, "stt", "multiarith", seed)
+        add("gates_after_dropout", GATES_AFTER_DROPOUT, "stt", "multiarith", seed)
+        add("num_chunks", NUM_CHUNKS, "cwt", "multiarith", seed)
+        add("num_chunks", NUM_CHUNKS, "stt", "multiarith", seed)
     add("num_chunks", NUM_CHUNKS, "cwt", "tracking_shuffled_objects", *SEEDS[:1])
     return list(listed.values())
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks.evidence import RESULTS, finished
-from benchmarks.evidence_arms import CHUNKERS, GATES, NUM_CHUNKS, UPDATES, Run, runs
+from benchmarks.evidence_arms import CHUNKERS, GATES, GATES_AFTER_DROPOUT, NUM_CHUNKS, UPDATE_ARMS, UPDATES, Arm, Run, runs
 from benchmarks.evidence_run import pack, skip_numbers, toy_rows
 from benchmarks.evidence_table import BLOCK, fill, unpack
 
@@ -20,9 +20,18 @@ def test_every_arm_is_a_configuration_and_every_run_is_listed_once():
         assert run.config().task == run.task
 
 
-def test_gates_share_the_cwt_student_of_the_greedy_chunker_and_no_other():
-    greedy = Run("chunkers", CHUNKERS[1], "cwt", "multiarith", 0)
-    assert {Run("gates", arm, "stt", "multiarith", 0).cwt_key() for arm in GATES} == {greedy.cwt_key()}
+def _arm(arms: tuple[Arm, ...], name: str) -> Arm:
+    return next(arm for arm in arms if arm.name == name)
+
+
+@pytest.mark.parametrize(
+    ("gates", "start"), [(GATES, _arm(CHUNKERS, "greedy, chunk")), (GATES_AFTER_DROPOUT, _arm(UPDATE_ARMS, "mixed, dropout 0.2"))]
+)
+def test_gates_share_one_cwt_student(gates, start):
+    assert {Run("gates", arm, "stt", "multiarith", 0).cwt_key() for arm in gates} == {Run("x", start, "cwt", "multiarith", 0).cwt_key()}
+
+
+def test_chunkers_and_seeds_share_no_cwt_student():
     others = [Run("chunkers", arm, "cwt", "multiarith", seed) for arm in CHUNKERS for seed in (0, 1)]
     assert len({run.cwt_key() for run in others}) == len(others)
 
