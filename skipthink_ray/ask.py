@@ -21,7 +21,7 @@ def ask(folder: Path, question: str, max_new_tokens: int) -> int:
     if not question.strip():
         raise ValueError("the question is empty")
     disable_progress_bar()
-    torch.set_num_threads(1)  # as in evaluation; small students lose by more, and so do all on a busy machine
+    torch.set_num_threads(1)  # as an evaluation actor has by default; a small student is slower with more
     students = {stage: load_student(found) for stage, found in find_students(folder).items()}
     table = Table("mode", "writes", "answer", "tokens", "seconds", title=escape(question.strip()), title_justify="left")
     for mode, stages in PREFERRED.items():

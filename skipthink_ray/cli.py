@@ -82,7 +82,10 @@ def _run(parsed: argparse.Namespace, rest: list[str], command: str) -> int:
     configs = expand(config) if parsed.command == "run" else [config]
     task_of(configs[0])  # of a group only run can make single tasks
     if parsed.dry_run:
-        return max(_dry_run(one) for one in configs)
+        foreign = [fault for one in configs for fault in _dry_run(one)]
+        if foreign:
+            raise ValueError("; ".join(foreign))
+        return 0
     if len(configs) > 1:
         return _run_group(configs, command)
     if parsed.command == "look":
@@ -99,7 +102,8 @@ def _run_group(configs: "list[PipelineConfig]", command: str) -> int:
     return run_group(configs, lambda config: _run_pipeline(config, command, None), console)
 
 
-def _dry_run(config: "PipelineConfig") -> int:
+def _dry_run(config: "PipelineConfig") -> list[str]:
+    """Print what a run would be and find. Returns why it could not start, said last of all: folders that are another configuration's."""
     import yaml
 
     from skipthink_ray.pipeline import STAGES as stages
@@ -108,20 +112,19 @@ def _dry_run(config: "PipelineConfig") -> int:
 
     folder, identities = Folder.open(config.storage_path).child(config.name), identify(config)
     print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
-    foreign = None
+    faults = []
     for name in stages:
         try:
             state = "done" if is_done(folder.child(name), identities[name]) else "to do"
-        except ValueError as error:  # the folder is another configuration's: said last, and with all else
-            state, foreign = "of another configuration", foreign or error
+        except ValueError as error:
+            state = "not usable, see below"
+            faults.append(str(error))
         print(f"{name:<11} {state}")
     if config.rationales.teacher.kind != "given":
         from skipthink_ray.stages.rationales import estimate
 
         print(estimate(config))
-    if foreign:
-        raise foreign
-    return 0
+    return faults[:1]  # the stages after it follow from it
 
 
 def _run_pipeline(config: "PipelineConfig", command: str, only: str | None) -> int:

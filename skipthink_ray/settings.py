@@ -8,7 +8,8 @@ from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin
 
 import tyro
 import yaml
-from pydantic import BaseModel, Field, ValidationError, create_model
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError, create_model
+from pydantic_core import PydanticUndefined
 
 from skipthink_ray.config import OwnTaskConfig, PipelineConfig
 from skipthink_ray.config.base import SECRET
@@ -22,9 +23,10 @@ def _draft(model: type[BaseModel]) -> type[BaseModel]:
     """The same keys, types and descriptions with nothing checked: tyro would wrap what a check finds in a page of its own."""
     fields: dict[str, Any] = {}
     for name, field in model.model_fields.items():
-        kind, default = _bare(field.annotation), field.default
+        kind = _bare(field.annotation)
+        default = PydanticUndefined if field.is_required() else field.get_default(call_default_factory=True)
         if isinstance(default, BaseModel):
-            default = kind.model_validate(default.model_dump())
+            default = TypeAdapter(kind).validate_python(default.model_dump())
         fields[name] = kind, Field(default, description=field.description)
     return create_model(model.__name__, __doc__=model.__doc__, **fields)
 

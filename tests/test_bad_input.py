@@ -144,6 +144,19 @@ def test_a_command_of_the_readme_is_a_configuration(tmp_path, monkeypatch, capsy
     assert main([*arguments, "--dry-run"]) == 0, capsys.readouterr().err
 
 
+def test_a_dry_run_of_a_group_shows_every_task_and_names_the_folders_that_are_taken(tmp_path, capsys):
+    for task in ("single_eq", "svamp"):
+        there = tmp_path / f"run-{task}" / "rationales"
+        there.mkdir(parents=True)
+        (there / "config.json").write_text('{"config": {}}')
+    assert main(["run", "--task", "seven", "--dry-run", "--storage-path", str(tmp_path)]) == 2
+    shown = capsys.readouterr()
+    assert shown.out.count("not usable") == 2
+    assert shown.out.count("evaluation  to do") == 7
+    assert "run-single_eq/rationales was made with" in shown.err
+    assert "run-svamp/rationales was made with" in shown.err
+
+
 def test_fewer_than_one_chunk_is_refused(tmp_path):
     assert "num_chunks" in refused(tmp_path, "--chunks.num-chunks", 0)
     file = tmp_path / "config.yaml"

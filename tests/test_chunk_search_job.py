@@ -115,6 +115,7 @@ def test_a_wrong_input_is_named_before_a_cluster_is_started(made, tmp_path, caps
     tokenizer = json.loads((folder / "student" / "tokenizer.json").read_text())
     tokenizer["model"]["merges"].pop()
     (folder / "foreign" / "student" / "tokenizer.json").write_text(json.dumps(tokenizer))
+    (folder / "foreign" / "config.json").write_text("{}")
     ignored = shutil.ignore_patterns("*.safetensors")
     shutil.copytree(folder / "student", folder / "unweighted", ignore=ignored, dirs_exist_ok=True)
     before = sorted(folder.rglob("*"))

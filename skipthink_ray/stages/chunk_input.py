@@ -13,7 +13,7 @@ from transformers import AutoTokenizer
 
 from skipthink_ray.models.student import Student, check_causal_lm, marker_ids
 from skipthink_ray.rows import SAMPLE_SCHEMA
-from skipthink_ray.runtime.artifacts import Folder
+from skipthink_ray.runtime.artifacts import CONFIG, Folder
 
 TOKEN_COLUMNS = ("question_tokens", "rationale_tokens")
 TOKENIZER, DECISIVE = "tokenizer.json", ("normalizer", "pre_tokenizer", "model", "added_tokens")
@@ -69,16 +69,20 @@ def check_student(uri: str) -> None:
 
 
 def check_tokenizer(student: str, samples: str) -> None:
-    """ValueError where the samples were made with another tokenizer. The artifact that holds them says so; bare Parquet does not."""
+    """ValueError where a stage made the samples with another tokenizer: a student stands beside them. Bare Parquet has none."""
     folder = Folder.open(samples)
-    beside = (folder if folder.exists("samples") else split(samples)[0]).child("student")
+    if not folder.exists("samples"):
+        folder, name = split(samples)
+        if name != "samples" or not folder.exists(CONFIG):
+            return
+    beside = folder.child("student")
     both = (beside, Folder.open(student))
     if not all(one.exists(TOKENIZER) for one in both):
         return
     theirs, ours = ({name: one.read_json(TOKENIZER).get(name) for name in DECISIVE} for one in both)
     if theirs != ours:
         raise ValueError(
-            f"samples: {samples} was made with another tokenizer ({beside.uri}) than the student's; take samples of the student's own run"
+            f"samples: {samples} was made with another tokenizer or number of chunks ({beside.uri}); take samples of the student's own run"
         )
 
 

@@ -184,9 +184,9 @@ def _pieces(table: pyarrow.dataset.Dataset, rows: int) -> Iterator[dict[str, Any
 def _check_room(config: ChunkSearchConfig, num_actors: int) -> None:
     """ValueError where the actors do not fit on the cluster."""
     share = config.gpus_per_actor
-    if share:  # first, and with wait_s: whole GPUs, for an autoscaler
+    if share:  # first, and in whole GPUs, for an autoscaler; no actor is split over two
         what = f"chunk search ({num_actors} actors of {share:g} GPU)"
-        cluster.require(what, config.cluster, math.ceil(num_actors * share), "--num-actors or --gpus-per-actor", "--wait-s")
+        cluster.require(what, config.cluster, math.ceil(num_actors / int(1 / share)), "--num-actors or --gpus-per-actor", "--wait-s")
     on_cpu = config.cluster.model_copy(update={"use_gpu": False})
     cluster.require("chunk search", on_cpu, num_actors, "--num-actors or --cpus-per-actor", "--wait-s")
 
