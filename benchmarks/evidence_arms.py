@@ -90,7 +90,7 @@ PARTS = {
     "num_chunks": NUM_CHUNKS,
 }  # fmt: skip
 TABLES = (
-    ("base", "base"), ("chunkers", "cwt"), ("chunkers", "stt"), ("updates", "cwt"), ("updates", "stt"),
+    ("base", "base"), ("chunkers", "cwt"), ("chunkers", "stt"), ("updates", "cwt"), ("updates", "skips"), ("updates", "stt"),
     ("gates", "skips"), ("gates", "stt"), ("gates_after_dropout", "skips"), ("gates_after_dropout", "stt"),
     ("num_chunks", "cwt"), ("num_chunks", "stt"),
 )  # fmt: skip
@@ -109,7 +109,7 @@ class Run:
     seed: int
 
     def key(self) -> str:
-        """The same for the same work, under whatever name: a finished one is not done again."""
+        """The same for the same overrides, under whatever name: a finished one is not done again."""
         without = () if self.stage == "stt" else ("skips", "stt")
         return digest([REVISION, self.stage, self.arm.equal_epochs, UPDATES[self.task], self._decisive(*without)])
 

@@ -23,7 +23,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         ("tokens", "cwt", "tokens", 1),
         ("energy, nats", "cwt", "energy_nats", 2),
         ("lowest energy there is", "cwt", "optimum_nats", 2),
-        ("epochs", "cwt", "epochs", 0),
+        ("epochs begun", "cwt", "epochs", 0),
         ("target tokens, k", "cwt", "target_ktokens", 0),
         ("training, CPU s", "cwt", "train_cpu_s", 0),
         ("one search, CPU s", "cwt", "one_search_cpu_s", 1),
@@ -32,20 +32,21 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         ("accuracy %", "base", "accuracy_pct", 1),
         ("tokens", "base", "tokens", 1),
         ("updates", "base", "updates", 0),
-        ("epochs", "base", "epochs", 0),
+        ("epochs begun", "base", "epochs", 0),
         ("target tokens, k", "base", "target_ktokens", 0),
         ("training, CPU s", "base", "train_cpu_s", 0),
     ),
     "skips": (
         ("right with all chunks %", "skips", "right_pct", 1),
         ("skipped %", "skips", "skipped_pct", 1),
+        ("skipped, of right ones %", "skips", "skipped_of_right_pct", 1),
         ("search, CPU s", "skips", "cpu_s", 1),
     ),
     "stt": (
         ("skipped %", "skips", "skipped_pct", 1),
         ("STT accuracy %", "stt", "accuracy_pct", 1),
         ("tokens", "stt", "tokens", 1),
-        ("epochs", "stt", "epochs", 0),
+        ("epochs begun", "stt", "epochs", 0),
         ("target tokens, k", "stt", "target_ktokens", 0),
         ("training, CPU s", "stt", "train_cpu_s", 0),
     ),
@@ -113,10 +114,11 @@ def _auto(task: str) -> int:
 def _value(line: Line, column: Column) -> float | None:
     _, stage, name, _ = column
     numbers = line["numbers"].get(stage, {})
-    derived: dict[str, Callable[[], float]] = {
+    derived: dict[str, Callable[[], float | None]] = {
         "target_ktokens": lambda: numbers["target_tokens"] / 1000,
         "right_pct": lambda: 100 * numbers["right_share"],
         "skipped_pct": lambda: 100 * numbers["skipped_share"],
+        "skipped_of_right_pct": lambda: 100 * numbers["skipped_share"] / numbers["right_share"] if numbers["right_share"] else None,
     }
     return derived[name]() if name in derived else numbers.get(name)
 
