@@ -81,7 +81,7 @@ def rationales(tmp_path: Path, folder: Path, rows: list[ToyRow], name: str, *mor
     ]  # fmt: skip
     done = subprocess.run(list(map(str, words)), capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
-    written = dataset.dataset(tmp_path / name / "demo/rationales/rows", format="parquet").to_table().sort_by("row").to_pylist()
+    written = dataset.dataset(tmp_path / name / "run/rationales/rows", format="parquet").to_table().sort_by("row").to_pylist()
     assert [row["question"] for row in written] == [row.question for row in rows]
     return written
 
