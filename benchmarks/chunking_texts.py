@@ -77,10 +77,7 @@ def read_texts(path: str | None, vocabulary: int) -> list[Text]:
         sizes = rng.choice(list(GSM8K_STEPS), 2000, p=np.array(list(GSM8K_STEPS.values())) / sum(GSM8K_STEPS.values()))
         draw = lambda low, high: rng.integers(0, vocabulary, rng.integers(low, high)).tolist()  # noqa: E731
         return [(draw(40, 90), [draw(10, 45) for _ in range(size)]) for size in sizes]
-    rows = [json.loads(line) for line in Path(path).read_text(encoding="utf-8").strip().split("\n")]
-    for number, row in enumerate(rows, start=1):
-        if not all(isinstance(row, dict) and isinstance(row.get(name), str) for name in ("question", "rationale")):
-            raise SystemExit(f"{path}, line {number}: no text in `question` or `rationale`; every line needs both")
+    rows = _read_rows(path)
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # type: ignore[assignment]
     texts = [text for row in rows for text in (row["question"], row["rationale"])]
@@ -90,6 +87,24 @@ def read_texts(path: str | None, vocabulary: int) -> list[Text]:
     flat = iter([one.ids for one in tokenizer.encode_batch([step for one in steps for step in one])])
     questions = [one.ids for one in tokenizer.encode_batch([f" {row['question']} ###" for row in rows])]
     return [(question, [next(flat) for _ in one]) for question, one in zip(questions, steps, strict=True)]
+
+
+def _read_rows(path: str) -> list[dict[str, str]]:
+    """SystemExit names the file, and the line that is no JSON object with both texts."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").strip().split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SystemExit(f"--data: cannot read {path}: {error}") from error
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise SystemExit(f"{path}, line {number}: {error}; every line is a JSON object") from error
+        if not (isinstance(row, dict) and all(isinstance(row.get(name), str) for name in ("question", "rationale"))):
+            raise SystemExit(f"{path}, line {number}: no text in `question` or `rationale`; every line needs both")
+        rows.append(row)
+    return rows
 
 
 def join_texts(texts: list[Text], num_steps: int, count: int) -> list[Text]:
