@@ -90,13 +90,9 @@ def read_texts(path: str | None, vocabulary: int) -> list[Text]:
 
 
 def _read_rows(path: str) -> list[dict[str, str]]:
-    """SystemExit names the file, and the line that is no JSON object with both texts."""
-    try:
-        lines = Path(path).read_text(encoding="utf-8").strip().split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SystemExit(f"--data: cannot read {path}: {error}") from error
+    """SystemExit names the line that is no JSON object with both texts."""
     rows = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(Path(path).read_text(encoding="utf-8").strip().split("\n"), start=1):
         try:
             row = json.loads(line)
         except ValueError as error:

@@ -39,7 +39,7 @@ def doctor(storage_path: str) -> int:
         except Problem as problem:
             mark, text = ("[red]no[/]", str(problem)) if problem.fatal else ("[yellow]--[/]", str(problem))
             failed |= problem.fatal
-        console.print(f"{mark}  {name:<10}", text, highlight=False)
+        console.print(f"{mark}  {name:<10}", text, highlight=False, soft_wrap=True)
     return int(failed)
 
 
