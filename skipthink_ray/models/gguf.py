@@ -1,15 +1,15 @@
 """A GGUF file as an ordinary folder of transformers: fp32 safetensors, configuration and tokenizer.
 
-transformers reads the file, quantised or not, but does not save such a model. So its weights go into a fresh model of the
-same class and configuration, and that is saved.
+transformers reads the file, quantised or not, but does not save such a model. So its weights go into a fresh
+model of the same class and configuration, and that is saved.
 
-Tokenizer: GGUF has a name for the way in which text is split before BPE, and transformers knows only some of these names
-(5.23: 23 of them). It splits as GPT-2 for all others, SmolLM2's `smollm` among them, which cuts numbers into digits
-first: of 1,800 real questions, rationales and answers of MultiArith, 165 got other tokens, all at white space before a
-digit ("\\n\\n4"). The names that split so are mended here; another unknown name is told to the user.
+Tokenizer: a GGUF file names the way in which text is split before BPE. transformers 5.23 knows some of these
+names and uses GPT-2's split for the others. SmolLM2's `smollm` is one of the others: it cuts numbers into digits
+first, so GPT-2's split gives other tokens at white space before a digit ("\\n\\n4"). The names in DIGITS_FIRST
+are mended here. For any other unknown name the user is told.
 
-EOS is the file's own. SmolLM2-135M-Instruct: `<|im_end|>`, with which it ends every turn; padding is `<|im_end|>` as
-well, so the student gets a `[pad]` of its own (models/student.py), and EOS stays in the loss.
+EOS is the file's own. For SmolLM2-135M-Instruct that is `<|im_end|>`, the token with which it ends a turn.
+Padding is `<|im_end|>` too, so models/student.py adds a `[pad]`, and EOS stays in the loss.
 """
 
 import copy
@@ -30,11 +30,11 @@ DIGITS_FIRST = ("smollm", "starcoder", "refact", "command-r", "codeshell", "exao
 GPT2_SPLIT = ("default", "gpt-2", "phi-2", "mpt", "olmo", "jais")
 """Its names for GPT-2's split."""
 BROKEN = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, ArithmeticError, struct.error)
-"""What the readers raise where a file is cut off, damaged, or of an architecture they do not know."""
+"""What the readers raise for a file that is cut off or damaged, or an architecture they do not know."""
 
 
 def convert(file: Path, folder: Path, say: Callable[[str], None]) -> None:
-    """Write the folder. ValueError, in one line, for a file that cannot be read whole or holds no causal LM."""
+    """Write the folder. ValueError, in one line: the file cannot be read whole, or holds no causal LM."""
     try:
         metadata, _ = read_gguf_metadata(str(file))
         tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
@@ -43,12 +43,14 @@ def convert(file: Path, folder: Path, say: Callable[[str], None]) -> None:
         )
     except BROKEN as error:
         raise ValueError(
-            f"student.pretrained: the GGUF file {file.name} could not be read ({_first_line(error)}). It may be cut off, damaged, one "
-            "part of several, or of an unknown architecture; download it again, or give the model's folder or hub id"
+            f"student.pretrained: the GGUF file {file.name} could not be read ({_first_line(error)}). It may be "
+            "cut off, damaged, one part of several, or of an unknown architecture; download it again, or give the "
+            "model's folder or hub id"
         ) from error
     if missing := sorted(found["missing_keys"]):
         raise ValueError(
-            f"student.pretrained: the GGUF file {file.name} lacks {len(missing)} weights ({missing[0]}, ...); give a whole model in one file"
+            f"student.pretrained: the GGUF file {file.name} lacks {len(missing)} weights ({missing[0]}, ...); "
+            "give a whole model in one file"
         )
     _mend_split(tokenizer, metadata.get(PRE), say)
     _as_ordinary(model).save_pretrained(folder)
@@ -58,16 +60,17 @@ def convert(file: Path, folder: Path, say: Callable[[str], None]) -> None:
 def _mend_split(tokenizer: Any, name: str | None, say: Callable[[str], None]) -> None:
     backend = tokenizer.backend_tokenizer
     split = json.loads(backend.to_str())["pre_tokenizer"]
-    if not (split and split["type"] == "ByteLevel" and split["use_regex"]):  # not GPT-2's: transformers knew the name
-        return
+    if not (split and split["type"] == "ByteLevel" and split["use_regex"]):
+        return  # not GPT-2's: transformers knew the name
     if name in DIGITS_FIRST:
         backend.pre_tokenizer = pre_tokenizers.Sequence([
             pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False),
         ])  # fmt: skip
     elif name not in GPT2_SPLIT:
         say(
-            f"Note: the GGUF file splits text as '{name}', which transformers does not know; it is split as GPT-2 does, so some "
-            "tokens may be others than in pretraining. The model's folder or hub id has its own tokenizer."
+            f"Note: the GGUF file splits text as '{name}', which transformers does not know. GPT-2's split is "
+            "used, so some tokens may differ from those of pretraining. The model's folder or hub id has its own "
+            "tokenizer."
         )
 
 

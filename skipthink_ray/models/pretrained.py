@@ -1,9 +1,9 @@
 """What `student.pretrained` names: a hub id, a folder, a GGUF file, or the word `smollm2`.
 
-transformers trains and saves ordinary folders alone, so a GGUF file is converted into one (models/gguf.py), once: the
-folder stays in the cache, under the hash of the file. `smollm2` is SmolLM2-135M-Instruct from a package on PyPI
-(models/wheel.py), so it needs no hub. The cache is the folder that SKIPTHINK_CACHE names, else the platform's own; it
-takes 4 bytes per parameter. Importing this module loads no torch.
+A GGUF file is converted once into an ordinary folder of transformers (models/gguf.py), which stays in the cache
+under the hash of the file. `smollm2` is SmolLM2-135M-Instruct from a package on PyPI (models/wheel.py), so it
+needs no hub. The cache is the folder that the environment variable SKIPTHINK_CACHE names, else the platform's
+cache folder; a student takes 4 bytes per parameter there. Importing this module loads no torch.
 """
 
 import hashlib
@@ -27,10 +27,10 @@ Say = Callable[[str], None]
 
 
 def resolve(name: str, say: Say = lambda _: None) -> str:
-    """The folder or hub id from which transformers loads what `name` means; fetches and converts what is not there yet.
+    """The folder or hub id from which transformers loads `name`. Fetches and converts what is not there yet.
 
-    say: is told before anything that takes long. ValueError: no such file, no GGUF file or a broken one, no network, or
-    a cache that cannot be written.
+    say: is told before anything that takes long. ValueError: no such file, no GGUF file or a broken one, no
+    network, or a cache that cannot be written.
     """
     if name == SMOLLM2:
         return str(made_once(_smollm2_key(), partial(_make_smollm2, say)))
@@ -52,7 +52,7 @@ def describe(name: str | None) -> str:
 
 
 def fingerprint(name: str) -> str:
-    """What `name` stands for, whatever its path: a hash of a file or folder, the version of `smollm2`, or the hub id.
+    """What `name` stands for: the hash of a file's or folder's content, the version of `smollm2`, or the hub id.
 
     ValueError: no such file or folder.
     """
@@ -63,7 +63,8 @@ def fingerprint(name: str) -> str:
         return f"sha256:{_digest(path)}"
     if path.is_dir():
         files = sorted(file for file in path.iterdir() if file.suffix in DECIDING)
-        return f"sha256:{hashlib.sha256(repr([(file.name, _digest(file)) for file in files]).encode()).hexdigest()}"
+        contents = repr([(file.name, _digest(file)) for file in files])
+        return f"sha256:{hashlib.sha256(contents.encode()).hexdigest()}"
     if path.is_absolute() or _is_gguf_name(path):
         raise ValueError(f"student.pretrained: no such file or folder: {name}")
     return name
@@ -85,9 +86,10 @@ def _smollm2_key() -> str:
 
 
 def made_once(key: str, make: Callable[[Path], None]) -> Path:
-    """A folder of the cache, made where it is not there: beside its place and by one process at a time, then renamed.
+    """A folder of the cache; `make` writes it if it is not there yet, in one process at a time.
 
-    So it is whole or absent. A process that is killed leaves a `.half`, which the next one removes.
+    It is written beside its place and then renamed, so it is whole or absent. A process that is killed leaves a
+    `.half`, which the next one removes.
     """
     folder = cache_folder() / key
     if folder.is_dir():
@@ -106,7 +108,8 @@ def made_once(key: str, make: Callable[[Path], None]) -> Path:
                     shutil.rmtree(half, ignore_errors=True)
     except OSError as error:
         raise ValueError(
-            f"student.pretrained: cannot write to the cache {folder.parent}: {error}; name another folder in the environment variable {CACHE}"
+            f"student.pretrained: cannot write to the cache {folder.parent}: {error}; "
+            f"name another folder in the environment variable {CACHE}"
         ) from error
     return folder
 
@@ -135,7 +138,10 @@ def _check_gguf(path: Path) -> None:
         raise ValueError(f"student.pretrained: no such GGUF file: {path}")
     with path.open("rb") as stream:
         if stream.read(len(MAGIC)) != MAGIC:
-            raise ValueError(f"student.pretrained: {path} is not a GGUF file (it does not begin with GGUF); give a GGUF file, a folder or a hub id")
+            raise ValueError(
+                f"student.pretrained: {path} is not a GGUF file (it does not begin with GGUF); "
+                "give a GGUF file, a folder or a hub id"
+            )
 
 
 def _digest(file: Path) -> str:

@@ -62,7 +62,8 @@ def build_report(material: Material) -> dict[str, Any]:
         "confidence_pct": 100 * config.evaluation.confidence,
         **config.evaluation.model_dump(include={"bootstrap_samples", "batch_size", "max_new_tokens"}),
     }  # fmt: skip
-    student = {"pretrained": config.student.pretrained and describe(config.student.pretrained), "parameters": summaries["chunks"]["student_parameters"]}
+    pretrained = config.student.pretrained and describe(config.student.pretrained)
+    student = {"pretrained": pretrained, "parameters": summaries["chunks"]["student_parameters"]}
     return {
         "name": config.name, "task": config.task, "student": student,
         "result": _result(modes, evaluation["questions"], student, summaries["chunks"]["train"]),
