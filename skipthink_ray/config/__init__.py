@@ -99,7 +99,7 @@ class OptimConfig(Config):
     """AdamW's decoupled weight decay."""
     beta2: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.999
     """AdamW's second-moment decay."""
-    marker_lr_stds: Annotated[float, Field(gt=0.0)] | None = 0.05
+    marker_lr_stds: Annotated[float, Field(gt=0.0)] | None = 0.1
     """Peak learning rate of the markers' embeddings, in standard deviations of the student's token embeddings; it follows
     the same schedule, without weight decay. None trains them like every other weight."""
     clip_norm: Annotated[float, Field(ge=0.0)] = 1.0
