@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from rich.console import Console
 
-from skipthink_ray.config import PipelineConfig
+from skipthink_ray.config import PipelineConfig, SkipsConfig
 from skipthink_ray.method.metrics import bootstrap, bounded_mean, percent, ratio_of_sums, smooth_curve
 from skipthink_ray.reporting.page import number, render, short
 from skipthink_ray.reporting.table import show_report
@@ -43,7 +43,8 @@ def write_samples(run: Folder) -> None:
     long = {"row": 23, "id": "long", "split": "train", "reason": "too many tokens", "detail": "600 tokens, limit 512"}
     write(run.child("chunks"), "samples", [*test, *train, long], SAMPLE_SCHEMA)
     write(run.child("cwt"), "samples", train, SAMPLE_SCHEMA)
-    skips = [{"row": row, "kept": [False, True, True], "right": True, "verified": 2, "decoded": 1} for row in TRAIN_ROWS]
+    counts = {"verified": 2, "decoded": 1, "chunks_verified": 3, "chunks_decoded": 0}
+    skips = [{"row": row, "kept": [False, True, True], "right": True, **counts} for row in TRAIN_ROWS]
     write(run.child("skips"), "skips", skips, SKIP_SCHEMA)
 
 
@@ -72,6 +73,7 @@ def write_summaries(run: Folder) -> None:
         **dict.fromkeys(("base", "cwt", "stt"), trained),
         "skips": {
             "samples": 6, "right_share": 1.0, "kept_share": 0.5, "kept_share_by_chunk": [0.0, 1.0, 0.0], "verified": 12, "decoded": 6,
+            "chunks_verified": 18, "chunks_decoded": 0, "seconds": 4.25,
         },
         "evaluation": {"questions": 10},
     }  # fmt: skip
@@ -251,6 +253,27 @@ def test_no_dropped_row_is_cut_silently(report: dict[str, Any], page: str) -> No
     assert (long["stage"], long["count"], long["more"]) == ("chunks", 1, 0)
     assert "and 2 more" in page
     assert "8 were dropped" in page
+
+
+@pytest.mark.parametrize(
+    ("skips", "said"),
+    [
+        ({}, "All other chunks that were kept stood in the prompt."),
+        ({"judge": "writing"}, "the student wrote the later ones itself."),
+        ({"search": "all"}, "the student was not asked without it."),
+        ({"shuffled": True}, "the skips of each chunk index were then handed to random samples"),
+        ({"gate": "cross_fitted"}, "Each sample was judged by a student that was not trained on it."),
+    ],
+)
+def test_the_page_says_how_skips_were_found(report: dict[str, Any], skips: dict[str, Any], said: str) -> None:
+    changed = {**report, "chunks": {**report["chunks"], **skips}}
+    others = ("wrote the later ones", "was not asked without it", "handed to random samples", "was not trained on it")
+    page = " ".join(render(changed).split())
+    assert said in page
+    assert not any(other in page for other in others if other not in said)
+    shown = {**SkipsConfig().model_dump(include={"judge", "search", "skippable", "gate", "shuffled"}), **skips}
+    assert all(f"{key}: {str(value).lower()}</code>" in page for key, value in shown.items())
+    assert ("of the chunks that the student wrote, 18 and 0." in page) == (shown["judge"] == "writing")
 
 
 def test_drops_that_do_not_add_up_are_an_error(tmp_path: Path) -> None:

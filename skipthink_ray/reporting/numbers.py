@@ -205,8 +205,8 @@ def _chunks(material: Material) -> dict[str, Any]:
     ]
     return {
         "samples": skips["samples"], "right_pct": 100 * skips["right_share"], "kept_pct": 100 * skips["kept_share"],
-        "verified": skips["verified"], "decoded": skips["decoded"],
-        "search": material.config.skips.search, "skippable": material.config.skips.skippable,
+        **{name: skips[name] for name in ("verified", "decoded", "chunks_verified", "chunks_decoded", "seconds")},
+        **material.config.skips.model_dump(include={"judge", "search", "skippable", "gate", "shuffled"}),
         "sizes": [f"{size} or more" if size == LARGEST_SIZE else str(size) for size in range(last + 1)],
         "positions": positions,
     }  # fmt: skip
