@@ -16,6 +16,7 @@ from skipthink_ray.config import PipelineConfig
 from skipthink_ray.method.skipping import Fold, check_search
 from skipthink_ray.models.ablation import Ablation, judges_of
 from skipthink_ray.models.student import Student, load_student
+from skipthink_ray.reporting.findings import skips_findings
 from skipthink_ray.rows import SKIP_SCHEMA, Samples
 from skipthink_ray.runtime import actors
 from skipthink_ray.runtime.artifacts import Folder
@@ -69,7 +70,7 @@ def make(context: Context) -> dict[str, Any]:
     summary = _summary(context, samples)
     shares = " ".join(f"{share:.0%}" for share in summary["kept_share_by_chunk"])
     context.say(f"right with all chunks {summary['right_share']:.1%}; kept of c_1..c_M: {shares}")
-    return summary
+    return {**summary, "warnings": context.warn(skips_findings(config, summary))}
 
 
 def _summary(context: Context, samples: pa.dataset.Dataset) -> dict[str, Any]:
