@@ -41,6 +41,9 @@ class StudentConfig(Config):
     """From scratch: attention heads."""
     vocabulary: PositiveInt = 1024
     """From scratch: size of the byte-level BPE vocabulary at most."""
+    marker_start: Literal["mean", "noise", "words"] = "mean"
+    """Where the markers' embeddings start. mean: the mean of all tokens; noise: around it, each entry as widely spread as
+    those of the tokens; words: at the words that describe them (" first", " answer")."""
     max_tokens: PositiveInt = 512
     """A sample with more tokens (question, rationale and answer) than this is dropped."""
 
@@ -96,6 +99,9 @@ class OptimConfig(Config):
     """AdamW's decoupled weight decay."""
     beta2: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.999
     """AdamW's second-moment decay."""
+    marker_lr_stds: Annotated[float, Field(gt=0.0)] | None = 0.05
+    """Peak learning rate of the markers' embeddings, in standard deviations of the student's token embeddings; it follows
+    the same schedule, without weight decay. None trains them like every other weight."""
     clip_norm: Annotated[float, Field(ge=0.0)] = 1.0
     """Global gradient norm above which gradients are scaled down; 0 never clips."""
 

@@ -24,6 +24,7 @@ from transformers import (
 
 from skipthink_ray.config import StudentConfig
 from skipthink_ray.method.markup import ANSWER, SKIP, THOUGHT, MarkerIds, markers
+from skipthink_ray.models.marker_start import add_embeddings, start_markers
 
 PAD, EOS = "[pad]", "[eos]"
 
@@ -108,7 +109,8 @@ def build_student(config: StudentConfig, tokenizer: Any, num_chunks: int, seed: 
         model = _from_scratch(config, len(tokenizer))
     else:
         model = _from_pretrained(config.pretrained)
-        _add_embeddings(model, known, len(tokenizer))
+        add_embeddings(model, known, len(tokenizer))
+    start_markers(model, tokenizer, config.marker_start, num_chunks, seed)
     _set_token_ids(model, tokenizer)
     return Student(model, tokenizer, marker_ids(tokenizer), int(tokenizer.pad_token_id or 0))
 
@@ -164,18 +166,6 @@ def _from_scratch(config: StudentConfig, vocabulary: int) -> PreTrainedModel:
         tie_word_embeddings=True,
         initializer_range=config.width**-0.5,
     ))
-
-
-@torch.no_grad()
-def _add_embeddings(model: Any, known: int, vocabulary: int) -> None:
-    """Rows for new tokens, each the mean of the `known` ones (exactly: transformers would draw around it).
-
-    Some models have more rows than their tokenizer has tokens; the new tokens then take spare rows.
-    """
-    if vocabulary > model.get_input_embeddings().weight.shape[0]:
-        model.resize_token_embeddings(vocabulary, mean_resizing=False)
-    for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
-        layer.weight[known:vocabulary] = layer.weight[:known].mean(0)
 
 
 def _set_token_ids(model: Any, tokenizer: Any) -> None:
