@@ -19,7 +19,8 @@ Summary = dict[str, Any]
 """summary.json of a stage."""
 
 MARKER_SEPARATION = 0.1
-"""Markers closer than this, in median distances between two tokens, count as one (docs/troubleshooting.md)."""
+"""Markers closer than this, in median distances between two tokens, may be mistaken for each other. A toy student that was
+pretrained and then given markers left 100, 80, 2, 0, 1, 0 % of staged answers empty at 0.03, 0.08, 0.09, 0.18, 0.22, 0.36."""
 LOSS_LEFT = 0.9
 """A loss that keeps more than this share of its first value hardly fell."""
 GATE_RIGHT_SHARE = 0.5
