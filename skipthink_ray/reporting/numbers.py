@@ -67,6 +67,7 @@ def build_report(material: Material) -> dict[str, Any]:
     return {
         "name": config.name, "task": config.task, "student": student,
         "result": _result(modes, evaluation["questions"], student, summaries["chunks"]["train"]),
+        "warnings": [warning for stage in summaries.values() for warning in stage.get("warnings", [])],
         "evaluation": evaluation,
         "modes": modes,
         "training": _training(material),
