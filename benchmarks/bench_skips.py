@@ -36,8 +36,8 @@ from skipthink_ray.method.chunking import average_chunks
 from skipthink_ray.method.skipping import check_search
 from skipthink_ray.method.steps import split_steps
 from skipthink_ray.models.ablation import Ablation
+from skipthink_ray.models.contexts import Contexts
 from skipthink_ray.models.student import Student, build_student, encode, load_tokenizer, save_student
-from skipthink_ray.models.verifying import Contexts
 from skipthink_ray.rows import SAMPLE_SCHEMA, Samples
 from skipthink_ray.tasks import TASKS, ToyRow
 from skipthink_ray.training.checkpoint import Progress

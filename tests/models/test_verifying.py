@@ -10,10 +10,10 @@ from benchmarks.literal_skips import Generator
 from skipthink_ray.config import SkipsConfig, StudentConfig
 from skipthink_ray.method import markup
 from skipthink_ray.models.ablation import Ablation, judges_of
+from skipthink_ray.models.contexts import Contexts
 from skipthink_ray.models.decoding import generate, max_positions
 from skipthink_ray.models.perturbing import perturbed
 from skipthink_ray.models.student import build_student, load_tokenizer
-from skipthink_ray.models.verifying import Contexts
 from skipthink_ray.tasks import get_task
 from tests.toys import ARCHITECTURES, make_samples
 
@@ -36,6 +36,7 @@ def _assert_same(student, samples, config):
     assert (right_R == slow_right_R).all()
     assert (kept_RM == slow_kept_RM).all()
     assert (fast.verified_R + fast.decoded_R == slow.decoded_R).all(), "as many answers, whichever way"
+    assert (fast.chunks_verified_R + fast.chunks_decoded_R == slow.chunks_decoded_R).all(), "as many chunks"
     assert not slow.verified_R.any()
     return fast, kept_RM, right_R
 
@@ -49,6 +50,11 @@ def _assert_same(student, samples, config):
         SkipsConfig(search="exhaustive"),
         SkipsConfig(margin_nats=1.0),
         SkipsConfig(agreement_passes=2, agreement_noise=0.1),
+        SkipsConfig(judge="writing"),
+        SkipsConfig(judge="writing", batch_size=7, skippable="interior"),
+        SkipsConfig(judge="writing", max_chunk_tokens=12),
+        SkipsConfig(judge="writing", margin_nats=1.0),
+        SkipsConfig(judge="writing", agreement_passes=2, agreement_noise=0.1),
     ],
 )
 def test_verifying_is_plain_greedy_generation(trained, config):
@@ -58,12 +64,15 @@ def test_verifying_is_plain_greedy_generation(trained, config):
     assert fast.verified_R.sum() > 0
     assert fast.decoded_R.sum() > 0
     assert (kept_RM[right_R].any() and not kept_RM[right_R].all()) or config.search == "all"
+    assert config.judge == "reading" or (fast.chunks_verified_R.any() and fast.chunks_decoded_R.any())
 
 
 def test_an_ablation_does_not_depend_on_its_batch_size(trained):
     student, samples = trained
-    kept = [_ablation(student, SkipsConfig(batch_size=size), samples).find()[0] for size in (1, 64)]
-    assert (kept[0] == kept[1]).all()
+    for judge in ("reading", "writing"):
+        configs = [SkipsConfig(judge=judge, batch_size=size) for size in (1, 64)]
+        kept = [_ablation(student, config, samples).find()[0] for config in configs]
+        assert (kept[0] == kept[1]).all()
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
