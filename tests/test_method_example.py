@@ -7,7 +7,7 @@ Shape suffixes: M chunks, K steps.
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -29,11 +29,15 @@ ROW = ToyRow(
     answer="14",
 )
 M, K, WIDTH = 3, 5, 92
+JUDGES: tuple[Literal["reading", "writing"], ...] = ("reading", "writing")
 NLL_MK = np.array([[2.4, 3.0, 7.0, 0, 0], [0, 2.0, 2.1, 3.9, 0], [0, 0, 3.0, 3.3, 2.5]])
 EOS_MK = np.array([[0.9, 1.2, 1.2, 0, 0], [0, 2.2, 0.7, 1.2, 0], [0, 0, 0, 0, 0.7]])
 """Losses of a student, chosen so that they divide well. 0: no chunking into non-empty chunks asks for it."""
-READ = {(0, 1, 2): "14", (1, 2): "14", (2,): "14", (): "5"}
-"""What the same student answers from some chunks, counted from 0."""
+ANSWERS = {
+    (3, (0, 1, 2)): "14", (3, (1, 2)): "14", (3, (2,)): "14", (3, ()): "5",
+    (1, ()): "14", (2, ()): "5", (3, (1,)): "12",
+}  # fmt: skip
+"""What the same student answers by (w, kept chunks among the first w, counted from 0): it writes the other M - w by itself."""
 
 
 @cache
@@ -51,13 +55,13 @@ def searched(**search: Any) -> np.ndarray:
     return chunking.search(losses(), prepared()[2].ends_RM, SearchConfig(**search), np.zeros(1, int), (0, 0))
 
 
-def skips() -> np.ndarray:
+def skips(judge: Literal["reading", "writing"]) -> np.ndarray:
     """The chunks that a sequential search keeps of greedy ones."""
 
-    def answers_right(rows: np.ndarray, kept_AM: np.ndarray) -> np.ndarray:
-        return np.array([READ[tuple(np.flatnonzero(kept).tolist())] == ROW.answer for kept in kept_AM])
+    def answers_right(rows: np.ndarray, kept_AM: np.ndarray, given: int) -> np.ndarray:
+        return np.array([ANSWERS[given, tuple(np.flatnonzero(kept).tolist())] == ROW.answer for kept in kept_AM])
 
-    return find_kept(np.ones((1, M), bool), np.ones((1, M), int), answers_right, SkipsConfig())[0]
+    return find_kept(np.ones((1, M), bool), np.ones((1, M), int), answers_right, SkipsConfig(judge=judge))[0]
 
 
 def _shown(ids: markup.Ids) -> str:
@@ -135,8 +139,7 @@ def chunkings_block() -> str:
 def skip_block() -> str:
     _, ids, samples = prepared()
     sample = samples.sample(0, searched()[0])
-    by_writing = np.array([False, True, True])  # see the document; the rule itself is tested elsewhere
-    return "".join(_item(name, markup.skip_item(sample, ids, kept)) for name, kept in (("reading", skips()[0]), ("writing", by_writing)))
+    return "".join(_item(judge, markup.skip_item(sample, ids, skips(judge)[0])) for judge in JUDGES)
 
 
 BLOCKS = {
@@ -154,7 +157,8 @@ def test_chunks_and_skips_are_those_that_the_text_names():
     assert searched()[0].tolist() == [2, 3, 5]
     assert searched(objective="pair")[0].tolist() == [1, 4, 5]
     assert searched(method="optimal")[0].tolist() == [1, 3, 5]
-    assert skips()[0].tolist() == [False, False, True]
+    assert skips("reading")[0].tolist() == [False, False, True]
+    assert skips("writing")[0].tolist() == [False, True, True]
 
 
 def test_target_tokens_are_those_that_the_text_counts():
