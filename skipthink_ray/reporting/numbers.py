@@ -55,7 +55,7 @@ class Material:
 def build_report(material: Material) -> dict[str, Any]:
     """report.json."""
     config, summaries = material.config, material.summaries
-    modes = {mode: _mode_numbers(mode, material) for mode in STAGE_OF}
+    modes = {mode: mode_numbers(mode, config, material.answers, material.latencies) for mode in STAGE_OF}
     timed = len(_of_mode(material.latencies, "full"))
     evaluation = {
         "questions": len(_of_mode(material.answers, "full")), "timed_questions": timed, "seed": config.seed,
@@ -92,10 +92,11 @@ def _paired(table: pa.Table, mode: str) -> tuple[pa.Table, pa.Table]:
     return here, full
 
 
-def _mode_numbers(mode: str, material: Material) -> dict[str, Any]:
-    config, seed = material.config.evaluation, material.config.seed
-    answers, full = _paired(material.answers, mode)
-    timed, full_timed = _paired(material.latencies, mode)
+def mode_numbers(mode: str, pipeline: PipelineConfig, answers: pa.Table, latencies: pa.Table) -> dict[str, Any]:
+    """What is measured of a mode, and how it compares with full thinking. In: ANSWER_SCHEMA and LATENCY_SCHEMA, all modes."""
+    config, seed = pipeline.evaluation, pipeline.seed
+    answers, full = _paired(answers, mode)
+    timed, full_timed = _paired(latencies, mode)
     right, full_right = (100.0 * _array(table, "right") for table in (answers, full))
     tokens, seconds = _array(answers, "tokens"), _array(timed, "seconds")
     draw = (config.bootstrap_samples, config.confidence, seed)
