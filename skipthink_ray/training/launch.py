@@ -17,6 +17,7 @@ from skipthink_ray.config import PipelineConfig, TrainConfig
 from skipthink_ray.method.skipping import Fold
 from skipthink_ray.models.batching import collate
 from skipthink_ray.models.card import model_card
+from skipthink_ray.models.hand_over import describe
 from skipthink_ray.models.student import load_student, save_student
 from skipthink_ray.rows import HISTORY_SCHEMA, SKIP_SCHEMA, Samples
 from skipthink_ray.runtime.artifacts import CHECKPOINTS, Folder
@@ -187,8 +188,7 @@ def _export(request: Request, engine: Engine, samples: Samples, progress: Progre
         with request.student.local("student") as folder:
             student = load_student(folder)
         student.model.load_state_dict(weights, strict=False)
-        made_by = {"stage": request.stage, "task": request.config.task, "question_format": request.config.chunks.question_format}
-        student.model.config.skipthink = made_by
+        describe(student, request.stage, request.config)
         with TemporaryDirectory() as local:
             save_student(student, Path(local))
             (Path(local) / "README.md").write_text(model_card(request.stage, request.config, student, summary))
