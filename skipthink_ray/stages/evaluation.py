@@ -16,13 +16,12 @@ from skipthink_ray.method.metrics import has_loop, percent
 from skipthink_ray.models.decoding import MODES, Mode, answer_questions
 from skipthink_ray.models.student import Student, load_student
 from skipthink_ray.reporting.findings import evaluation_findings
-from skipthink_ray.rows import ANSWER_SCHEMA, LATENCY_SCHEMA
+from skipthink_ray.rows import ANSWER_SCHEMA, LATENCY_SCHEMA, TEST
 from skipthink_ray.runtime import actors
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.stages.context import Context
 from skipthink_ray.tasks import task_of
 
-TEST = pc.field("reason").is_null() & (pc.field("split") == "test")
 STUDENT_OF: dict[Mode, str] = {"full": "base", "staged": "cwt", "skip": "stt"}
 
 
