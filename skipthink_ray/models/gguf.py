@@ -38,9 +38,10 @@ def convert(file: Path, folder: Path, say: Callable[[str], None]) -> None:
     try:
         metadata, _ = read_gguf_metadata(str(file))
         tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
-        model, found = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(  # with loading info it returns a pair
             file.parent, gguf_file=file.name, dtype=torch.float32, output_loading_info=True
         )
+        model, found = loaded
     except BROKEN as error:
         raise ValueError(
             f"student.pretrained: the GGUF file {file.name} could not be read ({_first_line(error)}). It may be "
