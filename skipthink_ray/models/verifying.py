@@ -64,6 +64,10 @@ class _Question:
         return len(self.fresh) + len(self.ask.target)
 
 
+MAX_LOGITS = 1 << 28
+"""Logits of one forward, at most (1 GiB in fp32): long chunks are read fewer at a time."""
+
+
 class Verifier:
     """Asks a student about some samples; keys and values that come again are held."""
 
@@ -76,8 +80,10 @@ class Verifier:
         written = [Written([], 0.0, verified=False) for _ in asks]
         questions = {at: self._question(ask) for at, ask in enumerate(asks) if self._limit(ask) > 0}
         order = sorted(questions, key=lambda at: questions[at].width)
-        for start in range(0, len(order), self.batch_size):
-            batch = order[start : start + self.batch_size]
+        logits = self.student.model.config.vocab_size * max((len(ask.target) for ask in asks), default=1)
+        size = min(self.batch_size, max(1, MAX_LOGITS // logits))
+        for start in range(0, len(order), size):
+            batch = order[start : start + size]
             for at, one in zip(batch, self._answer([questions[at] for at in batch]), strict=True):
                 written[at] = one
         return written

@@ -22,6 +22,11 @@ def print_table(report: dict[str, Any], page: str, console: Console) -> None:
     console.print()
     for sentence in report["result"]:
         console.print(sentence, highlight=False, markup=False)
+    if report["warnings"]:
+        console.print("\nWhat to look at:", highlight=False, markup=False)
+    for warning in report["warnings"]:
+        told = f"- {warning['stage']}: {warning['text']} {warning['remedy']}"
+        console.print(told, style="yellow", highlight=False, markup=False)
     console.print()
     console.print(modes_table(report["modes"]))
     console.print()
