@@ -1,14 +1,14 @@
 """The whole method in one process, to be read from top to bottom; docs/method.md has the formulas.
 
-    python examples/one_process.py        # ends with the demo's table
+    python examples/one_process.py [--cwt.search.method optimal ...]        # ends with the demo's table
 
-It does what `skipthink demo` does, with the same functions, but without a cluster, files or a way to resume. The Base
-student thinks in full. The CWT student learns chunk by chunk, and is asked which chunks it can do without. The STT
-student learns to skip these. Shape suffixes: R samples, M chunks.
+It does what `skipthink demo` does, with the same functions, but without a cluster, files or a way to resume.
+The Base student thinks in full. The CWT student learns chunk by chunk, and is asked which chunks it can do
+without. The STT student learns to skip these. Shape suffixes: R samples, M chunks.
 """
 
-import argparse
 import hashlib
+import sys
 import time
 from itertools import chain
 from random import Random
@@ -17,9 +17,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
+from numpy import ndarray as Array
 from rich.console import Console
 
 from skipthink_ray.config import CwtConfig, PipelineConfig, TrainConfig
+from skipthink_ray.method.choosing import choose_num_chunks
 from skipthink_ray.method.chunking import average_chunks
 from skipthink_ray.method.metrics import has_loop
 from skipthink_ray.method.steps import split_steps
@@ -27,10 +29,10 @@ from skipthink_ray.models.ablation import Ablation, judges_of
 from skipthink_ray.models.batching import collate
 from skipthink_ray.models.decoding import Mode, answer_questions
 from skipthink_ray.models.student import Student, build_student, encode, load_tokenizer
-from skipthink_ray.presets import toy
 from skipthink_ray.reporting.numbers import mode_numbers
 from skipthink_ray.reporting.table import modes_table
 from skipthink_ray.rows import ANSWER_SCHEMA, LATENCY_SCHEMA, SAMPLE_SCHEMA, Samples
+from skipthink_ray.settings import load_config
 from skipthink_ray.tasks import ToyRow, task_of
 from skipthink_ray.training.batches import Stage, build_item, epoch_items, plan_updates, updates_per_epoch
 from skipthink_ray.training.engine import DataParallelEngine
@@ -38,16 +40,21 @@ from skipthink_ray.training.markers import attach, merge
 from skipthink_ray.training.rechunk import rechunk
 from skipthink_ray.training.schedule import learning_rate
 
+SMALLER = ["--rationales.train-questions", "1000", "--cwt.epochs", "3"]
+"""What differs from the demo, so that one core needs minutes."""
 
-def main(config: PipelineConfig, updates: int | None = None) -> dict[str, dict[str, Any]]:
-    """Train three students, ask them, print the table. Returns the numbers of every mode.
 
-    updates: of each student; None takes as many as the configuration's epochs of CWT make.
-    """
-    # Questions, with rationales by an oracle. Real ones come from files, and their rationales from a large model.
+def main(config: PipelineConfig) -> dict[str, Any]:
+    """Train three students, ask them, print the table. Returns the numbers of every mode."""
+    beyond = config.match, config.stt.start, config.skips.gate, config.skips.shuffled
+    if beyond != ("updates", "pretrained", "own", False):
+        raise ValueError("match, stt.start, skips.gate, skips.shuffled: leave them out, or use skipthink")
+
+    # Questions, with rationales by an oracle. Real rationales come from a large model.
     train_rows, test_rows = (draw_questions(config, split) for split in ("train", "test"))
-    mean_steps = float(np.mean([len(split_steps(row.rationale)) for row in train_rows]))
-    num_chunks = task_of(config).num_chunks or round(mean_steps)  # M: 4 for arithmetic
+    num_steps_R = np.array([len(split_steps(row.rationale)) for row in train_rows])
+    wanted = config.chunks.num_chunks or task_of(config).num_chunks or round(num_steps_R.mean())  # M
+    num_chunks = choose_num_chunks(num_steps_R) if wanted == "auto" else wanted
 
     # Every rationale becomes steps, and the steps M average chunks. All students start from the same weights.
     def new_student() -> Student:
@@ -56,23 +63,24 @@ def main(config: PipelineConfig, updates: int | None = None) -> dict[str, dict[s
 
     samples = cut(config, train_rows, new_student())
     all_RM = np.ones_like(samples.ends_RM, dtype=bool)
-    updates = updates or config.cwt.epochs * updates_per_epoch("cwt", config.cwt, len(samples), num_chunks)
-    say(f"M = {num_chunks}; {len(samples)} rationales, {len(test_rows)} test questions, {updates} updates per student")
+    updates = config.cwt.epochs * updates_per_epoch("cwt", config.cwt, len(samples), num_chunks)
+    print(f"M = {num_chunks}; {len(samples)} rationales, {len(test_rows)} test questions, {updates} updates")
 
     # Base: an item is a question, its whole rationale and the answer.
     base, _ = train("base", config, new_student(), samples, all_RM, updates)
 
-    # CWT: an item is one chunk, after the marker of its stage. Before every epoch the boundaries are searched.
+    # CWT: an item is one chunk, prompted by its stage's marker. Boundaries are searched before every epoch.
     cwt, ends_RM = train("cwt", config, new_student(), samples, all_RM, updates)
     samples = Samples(samples.with_ends(ends_RM))
 
     # Skips: without which chunks does the CWT student still answer its training questions correctly?
     judges = judges_of(cwt, config.skips, config.seed)
     kept_RM, right_R = Ablation(judges, task_of(config), config.skips, samples).find()
-    kept = " ".join(f"{share:.0%}" for share in kept_RM.sum(0) / (np.diff(ends_RM, axis=1, prepend=0) > 0).sum(0))
-    say(f"skips: right with all chunks {right_R.mean():.1%}; kept of c_1..c_M: {kept}")
+    present_RM = np.diff(ends_RM, axis=1, prepend=0) > 0
+    kept = " ".join(f"{share:.0%}" for share in kept_RM.sum(0) / present_RM.sum(0))
+    print(f"skips: right with all chunks {right_R.mean():.1%}; kept of c_1..c_M: {kept}")
 
-    # STT: from the first weights again, on CWT items and on items with [thought] in place of every skipped chunk.
+    # STT: from the first weights again, on CWT items and on items with [thought] for every skipped chunk.
     stt, _ = train("stt", config, new_student(), samples, kept_RM, updates)
     return evaluate(config, {"full": base, "staged": cwt, "skip": stt}, test_rows)
 
@@ -80,7 +88,6 @@ def main(config: PipelineConfig, updates: int | None = None) -> dict[str, dict[s
 def draw_questions(config: PipelineConfig, split: str) -> list[ToyRow]:
     """Distinct toy questions. An eighth of all that can be asked, by hash, is reserved for test."""
     source, make, random, rows = config.rationales, task_of(config).toy, Random(f"{config.seed} {split}"), {}
-    assert make, f"task: {config.task} has no toy generator"
     while len(rows) < (source.train_questions if split == "train" else source.test_questions):
         row = make(random, source.difficulty)
         if (hashlib.sha256(row.question.encode()).digest()[0] % 8 == 0) == (split == "test"):
@@ -90,12 +97,12 @@ def draw_questions(config: PipelineConfig, split: str) -> list[ToyRow]:
 
 def texts(config: PipelineConfig, row: ToyRow) -> tuple[str, str, str]:
     """The question part q, the rationale r, and the conclusion ` --> y`."""
-    question_format, answer_format = config.chunks.question_format, config.chunks.answer_format
-    return question_format.format(**row._asdict()), row.rationale, answer_format.format(**row._asdict())
+    formats, columns = config.chunks, row._asdict()
+    return formats.question_format.format(**columns), row.rationale, formats.answer_format.format(**columns)
 
 
 def cut(config: PipelineConfig, rows: list[ToyRow], student: Student) -> Samples:
-    """Steps, tokens and average chunks. From here on a boundary moves between tokens and never changes one."""
+    """Steps, tokens and average chunks. From here on a boundary that moves changes no token."""
     table = []
     for number, row in enumerate(rows):
         question, rationale, conclusion = texts(config, row)
@@ -103,25 +110,26 @@ def cut(config: PipelineConfig, rows: list[ToyRow], student: Student) -> Samples
         tokens = encode(student.tokenizer, [question, row.answer, conclusion])
         ends_RM = average_chunks(np.array([len(steps)]), len(student.ids.stages))
         table.append({
-            **row._asdict(), "row": number, "rationale_tokens": list(chain(*steps)),
-            "step_tokens": [len(step) for step in steps], "chunk_steps": np.diff(ends_RM[0], prepend=0).tolist(),
+            **row._asdict(), "row": number, "chunk_steps": np.diff(ends_RM[0], prepend=0).tolist(),
+            "rationale_tokens": list(chain(*steps)), "step_tokens": [len(step) for step in steps],
             **dict(zip(("question_tokens", "answer_tokens", "conclusion_tokens"), tokens, strict=True)),
         })  # fmt: skip
     return Samples(pa.Table.from_pylist(table, schema=SAMPLE_SCHEMA))
 
 
 def train(
-    stage: Stage, config: PipelineConfig, student: Student, samples: Samples, kept_RM: np.ndarray, updates: int
-) -> tuple[Student, np.ndarray]:
-    """The student after so many updates, and the chunk ends of its last epoch. kept_RM: chunks that skip items show."""
+    stage: Stage, config: PipelineConfig, student: Student, samples: Samples, kept_RM: Array, updates: int
+) -> tuple[Student, Array]:
+    """The student after so many updates, and its last chunk ends. kept_RM: chunks that skip items show."""
     settings: TrainConfig = getattr(config, stage)
     markers = attach(student.model, student.ids, settings.optim)  # they learn at a rate of their own
     engine = DataParallelEngine(student.model, settings, markers)
-    ends_RM, done, epoch, started, loss = samples.ends_RM, 0, 0, time.perf_counter(), torch.zeros(())
+    ends_RM, done, epoch, loss = samples.ends_RM, 0, 0, torch.zeros(())
     while done < updates:
-        if isinstance(settings, CwtConfig) and settings.search.method != "average":
+        search = settings.search if isinstance(settings, CwtConfig) else None
+        if search and search.method != "average" and epoch % search.refresh_every_epochs == 0:
             # At most M forward passes per rationale give the loss of every chunk there could be.
-            search, seed = settings.search, (config.seed, epoch)
+            seed = config.seed, epoch
             ends_RM = rechunk(student.model, student.ids, samples, ends_RM, search, seed).ends_RM
         rng = np.random.default_rng((config.seed, epoch))
         items = epoch_items(stage, settings, samples, ends_RM, kept_RM, rng)
@@ -135,11 +143,11 @@ def train(
         epoch += 1
     merge(student.model, markers)
     student.model.eval()
-    say(f"{stage}: {done} updates in {time.perf_counter() - started:.0f} s, last loss {loss:.3f} nats per token")
+    print(f"{stage}: {done} updates, last loss {loss:.3f} nats per target token")
     return student, ends_RM
 
 
-def evaluate(config: PipelineConfig, students: dict[Mode, Student], rows: list[ToyRow]) -> dict[str, dict[str, Any]]:
+def evaluate(config: PipelineConfig, students: dict[Mode, Student], rows: list[ToyRow]) -> dict[str, Any]:
     """All test questions in every mode; then some of them one at a time, for the seconds."""
     task, limits, answers, latencies = task_of(config), config.evaluation, [], []
     questions = encode(students["full"].tokenizer, [texts(config, row)[0] for row in rows])
@@ -150,8 +158,9 @@ def evaluate(config: PipelineConfig, students: dict[Mode, Student], rows: list[T
             seconds = (time.perf_counter() - started) / len(asked)
             answers += [
                 {
-                    "row": row, "mode": mode, "answer": one.answer, "right": task.check(one.answer, rows[row].answer),
-                    "tokens": one.tokens, "stopped": one.stopped, "loops": has_loop(one.text), "batch_seconds": seconds,
+                    "row": row, "mode": mode, "answer": one.answer, "tokens": one.tokens,
+                    "right": task.check(one.answer, rows[row].answer), "loops": has_loop(one.text),
+                    "stopped": one.stopped, "batch_seconds": seconds,
                 }
                 for row, one in enumerate(written, start)
             ]  # fmt: skip
@@ -166,12 +175,6 @@ def evaluate(config: PipelineConfig, students: dict[Mode, Student], rows: list[T
     return modes
 
 
-def say(text: str) -> None:
-    print(text, flush=True)
-
-
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--updates", type=int, help="updates of each student; left out, as many as the demo makes")
     torch.set_num_threads(1)
-    main(toy(), parser.parse_args().updates)
+    main(load_config("toy", None, [*SMALLER, *sys.argv[1:]], "examples/one_process.py"))

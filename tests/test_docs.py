@@ -21,13 +21,15 @@ HEADINGS = {int(number) for number in re.findall(r"^## (\d+)\. ", PAGE, re.MULTI
 CODE = re.findall(r"`([^`\n]+)`", re.sub(r"^```\n.*?^```$", "", PAGE, flags=re.MULTILINE | re.DOTALL))
 KEY = re.compile(r"([a-z_]+(?:\.[a-z_0-9]+)+)(?:: (\w+))?|([a-z_]+): (\w+)")
 """A dotted key, with or without a value; or a key of the top level with a value."""
-SETTINGS = sorted({(match[1] or match[3], match[2] or match[4] or "") for match in map(KEY.fullmatch, CODE) if match})
+MATCHES = [match for match in map(KEY.fullmatch, CODE) if match]
+SETTINGS = sorted({(match[1] or match[3], match[2] or match[4] or "") for match in MATCHES})
 FILES = sorted({text for text in CODE if re.fullmatch(r"[\w/]+/[\w/]+\.(py|md)", text)})
 LINKS = sorted(set(re.findall(r"\]\((?!https?:)([^)#]+)", PAGE)))
 
 
 def test_every_section_that_a_source_names_is_in_the_method_document():
-    named = {int(number): file for file in SOURCES for number in re.findall(r"§(\d+)", file.read_text(encoding="utf-8"))}
+    texts = {file: file.read_text(encoding="utf-8") for file in SOURCES}
+    named = {int(number): file for file, text in texts.items() for number in re.findall(r"§(\d+)", text)}
     assert set(range(1, 9)) <= HEADINGS
     assert {number: file for number, file in named.items() if number not in HEADINGS} == {}
     assert len(named) >= 7

@@ -1,4 +1,4 @@
-"""The worked example of docs/method.md: built through the real functions, and printed in the document as built here.
+"""The worked example of docs/method.md: built through the real functions, and shown there as built here.
 
 `python -m tests.test_method_example` prints the blocks, for a change of the example.
 Shape suffixes: M chunks, K steps.
@@ -37,7 +37,7 @@ ANSWERS = {
     (3, (0, 1, 2)): "14", (3, (1, 2)): "14", (3, (2,)): "14", (3, ()): "5",
     (1, ()): "14", (2, ()): "5", (3, (1,)): "12",
 }  # fmt: skip
-"""What the same student answers by (w, kept chunks among the first w, counted from 0): it writes the other M - w by itself."""
+"""What the same student answers, by w and its chunks among the first w (from 0); it writes the others."""
 
 
 @cache
@@ -59,7 +59,8 @@ def skips(judge: Literal["reading", "writing"]) -> np.ndarray:
     """The chunks that a sequential search keeps of greedy ones."""
 
     def answers_right(rows: np.ndarray, kept_AM: np.ndarray, given: int) -> np.ndarray:
-        return np.array([ANSWERS[given, tuple(np.flatnonzero(kept).tolist())] == ROW.answer for kept in kept_AM])
+        contexts = [tuple(np.flatnonzero(kept).tolist()) for kept in kept_AM]
+        return np.array([ANSWERS[given, context] == ROW.answer for context in contexts])
 
     return find_kept(np.ones((1, M), bool), np.ones((1, M), int), answers_right, SkipsConfig(judge=judge))[0]
 
@@ -86,12 +87,14 @@ def _item(name: str, item: markup.Item) -> str:
 
 def _chunks(ends_M: np.ndarray) -> str:
     bounds = [0, *ends_M.tolist()]
-    return ", ".join(f"s_{a + 1}..s_{b}" if b - a > 1 else f"s_{b}" for a, b in pairwise(bounds))
+    runs = ((start + 1, end) for start, end in pairwise(bounds))
+    return ", ".join(f"s_{first}..s_{last}" if last > first else f"s_{last}" for first, last in runs)
 
 
 def steps_block() -> str:
     samples = prepared()[2]
-    steps = [f"s_{at}      {len(step):2}  {_shown(step)}" for at, step in enumerate(samples.sample(0, samples.ends_RM[0]).steps, 1)]
+    sample = samples.sample(0, samples.ends_RM[0])
+    steps = [f"s_{at}      {len(step):2}  {_shown(step)}" for at, step in enumerate(sample.steps, 1)]
     parts = (("y", samples.answer), (" --> y", samples.conclusion))
     rest = [f"{name:8} {len(part[0]):2}  {_shown(part[0])}" for name, part in parts]
     question = samples.question[0].tolist()
@@ -103,7 +106,8 @@ def items_block() -> str:
     _, ids, samples = prepared()
     sample, every = samples.sample(0, searched()[0]), [True] * M
     stages = [_item(f"stage {m + 1}", markup.stage_item(sample, ids, m)) for m in range(M)]
-    return "".join([_item("full", markup.full_item(sample, ids)), *stages, _item("answer", markup.answer_item(sample, ids, every))])
+    answer = _item("answer", markup.answer_item(sample, ids, every))
+    return "".join([_item("full", markup.full_item(sample, ids)), *stages, answer])
 
 
 def matrix_block() -> str:
@@ -115,7 +119,8 @@ def matrix_block() -> str:
 
     head = row("", [f"k = {k + 1}" for k in range(K)])
     counts = row("COUNT[k]", [str(int(count)) for count in losses().count_RK[0]])
-    stages = [line for m in range(M) for line in (row(f"NLL[{m + 1},k]", asked(NLL_MK, m)), row(f"EOS[{m + 1},k]", asked(EOS_MK, m)))]
+    pairs = (("NLL", NLL_MK), ("EOS", EOS_MK))
+    stages = [row(f"{name}[{m + 1},k]", asked(matrix_MK, m)) for m in range(M) for name, matrix_MK in pairs]
     return "\n".join([head, counts, *stages])
 
 
@@ -123,7 +128,8 @@ def chunkings_block() -> str:
     loss, row = ChunkLosses(losses()), np.zeros(1, int)
     average_M = prepared()[2].ends_RM[0]
     names: dict[tuple[int, ...], list[str]] = {tuple(average_M.tolist()): ["average"]}
-    for name, search in (("greedy", {}), ("greedy, pair", {"objective": "pair"}), ("optimal", {"method": "optimal"})):
+    searches = {"greedy": {}, "greedy, pair": {"objective": "pair"}, "optimal": {"method": "optimal"}}
+    for name, search in searches.items():
         names.setdefault(tuple(searched(**search)[0].tolist()), []).append(name)
     lines = [f"{'chunks':28}{'loss(c_1)':>10}{'loss(c_2)':>11}{'loss(c_3)':>11}{'energy':>9}   chosen by"]
     for ends_M in (np.array([a, b, K]) for a in range(1, K - 1) for b in range(a + 1, K)):
@@ -143,8 +149,12 @@ def skip_block() -> str:
 
 
 BLOCKS = {
-    "steps": steps_block, "items": items_block, "matrix": matrix_block, "chunkings": chunkings_block, "skips": skip_block,
-}  # fmt: skip
+    "steps": steps_block,
+    "items": items_block,
+    "matrix": matrix_block,
+    "chunkings": chunkings_block,
+    "skips": skip_block,
+}
 
 
 @pytest.mark.parametrize("name", BLOCKS)
@@ -163,10 +173,11 @@ def test_chunks_and_skips_are_those_that_the_text_names():
 
 def test_target_tokens_are_those_that_the_text_counts():
     samples = prepared()[2]
-    items = epoch_items("cwt", CwtConfig(), samples, searched(), np.ones((1, M), bool), np.random.default_rng(0))
+    random, every_RM = np.random.default_rng(0), np.ones((1, M), bool)
+    items = epoch_items("cwt", CwtConfig(), samples, searched(), every_RM, random)
     assert items.targets_I.tolist() == [11, 7, 13, 2]
     assert f"N = {items.targets_I.sum()}" in PAGE
-    base = epoch_items("base", CwtConfig(), samples, searched(), np.ones((1, M), bool), np.random.default_rng(0))
+    base = epoch_items("base", CwtConfig(), samples, searched(), every_RM, random)
     assert f"N = {base.targets_I.sum()}" in PAGE
 
 

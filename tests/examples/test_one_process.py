@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from skipthink_ray.config import PipelineConfig
 from skipthink_ray.presets import toy
+from skipthink_ray.settings import load_config
 from skipthink_ray.training.checkpoint import Progress
 from skipthink_ray.training.engine import DataParallelEngine
 from skipthink_ray.training.loop import Hooks, Job, train
@@ -30,12 +30,10 @@ def _example():
     return module
 
 
-def _small() -> PipelineConfig:
-    config = toy()
-    return config.model_copy(update={
-        "rationales": config.rationales.model_copy(update={"train_questions": 60, "test_questions": 8}),
-        "evaluation": config.evaluation.model_copy(update={"max_new_tokens": 16, "latency_questions": 2}),
-    })  # fmt: skip
+SMALL = [
+    "--rationales.train-questions", "60", "--rationales.test-questions", "8", "--cwt.epochs", "2",
+    "--evaluation.max-new-tokens", "16", "--evaluation.latency-questions", "2",
+]  # fmt: skip
 
 
 def test_it_fits_on_a_few_screens():
@@ -43,11 +41,12 @@ def test_it_fits_on_a_few_screens():
 
 
 def test_it_needs_neither_ray_nor_deepspeed():
-    told = "import runpy, sys; runpy.run_path(sys.argv[1]); print(sorted({name.split('.')[0] for name in sys.modules}))"
-    shown = subprocess.run([sys.executable, "-c", told, FILE], capture_output=True, text=True, check=True, cwd=FILE.parents[1])
-    assert "'torch'" in shown.stdout
-    assert "'ray'" not in shown.stdout
-    assert "'deepspeed'" not in shown.stdout
+    code = "import runpy, sys; runpy.run_path(sys.argv[1]); print(*(one.split('.')[0] for one in sys.modules))"
+    command = [sys.executable, "-c", code, FILE]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True, cwd=FILE.parents[1])
+    imported = set(shown.stdout.split())
+    assert "torch" in imported
+    assert not imported & {"ray", "deepspeed"}
 
 
 @pytest.mark.parametrize("stage", ["base", "cwt", "stt"])
@@ -59,7 +58,8 @@ def test_its_training_loop_is_that_of_the_pipeline(stage):
     here, ends_RM = _example().train(stage, config, here, samples, kept_RM, UPDATES)
     settings = getattr(config, stage)
     markers = attach(there.model, there.ids, settings.optim)
-    engine, hooks = DataParallelEngine(there.model, settings, markers), Hooks(lambda *_: None, lambda *_: None)
+    engine = DataParallelEngine(there.model, settings, markers)
+    hooks = Hooks(lambda *_: None, lambda *_: None)
     job = Job(stage, settings, UPDATES, config.seed)
     same_ends_RM = train(job, samples, kept_RM, there, engine, Progress(), samples.ends_RM, hooks)
     merge(there.model, markers)
@@ -70,9 +70,14 @@ def test_its_training_loop_is_that_of_the_pipeline(stage):
 
 @pytest.mark.slow
 def test_it_ends_with_the_table_of_the_demo(capsys):
-    modes = _example().main(_small(), updates=UPDATES)
+    modes = _example().main(load_config("toy", None, SMALL, "example"))
     shown = capsys.readouterr().out
     assert list(modes) == ["full", "staged", "skip"]
     assert all(0 <= numbers["accuracy_pct"]["value"] <= 100 for numbers in modes.values())
     for line in ("full (base)", "staged (cwt)", "skip (stt)", "accuracy %", "speed-up", "kept of c_1..c_M"):
         assert line in shown
+
+
+def test_it_says_what_is_not_part_of_it():
+    with pytest.raises(ValueError, match=r"skips\.gate"):
+        _example().main(load_config("toy", None, ["--skips.gate", "cross_fitted"], "example"))
