@@ -29,7 +29,9 @@ DIGITS_FIRST = ("smollm", "starcoder", "refact", "command-r", "codeshell", "exao
 """llama.cpp's names for: every digit by itself, then GPT-2's split."""
 GPT2_SPLIT = ("default", "gpt-2", "phi-2", "mpt", "olmo", "jais")
 """Its names for GPT-2's split."""
-BROKEN = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, struct.error)
+BROKEN = (
+    OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, ArithmeticError, struct.error,
+)  # fmt: skip
 """What the readers raise for a file that is cut off or damaged, or for an unknown architecture."""
 
 
@@ -38,7 +40,7 @@ def convert(file: Path, folder: Path, say: Callable[[str], None]) -> None:
     try:
         metadata, _ = read_gguf_metadata(str(file))
         tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(  # with loading info it returns a pair
             file.parent, gguf_file=file.name, dtype=torch.float32, output_loading_info=True
         )
     except BROKEN as error:
