@@ -28,6 +28,8 @@ from tests.toys import ARCHITECTURES, make_samples, make_student, train_briefly
 QUESTIONS, LIMIT = 50, 80
 CONFIG = PipelineConfig(task="multiarith")
 STAGES = ("base", "stt")
+START = "\n"
+"""Of every prompt, as with a pretrained student."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Handed:
 
     @property
     def prompts(self) -> list[str]:
-        return [prompt_text(self.stage, CONFIG.chunks.question_format, question) for question in self.questions]
+        return [prompt_text(self.stage, START, CONFIG.chunks.question_format, question) for question in self.questions]
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +52,7 @@ def handed(trained, rows, tmp_path_factory) -> dict[str, Handed]:
     """A run of 50 test questions with a skip student that knows 24 of them by heart, and a base student that knows 12."""
     run = tmp_path_factory.mktemp("runs") / "toy"
     skip, _ = trained
-    base = make_student(rows[:24], width=48, vocabulary=500)
+    base = make_student(rows[:24], width=48, vocabulary=500, prompt_start=START)
     samples = make_samples(rows[:12], base.tokenizer)
     kept_RM = np.ones_like(samples.ends_RM, dtype=bool)
     train_briefly(base, samples, "base", TrainConfig(batch_size=12, optim=OptimConfig(lr=4e-3)), 120, kept_RM)
@@ -135,9 +137,9 @@ def test_other_programs_read_our_prompt_from_the_folder(checkpoints, architectur
     prepare_for_serving(student, "stt", PipelineConfig(chunks=ChunksConfig(question_format=question_format)))
     save_student(student, tmp_path)
     question = "Tom's bag {holds} 3 \"pens\".\nHow many now?"
-    ours = [student.ids.skip, *encode(student.tokenizer, [question_format.format(question=question)])[0]]
+    ours = [*student.ids.start, student.ids.skip, *encode(student.tokenizer, [question_format.format(question=question)])[0]]
     tokenizer = AutoTokenizer.from_pretrained(tmp_path)
-    assert tokenizer(prompt_text("stt", question_format, question))["input_ids"] == ours
+    assert tokenizer(prompt_text("stt", START, question_format, question))["input_ids"] == ours
     messages = [{"role": "user", "content": f"\n{question} "}]
     for generation in (False, True):
         assert tokenizer.apply_chat_template(messages, add_generation_prompt=generation)["input_ids"] == ours
@@ -150,7 +152,7 @@ def test_a_student_that_answers_in_stages_offers_no_single_prompt(trained, tmp_p
     student = load_student(tmp_path)
     prepare_for_serving(student, "cwt", CONFIG)
     save_student(student, tmp_path)
-    assert chat_template("cwt", " {question} ###") is None
+    assert chat_template("cwt", START, " {question} ###") is None
     assert AutoTokenizer.from_pretrained(tmp_path).chat_template is None
     file = _file(tmp_path, "Why?", "5")
     with pytest.raises(ValueError, match="several prompts"):
