@@ -18,6 +18,7 @@ from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from skipthink_ray.method.markup import Sample
 
@@ -79,6 +80,9 @@ HISTORY_SCHEMA = pa.schema({
     "target_tokens": pa.int64(),  # N
     "lr": pa.float64(),
 })
+
+TEST = pc.field("reason").is_null() & (pc.field("split") == "test")
+"""The samples that are evaluated, as a filter of the samples table."""
 
 
 @dataclass(frozen=True)

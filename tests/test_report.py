@@ -27,6 +27,7 @@ HOSTILE = "<script>alert(1)</script> How many & why?"
 TEST_ROWS, TRAIN_ROWS, WRONG_ROWS = range(10), range(10, 16), range(16, 23)
 RIGHT = {"full": [True] * 9 + [False], "staged": [True] * 8 + [False] * 2, "skip": [True] * 7 + [False] * 3}
 TOKENS = {"full": 40, "staged": 48, "skip": 20}
+WARNING = {"code": "markers-together", "stage": "cwt", "text": "Markers at <0.02>.", "remedy": "Raise cwt.optim.lr.", "keys": []}
 SECONDS = {"full": 0.4, "staged": 0.6, "skip": 0.1}
 
 
@@ -77,6 +78,7 @@ def write_summaries(run: Folder) -> None:
         },
         "evaluation": {"questions": 10},
     }  # fmt: skip
+    summaries["cwt"] = {**trained, "warnings": [WARNING]}
     for name, summary in summaries.items():
         run.child(name).write_json("summary.json", summary)
         run.child(name).write_json("config.json", {"stage": name, "config": {}, "inputs": {}})
@@ -195,6 +197,13 @@ def test_the_result_is_a_sentence_with_accuracy_beside_speed(report: dict[str, A
     assert report["result"][0].endswith("it writes 1.82x fewer tokens and is 4.00x (4.00 to 4.00) faster at batch 1.")
 
 
+def test_warnings_of_the_stages_stand_at_the_top_of_the_page(report: dict[str, Any], page: str) -> None:
+    assert report["warnings"] == [WARNING]
+    told = "<li><b>cwt</b> (<code>markers-together</code>): Markers at &lt;0.02&gt;. Raise cwt.optim.lr.</li>"
+    assert page.index("What to look at") < page.index(told) < page.index("Three ways to answer")
+    assert "What to look at" not in render({**report, "warnings": []})
+
+
 def test_poor_accuracy_is_said_plainly(tmp_path: Path) -> None:
     folder, _ = make_report(write_run(tmp_path, {**RIGHT, "full": [True] + [False] * 9}))
     said = "Even full thinking is right in only 10.0 % (a student from scratch on 6 rationales: expect little)"
@@ -308,6 +317,7 @@ def test_the_terminal_table_fits_80_columns_and_says_where_the_page_is(made: tup
     assert "70.0 (" in table
     assert "4.00 (4.00-4.00)" in table
     assert f"{made[0].uri}/report.html" in text
+    assert "What to look at:\n- cwt: Markers at <0.02>. Raise cwt.optim.lr.\n" in text
     assert "Rows dropped: 8 of 24 (wrong answer 7, too many tokens 1)." in text
 
 

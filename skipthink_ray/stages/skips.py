@@ -17,6 +17,7 @@ from skipthink_ray.config import PipelineConfig, SkipsConfig
 from skipthink_ray.method.skipping import Fold, check_search, shuffle_skips, skippable
 from skipthink_ray.models.ablation import Ablation, judges_of
 from skipthink_ray.models.student import Student, load_student
+from skipthink_ray.reporting.findings import skips_findings
 from skipthink_ray.rows import SKIP_SCHEMA, Samples
 from skipthink_ray.runtime import actors
 from skipthink_ray.runtime.artifacts import Folder
@@ -82,7 +83,7 @@ def make(context: Context) -> dict[str, Any]:
         f"right with all chunks {summary['right_share']:.1%}; kept of c_1..c_M by {config.skips.judge}: {shares}"
         + ("; shuffled over the samples" if config.skips.shuffled else "")
     )
-    return summary
+    return {**summary, "warnings": context.warn(skips_findings(config, summary))}
 
 
 def _write_shuffled(context: Context, found: pa.Table, present_RM: np.ndarray) -> None:

@@ -1,0 +1,181 @@
+"""Runs of the comparison on a pretrained student: train and evaluate in this process, without a cluster.
+
+Samples and student come from a run's finished stage `chunks`, so rows, tokens and chunks are those of the pipeline. A sixth
+of the training questions, by hash, is the dev split: no student trains on it, and every choice is made on it.
+Shape suffixes: R samples, M chunks.
+"""
+
+import hashlib
+import json
+import time
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from safetensors.torch import load_file, save_file
+
+from benchmarks.pretrained_arms import Arm
+from skipthink_ray.config import PipelineConfig, TrainConfig
+from skipthink_ray.method.metrics import has_loop
+from skipthink_ray.method.skipping import shuffle_skips, skippable
+from skipthink_ray.models.ablation import Ablation, judges_of
+from skipthink_ray.models.contexts import Contexts
+from skipthink_ray.models.decoding import Mode, answer_questions, text_of
+from skipthink_ray.models.marker_start import start_markers
+from skipthink_ray.models.separation import marker_separation
+from skipthink_ray.models.student import Student, load_student, marker_ids, prompt_start
+from skipthink_ray.rows import Samples
+from skipthink_ray.runtime.artifacts import Folder
+from skipthink_ray.tasks import task_of
+from skipthink_ray.training.checkpoint import Progress
+from skipthink_ray.training.engine import DataParallelEngine
+from skipthink_ray.training.loop import Hooks, Job, train
+from skipthink_ray.training.markers import attach, merge
+
+DEV_SHARE_OF_HASHES = 6
+MODE_OF: dict[str, Mode] = {"base": "full", "cwt": "staged", "stt": "skip"}
+
+
+@dataclass(frozen=True)
+class Data:
+    """A run's finished stage `chunks`, and the folder in which trained students are kept."""
+
+    chunks: Folder
+    cache: Path
+
+    @cached_property
+    def table(self) -> pa.Table:
+        return self.chunks.table("samples").to_table(filter=pc.field("reason").is_null()).sort_by("row")
+
+    def samples(self, split: str, at_most: int | None = None) -> Samples:
+        """split: train (without dev), dev or test."""
+        table = self.table.filter(pc.field("split") == ("test" if split == "test" else "train"))
+        if split != "test":
+            is_dev = [
+                hashlib.sha256(text.encode()).digest()[0] % DEV_SHARE_OF_HASHES == 0
+                for text in table["question"].to_pylist()
+            ]
+            table = table.filter(pa.array([one == (split == "dev") for one in is_dev]))
+        return Samples(table if at_most is None else table.slice(0, at_most))
+
+    def new_student(self, config: PipelineConfig) -> Student:
+        """The run's student, with the start of markers and prompts that an arm asks for."""
+        with self.chunks.local("student") as folder:
+            student = load_student(folder)
+        num_chunks = len(student.ids.stages)
+        start_markers(student.model, student.tokenizer, config.student.marker_start, num_chunks, config.seed)
+        return replace(student, ids=marker_ids(student.tokenizer, prompt_start(config.student)))
+
+
+@dataclass(frozen=True)
+class Trained:
+    student: Student
+    ends_RM: np.ndarray
+    numbers: dict[str, Any]
+
+
+def trained(data: Data, arm: Arm) -> Trained:
+    """The arm's student: from the cache, or trained now and put there."""
+    folder, student = data.cache / arm.key, data.new_student(arm.config())
+    if (folder / "numbers.json").exists():
+        student.model.load_state_dict(load_file(folder / "weights.safetensors"), strict=False)
+        student.model.eval()
+        return Trained(student, np.load(folder / "ends.npy"), json.loads((folder / "numbers.json").read_text()))
+    made = _train(data, arm, student)
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {name: tensor.detach().contiguous().clone() for name, tensor in student.model.named_parameters()}
+    save_file(weights, folder / "weights.safetensors")
+    np.save(folder / "ends.npy", made.ends_RM)
+    (folder / "numbers.json").write_text(json.dumps(made.numbers))
+    return made
+
+
+def _train(data: Data, arm: Arm, student: Student) -> Trained:
+    config, samples = arm.config(), data.samples("train", arm.samples)
+    settings: TrainConfig = getattr(config, arm.stage)
+    kept_RM, found = np.ones_like(samples.ends_RM, dtype=bool), {}
+    if arm.cwt:
+        judge = trained(data, arm.cwt)
+        samples = Samples(samples.with_ends(judge.ends_RM))
+        kept_RM, found = find_skips(judge.student, samples, config)
+    markers = attach(student.model, student.ids, settings.optim)
+    engine, progress = DataParallelEngine(student.model, settings, markers), Progress()
+    started = time.perf_counter()
+    hooks = Hooks(lambda done, rows: _say(arm, done, rows, started), lambda *_: None)
+    job = Job(arm.stage, settings, arm.updates, config.seed)
+    ends_RM = train(job, samples, kept_RM, student, engine, progress, samples.ends_RM, hooks)
+    merge(student.model, markers)
+    student.model.eval()
+    losses = [row["loss_nats"] for row in progress.history]
+    numbers = {
+        "updates": progress.update, "epochs": progress.epoch, "target_tokens": progress.target_tokens,
+        "item_tokens": progress.item_tokens, "train_s": progress.seconds, "search_s": progress.search_seconds,
+        "first_loss_nats": float(np.mean(losses[:20])), "final_loss_nats": float(np.mean(losses[-20:])),
+        **marker_separation(student, arm.stage), **found,
+    }  # fmt: skip
+    return Trained(student, ends_RM, numbers)
+
+
+def _say(arm: Arm, progress: Progress, rows: list[dict[str, Any]], started: float) -> None:
+    loss = float(np.mean([row["loss_nats"] for row in rows]))
+    seconds = time.perf_counter() - started
+    print(f"  {arm.name}: {progress.update}/{arm.updates} updates, loss {loss:.3f}, {seconds:.0f} s", flush=True)
+
+
+def find_skips(judge: Student, samples: Samples, config: PipelineConfig) -> tuple[np.ndarray, dict[str, Any]]:
+    """(kept_RM, numbers): the chunks to keep, shuffled if the arm says so."""
+    started = time.perf_counter()
+    ablation = Ablation(judges_of(judge, config.skips, config.seed), task_of(config), config.skips, samples)
+    kept_RM, right_R = ablation.find()
+    seconds = time.perf_counter() - started
+    present_RM = np.diff(samples.ends_RM, axis=1, prepend=0) > 0
+    if config.skips.shuffled:
+        kept_RM = shuffle_skips(kept_RM, present_RM & skippable(present_RM, config.skips.skippable), config.seed)
+    shares = kept_RM.sum(0) / np.maximum(present_RM.sum(0), 1)
+    numbers = {
+        "skips_right_pct": 100 * float(right_R.mean()), "kept_pct_by_chunk": (100 * shares).round(1).tolist(),
+        "skips_s": seconds,
+    }  # fmt: skip
+    return kept_RM, numbers
+
+
+def from_gold_chunks(student: Student, samples: Samples, config: PipelineConfig) -> dict[str, Any]:
+    """How often the cwt student answers rightly from all of the teacher's chunks, and how often it writes nothing."""
+    task, gold = task_of(config), samples.table["answer"].to_pylist()
+    rendered = [samples.sample(row, ends_M) for row, ends_M in enumerate(samples.ends_RM)]
+    contexts = Contexts(student, rendered, config.skips)
+    written = contexts.write(np.arange(len(samples)), np.ones_like(samples.ends_RM, dtype=bool))
+    answers = [text_of(student, one.ids).strip() or None for one in written]
+    right = [task.check(answer, truth) for answer, truth in zip(answers, gold, strict=True)]
+    empty = [answer is None for answer in answers]
+    return {"gold_right_pct": 100 * float(np.mean(right)), "gold_empty_pct": 100 * float(np.mean(empty))}
+
+
+def answer_all(student: Student, mode: Mode, samples: Samples, config: PipelineConfig) -> list[dict[str, Any]]:
+    """One record per question: right, tokens, answer, stopped, loops."""
+    task, records = task_of(config), []
+    gold, questions = samples.table["answer"].to_pylist(), samples.table["question_tokens"].to_pylist()
+    size, limit = config.evaluation.batch_size, config.evaluation.max_new_tokens
+    for start in range(0, len(questions), size):
+        answers = answer_questions(student, mode, questions[start : start + size], limit)
+        for answer, truth in zip(answers, gold[start : start + size], strict=True):
+            records.append({
+                "right": task.check(answer.answer, truth), "tokens": answer.tokens, "answer": answer.answer,
+                "stopped": answer.stopped, "loops": has_loop(answer.text),
+            })  # fmt: skip
+    return records
+
+
+def seconds_at_batch_1(student: Student, mode: Mode, samples: Samples, config: PipelineConfig) -> list[float]:
+    questions = samples.table["question_tokens"].to_pylist()
+    timings = []
+    for number, question in enumerate([questions[0], *questions]):
+        started = time.perf_counter()
+        answer_questions(student, mode, [question], config.evaluation.max_new_tokens)
+        if number:  # the first warms up
+            timings.append(time.perf_counter() - started)
+    return timings
