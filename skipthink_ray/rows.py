@@ -58,6 +58,8 @@ SKIP_SCHEMA = pa.schema({
     "right": pa.bool_(),  # the CWT student is right with all chunks
     "verified": pa.int32(),  # answers that one forward pass settled
     "decoded": pa.int32(),  # answers that had to be decoded
+    "chunks_verified": pa.int32(),  # chunks that the student wrote (judge: writing) and one forward pass settled
+    "chunks_decoded": pa.int32(),  # chunks that it wrote and that had to be decoded
 })
 ANSWER_SCHEMA = pa.schema({
     "row": pa.int64(),

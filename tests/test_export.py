@@ -18,7 +18,7 @@ from skipthink_ray.config import ChunksConfig, OptimConfig, OwnTaskConfig, Pipel
 from skipthink_ray.lm_eval import questions as harness
 from skipthink_ray.method.markup import THOUGHT
 from skipthink_ray.models.decoding import Answer, Mode, answer_questions
-from skipthink_ray.models.hand_over import chat_template, describe, prompt_text
+from skipthink_ray.models.serving import chat_template, prepare_for_serving, prompt_text
 from skipthink_ray.models.student import build_student, encode, load_student, load_tokenizer, save_student
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.tasks import TASKS
@@ -68,7 +68,7 @@ def _hand_over(folder: Path, stage: str, student: Any, mode: Mode, table: pa.Tab
     folder.mkdir(parents=True)
     save_student(student, folder)
     own = load_student(folder)
-    describe(own, stage, CONFIG)
+    prepare_for_serving(own, stage, CONFIG)
     save_student(own, folder)
     answers = answer_questions(student, mode, table["question_tokens"].to_pylist(), LIMIT)
     right = [TASKS["multiarith"].check(answer.answer, gold) for answer, gold in zip(answers, table["answer"].to_pylist(), strict=True)]
@@ -144,7 +144,7 @@ def test_other_programs_read_our_prompt_from_the_folder(checkpoints, architectur
     """Also where the tokenizer of the pretrained model begins every text with a token of its own."""
     config = StudentConfig(pretrained=str(checkpoints[architecture]))
     student = build_student(config, load_tokenizer(config, []), 3, seed=0)
-    describe(student, "stt", PipelineConfig(chunks=ChunksConfig(question_format=question_format)))
+    prepare_for_serving(student, "stt", PipelineConfig(chunks=ChunksConfig(question_format=question_format)))
     save_student(student, tmp_path)
     question = "Tom's bag {holds} 3 \"pens\".\nHow many now?"
     ours = [student.ids.skip, *encode(student.tokenizer, [question_format.format(question=question)])[0]]
@@ -160,7 +160,7 @@ def test_other_programs_read_our_prompt_from_the_folder(checkpoints, architectur
 def test_a_student_that_answers_in_stages_offers_no_single_prompt(trained, tmp_path):
     save_student(trained[0], tmp_path)
     student = load_student(tmp_path)
-    describe(student, "cwt", CONFIG)
+    prepare_for_serving(student, "cwt", CONFIG)
     save_student(student, tmp_path)
     assert chat_template("cwt", " {question} ###") is None
     assert AutoTokenizer.from_pretrained(tmp_path).chat_template is None
@@ -175,7 +175,7 @@ def test_the_harness_takes_questions_from_a_file_and_checks_them_by_the_students
         harness.load(str(tmp_path))
     student = load_student(tmp_path)
     own_task = OwnTaskConfig(answer_type="number", pattern=r"about (\d+)")
-    describe(student, "stt", PipelineConfig(task="guesses", own_task=own_task))
+    prepare_for_serving(student, "stt", PipelineConfig(task="guesses", own_task=own_task))
     save_student(student, tmp_path)
     with pytest.raises(ValueError, match="lies in no run"):
         harness.load(str(tmp_path))

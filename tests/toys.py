@@ -24,6 +24,7 @@ from skipthink_ray.training.batches import Stage
 from skipthink_ray.training.checkpoint import Progress
 from skipthink_ray.training.engine import DataParallelEngine
 from skipthink_ray.training.loop import Hooks, Job, train
+from skipthink_ray.training.markers import attach, merge
 
 FORMATS = ChunksConfig()
 ARCHITECTURES = ("gpt2", "llama", "qwen2")
@@ -98,7 +99,10 @@ def train_briefly(student: Student, samples: Samples, stage: Stage, config: Trai
     """Train in this process; the losses of all updates. Leaves the student in eval mode."""
     progress, nothing = Progress(), Hooks(lambda *_: None, lambda *_: None)
     job = Job(stage, config, updates, seed=0)
-    train(job, samples, kept_RM, student, DataParallelEngine(student.model, config), progress, samples.ends_RM, nothing)
+    markers = attach(student.model, student.ids, config.optim)
+    engine = DataParallelEngine(student.model, config, markers)
+    train(job, samples, kept_RM, student, engine, progress, samples.ends_RM, nothing)
+    merge(student.model, markers)
     student.model.eval()
     return [row["loss_nats"] for row in progress.history]
 

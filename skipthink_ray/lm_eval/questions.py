@@ -13,7 +13,7 @@ from transformers import AutoConfig
 
 from skipthink_ray.config import PipelineConfig
 from skipthink_ray.method.markup import parse_conclusion
-from skipthink_ray.models.hand_over import prompt_text
+from skipthink_ray.models.serving import prompt_text
 from skipthink_ray.rows import TEST
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.tasks import Task, task_of

@@ -10,18 +10,15 @@ IGNORE = -100
 
 
 def collate(items: list[Item], pad_id: int, device: torch.device) -> dict[str, torch.Tensor]:
-    """input_ids, attention_mask and labels, [B, T], padded on the right; no item gives one row without labels."""
+    """input_ids and labels, [B, T], padded on the right; no item gives one row without labels."""
     width = max((len(item.prompt) + len(item.target) for item in items), default=1)
     ids_BT = np.full((max(len(items), 1), width), pad_id, dtype=np.int64)
     labels_BT = np.full_like(ids_BT, IGNORE)
-    mask_BT = np.zeros_like(ids_BT)
-    mask_BT[:, 0] = 1
     for at, item in enumerate(items):
         start, end = len(item.prompt), len(item.prompt) + len(item.target)
         ids_BT[at, :end] = [*item.prompt, *item.target]
         labels_BT[at, start:end] = item.target
-        mask_BT[at, :end] = 1
-    arrays = {"input_ids": ids_BT, "attention_mask": mask_BT, "labels": labels_BT}
+    arrays = {"input_ids": ids_BT, "labels": labels_BT}
     return {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
 
 

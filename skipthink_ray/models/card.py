@@ -3,7 +3,8 @@
 from typing import Any
 
 from skipthink_ray.config import PipelineConfig
-from skipthink_ray.models.hand_over import MARKER_OF
+from skipthink_ray.models.pretrained import describe
+from skipthink_ray.models.serving import MARKER_OF
 from skipthink_ray.models.student import Student
 
 _ABOUT = {
@@ -47,7 +48,7 @@ print(tokenizer.decode(model.generate(**prompt, max_new_tokens={config.evaluatio
 
 | | |
 | --- | --- |
-| started from | {config.student.pretrained or f"scratch, {student.model.num_parameters():,} parameters"} |
+| started from | {describe(config.student.pretrained)}, {student.model.num_parameters():,} parameters |
 | updates | {summary["updates"]} of {getattr(config, stage).batch_size} items |
 | target tokens | {summary["target_tokens"]} |
 | final loss | {summary["final_loss_nats"]:.4f} nats per target token |

@@ -5,6 +5,7 @@ token losses over the N target tokens of the whole update (method §2), so every
 W (and A) over N: gradients then equal those of one large batch, for any W and A.
 """
 
+import inspect
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -18,6 +19,7 @@ from transformers import PreTrainedModel
 from skipthink_ray.config import ClusterConfig, OptimConfig, TrainConfig
 from skipthink_ray.models.batching import IGNORE
 from skipthink_ray.training.deepspeed import deepspeed_config
+from skipthink_ray.training.markers import Markers
 
 MicroBatch = dict[str, torch.Tensor]
 Parameters = Iterator[tuple[str, torch.nn.Parameter]]
@@ -47,11 +49,18 @@ class Engine(Protocol):
         ...
 
 
-def start_engine(model: Any, train: TrainConfig, cluster: ClusterConfig, backend: str) -> Engine:
-    """Wrap a model for training in this process, alone or as a rank of torch.distributed. backend: deepspeed or ddp."""
+def start_engine(
+    model: Any, train: TrainConfig, cluster: ClusterConfig, backend: str, markers: Markers | None = None
+) -> Engine:
+    """Wrap a model for training in this process, alone or as a rank of torch.distributed.
+
+    backend: deepspeed or ddp. markers: what `markers.attach` returned for this model.
+    """
     if train.precision == "bf16" and backend == "ddp":
         model.to(torch.float32)  # autocast keeps fp32 master weights
-    return DeepSpeedEngine(model, train, cluster) if backend == "deepspeed" else DataParallelEngine(model, train)
+    if backend == "deepspeed":
+        return DeepSpeedEngine(model, train, cluster, markers)
+    return DataParallelEngine(model, train, markers)
 
 
 def world() -> int:
@@ -71,16 +80,53 @@ def any_rank(mine: bool) -> bool:
     return bool(flag)
 
 
-def adamw(model: torch.nn.Module, optim: OptimConfig) -> torch.optim.AdamW:
-    """torch's own AdamW on every device: DeepSpeed's fused one would be compiled first (112 s on a CPU)."""
-    return torch.optim.AdamW(model.parameters(), lr=optim.lr, betas=(0.9, optim.beta2), weight_decay=optim.weight_decay)
+def adamw(model: torch.nn.Module, optim: OptimConfig, markers: Markers | None) -> torch.optim.AdamW:
+    """torch's own fused AdamW on every device: DeepSpeed's would be compiled first (112 s on a CPU).
+
+    A group's `lr_scale` multiplies the learning rate of an update.
+    """
+    own = set(markers.rows) if markers else set()
+    groups: list[dict[str, Any]] = [
+        {"params": [parameter for parameter in model.parameters() if parameter not in own], "lr_scale": 1.0}
+    ]
+    if markers and markers.rows:
+        groups.append({"params": list(markers.rows), "weight_decay": 0.0, "lr_scale": markers.lr_scale})
+    return torch.optim.AdamW(
+        groups, lr=optim.lr, betas=(0.9, optim.beta2), weight_decay=optim.weight_decay, fused=True
+    )
 
 
-def summed_loss(logits_BTV: torch.Tensor, labels_BT: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy summed over the target tokens, in nats."""
-    targets = labels_BT[:, 1:]
-    counted = targets != IGNORE
-    return cross_entropy(logits_BTV[:, :-1][counted].float(), targets[counted], reduction="sum")
+def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group["lr_scale"]
+
+
+def summed_loss(model: Any, batch: MicroBatch, takes_mask: bool) -> torch.Tensor:
+    """Cross-entropy summed over the target tokens, in nats.
+
+    Logits are made of the target positions alone. Items are padded on the right, where causal attention does not look, so
+    there is no attention mask. takes_mask: see `can_select_logits`.
+    """
+    targets_BT = batch["labels"][:, 1:]
+    counted_BT = torch.nn.functional.pad(targets_BT != IGNORE, (0, 1))
+    keep = {"logits_to_keep": counted_BT} if takes_mask else {}
+    logits = model(input_ids=batch["input_ids"], use_cache=False, **keep).logits
+    logits_NV = logits if takes_mask else logits[counted_BT]
+    return cross_entropy(logits_NV.float(), targets_BT[counted_BT[:, :-1]], reduction="sum")
+
+
+@torch.no_grad()
+def can_select_logits(model: Any) -> bool:
+    """Whether a model makes logits only of the positions that a mask [B, T] marks. Asked with three tokens, before it is wrapped."""
+    if "logits_to_keep" not in inspect.signature(model.forward).parameters:
+        return False
+    ids_BT = torch.tensor([[1, 2, 3]], device=next(model.parameters()).device)
+    keep_BT = torch.tensor([[False, True, True]], device=ids_BT.device)
+    training = model.training
+    model.eval()
+    logits_NV, all_BTV = (model(input_ids=ids_BT, use_cache=False, **keep).logits for keep in ({"logits_to_keep": keep_BT}, {}))
+    model.train(training)
+    return logits_NV.shape == all_BTV[keep_BT].shape and torch.allclose(logits_NV, all_BTV[keep_BT], rtol=1e-3, atol=1e-3)
 
 
 def _total(loss: torch.Tensor) -> torch.Tensor:
@@ -92,11 +138,12 @@ def _total(loss: torch.Tensor) -> torch.Tensor:
 class DataParallelEngine:
     """torch's DistributedDataParallel, or the bare model in a single process."""
 
-    def __init__(self, model: PreTrainedModel, train: TrainConfig) -> None:
+    def __init__(self, model: PreTrainedModel, train: TrainConfig, markers: Markers | None = None) -> None:
         self.model: Any = model
         self.clip_norm = train.optim.clip_norm
         self.bf16 = train.precision == "bf16"
-        self.adamw = adamw(model, train.optim)
+        self.takes_mask = can_select_logits(model)
+        self.adamw = adamw(model, train.optim, markers)
         on_gpu = [model.device.index] if model.device.type == "cuda" else None
         wrap = dist.is_initialized()
         self.parallel: Any = torch.nn.parallel.DistributedDataParallel(model, on_gpu) if wrap else model
@@ -109,14 +156,12 @@ class DataParallelEngine:
         total = torch.zeros((), device=micro_batches[0]["labels"].device)
         for number, batch in enumerate(micro_batches):
             with self._sync(last=number == len(micro_batches) - 1), self._autocast(total.device.type):
-                logits_BTV = self.parallel(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
-                loss = summed_loss(logits_BTV, batch["labels"]) / num_targets
+                loss = summed_loss(self.parallel, batch, self.takes_mask) / num_targets
                 (loss * world()).backward()
             total += loss.detach()
         if self.clip_norm:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
+        set_lr(self.optimizer, lr)
         self.optimizer.step()
         self.optimizer.zero_grad()
         return _total(total)
@@ -138,12 +183,15 @@ class DataParallelEngine:
 class DeepSpeedEngine:
     """DeepSpeed with ZeRO. torch.distributed must be initialised (Ray Train does it)."""
 
-    def __init__(self, model: PreTrainedModel, train: TrainConfig, cluster: ClusterConfig) -> None:
+    def __init__(
+        self, model: PreTrainedModel, train: TrainConfig, cluster: ClusterConfig, markers: Markers | None = None
+    ) -> None:
         os.environ.setdefault("LOCAL_RANK", str(model.device.index or 0))
         import deepspeed  # seconds, and a log line each: only where it is used
 
         self.accumulation = cluster.accumulation
-        self.adamw = adamw(model, train.optim)
+        self.takes_mask = can_select_logits(model)
+        self.adamw = adamw(model, train.optim, markers)
         self.engine: Any = deepspeed.initialize(
             model=model,  # pyright: ignore[reportArgumentType]
             optimizer=self.adamw,
@@ -158,12 +206,10 @@ class DeepSpeedEngine:
         return self.adamw
 
     def update(self, micro_batches: list[MicroBatch], num_targets: int, lr: float) -> torch.Tensor:
-        for group in self.engine.optimizer.param_groups:
-            group["lr"] = lr
+        set_lr(self.engine.optimizer, lr)
         total = torch.zeros((), device=micro_batches[0]["labels"].device)
         for batch in micro_batches:
-            logits_BTV = self.engine(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
-            loss = summed_loss(logits_BTV, batch["labels"]) / num_targets
+            loss = summed_loss(self.engine, batch, self.takes_mask) / num_targets
             self.engine.backward(loss * (world() * self.accumulation))
             self.engine.step()
             total += loss.detach()

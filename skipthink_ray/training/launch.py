@@ -17,7 +17,8 @@ from skipthink_ray.config import PipelineConfig, TrainConfig
 from skipthink_ray.method.skipping import Fold
 from skipthink_ray.models.batching import collate
 from skipthink_ray.models.card import model_card
-from skipthink_ray.models.hand_over import describe
+from skipthink_ray.models.separation import marker_separation
+from skipthink_ray.models.serving import prepare_for_serving
 from skipthink_ray.models.student import load_student, save_student
 from skipthink_ray.rows import HISTORY_SCHEMA, SKIP_SCHEMA, Samples
 from skipthink_ray.runtime.artifacts import CHECKPOINTS, Folder
@@ -27,6 +28,7 @@ from skipthink_ray.training.batches import Stage, updates_per_epoch
 from skipthink_ray.training.checkpoint import NonFiniteLoss, Progress, full_tensors, load_checkpoint, load_weights, save_checkpoint
 from skipthink_ray.training.engine import Engine, rank, start_engine
 from skipthink_ray.training.loop import Hooks, Job, train
+from skipthink_ray.training.markers import attach, merge
 
 TRAIN = pc.field("reason").is_null() & (pc.field("split") == "train")
 """The samples that are trained on."""
@@ -118,17 +120,18 @@ def _worker(arguments: dict[str, Any]) -> dict[str, Any]:
     with request.student.local("student") as folder:
         student = load_student(folder)
     student.model.to(get_device())
+    markers = attach(student.model, student.ids, request.train_config.optim)
     checkpoint = ray.train.get_checkpoint()
     progress, ends_RM = Progress(), samples.ends_RM
     if checkpoint:
         with checkpoint.as_directory() as saved:
             load_weights(Path(saved), student.model)
-            engine = start_engine(student.model, request.train_config, cluster, backend)
+            engine = start_engine(student.model, request.train_config, cluster, backend, markers)
             empty = collate([], student.pad_id, next(engine.model.parameters()).device)
             engine.update([empty] * cluster.accumulation, 1, lr=0.0)  # makes the optimiser's states exist
             progress, ends_RM = load_checkpoint(Path(saved), engine)
     else:
-        engine = start_engine(student.model, request.train_config, cluster, backend)
+        engine = start_engine(student.model, request.train_config, cluster, backend, markers)
     job = Job(request.stage, request.train_config, request.updates, request.config.seed, cluster.accumulation)
     if board:  # what a driver that died had not yet tracked; known steps are not tracked twice
         board.log.remote(_tracked(job, progress.history))
@@ -182,13 +185,17 @@ def _export(request: Request, engine: Engine, samples: Samples, progress: Progre
         "updates": progress.update, "epochs": progress.epoch, "target_tokens": progress.target_tokens,
         "item_tokens": progress.item_tokens, "seconds": progress.seconds, "search_seconds": progress.search_seconds,
         "final_loss_nats": float(np.mean(losses[-20:])), "backend": backend,
+        "first_loss_nats": float(np.mean(losses[: max(1, min(20, len(losses) // 2))])),
         "padding_share": float(np.mean([epoch["padding_share"] for epoch in progress.epochs])),
     }  # fmt: skip
     if rank() == 0:
         with request.student.local("student") as folder:
             student = load_student(folder)
+        markers = attach(student.model, student.ids, request.train_config.optim)
         student.model.load_state_dict(weights, strict=False)
-        describe(student, request.stage, request.config)
+        merge(student.model, markers)
+        prepare_for_serving(student, request.stage, request.config)
+        summary |= marker_separation(student, request.stage)
         with TemporaryDirectory() as local:
             save_student(student, Path(local))
             (Path(local) / "README.md").write_text(model_card(request.stage, request.config, student, summary))

@@ -1,4 +1,7 @@
-"""DeepSpeed ZeRO 0-3 on real processes: one update is the same for any split, and checkpoints carry over."""
+"""DeepSpeed ZeRO 0-3 on real processes: one update is the same for any split, and checkpoints carry over.
+
+The markers have a learning rate of their own throughout.
+"""
 
 import os
 import shutil
@@ -13,14 +16,17 @@ from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from skipthink_ray.config import ClusterConfig, OptimConfig, TrainConfig
-from skipthink_ray.method.markup import Item
+from skipthink_ray.method.markup import Item, MarkerIds
 from skipthink_ray.models.batching import collate
 from skipthink_ray.training.backend import deepspeed_problem
 from skipthink_ray.training.batches import share_of
 from skipthink_ray.training.checkpoint import Progress, load_checkpoint, load_weights, save_checkpoint
 from skipthink_ray.training.engine import Engine, start_engine
+from skipthink_ray.training.markers import attach
 
 BATCH = 8
+MARKERS = MarkerIds(stages=(45, 46), answer=47, skip=48, thought=49, eos=0)
+"""Among the 50 tokens of the items, so that they are read and written."""
 pytestmark = pytest.mark.skipif(deepspeed_problem(use_gpu=False) is not None, reason=f"DeepSpeed: {deepspeed_problem(False)}")
 
 
@@ -49,12 +55,13 @@ def _update(engine: Engine, number: int, rank: int, world: int, accumulation: in
 def _rank(rank: int, world: int, accumulation: int, zero: int, backend: str, folder: str, resume: str | None, updates: int) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world)
-    train = TrainConfig(batch_size=BATCH, optim=OptimConfig(lr=0.01))
+    train = TrainConfig(batch_size=BATCH, optim=OptimConfig(lr=0.01, marker_lr_stds=2.0))
     cluster = ClusterConfig(zero_stage=zero, accumulation=accumulation)  # type: ignore[arg-type]
     model, progress = _model(), Progress()
+    markers = attach(model, MARKERS, train.optim)
     if resume:
         load_weights(Path(resume), model)
-    engine = start_engine(model, train, cluster, backend)
+    engine = start_engine(model, train, cluster, backend, markers)
     if resume:
         engine.update([collate([], 0, torch.device("cpu"))] * accumulation, 1, lr=0.0)
         progress, _ = load_checkpoint(Path(resume), engine)

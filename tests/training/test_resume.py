@@ -17,6 +17,7 @@ from skipthink_ray.rows import Samples
 from skipthink_ray.training.checkpoint import KEYS, Progress, load_checkpoint, load_weights, save_checkpoint
 from skipthink_ray.training.engine import DataParallelEngine
 from skipthink_ray.training.loop import CHECK_EVERY_UPDATES, Hooks, Job, NonFiniteLoss, train
+from skipthink_ray.training.markers import attach
 from tests.toys import make_samples, toy_rows
 
 PER_EPOCH, UPDATES = 24, 72
@@ -56,10 +57,11 @@ def _config(optim: OptimConfig = OPTIM, search: SearchConfig = SEARCH) -> CwtCon
 def _start(make: Callable[[], Any], samples: Samples, config: CwtConfig, checkpoint: Path | None):
     """(student, engine, progress, chunk ends), from a checkpoint as a restarted worker does it."""
     student = make()
+    markers = attach(student.model, student.ids, config.optim)
     if checkpoint is None:
-        return student, DataParallelEngine(student.model, config), Progress(), samples.ends_RM
+        return student, DataParallelEngine(student.model, config, markers), Progress(), samples.ends_RM
     load_weights(checkpoint, student.model)
-    engine = DataParallelEngine(student.model, config)
+    engine = DataParallelEngine(student.model, config, markers)
     engine.update([collate([], student.pad_id, torch.device("cpu"))], 1, lr=0.0)
     return student, engine, *load_checkpoint(checkpoint, engine)
 

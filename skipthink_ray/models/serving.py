@@ -8,13 +8,14 @@ import json
 
 from skipthink_ray.config import PipelineConfig
 from skipthink_ray.method.markup import SKIP
+from skipthink_ray.models.pretrained import describe
 from skipthink_ray.models.student import Student
 
 MARKER_OF = {"base": "", "stt": SKIP}
 """What stands before the question, by the stage that made the student. A cwt student has a prompt for every chunk."""
 
 
-def describe(student: Student, stage: str, config: PipelineConfig) -> None:
+def prepare_for_serving(student: Student, stage: str, config: PipelineConfig) -> None:
     """Write stage, task and prompt into the student's config and tokenizer, which `save_student` then saves.
 
     The tokenizer adds no BOS or EOS by itself any more: no prompt of the method has one, and a server that reads plain
@@ -26,6 +27,7 @@ def describe(student: Student, stage: str, config: PipelineConfig) -> None:
         "task": config.task,
         "own_task": config.own_task.model_dump() if config.own_task else None,
         "question_format": question_format,
+        "started_from": describe(config.student.pretrained),
     }
     student.tokenizer.add_bos_token = student.tokenizer.add_eos_token = False
     student.tokenizer.chat_template = chat_template(stage, question_format)
