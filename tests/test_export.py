@@ -1,6 +1,7 @@
 """A finished student in other hands: transformers alone, lm-evaluation-harness and a real server agree with us, question by question."""
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ CONFIG = PipelineConfig(task="multiarith")
 STAGES = ("base", "stt")
 START = "\n"
 """Of every prompt, as with a pretrained student."""
+PAGE = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
+DOCUMENTED_FOLDER = "runs/demo/stt/student"
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,13 @@ def test_lm_evaluation_harness_gives_the_same_texts_answers_and_accuracy(handed,
     assert scores["format_errors,answer"] == np.mean([answer.answer is None for answer in student.answers])
 
 
-def test_a_server_gives_the_same_texts_through_both_endpoints(handed):
+def test_the_documented_lines_for_transformers_print_our_answer(handed, capsys):
+    folder = handed["stt"].folder
+    exec(_documented("AutoTokenizer").replace(DOCUMENTED_FOLDER, str(folder)), {})
+    assert capsys.readouterr().out.strip() == f"{_documented_answer(folder).text}{AutoTokenizer.from_pretrained(folder).eos_token}"
+
+
+def test_a_server_gives_the_same_texts_through_both_endpoints(handed, capsys):
     student = handed["stt"]
     with served(student.folder) as url:
         client = OpenAI(base_url=url, api_key="none")
@@ -126,6 +135,9 @@ def test_a_server_gives_the_same_texts_through_both_endpoints(handed):
             )
             assert chat.choices[0].message.content == whole.choices[0].text
             assert chat.usage == whole.usage
+        code = _documented("OpenAI").replace(DOCUMENTED_FOLDER, str(student.folder))
+        exec(code.replace("http://127.0.0.1:8000/v1", url), {})
+    assert capsys.readouterr().out.splitlines() == [_without_markers(_documented_answer(student.folder).text)] * 2
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -177,6 +189,19 @@ def test_the_harness_takes_questions_from_a_file_and_checks_them_by_the_students
     assert scores == [{"acc": 1.0, "format_errors": 0.0}, {"acc": 0.0, "format_errors": 1.0}]
     with pytest.raises(ValueError, match="holds no questions"):
         harness.load(str(tmp_path), questions=str(_file(tmp_path)))
+
+
+def _documented(word: str) -> str:
+    """The Python lines of docs/serving.md that hold a word."""
+    return next(block for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if word in block)
+
+
+def _documented_answer(folder: Path) -> Answer:
+    found = re.search(r'question = "(.*)"', PAGE)
+    assert found
+    student = load_student(folder)
+    asked = encode(student.tokenizer, [CONFIG.chunks.question_format.format(question=found[1])])
+    return answer_questions(student, "skip", asked, 256)[0]
 
 
 def _file(folder: Path, *fields: Any) -> Path:
