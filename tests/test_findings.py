@@ -74,6 +74,8 @@ FURTHER = [
     *of_training("stt", marker_separation=0.01),
     *of_skips(configured(skips={"margin_nats": 1.0, "agreement_passes": 2}), right_share=0.1),
     *of_skips(configured(skips={"margin_nats": 1.0, "skippable": "interior"}), kept_share=0.99),
+    *of_skips(configured(skips={"judge": "writing"}), kept_share=0.99),
+    *of_skips(configured(skips={"judge": "writing"}), kept_share=0.01),
     *of_evaluation(configured(match="epochs"), final_loss_nats=0.007, full_accuracy_pct=15.0),
     *of_evaluation(configured(match="epochs"), full_format_errors_pct=34.0, staged_at_limit_pct=20.0, full_loops_pct=30.0),
 ]

@@ -64,7 +64,7 @@ def skips_findings(config: PipelineConfig, summary: Summary) -> list[Finding]:
     if summary["kept_share"] > KEPT_SHARE_MOST:
         return [_gate_keeps_all(config, summary["kept_share"])]
     if summary["kept_share"] < KEPT_SHARE_LEAST and config.skips.search != "all":
-        return [_gate_skips_all(summary["kept_share"])]
+        return [_gate_skips_all(config, summary["kept_share"])]
     return []
 
 
@@ -137,6 +137,8 @@ def _gate_keeps_all(config: PipelineConfig, kept_share: float) -> Finding:
     remedy, keys = "Cut the rationales into more chunks (chunks.num_chunks)", ["chunks.num_chunks"]
     if config.skips.skippable == "interior":
         remedy, keys = f"{remedy}, or let the first and the last be skipped too (skips.skippable any)", [*keys, "skips.skippable"]
+    if config.skips.judge == "writing":
+        remedy, keys = f"{remedy}, or let the student read the chunks behind a removed one (skips.judge reading)", [*keys, "skips.judge"]
     if config.skips.margin_nats or config.skips.agreement_passes:
         remedy += ", or take a lower skips.margin_nats or skips.agreement_passes"
         keys += ["skips.margin_nats", "skips.agreement_passes"]
@@ -147,12 +149,15 @@ def _gate_keeps_all(config: PipelineConfig, kept_share: float) -> Finding:
     )  # fmt: skip
 
 
-def _gate_skips_all(kept_share: float) -> Finding:
+def _gate_skips_all(config: PipelineConfig, kept_share: float) -> Finding:
+    keys = ("skips.gate", "skips.margin_nats", "skips.skippable")
+    reading = config.skips.judge == "reading"
     return Finding(
         "gate-skips-all", "skips",
         f"Only {kept_share:.1%} of all chunks were kept. The skip student will learn to answer without thinking.",
-        "Take a stricter gate: skips.gate cross_fitted, a higher skips.margin_nats, or skips.skippable interior.",
-        ("skips.gate", "skips.margin_nats", "skips.skippable"),
+        f"Take a stricter gate: {'skips.judge writing, ' * reading}skips.gate cross_fitted, a higher skips.margin_nats, "
+        "or skips.skippable interior.",
+        ("skips.judge",) * reading + keys,
     )  # fmt: skip
 
 
