@@ -205,7 +205,7 @@ def _no_answer(config: PipelineConfig, errors: str) -> Finding:
     return Finding(
         "no-answer", "evaluation",
         f"Many answers have no --> with an answer behind it: {errors}. They count as wrong.",
-        f"Train longer ({', '.join(keys)}). If the answers ran into the length limit, see there.",
+        f"Train longer ({', '.join(keys)}). If they also ran into the length limit, mend that first.",
         keys,
     )  # fmt: skip
 
