@@ -41,6 +41,8 @@ class Written:
     finish: Finish
     prompt_tokens: int
     tokens: int
+    thinking: str = ""
+    """What the server hands over apart; in `text` itself there may be more, between tags."""
 
 
 Keep = Callable[[Request, Written], None]
