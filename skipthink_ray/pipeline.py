@@ -50,7 +50,8 @@ def run(config: PipelineConfig, console: Console, command: str, only: str | None
     console.print(f"Run in {folder.uri}; starting Ray ...", highlight=False, markup=False, soft_wrap=True)
     _preflight(config, folder, asks="rationales" in names and not is_done(folder.child("rationales"), identities["rationales"]))
     with only_writer(folder):
-        tracker = start_tracker(config.tracking, storage, config.name, f"{folder.uri} {digest(identities['report'])}")
+        key = f"{folder.uri} {digest(identities['report'])}"
+        tracker = start_tracker(config.tracking, storage, config.name, key, lambda text: _say(console, text))
         status = "FAILED"
         try:
             tracker.params(flatten(config.model_dump()))
@@ -66,6 +67,10 @@ def run(config: PipelineConfig, console: Console, command: str, only: str | None
         finally:
             tracker.end(status)
     return folder
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def _run_stage(

@@ -141,7 +141,8 @@ def test_an_error_in_a_reply_with_http_200_is_seen_as_one():
         if question == "page":
             return 200, b"<html><head><title>Sign in</title></head><body>to the portal</body></html>"
         if question == "half":
-            return 200, {"choices": [{"message": {"content": "4 * 6"}, "finish_reason": "error", "error": {"code": 400, "message": "engine died"}}]}
+            half = {"message": {"content": "4 * 6"}, "finish_reason": "error", "error": {"code": 400, "message": "engine died"}}
+            return 200, {"choices": [half]}
         return 200, completion(TEXT)
 
     with odd_server(reply) as server:
@@ -177,7 +178,10 @@ def test_what_is_paid_for_is_asked_once_even_if_it_holds_no_final_text():
 
 @pytest.mark.parametrize(
     "models",
-    [(200, ["oracle"]), (200, [{"id": "oracle"}]), (403, {"error": {"message": "missing scope: model.read"}}), (404, b""), (200, b"<html>")],
+    [
+        (200, ["oracle"]), (200, [{"id": "oracle"}]), (403, {"error": {"message": "missing scope: model.read"}}), (404, b""),
+        (200, b"<html>"), (200, {"data": None}), (500, b""),
+    ],
 )
 def test_no_list_of_models_keeps_a_server_from_being_used(models):
     with odd_server(lambda body: (200, completion(TEXT)), models) as server:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from skipthink_ray.config import RationalesConfig, TeacherConfig
 from skipthink_ray.tasks import get_task
-from skipthink_ray.tasks.thinking import Told, reasons_of, read_written, tell_apart, without_next_question
+from skipthink_ray.tasks.thinking import Told, read_written, reasons_of, tell_apart, without_next_question
 
 TASK = get_task("multiarith")
 THOUGHT = "Nine boxes? The answer is 8. No, 9 boxes with 2 each make 18. Wait, yes."
@@ -85,7 +85,9 @@ def test_a_wrong_final_text_after_right_thoughts_concludes_wrongly_and_the_other
         assert read_written(f"<think>{wrong}</think>{FINAL}", "", "stop", config(part), TASK)["concluded"] == "18"
 
 
-@pytest.mark.parametrize("text", ["The answer is 18.", "18", "**18**", "#### 18", "\\boxed{18}", "So the final answer is: 18", "**Answer:** 18"])
+@pytest.mark.parametrize(
+    "text", ["The answer is 18.", "18", "**18**", "#### 18", "\\boxed{18}", "So the final answer is: 18", "**Answer:** 18"]
+)
 def test_a_conclusion_alone_is_no_rationale(text):
     assert read_written(text, "", "stop", config("final"), TASK) == {"rationale": "", "concluded": "18"}
     assert read_written(text, THOUGHT, "stop", config("both"), TASK) == {"rationale": THOUGHT, "concluded": "18"}
@@ -94,7 +96,10 @@ def test_a_conclusion_alone_is_no_rationale(text):
 
 @pytest.mark.parametrize(
     "end",
-    ["The answer is 18.", "#### 18", "\\boxed{18}", "\\[\n\\boxed{18}\n\\]", "**Final Answer**\n\\[ \\boxed{18} \\]", "Answer: 18", "So the answer is 18.\n#### 18"],
+    [
+        "The answer is 18.", "#### 18", "\\boxed{18}", "\\[\n\\boxed{18}\n\\]", "**Final Answer**\n\\[ \\boxed{18} \\]",
+        "Answer: 18", "So the answer is 18.\n#### 18",
+    ],
 )
 def test_the_conclusion_at_the_end_is_no_part_of_the_reasons(end):
     assert reasons_of(f"There are 9 boxes. 9 * 2 = 18.\n{end}", "18") == "There are 9 boxes. 9 * 2 = 18."
@@ -105,9 +110,14 @@ def test_reasons_that_look_like_a_conclusion_stay(text):
     assert reasons_of(text, "18") == text
 
 
-@pytest.mark.parametrize("goes_on", ["\n\nQuestion: Ann has 3 hats. How many?\nAnswer: 3", "\nQ 2: What is 5 + 5?\nA: 10", "\n\n**Problem:** x", "\nUser: thanks", "\n### Question\n 3: y"])
+@pytest.mark.parametrize(
+    "goes_on",
+    [
+        "\n\nQuestion: Ann has 3 hats. How many?\nAnswer: 3", "\nQ 2: What is 5 + 5?\nA: 10", "\n\n**Problem:** x", "\nUser: thanks",
+        "\n### Question 3: y",
+    ],
+)
 def test_a_question_of_its_own_after_the_answer_is_cut_off(goes_on):
-    goes_on = goes_on.replace("\n 3:", " 3:")
     assert without_next_question(FINAL + goes_on) == FINAL
     assert read_written(FINAL + goes_on, "", "stop", config("final"), TASK)["concluded"] == "18"
 
