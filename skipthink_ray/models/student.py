@@ -25,8 +25,10 @@ from transformers import (
 from skipthink_ray.config import StudentConfig
 from skipthink_ray.method.markup import ANSWER, SKIP, THOUGHT, MarkerIds, markers
 from skipthink_ray.models.marker_start import add_embeddings, start_markers
+from skipthink_ray.models.pretrained import Say, resolve
 
 PAD, EOS = "[pad]", "[eos]"
+LINE_BREAK = "\n"
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,9 @@ def load_tokenizer(config: StudentConfig, texts: Iterable[str]) -> Any:
     """The pretrained tokenizer, or one trained on `texts` (read only then). ValueError where a folder has none."""
     if config.pretrained is None:
         return train_tokenizer(texts, config.vocabulary)
-    check_pretrained(config)
+    source = check_pretrained(config.pretrained)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(config.pretrained)
+        tokenizer = AutoTokenizer.from_pretrained(source)
     except (OSError, ValueError) as error:
         raise ValueError(f"student.pretrained: no tokenizer could be loaded from '{config.pretrained}': {error}") from error
     if tokenizer.eos_token_id is None:
@@ -54,10 +56,14 @@ def load_tokenizer(config: StudentConfig, texts: Iterable[str]) -> Any:
     return tokenizer
 
 
-def check_pretrained(config: StudentConfig) -> None:
-    """ValueError for a local folder without model or tokenizer, or a hub id that cannot be found or reached."""
-    if config.pretrained is not None:
-        check_causal_lm("student.pretrained", config.pretrained)
+def check_pretrained(name: str, say: Say = lambda _: None) -> str:
+    """The folder or hub id that `student.pretrained` means, fetched and converted if it was not yet (`say` is told).
+
+    ValueError as `resolve`, and for a folder without model or tokenizer, or a hub id that cannot be found or reached.
+    """
+    source = resolve(name, say)
+    check_causal_lm("student.pretrained", source)
+    return source
 
 
 def check_causal_lm(key: str, name: str) -> None:
@@ -71,7 +77,8 @@ def check_causal_lm(key: str, name: str) -> None:
             raise ValueError(f"{key}: '{name}' is no folder, and the hub gave no model: {first}") from error
         return
     if not (folder / "config.json").exists():
-        raise ValueError(f"{key}: '{folder}' holds no model (no config.json)")
+        gguf = "; name its GGUF file itself" if any(folder.glob("*.gguf")) else ""
+        raise ValueError(f"{key}: '{folder}' holds no model (no config.json){gguf}")
     if not any(folder.glob("*token*")):
         raise ValueError(f"{key}: the folder '{folder}' holds no tokenizer; save one beside the model")
 
@@ -108,11 +115,20 @@ def build_student(config: StudentConfig, tokenizer: Any, num_chunks: int, seed: 
     if config.pretrained is None:
         model = _from_scratch(config, len(tokenizer))
     else:
-        model = _from_pretrained(config.pretrained)
+        model = _from_pretrained(resolve(config.pretrained))
         add_embeddings(model, known, len(tokenizer))
     start_markers(model, tokenizer, config.marker_start, num_chunks, seed)
     _set_token_ids(model, tokenizer)
-    return Student(model, tokenizer, marker_ids(tokenizer), int(tokenizer.pad_token_id or 0))
+    start = prompt_start(config)
+    model.config.skipthink = {"prompt_start": start}
+    return Student(model, tokenizer, marker_ids(tokenizer, start), int(tokenizer.pad_token_id or 0))
+
+
+def prompt_start(config: StudentConfig) -> str:
+    """The text in front of every prompt, as configured or by the kind of student."""
+    if config.prompt_start is not None:
+        return config.prompt_start
+    return LINE_BREAK if config.pretrained else ""
 
 
 def save_student(student: Student, folder: Path) -> None:
@@ -127,18 +143,20 @@ def load_student(folder: str | Path) -> Student:
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
     except (OSError, ValueError) as error:
         raise ValueError(f"'{folder}' is not a student's folder (model and tokenizer): {error}") from error
-    return Student(model, tokenizer, marker_ids(tokenizer), tokenizer.pad_token_id)
+    start = getattr(model.config, "skipthink", {}).get("prompt_start", "")
+    return Student(model, tokenizer, marker_ids(tokenizer, start), tokenizer.pad_token_id)
 
 
-def marker_ids(tokenizer: Any) -> MarkerIds:
-    """ValueError where the markers are missing, as in a model that this project never prepared."""
+def marker_ids(tokenizer: Any, start: str = "") -> MarkerIds:
+    """ValueError if the markers are missing, as in a model that this project never prepared. start: text of every prompt's start."""
     vocabulary = tokenizer.get_added_vocab()
     missing = [marker for marker in markers(1) if marker not in vocabulary]
     if missing:
         raise ValueError(f"the tokenizer has no marker {', '.join(missing)}; it belongs to no skipthink student")
     num_chunks = next(m for m in range(1, len(vocabulary) + 2) if f"[{m}]" not in vocabulary) - 1
     stages = tuple(vocabulary[f"[{stage}]"] for stage in range(1, num_chunks + 1))
-    return MarkerIds(stages, vocabulary[ANSWER], vocabulary[SKIP], vocabulary[THOUGHT], tokenizer.eos_token_id)
+    first = tuple(encode(tokenizer, [start])[0]) if start else ()
+    return MarkerIds(stages, vocabulary[ANSWER], vocabulary[SKIP], vocabulary[THOUGHT], tokenizer.eos_token_id, first)
 
 
 def encode(tokenizer: Any, texts: list[str]) -> list[list[int]]:
