@@ -103,7 +103,7 @@ class RationalesConfig(Config):
     """Share of rows held out for test where the input has no split."""
     max_bad_share: Share = 0.05
     """The stage fails if more than this share of the input rows is unusable (malformed, empty, not UTF-8)."""
-    max_chars: PositiveInt = 20_000
+    max_chars: PositiveInt = 50_000
     """A row whose question and rationale are longer than this many characters together is dropped."""
     teacher: TeacherConfig = TeacherConfig()
     filters: FiltersConfig = FiltersConfig()

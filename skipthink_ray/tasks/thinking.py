@@ -77,6 +77,11 @@ def tell_apart(text: str, thinking: str = "") -> Told:
     return Told("\n".join(part for part in both if part), without_next_question(final))
 
 
+def is_tag(token: str) -> bool:
+    """Whether a token opens or closes thinking."""
+    return bool(_OPEN.fullmatch(token) or _CLOSE.fullmatch(token))
+
+
 def without_next_question(text: str) -> str:
     """A text up to where its writer, having answered, goes on with a question of its own: `Question:`, `Q 2:`, `User:`."""
     answered = _ANNOUNCED.search(text)
