@@ -1,6 +1,7 @@
 """A small model that learned to reason is the teacher: in the cluster's own actors, and behind transformers' server."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,11 +10,14 @@ import numpy as np
 import pyarrow.dataset as dataset
 import pytest
 
-from skipthink_ray.config import OptimConfig, TrainConfig
+from skipthink_ray.config import EndpointConfig, OptimConfig, TeacherConfig, TrainConfig
 from skipthink_ray.method.chunking import average_chunks
 from skipthink_ray.method.steps import split_steps
 from skipthink_ray.models.student import encode, save_student
-from skipthink_ray.tasks import ToyRow
+from skipthink_ray.models.teacher import make_request
+from skipthink_ray.runtime.endpoint import Endpoint
+from skipthink_ray.runtime.greeting import probe
+from skipthink_ray.tasks import ToyRow, get_task
 from tests.servers import served
 from tests.toys import FORMATS, make_student, token_samples, toy_rows, train_briefly
 
@@ -68,3 +72,24 @@ def test_a_model_behind_transformers_server_and_one_in_actors_write_the_same_rig
     assert [row["rationale"] for row in asked[4:]] == [row.rationale for row in rows[4:]]
     assert {row["reason"] for row in asked} == {None}
     assert [{**row} for row in inside] == [{**row} for row in asked]
+
+
+@pytest.mark.slow
+def test_a_chat_template_without_a_system_role_behind_transformers_server_is_worked_around(tmp_path, teacher):
+    folder, rows = teacher  # its server fails without a word: HTTP 500, Internal Server Error
+    known = tmp_path / "known"
+    shutil.copytree(folder, known)
+    question = "messages[-1]['content'].split('\n\n')[-1]"
+    no_system = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system here') }}{% endif %}"
+    (known / "chat_template.jinja").write_text(f"{no_system}{{{{ ' ' + {question} + ' ###' }}}}")
+    settings = TeacherConfig(kind="endpoint", model=str(known), prompt="zero_shot", max_tokens=100)
+    requests = [make_request(settings, get_task("multiarith"), row.question, row.answer, 0) for row in rows[:3]]
+    answers, said = dict[str, str](), list[str]()
+    with served(known) as url:
+        reached = EndpointConfig(url=url, concurrency=1, deadline_s=120)
+        probe(settings, reached, requests[0].messages)
+        failed = Endpoint(settings, reached, said.append).answer_all(requests, lambda one, written: answers.update({one.key: written.text}))
+    assert not failed
+    assert [answers[one.key] for one in requests] == [f"{row.rationale}\nThe answer is {row.answer}." for row in rows[:3]]
+    assert len(said) == 1
+    assert "the instruction stands before the first question" in said[0]
