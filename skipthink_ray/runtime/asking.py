@@ -20,10 +20,9 @@ from skipthink_ray.runtime import actors, endpoint
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.runtime.ledger import Ledger, ledger_folder
 from skipthink_ray.tasks import task_of
-from skipthink_ray.tasks.answers import conclusion
+from skipthink_ray.tasks.conclusions import conclusion, without_conclusion, without_run_on
 from skipthink_ray.tasks.cleaning import judge_row
 from skipthink_ray.tasks.near import with_key
-from skipthink_ray.tasks.prompts import without_conclusion
 
 Row = dict[str, Any]
 PIECE_ROWS = 512
@@ -79,7 +78,10 @@ class Ask:
         row, text = {**row, **counts, "request": request.key}, written["text"]
         if len(text) > self.config.rationales.max_chars:  # a server that knows no limit: judged by its length alone
             return {**row, "rationale": text}
-        return {**row, "rationale": without_conclusion(text), "concluded": conclusion(self.task.kind, text, self.task.pattern)}
+        own = without_run_on(text, row["question"])
+        finish = row["finish"] if own == text else "stop"  # what ran on to the limit had ended before
+        concluded = conclusion(self.task.kind, own, self.task.pattern)
+        return {**row, "finish": finish, "rationale": without_conclusion(own), "concluded": concluded}
 
 
 def expand(rows: Iterable[Row], config: PipelineConfig) -> Iterator[tuple[Row, Request | None]]:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skipthink_ray.tasks.answers import AnswerKind, canonical, conclusion
+from skipthink_ray.tasks.answers import AnswerKind, canonical
+from skipthink_ray.tasks.conclusions import conclusion
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,262 @@
+"""Small calculations in a plain text: what begins at a token is evaluated as a sum of products of powers.
+
+Reads tasks/plain.py's spelling: signs, mixed numbers, `\\frac`, roots, π, brackets, exponents, scales (2.5 million).
+"""
+
+import re
+from fractions import Fraction
+from math import pi
+from typing import NamedTuple
+
+from skipthink_ray.tasks.decimals import THREES, NoValue, decimal, power, real, small
+
+MAX_DEPTH = 12
+_TOKEN = re.compile(
+    r"""(?P<number>(?:\d{1,3}(?:[ ]\d{3})+(?![\d:])(?:[.,]\d+)?(?![.,]?\d) | \d+(?:[.,'_:]\d+)* | (?<![\w.])\.\d+)(?:[eE][+-]?\d{1,3}(?!\w))?)
+    |(?P<frac>\\frac)|(?P<root>√)|(?P<pi>π)|(?P<power>\*\*|\^)|(?P<sign>[-–—])|(?P<op>[-+*/])
+    |(?P<open>[({\[])|(?P<close>[)}\]])|(?P<money>[$€£¥₹₽₩])|(?P<word>[^\W\d_]+)|(?P<line>\n)|(?P<other>\S)""",
+    re.VERBOSE,
+)
+_DATE = re.compile(r"\d+(?:/\d+){2,}|\d{4}(?:[-–]\d\d?){2}|\d\d?[-–]\d\d?[-–]\d{4}")
+_POINT = re.compile(r"[(\[]\s*-?[\d.]+\s*(?:,\s*-?[\d.]+\s*)+[)\]]")
+_ORDINAL = re.compile(r"[\s{(]*(?:°|'|th\b|st\b|nd\b|rd\b)[\s)}]*")
+_SCALES = {"hundred": 2, "thousand": 3, "lakh": 5, "million": 6, "millions": 6, "crore": 7, "billion": 9, "billions": 9, "trillion": 12}
+_OF_MONEY = {"k": 3, "K": 3, "m": 6, "M": 6, "mn": 6, "B": 9, "b": 9, "bn": 9}
+_OPERATIONS = {"x": "*", "X": "*", "times": "*", "plus": "+", "minus": "-", "over": "/", "–": "-"}
+_BEFORE_A_SIGN = {"is", "are", "was", "be", "to", "equals", "equal", "gives", "get", "of", "by", "at", "=", ":", "(", "[", "{", "$", "≈", "<", ">"}
+
+
+class Token(NamedTuple):
+    kind: str
+    text: str
+    start: int
+    end: int
+
+
+class NoExpression(ValueError):
+    """Nothing that begins here is a number."""
+
+
+class Reader:
+    """Evaluates what begins at a token: sums of products of powers, by recursive descent."""
+
+    def __init__(self, text: str) -> None:
+        self.text, self.furthest = text, 0
+        self.tokens = [Token(found.lastgroup or "", found[0], *found.span()) for found in _TOKEN.finditer(text)]
+
+    def kind(self, at: int) -> str:
+        return self.tokens[at].kind if 0 <= at < len(self.tokens) else ""
+
+    def after(self, end: int, at: int) -> int:
+        while at < len(self.tokens) and self.tokens[at].start < end:
+            at += 1
+        return at
+
+    def no_number(self, at: int) -> int | None:
+        """Where to go on after what only looks like a number: a date, a point, an exponent of a unit."""
+        token = self.tokens[at]
+        if token.kind == "power" and self.kind(at + 1) == "number":
+            return at + 2  # cm^2
+        pattern = {"number": _DATE, "open": _POINT}.get(token.kind)
+        found = pattern.match(self.text, token.start) if pattern else None
+        if found and (token.kind == "number" or not THREES.fullmatch(found[0].strip("([ ])"))):
+            return self.after(found.end(), at)
+        return None
+
+    def expression(self, at: int, depth: int = 0) -> tuple[Fraction, int]:
+        """The value of the longest sum that begins at a token, and the token after it."""
+        if depth > MAX_DEPTH:
+            raise NoExpression
+        sign, at = self._sign(at)
+        value, after = self._product(at, depth)
+        value *= sign
+        while (operation := self._operation(after)) in ("+", "-"):
+            try:
+                one, start = self._sign(after + 1)
+                right, end = self._product(start, depth)
+            except NoExpression:
+                break
+            self._refuse_range(at, after, end, value, right)
+            value, after = small(value + one * right if operation == "+" else value - one * right), end
+        return value, after
+
+    def _sign(self, at: int) -> tuple[int, int]:
+        """-1 or 1, and the token after the sign."""
+        token = self.tokens[at] if at < len(self.tokens) else Token("", "", 0, 0)
+        if token.kind == "word" and token.text.lower() in ("minus", "negative") and self.kind(at + 1) in ("number", "frac", "money"):
+            return -1, at + 1
+        if token.text == "+" and self.kind(at + 1) == "number":
+            return 1, at + 1
+        if token.kind != "sign" or at + 1 >= len(self.tokens):
+            return 1, at
+        if self.tokens[at + 1].kind == "sign" and self.kind(at + 2) in ("number", "open"):  # --5, -(-5) is read by `_factor`
+            return self._sign(at + 1)[0] * -1, at + 2
+        before, gap = self.text[token.start - 1 : token.start] if token.start else "", self.tokens[at + 1].start > token.end
+        if re.match(r"[\w)\]}%]", before) or (gap and not self._may_stand_apart(at)):
+            raise NoExpression
+        return -1, at + 1
+
+    def _may_stand_apart(self, at: int) -> bool:
+        """Whether `- 5` is a number here: not after a word or another number, and no item of a list."""
+        if at == 0:
+            return "\n" not in self.text.strip()
+        return self.tokens[at - 1].text.lower() in _BEFORE_A_SIGN
+
+    def _operation(self, at: int) -> str:
+        if not 0 <= at < len(self.tokens):
+            return ""
+        text = self.tokens[at].text
+        return text if text in ("+", "-", "*", "/") else _OPERATIONS.get(text, "")
+
+    def _refuse_range(self, first: int, operation: int, end: int, low: Fraction, high: Fraction) -> None:
+        """10-15 and 10 – 15 are ranges; 15-10 and 10 - 15 are differences."""
+        one, other = self.tokens[operation - 1], self.tokens[operation + 1] if operation + 1 < len(self.tokens) else None
+        tight = other and one.end == self.tokens[operation].start and self.tokens[operation].end == other.start
+        if (tight or self.tokens[operation].text == "–") and self.tokens[operation].kind == "sign" and low < high and operation == first + 1:
+            self.furthest = end
+            raise NoValue
+
+    def _product(self, at: int, depth: int) -> tuple[Fraction, int]:
+        value, after = self._factor(at, depth)
+        while (operation := self._operation(after)) in ("*", "/"):
+            try:
+                sign, start = self._sign(after + 1)
+                right, end = self._factor(start, depth)
+            except NoExpression:
+                break
+            self.furthest = max(self.furthest, end)
+            if operation == "/" and not right:
+                raise NoValue
+            value, after = small(value * right * sign if operation == "*" else value / right * sign), end
+        return value, after
+
+    def _factor(self, at: int, depth: int) -> tuple[Fraction, int]:
+        """A number with its scale (2.5 million), or a base with its exponent."""
+        if depth > MAX_DEPTH:
+            raise NoExpression
+        value, after = self._base(at, depth)
+        self.furthest = max(self.furthest, after)
+        money = self.kind(at) == "money"
+        while scale := self._scale(after, money):
+            value, after = value * 10 ** scale[0], scale[1]
+        if not self._raises(at, after):
+            return value, after
+        if suffix := _ORDINAL.match(self.text, self.tokens[after].end):
+            return value, self.after(suffix.end(), after)
+        try:
+            sign, start = self._sign(after + 1)
+            exponent, end = self._factor(start, depth + 1)
+        except NoExpression as error:
+            raise NoValue from error
+        self.furthest = max(self.furthest, end)
+        return power(value, sign * exponent), end
+
+    def _scale(self, at: int, money: bool) -> tuple[int, int] | None:
+        """The power of ten that a word after a number stands for, and the token after it."""
+        hyphen = self.kind(at) == "sign" and self.tokens[at].text == "-" and self.kind(at + 1) == "word"
+        if (at := at + hyphen) >= len(self.tokens):
+            return None
+        token = self.tokens[at]
+        zeros = _SCALES.get(token.text.lower())
+        if not zeros and money and token.start == self.tokens[at - 1].end:
+            zeros = _OF_MONEY.get(token.text)
+        return (zeros, at + 1) if zeros else None
+
+    def _raises(self, first: int, at: int) -> bool:
+        """Whether the token is a power sign: `**` is none in **bold** text."""
+        if self.kind(at) != "power":
+            return False
+        if self.tokens[at].text == "^":
+            return True
+        bold = first > 0 and self.tokens[first - 1].text == "**"
+        follows = self.kind(at + 1) in ("number", "open", "sign")
+        return follows and not bold and (self.tokens[at - 1].end == self.tokens[at].start) == (self.tokens[at].end == self.tokens[at + 1].start)
+
+    def _base(self, at: int, depth: int) -> tuple[Fraction, int]:
+        match self.kind(at):
+            case "money" if self.kind(at + 1) == "number":
+                return self._number(at + 1)
+            case "number":
+                return self._number(at)
+            case "frac":
+                return self._fraction(at, depth)
+            case "root":
+                return self._root(at, depth)
+            case "pi":
+                return real(pi), at + 1
+            case "open":
+                value, after = self.expression(at + 1, depth + 1)
+                if self.kind(after) == "close":
+                    return value, after + 1
+        raise NoExpression
+
+    def _number(self, at: int) -> tuple[Fraction, int]:
+        """A number, with the fraction of a mixed number (2 1/2, 2 and 1/2), or times a root or π."""
+        self.furthest = max(self.furthest, at + 1)
+        value = decimal(self.tokens[at].text)
+        if self.kind(at + 1) in ("root", "pi"):
+            factor, after = self._base(at + 1, MAX_DEPTH)
+            return value * factor, after
+        start = at + 2 if self.kind(at + 1) == "word" and self.tokens[at + 1].text == "and" else at + 1
+        if value.denominator != 1 or self.kind(start) not in ("frac", "number"):
+            return value, at + 1
+        if self.kind(start) == "frac":
+            part, after = self._fraction(start, MAX_DEPTH - 1)
+        elif self.kind(start + 2) == "number" and self.tokens[start + 1].text == "/" and not _DATE.match(self.text, self.tokens[start].start):
+            top, bottom = (decimal(self.tokens[one].text) for one in (start, start + 2))
+            if not bottom or top >= bottom or top.denominator * bottom.denominator != 1:
+                return value, at + 1
+            part, after = top / bottom, start + 3
+        else:
+            return value, at + 1
+        if not 0 <= part < 1:
+            self.furthest = after
+            raise NoValue
+        return value + part, after
+
+    def _fraction(self, at: int, depth: int) -> tuple[Fraction, int]:
+        r"""\frac{3}{4}, \frac34, \frac3{4}, \frac{3}4."""
+        try:
+            digits = self.tokens[at + 1].text if self.kind(at + 1) == "number" else ""
+            if re.fullmatch(r"\d\d", digits):
+                top, bottom, after = Fraction(digits[0]), Fraction(digits[1]), at + 2
+            else:
+                top, middle = self._argument(at + 1, depth)
+                bottom, after = self._argument(middle, depth)
+        except NoExpression as error:
+            self.furthest = max(self.furthest, self._past(self._past(at + 1)))
+            raise NoValue from error
+        self.furthest = max(self.furthest, after)
+        if not bottom:
+            raise NoValue
+        return top / bottom, after
+
+    def _argument(self, at: int, depth: int) -> tuple[Fraction, int]:
+        """What a command of LaTeX applies to: a group, or a number."""
+        return self._number_alone(at) if self.kind(at) == "number" else self._base(at, depth)
+
+    def _number_alone(self, at: int) -> tuple[Fraction, int]:
+        return decimal(self.tokens[at].text), at + 1
+
+    def _past(self, at: int) -> int:
+        """The token after a group in brackets."""
+        depth = 0
+        for end in range(at, len(self.tokens)):
+            depth += {"open": 1, "close": -1}.get(self.tokens[end].kind, 0)
+            if depth <= 0:
+                return end + 1
+        return len(self.tokens)
+
+    def _root(self, at: int, depth: int) -> tuple[Fraction, int]:
+        degree, start = Fraction(2), at + 1
+        try:
+            if self.kind(start) == "open" and self.tokens[start].text == "[":
+                degree, start = self._base(start, depth)
+            value, after = self._argument(start, depth)
+        except NoExpression as error:
+            self.furthest = max(self.furthest, self._past(at + 1))
+            raise NoValue from error
+        self.furthest = max(self.furthest, after)
+        if value < 0 or degree.denominator != 1 or not 1 <= degree <= 99:
+            raise NoValue
+        return power(value, 1 / degree), after
