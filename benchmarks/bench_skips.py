@@ -1,15 +1,15 @@
-"""Skip ablation: one `generate` per question (the paper, literally) against verification on shared keys and values.
+"""Skip ablation with both judges: plain `generate`, literally by the rule, against verification on shared keys and values.
 
     python -m benchmarks.bench_skips                                        # the toy student, one CPU thread
     python -m benchmarks.bench_skips --student gpt2-124m --device cuda --precision bf16
     python -m benchmarks.bench_skips --actors 1 2                           # throughput of the stage's actor pool
 
-A student of the given architecture starts from random weights, is trained briefly on toy questions (cwt, chunk dropout
-0.5, so that some chunks are superfluous), and both searches run on the same samples in turn; the best of `--repeats` runs
-counts, in CPU seconds on a CPU (neighbours on the machine do not stretch them) and in wall seconds on a GPU. A third run
-verifies without sharing, so that what the shared prefixes give stands alone. `positions` counts what the student computed,
-padding included: where a device's time is proportional to it, the ratio of positions is the most that sharing can give.
-The last line is one JSON document. Only --actors needs Ray.
+A student of the given architecture starts from random weights and is trained briefly on toy questions (cwt, chunk dropout
+0.5, so that some chunks are superfluous). Then, for the judges `reading` and `writing`, three searches run in turn on the
+same samples: the literal one, ours, and ours without sharing, so that what shared beginnings give stands alone. The best of
+`--repeats` runs counts, in CPU seconds on a CPU (neighbours on the machine do not stretch them) and in wall seconds on a
+GPU. `positions` counts what the student computed, padding included. The last line is one JSON document. Only --actors
+needs Ray.
 """
 
 import argparse
@@ -33,11 +33,13 @@ from benchmarks.chunking_texts import GPT2
 from benchmarks.literal_skips import Generator
 from skipthink_ray.config import ChunksConfig, ClusterConfig, CwtConfig, OptimConfig, PipelineConfig, SkipsConfig, StudentConfig
 from skipthink_ray.method.chunking import average_chunks
+from skipthink_ray.method.markup import Sample
 from skipthink_ray.method.skipping import check_search
 from skipthink_ray.method.steps import split_steps
 from skipthink_ray.models.ablation import Ablation
+from skipthink_ray.models.contexts import Contexts
 from skipthink_ray.models.student import Student, build_student, encode, load_tokenizer, save_student
-from skipthink_ray.models.verifying import Contexts
+from skipthink_ray.models.verifying import Verifier
 from skipthink_ray.rows import SAMPLE_SCHEMA, Samples
 from skipthink_ray.tasks import TASKS, ToyRow
 from skipthink_ray.training.checkpoint import Progress
@@ -45,6 +47,8 @@ from skipthink_ray.training.engine import DataParallelEngine
 from skipthink_ray.training.loop import Hooks, Job, train
 
 GPT2_VOCABULARY = 50_257
+OPTIONS = ("search", "batch_size", "max_chunk_tokens")
+"""Options that are fields of SkipsConfig."""
 FORMATS = ChunksConfig()
 
 
@@ -100,24 +104,45 @@ def timed(ablation: Ablation, on_gpu: bool) -> tuple[float, np.ndarray, np.ndarr
     return clock() - started, kept_RM, right_R
 
 
-class Unshared(Contexts):
-    """Verification that forgets every prefix, to measure what sharing gives."""
+class Forgetful(Verifier):
+    """Holds no beginning of a prompt, to measure what sharing gives."""
 
     def _remember(self, *_: object) -> None: ...
 
 
+class Unshared(Contexts):
+    """Verification that computes every prompt from its first token."""
+
+    def __init__(self, student: Student, samples: list[Sample], config: SkipsConfig) -> None:
+        super().__init__(student, samples, config)
+        self.verifier = Forgetful(student, config.batch_size)
+
+
 def compare(student: Student, samples: Samples, options: argparse.Namespace) -> dict[str, Any]:
+    """Each judge by itself (see `compare_writers`), and how often the seconds of reading the seconds of writing are."""
+    counted: list[int] = []
+    student.model.register_forward_pre_hook(lambda _, __, inputs: counted.append(inputs["input_ids"].numel()), with_kwargs=True)
+    judges = ("reading",) if options.search == "exhaustive" else ("reading", "writing")
+    found = {judge: compare_writers(student, samples, judge, counted, options) for judge in judges}
+    clock = {"samples": len(samples), "clock": "wall" if options.device == "cuda" else "cpu"}
+    if "writing" not in found:
+        return clock | found
+    seconds = [found[judge]["seconds"]["ours"] for judge in ("writing", "reading")]
+    return clock | found | {"writing_by_reading": round(seconds[0] / seconds[1], 2)}
+
+
+def compare_writers(
+    student: Student, samples: Samples, judge: str, counted: list[int], options: argparse.Namespace
+) -> dict[str, Any]:
     """Seconds of the searches, the best of some repeats, in turn; and whether all their verdicts are the same."""
-    config = SkipsConfig(search=options.search, batch_size=options.batch_size)
+    config = SkipsConfig.model_validate({"judge": judge, **{name: getattr(options, name) for name in OPTIONS}})
     writers = {"literal": partial(Generator, batch_size=options.batch_size), "unshared": Unshared, "ours": Contexts}
     seconds: dict[str, list[float]] = {name: [] for name in writers}
     positions: dict[str, int] = {}
-    counted: list[int] = []
-    student.model.register_forward_pre_hook(lambda _, __, inputs: counted.append(inputs["input_ids"].numel()), with_kwargs=True)
     found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for repeat in range(options.repeats + 1):  # the first warms up
         for name, writer in writers.items():
-            together = len(samples) if name == "literal" else options.batch_size  # it holds nothing, so its batches are always full
+            together = len(samples) if name == "literal" else options.batch_size  # it holds nothing, so its batches are full
             measured = Ablation([student], TASKS[options.task], config.model_copy(update={"batch_size": together}), samples, writer)
             counted.clear()
             taken, kept_RM, right_R = timed(measured, options.device == "cuda")
@@ -125,11 +150,13 @@ def compare(student: Student, samples: Samples, options: argparse.Namespace) -> 
             seconds[name] += [taken] if repeat else []
     best = {name: min(taken) for name, taken in seconds.items()}
     present_RM = np.diff(samples.ends_RM, axis=1, prepend=0) > 0
-    different = (found["literal"][0] != found["ours"][0]).any(1) | (found["literal"][1] != found["ours"][1])
+    kept_RM, right_R = found["ours"]
+    different = (found["literal"][0] != kept_RM).any(1) | (found["literal"][1] != right_R)
     return {
-        "samples": len(samples), "verified": int(measured.verified_R.sum()), "decoded": int(measured.decoded_R.sum()),
-        "right_share": round(float(found["ours"][1].mean()), 3), "kept_share": round(float(found["ours"][0].sum() / present_RM.sum()), 3),
-        "seconds": {name: round(taken, 3) for name, taken in best.items()}, "clock": "wall" if options.device == "cuda" else "cpu",
+        **{name: int(getattr(measured, f"{name}_R").sum()) for name in ("verified", "decoded", "chunks_verified", "chunks_decoded")},
+        "right_share": round(float(right_R.mean()), 3), "kept_share": round(float(kept_RM.sum() / present_RM.sum()), 3),
+        "kept_share_by_chunk": (kept_RM.sum(0) / np.maximum(present_RM.sum(0), 1)).round(3).tolist(),
+        "seconds": {name: round(taken, 3) for name, taken in best.items()},
         "positions": positions, "ratio_of_positions": round(positions["literal"] / positions["ours"], 2),
         "ratio": round(best["literal"] / best["ours"], 2), "ratio_of_sharing": round(best["unshared"] / best["ours"], 2),
         "samples_with_another_verdict": int(different.sum()),
@@ -200,6 +227,7 @@ def main() -> None:
     parser.add_argument("--num-chunks", type=at_least(1), default=4)
     parser.add_argument("--samples", type=at_least(1), default=512)
     parser.add_argument("--batch-size", type=at_least(1), default=64)
+    parser.add_argument("--max-chunk-tokens", type=at_least(1), default=128, help="judge writing: length limit of a chunk")
     parser.add_argument("--updates", type=at_least(1), default=1000, help="of training, before anything is measured")
     parser.add_argument("--lr", type=float, default=None, help="of training; 5e-3 for the toy student, else 3e-4")
     parser.add_argument("--repeats", type=at_least(1), default=3)

@@ -33,6 +33,7 @@ from skipthink_ray.training.batches import Stage, updates_per_epoch
 from skipthink_ray.training.checkpoint import Progress
 from skipthink_ray.training.engine import DataParallelEngine
 from skipthink_ray.training.loop import Hooks, Job, train
+from skipthink_ray.training.markers import attach, merge
 from skipthink_ray.training.rechunk import rechunk
 
 ENERGY_ROWS = 256
@@ -194,10 +195,12 @@ def _train(prepared: Prepared, stage: Stage, samples: Samples, kept_RM: np.ndarr
     config: TrainConfig = getattr(prepared.config, stage)
     student, progress, nothing = prepared.new_student(), Progress(), Hooks(lambda *_: None, lambda *_: None)
     kept_RM = np.ones_like(samples.ends_RM, dtype=bool) if kept_RM is None else kept_RM
-    job, engine = Job(stage, config, prepared.updates, prepared.config.seed), DataParallelEngine(student.model, config)
+    markers = attach(student.model, student.ids, config.optim)
+    job, engine = Job(stage, config, prepared.updates, prepared.config.seed), DataParallelEngine(student.model, config, markers)
     started = time.process_time()
     ends_RM = train(job, samples, kept_RM, student, engine, progress, samples.ends_RM, nothing)
     seconds = time.process_time() - started
+    merge(student.model, markers)
     student.model.eval()
     numbers: dict[str, Any] = {
         "updates": progress.update, "epochs": progress.epoch, "target_tokens": progress.target_tokens,

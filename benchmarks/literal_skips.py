@@ -1,13 +1,13 @@
-"""The paper's way to ask a student, taken literally: one `generate` per context, batched by length, and nothing shared.
+"""Both ways to ask a student, taken literally: `generate` for every chunk and answer, batched by length, nothing shared.
 
-The opponent of bench_skips.py, and what the tests hold models/verifying.py against.
+The opponent of bench_skips.py, and what the tests hold models/contexts.py against.
 """
 
 import numpy as np
 import torch
 
 from skipthink_ray.config import SkipsConfig
-from skipthink_ray.method.markup import Item, Sample, answer_item
+from skipthink_ray.method.markup import Item, Sample, kept_tokens, stage_prompt
 from skipthink_ray.models.batching import IGNORE, collate
 from skipthink_ray.models.decoding import generate
 from skipthink_ray.models.student import Student
@@ -15,23 +15,42 @@ from skipthink_ray.models.verifying import Written
 
 
 class Generator:
-    """What `Contexts` does, by generating every answer from its whole prompt."""
+    """What `Contexts` does, by generating every chunk and every answer from its whole prompt."""
 
     def __init__(self, student: Student, samples: list[Sample], config: SkipsConfig, batch_size: int = 64) -> None:
         self.student, self.samples, self.config, self.batch_size = student, samples, config, batch_size
 
-    def write(self, rows: np.ndarray, kept_AM: np.ndarray) -> list[Written]:
-        """The greedy answer of every row from its kept chunks."""
-        items = [answer_item(self.samples[row], self.student.ids, kept) for row, kept in zip(rows, kept_AM, strict=True)]
-        order = np.argsort([len(item.prompt) for item in items], kind="stable")
-        written: dict[int, Written] = {}
+    def write(self, rows: np.ndarray, kept_AM: np.ndarray, written_from: int | None = None) -> list[Written]:
+        """The greedy answer about every row from its kept chunks and those that the student writes from `written_from` on."""
+        ids, num_chunks = self.student.ids, kept_AM.shape[1]
+        stages = range(num_chunks if written_from is None else written_from, num_chunks)
+        contexts = [kept_tokens(self.samples[row], kept) for row, kept in zip(rows, kept_AM, strict=True)]
+        for stage in stages:
+            chunks = self._generate(rows, contexts, ids.stages[stage], self.config.max_chunk_tokens)
+            for context, chunk in zip(contexts, chunks, strict=True):
+                context += [token for token in chunk if token != ids.eos]
+        answers = self._generate(rows, contexts, ids.answer, self.config.max_new_tokens)
+        leads = [0.0] * len(rows)
+        if self.config.margin_nats:
+            prompts = self._prompts(rows, contexts, ids.answer)
+            items = [Item(prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)]
+            leads = margins(self.student, items).tolist() if items else []
+        return [
+            Written(answer, lead, verified=False, chunks_decoded=len(stages))
+            for answer, lead in zip(answers, leads, strict=True)
+        ]
+
+    def _prompts(self, rows: np.ndarray, contexts: list[list[int]], marker: int) -> list[list[int]]:
+        return [stage_prompt(self.samples[row].question, context, marker) for row, context in zip(rows, contexts, strict=True)]
+
+    def _generate(self, rows: np.ndarray, contexts: list[list[int]], marker: int, limit: int) -> list[list[int]]:
+        prompts = self._prompts(rows, contexts, marker)
+        order = np.argsort([len(prompt) for prompt in prompts], kind="stable")
+        written: dict[int, list[int]] = {}
         for start in range(0, len(order), self.batch_size):
             batch = order[start : start + self.batch_size].tolist()
-            ids = generate(self.student, [items[at].prompt for at in batch], self.config.max_new_tokens)
-            answers = [Item(items[at].prompt, one) for at, one in zip(batch, ids, strict=True)]
-            leads = margins(self.student, answers).tolist() if self.config.margin_nats else [0.0] * len(batch)
-            written |= {at: Written(one, lead, verified=False) for at, one, lead in zip(batch, ids, leads, strict=True)}
-        return [written[at] for at in range(len(items))]
+            written |= zip(batch, generate(self.student, [prompts[at] for at in batch], limit), strict=True)
+        return [written[at] for at in range(len(prompts))]
 
 
 @torch.no_grad()

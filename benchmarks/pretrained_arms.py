@@ -55,7 +55,11 @@ class Arm:
 
 
 def marker_arm(start: str, stds: float | None, lr: float = 1e-4, **more: Any) -> Arm:
-    overrides = {"student.marker_start": start, "cwt.optim.marker_lr_stds": stds, "cwt.optim.lr": lr, **more}
+    """48 updates on 96 samples at a constant rate: the beginning of a longer run."""
+    overrides = {
+        "student.marker_start": start, "cwt.optim.marker_lr_stds": stds, "cwt.optim.lr": lr,
+        "cwt.optim.schedule": "constant", "cwt.optim.warmup_share": 0.0, "cwt.search.method": "average", **more,
+    }  # fmt: skip
     rate = "common rate" if stds is None else f"{stds:g} stds"
     name = f"{start}, {rate}, lr {lr:g}" + "".join(f", {key}={value}" for key, value in more.items())
     return Arm(name, "cwt", 48, overrides, samples=96)
@@ -64,9 +68,9 @@ def marker_arm(start: str, stds: float | None, lr: float = 1e-4, **more: Any) ->
 MARKERS = (
     marker_arm("mean", 0.1),
     marker_arm("mean", None),
+    marker_arm("mean", 0.3),
     marker_arm("noise", 0.1),
-    marker_arm("mean", 0.05),
-    marker_arm("noise", None),
+    marker_arm("mean", 0.03),
     marker_arm("words", 0.1),
-    marker_arm("mean", 0.05, lr=3e-4),
+    marker_arm("noise", None),
 )

@@ -65,7 +65,9 @@ class Data:
         return student
 
 
-def train_student(data: Data, arm: Arm, kept_RM: np.ndarray | None = None, samples: Samples | None = None) -> tuple[Student, dict[str, Any]]:
+def train_student(
+    data: Data, arm: Arm, kept_RM: np.ndarray | None = None, samples: Samples | None = None
+) -> tuple[Student, dict[str, Any]]:
     """The arm's student, from the cache or trained now; and what its training cost."""
     folder = data.cache / arm.training_key
     config = arm.config()
@@ -94,7 +96,8 @@ def train_student(data: Data, arm: Arm, kept_RM: np.ndarray | None = None, sampl
     }  # fmt: skip
     if arm.kept:
         folder.mkdir(parents=True, exist_ok=True)
-        save_file({name: tensor.detach().contiguous().clone() for name, tensor in student.model.named_parameters()}, folder / "weights.safetensors")
+        weights = {name: tensor.detach().contiguous().clone() for name, tensor in student.model.named_parameters()}
+        save_file(weights, folder / "weights.safetensors")
         np.save(folder / "ends.npy", ends_RM)
         (folder / "numbers.json").write_text(json.dumps(numbers))
     return student, numbers
@@ -120,7 +123,8 @@ def answers_from_gold(student: Student, samples: Samples, config: PipelineConfig
     written = Contexts(student, rendered, config.skips).write(np.arange(len(samples)), np.ones_like(samples.ends_RM, dtype=bool))
     texts = [text_of(student, one.ids).strip() for one in written]
     right = [task.check(text or None, answer) for text, answer in zip(texts, gold, strict=True)]
-    return {"gold_right_pct": 100 * float(np.mean(right)), "gold_empty_pct": 100 * float(np.mean([not text for text in texts])), "gold_n": len(texts)}
+    empty = [not text for text in texts]
+    return {"gold_right_pct": 100 * float(np.mean(right)), "gold_empty_pct": 100 * float(np.mean(empty)), "gold_n": len(texts)}
 
 
 def answer_all(student: Student, mode: Mode, samples: Samples, config: PipelineConfig) -> list[dict[str, Any]]:

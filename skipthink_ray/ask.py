@@ -28,6 +28,8 @@ def ask(folder: Path, question: str, max_new_tokens: int) -> int:
         stage = next((stage for stage in stages if stage in students), None)
         if stage:
             table.add_row(*_row(students[stage], mode, question, max_new_tokens))
+    started = {getattr(student.model.config, "skipthink", {}).get("started_from") for student in students.values()}
+    table.caption = f"trained from {escape(', '.join(filter(None, started)))}" if any(started) else None
     Console().print(table)
     return 0
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 STAGES = ("rationales", "chunks", "base", "cwt", "skips", "stt", "evaluation", "report")
 TERMINATED = 143
-PRESETS = ("default", "toy", "gpt2")
+PRESETS = ("default", "toy", "gpt2", "smollm2")
 
 
 def main(argv: list[str] | None = None) -> int:

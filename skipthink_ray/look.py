@@ -52,7 +52,7 @@ def look(config: PipelineConfig, console: Console, command: str) -> None:
     folder, identities = Folder.open(config.storage_path).child(config.name), identify(config)
     if not is_done(folder.child("rationales"), identities["rationales"]):
         run(config, console, command, only="rationales")
-    count_tokens, unit = _token_counter(config, folder.child("chunks"), identities["chunks"])
+    count_tokens, unit = _token_counter(config, folder.child("chunks"), identities["chunks"], console)
     with console.status("counting ..."):
         held = _count(folder.child("rationales"), count_tokens)
     planned, suggested = plan(config, held.steps), suggest(held.steps)
@@ -96,13 +96,17 @@ def quantile(counts: Counter[int], share: float) -> int:
     return values[int(np.searchsorted(running, share * running[-1]))]
 
 
-def _token_counter(config: PipelineConfig, chunks: Folder, identity: dict[str, Any]) -> tuple[Callable[[list[str]], Iterable[int]], str]:
+def _token_counter(
+    config: PipelineConfig, chunks: Folder, identity: dict[str, Any], console: Console
+) -> tuple[Callable[[list[str]], Iterable[int]], str]:
     """Texts -> their lengths, and the unit of these."""
     made = chunks.exists(DONE) and chunks.read_json(CONFIG) == identity
     if not (made or config.student.pretrained):
         return lambda texts: (len(text.split()) for text in texts), "words"
-    from skipthink_ray.models.student import encode, load_tokenizer
+    from skipthink_ray.models.student import check_pretrained, encode, load_tokenizer
 
+    if not made and config.student.pretrained:
+        check_pretrained(config.student.pretrained, lambda text: console.print(text, highlight=False, markup=False))
     with chunks.local("student") as student:
         source = config.student.model_copy(update={"pretrained": str(student)}) if made else config.student
         tokenizer = load_tokenizer(source, ())

@@ -48,7 +48,8 @@ def run(config: PipelineConfig, console: Console, command: str, only: str | None
         console.print(f"Nothing to do: {folder.uri} is finished.", highlight=False, markup=False)
         return folder
     console.print(f"Run in {folder.uri}; starting Ray ...", highlight=False, markup=False, soft_wrap=True)
-    _preflight(config, folder, asks="rationales" in names and not is_done(folder.child("rationales"), identities["rationales"]))
+    to_make = {name for name in ("rationales", "chunks") if name in names and not is_done(folder.child(name), identities[name])}
+    _preflight(config, folder, to_make, console)
     with only_writer(folder):
         tracker = start_tracker(config.tracking, storage, config.name, f"{folder.uri} {digest(identities['report'])}")
         status = "FAILED"
@@ -95,11 +96,14 @@ def _run_stage(
 
 
 def identify(config: PipelineConfig) -> dict[str, dict[str, Any]]:
-    """What every artifact depends on: its part of the configuration, and the identities of its inputs."""
+    """What every artifact depends on: its part of the configuration, and the identities of its inputs.
+
+    Files count by content, not by path. ValueError: an input file or a pretrained student that is not there.
+    """
     identities: dict[str, dict[str, Any]] = {}
     for name, stage in STAGES.items():
         part = config.model_dump(mode="json", include=set(stage.fields))
-        extra = _files(config) if name == "rationales" else {}
+        extra = _files(config) if name == "rationales" else _student(config) if name == "chunks" else {}
         if name == "base" and config.match == "updates":  # trained for as many updates as cwt's epochs make
             extra = {"cwt": config.cwt.model_dump(mode="json", include={"epochs", "batch_size", "stage_updates"})}
         inputs = {needed: digest(identities[needed]) for needed in stage.needs}
@@ -116,6 +120,15 @@ def _files(config: PipelineConfig) -> dict[str, Any]:
     return {"files": fingerprint(find_files(config.rationales), config.rationales)}
 
 
+def _student(config: PipelineConfig) -> dict[str, Any]:
+    """The student by content: the same file at another path is the same student."""
+    if config.student.pretrained is None:
+        return {}
+    from skipthink_ray.models.pretrained import fingerprint
+
+    return {"student": {**config.student.model_dump(mode="json"), "pretrained": fingerprint(config.student.pretrained)}}
+
+
 def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in values.items():
@@ -123,19 +136,23 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _preflight(config: PipelineConfig, folder: Folder, asks: bool) -> None:
-    """What can be known to be impossible, said before anything is started. ValueError. `asks`: a teacher may be asked."""
+def _preflight(config: PipelineConfig, folder: Folder, to_make: set[str], console: Console) -> None:
+    """What can be known to be impossible, said before anything is started. ValueError. to_make: of rationales and chunks.
+
+    A student that must be fetched or converted is so here, once, before Ray starts.
+    """
     check_source(config)
     from skipthink_ray.models.student import check_pretrained
     from skipthink_ray.runtime import cluster
 
     _check_writable(folder)
-    check_pretrained(config.student)
+    if "chunks" in to_make and config.student.pretrained:
+        check_pretrained(config.student.pretrained, lambda text: console.print(text, highlight=False, markup=False, soft_wrap=True))
     if config.rationales.source == "dataset":
         from skipthink_ray.runtime.sources import open_dataset
 
         open_dataset(config)
-    if asks and config.rationales.teacher.kind != "given":
+    if "rationales" in to_make and config.rationales.teacher.kind != "given":
         from skipthink_ray.runtime.asking import check_teacher
 
         check_teacher(config)

@@ -3,8 +3,10 @@
 from collections.abc import Callable
 
 from skipthink_ray.config import (
+    ChunksConfig,
     ClusterConfig,
     CwtConfig,
+    EvaluationConfig,
     OptimConfig,
     PipelineConfig,
     RationalesConfig,
@@ -39,4 +41,18 @@ def gpt2() -> PipelineConfig:
     return PipelineConfig(name="gpt2", student=StudentConfig(pretrained="gpt2", max_tokens=1024), cluster=ClusterConfig(use_gpu=True))
 
 
-PRESETS: dict[str, Callable[[], PipelineConfig]] = {"default": default, "toy": toy, "gpt2": gpt2}
+def smollm2() -> PipelineConfig:
+    """SmolLM2-135M-Instruct, which needs no hub: two epochs of chunk-wise training in fp32, for CPUs and GPUs alike."""
+    shared = {"batch_size": 8, "optim": OptimConfig(lr=1e-4, schedule="cosine", warmup_share=0.05)}
+    return PipelineConfig(
+        name="smollm2",
+        student=StudentConfig(pretrained="smollm2", max_tokens=512),
+        chunks=ChunksConfig(num_chunks=4),
+        base=TrainConfig(**shared),
+        cwt=CwtConfig(**shared, epochs=2),
+        stt=SttConfig(**shared),
+        evaluation=EvaluationConfig(max_new_tokens=192),
+    )
+
+
+PRESETS: dict[str, Callable[[], PipelineConfig]] = {"default": default, "toy": toy, "gpt2": gpt2, "smollm2": smollm2}

@@ -18,6 +18,7 @@ from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from skipthink_ray.method.markup import Sample
 
@@ -57,6 +58,8 @@ SKIP_SCHEMA = pa.schema({
     "right": pa.bool_(),  # the CWT student is right with all chunks
     "verified": pa.int32(),  # answers that one forward pass settled
     "decoded": pa.int32(),  # answers that had to be decoded
+    "chunks_verified": pa.int32(),  # chunks that the student wrote (judge: writing) and one forward pass settled
+    "chunks_decoded": pa.int32(),  # chunks that it wrote and that had to be decoded
 })
 ANSWER_SCHEMA = pa.schema({
     "row": pa.int64(),
@@ -77,6 +80,9 @@ HISTORY_SCHEMA = pa.schema({
     "target_tokens": pa.int64(),  # N
     "lr": pa.float64(),
 })
+
+TEST = pc.field("reason").is_null() & (pc.field("split") == "test")
+"""The samples that are evaluated, as a filter of the samples table."""
 
 
 @dataclass(frozen=True)

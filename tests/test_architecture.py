@@ -21,7 +21,7 @@ LAYERS = (
     ("runtime", "settings"),
     ("training", "reporting"),
     ("stages",),
-    ("pipeline", "ask", "doctor", "group", "look"),
+    ("pipeline", "ask", "doctor", "group", "look", "lm_eval"),
     ("cli",),
 )
 LAYER_OF = {part: number for number, parts in enumerate(LAYERS) for part in parts}

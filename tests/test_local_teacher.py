@@ -1,15 +1,9 @@
 """A small model that learned to reason is the teacher: in the cluster's own actors, and behind transformers' server."""
 
 import json
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import numpy as np
 import pyarrow.dataset as dataset
@@ -20,6 +14,7 @@ from skipthink_ray.method.chunking import average_chunks
 from skipthink_ray.method.steps import split_steps
 from skipthink_ray.models.student import encode, save_student
 from skipthink_ray.tasks import ToyRow
+from tests.servers import served
 from tests.toys import FORMATS, make_student, token_samples, toy_rows, train_briefly
 
 TEMPLATE = "{{ ' ' + messages[-1]['content'] + ' ###' }}"
@@ -44,29 +39,6 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[ToyRow
     tokenizer.chat_template = TEMPLATE
     save_student(student, folder)
     return folder, rows
-
-
-@contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """URL of transformers' own server with the model loaded."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    words = [str(Path(sys.executable).with_name("transformers")), "serve", str(folder), "--host", "127.0.0.1", "--port", str(port)]
-    with open(folder / "server.log", "w") as log:
-        server = subprocess.Popen([*words, "--device", "cpu"], stdout=log, stderr=log)
-    try:
-        for _ in range(600):
-            assert server.poll() is None, (folder / "server.log").read_text()
-            try:
-                urlopen(f"http://127.0.0.1:{port}/health", timeout=1).close()
-                break
-            except URLError:
-                time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}/v1"
-    finally:
-        server.terminate()
-        server.wait()
 
 
 def rationales(tmp_path: Path, folder: Path, rows: list[ToyRow], name: str, *more: str) -> list[dict]:

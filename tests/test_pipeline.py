@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pyarrow.dataset as dataset
 import pytest
@@ -57,12 +58,25 @@ def test_real_rationales_and_a_gpt2_checkpoint_go_through_the_whole_pipeline(tmp
     assert "Even full thinking is right in only" in done.stdout
     run = tmp_path / "real"
     report = json.loads((run / "report" / "report.json").read_text())
+    _assert_warnings_are_told(done.stdout, report, (run / "report" / "report.html").read_text())
     dropped = {drop["reason"]: drop["count"] for drop in report["dropped"]["reasons"]}
     assert dropped["wrong answer"] == 88
     assert report["dropped"]["total"] == sum(dropped.values()) < 120
     rows = dataset.dataset(run / "rationales" / "rows", format="parquet")
     assert rows.count_rows() == 600
     _assert_transformers_alone_decodes_the_same(run)
+
+
+def _assert_warnings_are_told(screen: str, report: dict[str, Any], page: str) -> None:
+    """Random weights and one epoch: what is wrong stands where it is first known, and again beside the result."""
+    codes = {warning["code"] for warning in report["warnings"]}
+    assert "gate-rarely-right" in codes
+    assert "answers-endless" in codes
+    at_the_end = screen[screen.index("What to look at:") :]
+    for warning in report["warnings"]:
+        assert f"{warning['stage']:<11} Warning: {warning['text']} {warning['remedy']}" in screen
+        assert f"- {warning['stage']}: {warning['text']} {warning['remedy']}" in " ".join(at_the_end.split())
+        assert f"<code>{warning['code']}</code>" in page
 
 
 def _assert_transformers_alone_decodes_the_same(run: Path) -> None:

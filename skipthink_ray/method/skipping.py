@@ -15,8 +15,10 @@ from skipthink_ray.config import SkipsConfig
 MAX_EXHAUSTIVE_CHUNKS = 6
 """The exhaustive search orders all 2^M subsets of every sample."""
 
-AnswersRight = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""(rows, kept_RM of those rows) -> whether the student's greedy answer from the kept chunks passes the gate."""
+AnswersRight = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
+"""(rows, kept_RM of those rows, w) -> whether the student's greedy answer passes the gate.
+
+It is given the kept chunks, all of which are among the first w, writes the M - w chunks behind them, then the answer."""
 
 
 def check_search(config: SkipsConfig, num_chunks: int) -> None:
@@ -34,16 +36,17 @@ def find_kept(
     """(kept_RM, right_R): the chunks to keep, and whether the answer from all chunks passes the gate.
 
     `present_RM` marks the chunks that hold steps; an empty chunk is never kept nor asked about. `tokens_RM` counts the
-    tokens of every chunk. Where the answer from all chunks fails, all are kept. ValueError: see `check_search`.
+    tokens of every chunk. If the answer from all chunks fails, all are kept. ValueError: see `check_search`.
     """
-    check_search(config, present_RM.shape[1])
-    right_R = answers_right(np.arange(len(present_RM)), present_RM)
+    num_chunks = present_RM.shape[1]
+    check_search(config, num_chunks)
+    right_R = answers_right(np.arange(len(present_RM)), present_RM, num_chunks)
     may_skip_RM = present_RM & right_R[:, None] & skippable(present_RM, config.skippable)
     if config.search == "all":
         return present_RM & ~may_skip_RM, right_R
     if config.search == "exhaustive":
         return _exhaustive(present_RM, may_skip_RM, tokens_RM, answers_right), right_R
-    return _sequential(present_RM, may_skip_RM, answers_right), right_R
+    return _sequential(present_RM, may_skip_RM, answers_right, config.judge), right_R
 
 
 def skippable(present_RM: np.ndarray, which: str) -> np.ndarray:
@@ -53,6 +56,19 @@ def skippable(present_RM: np.ndarray, which: str) -> np.ndarray:
     num_present_R1 = present_RM.sum(1, keepdims=True)
     position_M = np.arange(present_RM.shape[1])
     return (position_M > 0) & (position_M < num_present_R1 - 1)
+
+
+def shuffle_skips(kept_RM: np.ndarray, may_skip_RM: np.ndarray, seed: int) -> np.ndarray:
+    """A control for the search: as many skips of every chunk index, but of randomly chosen samples.
+
+    `may_skip_RM` marks the chunks that are present and skippable; those that are not stay as they are. Whether the
+    student was right with all chunks plays no part. The indices are drawn independently of each other.
+    """
+    random, shuffled_RM = np.random.default_rng(seed), kept_RM.copy()
+    for m in range(kept_RM.shape[1]):
+        rows = np.flatnonzero(may_skip_RM[:, m])
+        shuffled_RM[rows, m] = kept_RM[random.permutation(rows), m]
+    return shuffled_RM
 
 
 def fold_of(question: str, folds: int, seed: int) -> int:
@@ -75,14 +91,20 @@ class Fold:
         return np.array([fold_of(question, self.folds, self.seed) == self.number for question in questions], dtype=bool)
 
 
-def _sequential(present_RM: np.ndarray, may_skip_RM: np.ndarray, answers_right: AnswersRight) -> np.ndarray:
-    """The paper's: without c_1, .. c_M in turn; a chunk whose absence leaves the answer right stays out."""
-    kept_RM = present_RM.copy()
-    for m in range(present_RM.shape[1]):
+def _sequential(
+    present_RM: np.ndarray, may_skip_RM: np.ndarray, answers_right: AnswersRight, judge: str
+) -> np.ndarray:
+    """The paper's: without c_1, .. c_M in turn; a chunk whose absence leaves the answer right stays out.
+
+    With the judge `writing` the student is not given the chunks behind c_m either, but writes them.
+    """
+    kept_RM, num_chunks = present_RM.copy(), present_RM.shape[1]
+    for m in range(num_chunks):
         rows = np.nonzero(may_skip_RM[:, m])[0]
-        without = kept_RM[rows]
+        given = num_chunks if judge == "reading" else m + 1
+        without = kept_RM[rows] & (np.arange(num_chunks) < given)
         without[:, m] = False
-        kept_RM[rows[answers_right(rows, without)], m] = False
+        kept_RM[rows[answers_right(rows, without, given)], m] = False
     return kept_RM
 
 
@@ -98,7 +120,7 @@ def _exhaustive(present_RM: np.ndarray, may_skip_RM: np.ndarray, tokens_RM: np.n
         rows = rows[number < num_subsets_R[rows] - 1]
         if not len(rows):
             break
-        right = answers_right(rows, subsets_RSM[rows, number])
+        right = answers_right(rows, subsets_RSM[rows, number], present_RM.shape[1])
         kept_RM[rows[right]] = subsets_RSM[rows[right], number]
         rows = rows[~right]
     return kept_RM

@@ -1,6 +1,6 @@
 """The skip ablation of some samples, with a CWT student and the gates of method §5.
 
-An answer passes where it is right by the task's check, leads by the margin asked for, and perturbed copies of the
+An answer passes if it is right by the task's check, leads by the margin asked for, and perturbed copies of the
 student are right too. Shape suffixes: R samples, M chunks, A asked contexts.
 """
 
@@ -13,10 +13,11 @@ import numpy as np
 from skipthink_ray.config import SkipsConfig
 from skipthink_ray.method.markup import Sample
 from skipthink_ray.method.skipping import find_kept
+from skipthink_ray.models.contexts import Contexts
 from skipthink_ray.models.decoding import text_of
 from skipthink_ray.models.perturbing import perturbed
 from skipthink_ray.models.student import Student
-from skipthink_ray.models.verifying import Contexts, Written
+from skipthink_ray.models.verifying import Written
 from skipthink_ray.rows import Samples
 from skipthink_ray.tasks import Task
 
@@ -24,8 +25,8 @@ from skipthink_ray.tasks import Task
 class Writer(Protocol):
     """Finds out what a student writes."""
 
-    def write(self, rows: np.ndarray, kept_AM: np.ndarray) -> list[Written]:
-        """The greedy answer of every row from its kept chunks."""
+    def write(self, rows: np.ndarray, kept_AM: np.ndarray, written_from: int | None = None) -> list[Written]:
+        """See `Contexts.write`."""
         ...
 
 
@@ -50,10 +51,14 @@ class Ablation:
     """Answers that one forward pass settled, per sample."""
     decoded_R: np.ndarray = field(init=False)
     """Answers that were decoded, per sample."""
+    chunks_verified_R: np.ndarray = field(init=False)
+    """Judge `writing`: chunks that one forward pass settled, per sample."""
+    chunks_decoded_R: np.ndarray = field(init=False)
+    """Judge `writing`: chunks that were decoded, per sample."""
 
     def __post_init__(self) -> None:
-        self.verified_R = np.zeros(len(self.samples), dtype=np.int32)
-        self.decoded_R = np.zeros_like(self.verified_R)
+        for count in ("verified_R", "decoded_R", "chunks_verified_R", "chunks_decoded_R"):
+            setattr(self, count, np.zeros(len(self.samples), dtype=np.int32))
         self.rendered = [self.samples.sample(row, ends_M) for row, ends_M in enumerate(self.samples.ends_RM)]
         self.gold = self.samples.table["answer"].to_pylist()
 
@@ -68,8 +73,8 @@ class Ablation:
             rendered = [self.rendered[row] for row in rows]
             writers = [self.writer(judge, rendered, self.config) for judge in self.judges]
 
-            def passes(at_A: np.ndarray, kept_AM: np.ndarray, rows=rows, writers=writers) -> np.ndarray:
-                return self._passes(writers, rows, at_A, kept_AM)
+            def passes(at_A: np.ndarray, kept_AM: np.ndarray, given: int, rows=rows, writers=writers) -> np.ndarray:
+                return self._passes(writers, rows, at_A, kept_AM, given)
 
             kept_RM[rows], right_R[rows] = find_kept(present_RM[rows], tokens_RM[rows], passes, self.config)
         return kept_RM, right_R
@@ -79,21 +84,28 @@ class Ablation:
         size = self.config.batch_size
         return [order[start : start + size] for start in range(0, len(order), size)]
 
-    def _passes(self, writers: list[Writer], rows: np.ndarray, at_A: np.ndarray, kept_AM: np.ndarray) -> np.ndarray:
-        """Whether the answers of `rows[at_A]` from their kept chunks pass; a copy is asked where all before it were right."""
+    def _passes(
+        self, writers: list[Writer], rows: np.ndarray, at_A: np.ndarray, kept_AM: np.ndarray, given: int
+    ) -> np.ndarray:
+        """Whether the answers of `rows[at_A]` pass (see AnswersRight); a copy is asked if all before it were right."""
         passes_A = np.ones(len(at_A), dtype=bool)
         for number, writer in enumerate(writers):
             asked = np.flatnonzero(passes_A)
             if not len(asked):
                 break
-            written = writer.write(at_A[asked], kept_AM[asked])
+            written = writer.write(at_A[asked], kept_AM[asked], given)
             margin_nats = self.config.margin_nats if number == 0 else 0.0
             right = [self._is_right(one, row) for one, row in zip(written, rows[at_A[asked]], strict=True)]
             passes_A[asked] = np.array(right) & (np.array([one.margin_nats for one in written]) >= margin_nats)
-            verified = np.array([one.verified for one in written])
-            np.add.at(self.verified_R, rows[at_A[asked[verified]]], 1)
-            np.add.at(self.decoded_R, rows[at_A[asked[~verified]]], 1)
+            self._count(rows[at_A[asked]], written)
         return passes_A
+
+    def _count(self, rows: np.ndarray, written: list[Written]) -> None:
+        verified = np.array([one.verified for one in written])
+        self.verified_R[rows] += verified
+        self.decoded_R[rows] += ~verified
+        self.chunks_verified_R[rows] += np.array([one.chunks_verified for one in written], dtype=np.int32)
+        self.chunks_decoded_R[rows] += np.array([one.chunks_decoded for one in written], dtype=np.int32)
 
     def _is_right(self, written: Written, row: int) -> bool:
         if written.verified:

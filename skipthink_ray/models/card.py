@@ -3,6 +3,8 @@
 from typing import Any
 
 from skipthink_ray.config import PipelineConfig
+from skipthink_ray.models.pretrained import describe
+from skipthink_ray.models.serving import MARKER_OF
 from skipthink_ray.models.student import Student
 
 _ABOUT = {
@@ -10,6 +12,12 @@ _ABOUT = {
     "cwt": ("Chunk-wise training: it writes one chunk per prompt, `[1]` to `[M]`, then `[answer]`.", "[1]"),
     "stt": ("Skip-thinking: it writes only the chunks it needs, `[thought]` for those it skips, then the answer.", "[skip]"),
 }
+
+_SERVED = (
+    "To serve it: `transformers serve FOLDER --device auto` (or vLLM). The chat template turns a user's message, the "
+    "question alone, into this prompt; on `/v1/completions` send the prompt itself."
+)
+_STAGED = "It needs a prompt for each chunk, so it has no chat template."
 
 
 def model_card(stage: str, config: PipelineConfig, student: Student, summary: dict[str, Any]) -> str:
@@ -36,9 +44,11 @@ prompt = tokenizer({marker + question!r}, add_special_tokens=False, return_tenso
 print(tokenizer.decode(model.generate(**prompt, max_new_tokens={config.evaluation.max_new_tokens})[0]))
 ```
 
+{_SERVED if stage in MARKER_OF else _STAGED}
+
 | | |
 | --- | --- |
-| started from | {config.student.pretrained or f"scratch, {student.model.num_parameters():,} parameters"} |
+| started from | {describe(config.student.pretrained)}, {student.model.num_parameters():,} parameters |
 | updates | {summary["updates"]} of {getattr(config, stage).batch_size} items |
 | target tokens | {summary["target_tokens"]} |
 | final loss | {summary["final_loss_nats"]:.4f} nats per target token |

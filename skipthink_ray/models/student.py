@@ -25,6 +25,7 @@ from transformers import (
 from skipthink_ray.config import StudentConfig
 from skipthink_ray.method.markup import ANSWER, SKIP, THOUGHT, MarkerIds, markers
 from skipthink_ray.models.marker_start import add_embeddings, start_markers
+from skipthink_ray.models.pretrained import Say, resolve
 
 PAD, EOS = "[pad]", "[eos]"
 
@@ -44,9 +45,9 @@ def load_tokenizer(config: StudentConfig, texts: Iterable[str]) -> Any:
     """The pretrained tokenizer, or one trained on `texts` (read only then). ValueError where a folder has none."""
     if config.pretrained is None:
         return train_tokenizer(texts, config.vocabulary)
-    check_pretrained(config)
+    source = check_pretrained(config.pretrained)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(config.pretrained)
+        tokenizer = AutoTokenizer.from_pretrained(source)
     except (OSError, ValueError) as error:
         raise ValueError(f"student.pretrained: no tokenizer could be loaded from '{config.pretrained}': {error}") from error
     if tokenizer.eos_token_id is None:
@@ -54,10 +55,14 @@ def load_tokenizer(config: StudentConfig, texts: Iterable[str]) -> Any:
     return tokenizer
 
 
-def check_pretrained(config: StudentConfig) -> None:
-    """ValueError for a local folder without model or tokenizer, or a hub id that cannot be found or reached."""
-    if config.pretrained is not None:
-        check_causal_lm("student.pretrained", config.pretrained)
+def check_pretrained(name: str, say: Say = lambda _: None) -> str:
+    """The folder or hub id that `student.pretrained` means, fetched and converted if it was not yet (`say` is told).
+
+    ValueError as `resolve`, and for a folder without model or tokenizer, or a hub id that cannot be found or reached.
+    """
+    source = resolve(name, say)
+    check_causal_lm("student.pretrained", source)
+    return source
 
 
 def check_causal_lm(key: str, name: str) -> None:
@@ -71,7 +76,8 @@ def check_causal_lm(key: str, name: str) -> None:
             raise ValueError(f"{key}: '{name}' is no folder, and the hub gave no model: {first}") from error
         return
     if not (folder / "config.json").exists():
-        raise ValueError(f"{key}: '{folder}' holds no model (no config.json)")
+        gguf = "; name its GGUF file itself" if any(folder.glob("*.gguf")) else ""
+        raise ValueError(f"{key}: '{folder}' holds no model (no config.json){gguf}")
     if not any(folder.glob("*token*")):
         raise ValueError(f"{key}: the folder '{folder}' holds no tokenizer; save one beside the model")
 
@@ -108,7 +114,7 @@ def build_student(config: StudentConfig, tokenizer: Any, num_chunks: int, seed: 
     if config.pretrained is None:
         model = _from_scratch(config, len(tokenizer))
     else:
-        model = _from_pretrained(config.pretrained)
+        model = _from_pretrained(resolve(config.pretrained))
         add_embeddings(model, known, len(tokenizer))
     start_markers(model, tokenizer, config.marker_start, num_chunks, seed)
     _set_token_ids(model, tokenizer)

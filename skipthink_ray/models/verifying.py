@@ -1,206 +1,177 @@
-"""Verify, don't generate (method §5): the greedy answers of a student from any subsets of its samples' chunks.
+"""Verify, don't generate (method §5): what a student writes greedily after given prompts, if a gold text is at hand.
 
-One teacher-forced forward over the gold answer tells what greedy decoding writes up to the first token that differs; only
-from there is decoded, on the keys and values at hand. What a context begins with in common with
-one whose answer was verified (`[answer]`, q, first kept chunks) is not computed again: keys and values lie in a flat store,
-and a forward reads those of its prefix from it.
-Shape suffixes: A asked contexts, B of a forward, T tokens, V vocabulary, N tokens in the store, H heads, D of a head.
+One teacher-forced forward over the gold text tells what greedy decoding writes up to the first token that differs; only
+from there is decoded, on the keys and values at hand. Beginnings of prompts that come again are not computed again
+(prefixes.py).
+Shape suffixes: B prompts of a forward, T tokens, V vocabulary.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from transformers import DynamicCache
 
-from skipthink_ray.config import SkipsConfig
-from skipthink_ray.method.markup import Sample, stage_prompt
 from skipthink_ray.models.decoding import max_positions
+from skipthink_ray.models.prefixes import Fresh, Places, Prefixes
 from skipthink_ray.models.student import Student
-
-Chunks = tuple[int, ...]
 
 
 @dataclass
 class Written:
-    """What greedy decoding writes from one context."""
+    """What greedy decoding writes after one prompt."""
 
     ids: list[int]
     """Up to and including EOS, or to the limit."""
     margin_nats: float
     """The smallest lead of one of these tokens over the best other one, in log-probability."""
     verified: bool
-    """One forward settled it: it is the gold answer and EOS."""
+    """One forward settled it: it is the gold text and EOS."""
+    chunks_verified: int = 0
+    """Chunks that the student wrote before this answer and that one forward settled."""
+    chunks_decoded: int = 0
+    """Chunks that it wrote before this answer and that were decoded."""
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One prompt, and what the student is expected to write."""
+
+    row: int
+    """The sample that it is about; prompts of one sample share their beginnings."""
+    prompt: list[int]
+    target: list[int]
+    """The gold text; ends in EOS."""
+    limit: int
+    """Tokens that may be written."""
+    hold: int = 0
+    """So many first tokens of the prompt will come again: their keys and values are held."""
+    hold_verified: int = 0
+    """So many are held if the student writes the target."""
 
 
 @dataclass(frozen=True)
 class _Question:
-    """One context of one sample, and the part of it that the store lacks."""
+    """An ask, and the part of its prompt whose keys and values are not held."""
 
-    known: np.ndarray
-    """Places in the store of the prefix's tokens."""
+    ask: Ask
+    known: Places
     fresh: list[int]
-    """Tokens behind the prefix; never empty, as the last one's logits are the first of the answer."""
-    target: list[int]
-    limit: int
-    """Tokens that may be written."""
+    """Never empty, as the logits of the last one give the first token that is written."""
 
     @property
-    def length(self) -> int:
-        return len(self.known) + len(self.fresh)
+    def width(self) -> int:
+        return len(self.fresh) + len(self.ask.target)
 
 
-class Contexts:
-    """Answers a student's questions about some samples; keys and values of the contexts that were verified are held."""
+MAX_LOGITS = 1 << 28
+"""Logits of one forward, at most (1 GiB in fp32): long chunks are read fewer at a time."""
 
-    def __init__(self, student: Student, samples: list[Sample], config: SkipsConfig) -> None:
-        self.student, self.max_new_tokens, self.batch_size = student, config.max_new_tokens, config.batch_size
-        self.prompts = [stage_prompt(sample.question, [], student.ids.answer) for sample in samples]
-        self.chunks = [sample.chunks for sample in samples]
-        self.targets = [[*sample.answer, student.ids.eos] for sample in samples]
-        self.places: list[dict[Chunks, np.ndarray]] = [{} for _ in samples]
-        self.store: list[tuple[torch.Tensor, torch.Tensor]] = []  # per layer keys and values [N, H, D]
-        self.stored = 0
+
+class Verifier:
+    """Asks a student about some samples; keys and values that come again are held."""
+
+    def __init__(self, student: Student, batch_size: int) -> None:
+        self.student, self.batch_size, self.prefixes = student, batch_size, Prefixes()
 
     @torch.no_grad()
-    def write(self, rows: np.ndarray, kept_AM: np.ndarray) -> list[Written]:
-        """The greedy answer of every row from its kept chunks."""
-        names = [self._name(row, kept) for row, kept in zip(rows.tolist(), kept_AM.tolist(), strict=True)]
-        questions = [self._question(row, context) for row, context in names]
-        order = np.argsort([len(question.fresh) for question in questions], kind="stable")
-        written: dict[int, Written] = {}
-        for start in range(0, len(order), self.batch_size):
-            batch = order[start : start + self.batch_size]
-            answers = self._answer([questions[at] for at in batch], [names[at] for at in batch])
-            written |= dict(zip(batch.tolist(), answers, strict=True))
-        return [written[at] for at in range(len(rows))]
+    def ask(self, asks: list[Ask]) -> list[Written]:
+        """What the student writes after each prompt; nothing if the prompt fills the model's positions."""
+        written = [Written([], 0.0, verified=False) for _ in asks]
+        questions = {at: self._question(ask) for at, ask in enumerate(asks) if self._limit(ask) > 0}
+        order = sorted(questions, key=lambda at: questions[at].width)
+        logits = self.student.model.config.vocab_size * max((len(ask.target) for ask in asks), default=1)
+        size = min(self.batch_size, max(1, MAX_LOGITS // logits))
+        for start in range(0, len(order), size):
+            batch = order[start : start + size]
+            for at, one in zip(batch, self._answer([questions[at] for at in batch]), strict=True):
+                written[at] = one
+        return written
 
-    def _name(self, row: int, kept: list[bool]) -> tuple[int, Chunks]:
-        return row, tuple(m for m, keep in enumerate(kept) if keep and self.chunks[row][m])
+    def _limit(self, ask: Ask) -> int:
+        return min(ask.limit, max_positions(self.student) - len(ask.prompt))
 
-    def _question(self, row: int, context: Chunks) -> _Question:
-        places, target = self.places[row], self.targets[row]
-        shared = next((size for size in range(len(context), -1, -1) if context[:size] in places), None)
-        if shared is None:
-            known, fresh = np.zeros(0, dtype=np.int64), [*self.prompts[row], *self._tokens(row, context)]
-        elif shared == len(context):  # all is known but the logits of its last token, which is read again
-            known, fresh = places[context][:-1], [self._last(row, context)]
-        else:
-            known, fresh = places[context[:shared]], self._tokens(row, context[shared:])
-        room = max_positions(self.student) - len(known) - len(fresh)
-        return _Question(known, fresh, target, max(0, min(self.max_new_tokens, room)))
+    def _question(self, ask: Ask) -> _Question:
+        known = self.prefixes.longest(ask.row, ask.prompt)
+        return _Question(replace(ask, limit=self._limit(ask)), known, ask.prompt[len(known) :])
 
-    def _tokens(self, row: int, context: Chunks) -> list[int]:
-        return [token for m in context for token in self.chunks[row][m]]
-
-    def _last(self, row: int, context: Chunks) -> int:
-        return self.chunks[row][context[-1]][-1] if context else self.prompts[row][-1]
-
-    def _answer(self, questions: list[_Question], names: list[tuple[int, Chunks]]) -> list[Written]:
-        cache, mask_BT = self._prefixes([question.known for question in questions])
+    def _answer(self, questions: list[_Question]) -> list[Written]:
+        cache, mask_BT = self.prefixes.load([question.known for question in questions], self.student.model.device)
         before = mask_BT.shape[1]
         width = max(len(question.fresh) for question in questions)
         best_BT, lead_BT, mask_BT = self._read(questions, cache, mask_BT, width)
         written, accepted_B = [], []
         for question, best, lead in zip(questions, best_BT, lead_BT, strict=True):
-            agrees = [one == other for one, other in zip(best, question.target, strict=False)]
+            target, limit = question.ask.target, question.ask.limit
+            agrees = [one == other for one, other in zip(best, target, strict=False)]
             accepted = agrees.index(False) if False in agrees else len(agrees)
-            ids = best[: min(accepted + 1, len(agrees), question.limit)]  # the gold answer, then one token of the student's own
-            whole = accepted == len(question.target) <= question.limit
-            written.append(Written(ids, min(lead[: len(ids)], default=0.0), whole))
+            ids = best[: min(accepted + 1, len(agrees), limit)]  # the gold text, then one token of the student's own
+            written.append(Written(ids, min(lead[: len(ids)]), accepted == len(target) <= limit))
             accepted_B.append(accepted)
-        self._remember(questions, names, written, cache, before, width)
+        self._remember(questions, written, cache, before + width)
         self._decode(questions, written, accepted_B, cache, mask_BT, before + width)
         return written
-
-    def _prefixes(self, known: list[np.ndarray]) -> tuple[DynamicCache, torch.Tensor]:
-        """Their keys and values out of the store, padded on the left, and the mask of what is no padding."""
-        cache, width = DynamicCache(), max(map(len, known))
-        places_BT, mask_BT = np.zeros((len(known), width), dtype=np.int64), np.zeros((len(known), width), dtype=np.int64)
-        for at, places in enumerate(known):
-            places_BT[at, width - len(places) :], mask_BT[at, width - len(places) :] = places, 1
-        index_BT = torch.from_numpy(places_BT).to(self.student.model.device)
-        if width:
-            for layer, (keys_NHD, values_NHD) in enumerate(self.store):
-                cache.update(keys_NHD[index_BT].transpose(1, 2), values_NHD[index_BT].transpose(1, 2), layer)
-        return cache, torch.from_numpy(mask_BT).to(index_BT.device)
 
     def _read(
         self, questions: list[_Question], cache: DynamicCache, mask_BT: torch.Tensor, width: int
     ) -> tuple[list[list[int]], list[list[float]], torch.Tensor]:
         """Fresh tokens, padded on the left, then the target without its EOS: its best tokens and their leads."""
-        answer_width = max(len(question.target) for question in questions)
-        ids_BT = np.full((len(questions), width + answer_width - 1), self.student.pad_id, dtype=np.int64)
+        target_width = max(len(question.ask.target) for question in questions)
+        ids_BT = np.full((len(questions), width + target_width - 1), self.student.pad_id, dtype=np.int64)
         fresh_BT, position_BT = np.zeros_like(ids_BT), np.zeros_like(ids_BT)
         for at, question in enumerate(questions):
-            start, end = width - len(question.fresh), width + len(question.target) - 1
-            ids_BT[at, start:end] = [*question.fresh, *question.target[:-1]]
+            start, end = width - len(question.fresh), width + len(question.ask.target) - 1
+            ids_BT[at, start:end] = [*question.fresh, *question.ask.target[:-1]]
             fresh_BT[at, start:end], position_BT[at, start:end] = 1, len(question.known) + np.arange(end - start)
         ids, fresh, position = (torch.from_numpy(array).to(mask_BT.device) for array in (ids_BT, fresh_BT, position_BT))
         mask_BT = torch.cat([mask_BT, fresh], 1)
-        best_BT, lead_BT = self._forward(ids, mask_BT, position, cache, answer_width)
+        best_BT, lead_BT = self._forward(ids, mask_BT, position, cache, target_width)
         return best_BT.tolist(), lead_BT.tolist(), mask_BT
 
     def _forward(
         self, ids_BT: torch.Tensor, mask_BT: torch.Tensor, position_BT: torch.Tensor, cache: DynamicCache, keep: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The best next token and its lead over the second, at the last `keep` positions."""
-        position_BT = position_BT.clamp(max=max_positions(self.student) - 1)  # only padding lies beyond
+        position_BT = position_BT.clamp(max=max_positions(self.student) - 1)  # nothing beyond is read: see `_limit`
         logits_BTV = self.student.model(
-            input_ids=ids_BT, attention_mask=mask_BT, position_ids=position_BT, past_key_values=cache, use_cache=True, logits_to_keep=keep
-        ).logits
+            input_ids=ids_BT, attention_mask=mask_BT, position_ids=position_BT, past_key_values=cache,
+            use_cache=True, logits_to_keep=keep,
+        ).logits  # fmt: skip
         leading = logits_BTV.float().topk(2, dim=-1)
         return leading.indices[..., 0], leading.values[..., 0] - leading.values[..., 1]
 
-    def _remember(
-        self, questions: list[_Question], names: list[tuple[int, Chunks]], written: list[Written],
-        cache: DynamicCache, before: int, width: int,
-    ) -> None:  # fmt: skip
-        """Put the fresh tokens' keys and values into the store, and note where every new prefix lies.
-
-        Only those of verified answers: a search goes on from contexts that were right, and copying is not free.
-        """
-        rows, columns = [], []
-        for at, (question, (row, context)) in enumerate(zip(questions, names, strict=True)):
-            if context in self.places[row] or not written[at].verified:
-                continue
-            places = np.concatenate([question.known, self.stored + len(rows) + np.arange(len(question.fresh))])
-            rows += [at] * len(question.fresh)
-            columns += range(before + width - len(question.fresh), before + width)
-            for size in range(len(context) + 1):
-                length = len(self.prompts[row]) + len(self._tokens(row, context[:size]))
-                self.places[row].setdefault(context[:size], places[:length])
-        if not rows:
-            return
-        index = torch.tensor([rows, columns], device=self.student.model.device).unbind()
-        states: list[tuple[torch.Tensor, torch.Tensor]] = [(layer.keys, layer.values) for layer in cache.layers]  # pyright: ignore[reportAssignmentType]
-        fresh = [(keys_BHTD.transpose(1, 2)[index], values_BHTD.transpose(1, 2)[index]) for keys_BHTD, values_BHTD in states]
-        if self.store:
-            fresh = [(torch.cat([old[0], new[0]]), torch.cat([old[1], new[1]])) for old, new in zip(self.store, fresh, strict=True)]
-        self.store, self.stored = fresh, self.stored + len(rows)
+    def _remember(self, questions: list[_Question], written: list[Written], cache: DynamicCache, end: int) -> None:
+        """Hold the beginnings that were asked for and are not known; `end` is the prompts' last column and one."""
+        beginnings = []
+        for at, question in enumerate(questions):
+            ask, known = question.ask, question.known
+            hold = max(ask.hold, ask.hold_verified if written[at].verified else 0)
+            if hold > len(known):
+                beginnings.append(Fresh(ask.row, ask.prompt[:hold], known, at, end - len(question.fresh)))
+        self.prefixes.hold(beginnings, cache)
 
     def _decode(
         self, questions: list[_Question], written: list[Written], accepted_B: list[int],
         cache: DynamicCache, mask_BT: torch.Tensor, start: int,
     ) -> None:  # fmt: skip
-        """Greedy decoding, in place, of the answers that are neither whole nor at their limit."""
-        open_rows = [at for at, question in enumerate(questions) if self._is_open(question, written[at])]
-        if not open_rows:
-            return
-        chosen = torch.tensor(open_rows, device=mask_BT.device)
-        cache.batch_select_indices(chosen)
-        mask_BT = mask_BT[chosen]
-        for at, row in enumerate(open_rows):  # of the target only what the student would have written itself
-            mask_BT[at, start + accepted_B[row] :] = 0
-        while any(self._is_open(questions[row], written[row]) for row in open_rows):
-            last_B1 = torch.tensor([[written[row].ids[-1]] for row in open_rows], device=mask_BT.device)
-            position_B1 = torch.tensor([[questions[row].length + len(written[row].ids) - 1] for row in open_rows], device=mask_BT.device)
+        """Greedy decoding, in place, of the texts that are neither whole nor at their limit."""
+        for at, accepted in enumerate(accepted_B):  # of the target only what the student would have written itself
+            mask_BT[at, start + accepted :] = 0
+        rows = list(range(len(questions)))
+        while unfinished := [at for at in rows if self._is_open(questions[at], written[at])]:
+            if 4 * len(unfinished) <= 3 * len(rows):  # dropping rows copies the cache, so not for every one that ends
+                chosen = torch.tensor([rows.index(at) for at in unfinished], device=mask_BT.device)
+                cache.batch_select_indices(chosen)
+                rows, mask_BT = unfinished, mask_BT[chosen]
+            last = [[written[at].ids[-1]] for at in rows]
+            position = [[len(questions[at].ask.prompt) + len(written[at].ids) - 1] for at in rows]
+            last_B1, position_B1 = (torch.tensor(values, device=mask_BT.device) for values in (last, position))
             mask_BT = torch.cat([mask_BT, torch.ones_like(last_B1)], 1)
             best_BT, lead_BT = self._forward(last_B1, mask_BT, position_B1, cache, 1)
-            for row, best, lead in zip(open_rows, best_BT[:, 0].tolist(), lead_BT[:, 0].tolist(), strict=True):
-                if self._is_open(questions[row], written[row]):
-                    written[row].ids.append(best)
-                    written[row].margin_nats = min(written[row].margin_nats, lead)
+            for at, best, lead in zip(rows, best_BT[:, 0].tolist(), lead_BT[:, 0].tolist(), strict=True):
+                if self._is_open(questions[at], written[at]):
+                    written[at].ids.append(best)
+                    written[at].margin_nats = min(written[at].margin_nats, lead)
 
     def _is_open(self, question: _Question, written: Written) -> bool:
-        return len(written.ids) < question.limit and written.ids[-1] != self.student.ids.eos
+        return len(written.ids) < question.ask.limit and written.ids[-1] != self.student.ids.eos

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from skipthink_ray.config import EvaluationConfig, PipelineConfig
 from skipthink_ray.method.metrics import Estimate, bootstrap, bounded_mean, percent, ratio_of_sums, smooth_curve
 from skipthink_ray.method.steps import split_steps
+from skipthink_ray.models.pretrained import describe
 
 STAGE_OF = {"full": "base", "staged": "cwt", "skip": "stt"}
 """The modes of inference, and the stage whose student answers in each."""
@@ -54,17 +55,19 @@ class Material:
 def build_report(material: Material) -> dict[str, Any]:
     """report.json."""
     config, summaries = material.config, material.summaries
-    modes = {mode: _mode_numbers(mode, material) for mode in STAGE_OF}
+    modes = {mode: mode_numbers(mode, config, material.answers, material.latencies) for mode in STAGE_OF}
     timed = len(_of_mode(material.latencies, "full"))
     evaluation = {
         "questions": len(_of_mode(material.answers, "full")), "timed_questions": timed, "seed": config.seed,
         "confidence_pct": 100 * config.evaluation.confidence,
         **config.evaluation.model_dump(include={"bootstrap_samples", "batch_size", "max_new_tokens"}),
     }  # fmt: skip
-    student = {"pretrained": config.student.pretrained, "parameters": summaries["chunks"]["student_parameters"]}
+    pretrained = config.student.pretrained and describe(config.student.pretrained)
+    student = {"pretrained": pretrained, "parameters": summaries["chunks"]["student_parameters"]}
     return {
         "name": config.name, "task": config.task, "student": student,
         "result": _result(modes, evaluation["questions"], student, summaries["chunks"]["train"]),
+        "warnings": [warning for stage in summaries.values() for warning in stage.get("warnings", [])],
         "evaluation": evaluation,
         "modes": modes,
         "training": _training(material),
@@ -89,10 +92,11 @@ def _paired(table: pa.Table, mode: str) -> tuple[pa.Table, pa.Table]:
     return here, full
 
 
-def _mode_numbers(mode: str, material: Material) -> dict[str, Any]:
-    config, seed = material.config.evaluation, material.config.seed
-    answers, full = _paired(material.answers, mode)
-    timed, full_timed = _paired(material.latencies, mode)
+def mode_numbers(mode: str, pipeline: PipelineConfig, answers: pa.Table, latencies: pa.Table) -> dict[str, Any]:
+    """What is measured of a mode, and how it compares with full thinking. In: ANSWER_SCHEMA and LATENCY_SCHEMA, all modes."""
+    config, seed = pipeline.evaluation, pipeline.seed
+    answers, full = _paired(answers, mode)
+    timed, full_timed = _paired(latencies, mode)
     right, full_right = (100.0 * _array(table, "right") for table in (answers, full))
     tokens, seconds = _array(answers, "tokens"), _array(timed, "seconds")
     draw = (config.bootstrap_samples, config.confidence, seed)
@@ -203,8 +207,8 @@ def _chunks(material: Material) -> dict[str, Any]:
     ]
     return {
         "samples": skips["samples"], "right_pct": 100 * skips["right_share"], "kept_pct": 100 * skips["kept_share"],
-        "verified": skips["verified"], "decoded": skips["decoded"],
-        "search": material.config.skips.search, "skippable": material.config.skips.skippable,
+        **{name: skips[name] for name in ("verified", "decoded", "chunks_verified", "chunks_decoded", "seconds")},
+        **material.config.skips.model_dump(include={"judge", "search", "skippable", "gate", "shuffled"}),
         "sizes": [f"{size} or more" if size == LARGEST_SIZE else str(size) for size in range(last + 1)],
         "positions": positions,
     }  # fmt: skip

@@ -19,17 +19,16 @@ def show_report(report: Folder, console: Console) -> None:
 
 def print_table(report: dict[str, Any], page: str, console: Console) -> None:
     evaluation, dropped = report["evaluation"], report["dropped"]
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    table.add_column("")
-    for mode in report["modes"]:
-        table.add_column(TITLES[mode], justify="right")
-    for title, cell in _rows():
-        table.add_row(title, *(cell(mode) for mode in report["modes"].values()))
     console.print()
     for sentence in report["result"]:
         console.print(sentence, highlight=False, markup=False)
+    if report["warnings"]:
+        console.print("\nWhat to look at:", highlight=False, markup=False)
+    for warning in report["warnings"]:
+        told = f"- {warning['stage']}: {warning['text']} {warning['remedy']}"
+        console.print(told, style="yellow", highlight=False, markup=False)
     console.print()
-    console.print(table)
+    console.print(modes_table(report["modes"]))
     console.print()
     console.print(
         f"{evaluation['confidence_pct']:g} % bootstrap intervals. Seconds of {evaluation['timed_questions']:,} questions, one at a time; "
@@ -40,6 +39,17 @@ def print_table(report: dict[str, Any], page: str, console: Console) -> None:
     told = f"Rows dropped: {dropped['total']:,} of {dropped['read']:,}"
     console.print(f"{told} ({reasons})." if reasons else f"{told}.", highlight=False, markup=False)
     console.print(f"Report: {page}", highlight=False, markup=False, soft_wrap=True)
+
+
+def modes_table(modes: dict[str, dict[str, Any]]) -> Table:
+    """A column per mode, with the numbers of `numbers.mode_numbers`."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    table.add_column("")
+    for mode in modes:
+        table.add_column(TITLES[mode], justify="right")
+    for title, cell in _rows():
+        table.add_row(title, *(cell(mode) for mode in modes.values()))
+    return table
 
 
 def _rows() -> list[tuple[str, Callable[[dict[str, Any]], str]]]:

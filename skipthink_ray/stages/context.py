@@ -1,10 +1,13 @@
 """What every stage is given."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from rich.console import Console
 
 from skipthink_ray.config import PipelineConfig
+from skipthink_ray.reporting.findings import Finding
 from skipthink_ray.runtime import cluster
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.runtime.progress import StageLine
@@ -29,3 +32,10 @@ class Context:
 
     def say(self, text: str) -> None:
         self.console.print(f"{self.name:<11} {text}", highlight=False, markup=False, soft_wrap=True)
+
+    def warn(self, findings: Sequence[Finding]) -> list[dict[str, Any]]:
+        """Print findings. Returns them as JSON values, for `warnings` in the stage's summary."""
+        for finding in findings:
+            text = f"{self.name:<11} Warning: {finding.text} {finding.remedy}"
+            self.console.print(text, style="yellow", highlight=False, markup=False, soft_wrap=True)
+        return [asdict(finding) for finding in findings]

@@ -12,16 +12,16 @@ import pyarrow.compute as pc
 import ray
 
 from skipthink_ray.config import PipelineConfig
-from skipthink_ray.method.metrics import has_loop
+from skipthink_ray.method.metrics import has_loop, percent
 from skipthink_ray.models.decoding import MODES, Mode, answer_questions
 from skipthink_ray.models.student import Student, load_student
-from skipthink_ray.rows import ANSWER_SCHEMA, LATENCY_SCHEMA
+from skipthink_ray.reporting.findings import evaluation_findings
+from skipthink_ray.rows import ANSWER_SCHEMA, LATENCY_SCHEMA, TEST
 from skipthink_ray.runtime import actors
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.stages.context import Context
 from skipthink_ray.tasks import task_of
 
-TEST = pc.field("reason").is_null() & (pc.field("split") == "test")
 STUDENT_OF: dict[Mode, str] = {"full": "base", "staged": "cwt", "skip": "stt"}
 
 
@@ -56,7 +56,7 @@ class AnswerInEveryMode:
 
 
 def make(context: Context) -> dict[str, Any]:
-    """Write `answers/` and `latencies/`. Returns accuracy and mean tokens by mode."""
+    """Write `answers/` and `latencies/`. Returns accuracy, mean tokens and the share of unsound answers by mode."""
     config, chunks = context.config, context.inputs["chunks"]
     samples = chunks.table("samples")
     total = samples.count_rows(filter=TEST)
@@ -68,7 +68,9 @@ def make(context: Context) -> dict[str, Any]:
         timed = questions.slice(0, config.evaluation.latency_questions).to_pylist()
         timing = ray.remote(**actors.resources(config.cluster))(_time_modes)
         context.out.write_table("latencies", ray.get(timing.remote(config, folders, timed)))
-    return _summary(context, total)
+    summary = _summary(context, total)
+    trained = {stage: folder.read_json("summary.json") for stage, folder in folders.items()}
+    return {**summary, "warnings": context.warn(evaluation_findings(config, summary, trained))}
 
 
 def _load(config: PipelineConfig, folders: dict[str, Folder]) -> dict[Mode, Student]:
@@ -95,7 +97,7 @@ def _time_modes(config: PipelineConfig, folders: dict[str, Folder], rows: list[d
 
 
 def _summary(context: Context, total: int) -> dict[str, Any]:
-    answers = context.out.table("answers").to_table(columns=["mode", "right", "tokens"])
+    answers = context.out.table("answers").to_table(columns=["mode", "answer", "right", "tokens", "stopped", "loops"])
     if answers.num_rows != total * len(MODES):
         raise RuntimeError(f"evaluation: {total} questions in {len(MODES)} modes went in, {answers.num_rows} answers came out")
     summary: dict[str, Any] = {"questions": total}
@@ -103,5 +105,8 @@ def _summary(context: Context, total: int) -> dict[str, Any]:
         of_mode = answers.filter(pc.equal(answers["mode"], mode))
         summary[f"{mode}_accuracy_pct"] = 100 * pc.mean(of_mode["right"]).as_py()
         summary[f"{mode}_tokens"] = pc.mean(of_mode["tokens"]).as_py()
+        summary[f"{mode}_format_errors_pct"] = percent(of_mode["answer"].is_null().to_numpy())
+        summary[f"{mode}_at_limit_pct"] = percent(~of_mode["stopped"].to_numpy())
+        summary[f"{mode}_loops_pct"] = percent(of_mode["loops"].to_numpy())
     context.say(", ".join(f"{mode} {summary[f'{mode}_accuracy_pct']:.1f} % in {summary[f'{mode}_tokens']:.1f} tokens" for mode in MODES))
     return summary

@@ -19,13 +19,13 @@ import torch
 from skipthink_ray.reporting.numbers import STAGE_OF, Material, build_report, count_sizes
 from skipthink_ray.reporting.page import render
 from skipthink_ray.reporting.table import print_table
+from skipthink_ray.rows import TEST
 from skipthink_ray.runtime.artifacts import CONFIG, Folder, digest
 from skipthink_ray.stages.context import Context
 
 EXAMPLES = 5
 """Dropped rows shown for each reason."""
 PACKAGES = ("skipthink_ray", "ray", "torch", "transformers", "deepspeed", "mlflow", "pyarrow", "numpy")
-TEST = pc.field("reason").is_null() & (pc.field("split") == "test")
 
 
 def make(context: Context) -> dict[str, Any]:

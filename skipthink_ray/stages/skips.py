@@ -1,21 +1,23 @@
 """Stage 5: which chunks of a training sample the CWT student does not need, in a pool of actors.
 
-With `gate: cross_fitted` a sample is judged by a student that never saw it (folds.py).
+With `gate: cross_fitted` a sample is judged by a student that never saw it (folds.py). With `shuffled` the skips that
+were found are handed to other samples.
 
-Artifact: `skips/` (SKIP_SCHEMA), a row for every sample of cwt.
+Artifact: `skips/` (SKIP_SCHEMA), a row for every sample of cwt; with `shuffled` also `found/`, the same as it was found.
 """
 
+import time
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset
 
-from skipthink_ray.config import PipelineConfig
-from skipthink_ray.method.skipping import Fold, check_search
+from skipthink_ray.config import PipelineConfig, SkipsConfig
+from skipthink_ray.method.skipping import Fold, check_search, shuffle_skips, skippable
 from skipthink_ray.models.ablation import Ablation, judges_of
 from skipthink_ray.models.student import Student, load_student
+from skipthink_ray.reporting.findings import skips_findings
 from skipthink_ray.rows import SKIP_SCHEMA, Samples
 from skipthink_ray.runtime import actors
 from skipthink_ray.runtime.artifacts import Folder
@@ -53,36 +55,55 @@ class Ablate:
         columns = {
             "row": samples.table["row"], "kept": kept_RM.tolist(), "right": right_R,
             "verified": ablation.verified_R, "decoded": ablation.decoded_R,
+            "chunks_verified": ablation.chunks_verified_R, "chunks_decoded": ablation.chunks_decoded_R,
         }  # fmt: skip
         return pa.table(columns, schema=SKIP_SCHEMA)
 
 
 def make(context: Context) -> dict[str, Any]:
-    """Write `skips/`. Returns the shares of samples answered and of chunks kept, by position."""
+    """Write `skips/`. Returns the judge, its cost, and the shares of samples answered and of chunks kept, by position."""
     config, cwt = context.config, context.inputs["cwt"]
     check_search(config.skips, context.inputs["chunks"].read_json("summary.json")["num_chunks"])
-    samples = cwt.table("samples")
+    sizes = cwt.table("samples").to_table(columns=["row", "chunk_steps"]).sort_by("row")["chunk_steps"]
+    present_RM = np.array(sizes.to_pylist()) > 0
     students = fold_students(context) if config.skips.gate == "cross_fitted" else {}
-    with context.line("samples", samples.count_rows()) as line:
+    with context.line("samples", len(present_RM)) as line:
         arguments = {"config": config, "cwt": cwt, "students": students, "board": line.board}
-        actors.map_row_groups(cwt, "samples", Ablate, arguments, context.out, "skips", config.cluster)
-    summary = _summary(context, samples)
+        name, started = "found" if config.skips.shuffled else "skips", time.perf_counter()
+        actors.map_row_groups(cwt, "samples", Ablate, arguments, context.out, name, config.cluster)
+        seconds = time.perf_counter() - started
+    found = context.out.table(name).to_table().sort_by("row")
+    if len(found) != len(present_RM):
+        raise RuntimeError(f"skips: {len(present_RM)} samples went in, {len(found)} came out")
+    if config.skips.shuffled:
+        _write_shuffled(context, found, present_RM)
+    summary = {**_summary(config.skips, found, present_RM), "seconds": seconds}
     shares = " ".join(f"{share:.0%}" for share in summary["kept_share_by_chunk"])
-    context.say(f"right with all chunks {summary['right_share']:.1%}; kept of c_1..c_M: {shares}")
-    return summary
+    context.say(
+        f"right with all chunks {summary['right_share']:.1%}; kept of c_1..c_M by {config.skips.judge}: {shares}"
+        + ("; shuffled over the samples" if config.skips.shuffled else "")
+    )
+    return {**summary, "warnings": context.warn(skips_findings(config, summary))}
 
 
-def _summary(context: Context, samples: pa.dataset.Dataset) -> dict[str, Any]:
-    skips = context.out.table("skips").to_table().sort_by("row")
-    sizes = np.array(samples.to_table(columns=["row", "chunk_steps"]).sort_by("row")["chunk_steps"].to_pylist())
-    kept_RM, present_RM = np.array(skips["kept"].to_pylist(), dtype=bool), sizes > 0
-    if len(kept_RM) != len(present_RM):
-        raise RuntimeError(f"skips: {len(present_RM)} samples went in, {len(kept_RM)} came out")
+def _write_shuffled(context: Context, found: pa.Table, present_RM: np.ndarray) -> None:
+    """`skips/` from what was found: as many skips of every chunk index, of other samples."""
+    config = context.config
+    may_skip_RM = present_RM & skippable(present_RM, config.skips.skippable)
+    kept_RM = shuffle_skips(np.array(found["kept"].to_pylist(), dtype=bool), may_skip_RM, config.seed)
+    kept = pa.array(kept_RM.tolist(), SKIP_SCHEMA.field("kept").type)
+    context.out.write_table("skips", found.set_column(found.schema.get_field_index("kept"), "kept", kept))
+
+
+def _summary(config: SkipsConfig, found: pa.Table, present_RM: np.ndarray) -> dict[str, Any]:
+    """Shuffling changes none of these numbers."""
+    kept_RM = np.array(found["kept"].to_pylist(), dtype=bool)
+    counts = ("verified", "decoded", "chunks_verified", "chunks_decoded")
     return {
+        **config.model_dump(include={"judge", "search", "skippable", "gate", "shuffled"}),
         "samples": len(kept_RM),
-        "right_share": pc.mean(skips["right"]).as_py(),
+        "right_share": pc.mean(found["right"]).as_py(),
         "kept_share": float(kept_RM.sum() / present_RM.sum()),
         "kept_share_by_chunk": (kept_RM.sum(0) / np.maximum(present_RM.sum(0), 1)).tolist(),
-        "verified": pc.sum(skips["verified"]).as_py(),
-        "decoded": pc.sum(skips["decoded"]).as_py(),
+        **{name: pc.sum(found[name]).as_py() for name in counts},
     }

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from skipthink_ray.reporting.findings import training_findings
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.stages.context import Context
 from skipthink_ray.training.batches import Stage
@@ -19,4 +20,4 @@ def train_stage(context: Context, stage: Stage, samples: Folder, student: Folder
         f"{summary['updates']} updates in {summary['seconds']:.1f} s ({rate:,.0f} tokens/s, {summary['backend']}), "
         f"loss {summary['final_loss_nats']:.3f} nats"
     )
-    return summary
+    return {**summary, "warnings": context.warn(training_findings(stage, config, summary))}

@@ -17,6 +17,8 @@ from skipthink_ray.config import PipelineConfig, TrainConfig
 from skipthink_ray.method.skipping import Fold
 from skipthink_ray.models.batching import collate
 from skipthink_ray.models.card import model_card
+from skipthink_ray.models.separation import marker_separation
+from skipthink_ray.models.serving import prepare_for_serving
 from skipthink_ray.models.student import load_student, save_student
 from skipthink_ray.rows import HISTORY_SCHEMA, SKIP_SCHEMA, Samples
 from skipthink_ray.runtime.artifacts import CHECKPOINTS, Folder
@@ -183,6 +185,7 @@ def _export(request: Request, engine: Engine, samples: Samples, progress: Progre
         "updates": progress.update, "epochs": progress.epoch, "target_tokens": progress.target_tokens,
         "item_tokens": progress.item_tokens, "seconds": progress.seconds, "search_seconds": progress.search_seconds,
         "final_loss_nats": float(np.mean(losses[-20:])), "backend": backend,
+        "first_loss_nats": float(np.mean(losses[: max(1, min(20, len(losses) // 2))])),
         "padding_share": float(np.mean([epoch["padding_share"] for epoch in progress.epochs])),
     }  # fmt: skip
     if rank() == 0:
@@ -191,8 +194,8 @@ def _export(request: Request, engine: Engine, samples: Samples, progress: Progre
         markers = attach(student.model, student.ids, request.train_config.optim)
         student.model.load_state_dict(weights, strict=False)
         merge(student.model, markers)
-        made_by = {"stage": request.stage, "task": request.config.task, "question_format": request.config.chunks.question_format}
-        student.model.config.skipthink = made_by
+        prepare_for_serving(student, request.stage, request.config)
+        summary |= marker_separation(student, request.stage)
         with TemporaryDirectory() as local:
             save_student(student, Path(local))
             (Path(local) / "README.md").write_text(model_card(request.stage, request.config, student, summary))

@@ -20,11 +20,13 @@ class Oracle:
     def __init__(self, seed: int, num_rows: int, num_chunks: int, right_share: float = 0.6) -> None:
         self.right = np.random.default_rng(seed).random((num_rows, 2**num_chunks)) < right_share
         self.asked: list[tuple[int, tuple[bool, ...]]] = []
+        self.given: list[int] = []
 
     def one(self, row: int, kept) -> bool:
         return bool(self.right[row, sum(2**m for m, keep in enumerate(kept) if keep)])
 
-    def __call__(self, rows: np.ndarray, kept_RM: np.ndarray) -> np.ndarray:
+    def __call__(self, rows: np.ndarray, kept_RM: np.ndarray, given: int) -> np.ndarray:
+        self.given += [given] * len(rows)
         self.asked += [(int(row), tuple(kept.tolist())) for row, kept in zip(rows, kept_RM, strict=True)]
         return np.array([self.one(row, kept) for row, kept in zip(rows, kept_RM, strict=True)], dtype=bool)
 
@@ -71,6 +73,24 @@ def test_the_sequential_search_is_the_papers_loop(problem):
 
 
 @given(problems())
+def test_reading_gives_the_student_all_chunks_and_writing_only_those_before_the_removed_one(problem):
+    """By the rule: with `writing` the answer from `kept before c_m` decides, and c_m+1 .. c_M are left to the student."""
+    present_RM, oracle = problem
+    num_rows, num_chunks = present_RM.shape
+    kept_RM, right_R = find_kept(present_RM, oracle, SkipsConfig(judge="writing"))
+    expected_RM, questions = present_RM.copy(), {(row, tuple(present_RM[row].tolist()), num_chunks) for row in range(num_rows)}
+    for row in np.flatnonzero(right_R):
+        for m in np.flatnonzero(present_RM[row]):
+            before = [keep and at < m for at, keep in enumerate(expected_RM[row].tolist())]
+            expected_RM[row, m] = not oracle.one(row, before)
+            questions.add((int(row), tuple(before), int(m) + 1))
+    assert (kept_RM == expected_RM).all()
+    asked = [(row, kept, given) for (row, kept), given in zip(oracle.asked, oracle.given, strict=True)]
+    assert set(asked) == questions
+    assert len(asked) == len(questions)
+
+
+@given(problems())
 def test_interior_keeps_the_first_and_the_last_chunk_that_hold_steps(problem):
     present_RM, oracle = problem
     kept_RM, _ = find_kept(present_RM, oracle, SkipsConfig(skippable="interior"))
@@ -85,7 +105,7 @@ def test_interior_keeps_the_first_and_the_last_chunk_that_hold_steps(problem):
 @given(problem=problems())
 def test_wrong_with_every_chunk_keeps_every_chunk(problem, search):
     present_RM, _ = problem
-    kept_RM, right_R = find_kept(present_RM, lambda rows, kept_RM: np.zeros(len(rows), bool), SkipsConfig(search=search))
+    kept_RM, right_R = find_kept(present_RM, lambda rows, kept_RM, given: np.zeros(len(rows), bool), SkipsConfig(search=search))
     assert (kept_RM == present_RM).all()
     assert not right_R.any()
 
@@ -152,6 +172,33 @@ def test_exhaustive_keeps_at_most_the_tokens_of_sequential_and_both_are_right(da
     for row in np.flatnonzero(right_R):
         assert oracle.one(row, fewest_RM[row])
         assert oracle.one(row, kept_RM[row])
+
+
+def test_exhaustive_is_not_defined_for_writing():
+    with pytest.raises(ValueError, match=r"set skips\.search to sequential, or skips\.judge to reading"):
+        SkipsConfig(judge="writing", search="exhaustive")
+
+
+@pytest.mark.parametrize("skippable", ["any", "interior"])
+@given(problem=problems(), seed=st.integers(0, 2**32 - 1))
+def test_shuffled_skips_are_as_many_of_every_chunk_index_and_fall_on_skippable_chunks(problem, seed, skippable):
+    present_RM, oracle = problem
+    kept_RM, _ = find_kept(present_RM, oracle, SkipsConfig(skippable=skippable))
+    may_skip_RM = present_RM & skipping.skippable(present_RM, skippable)
+    shuffled_RM = skipping.shuffle_skips(kept_RM, may_skip_RM, seed)
+    assert (shuffled_RM.sum(0) == kept_RM.sum(0)).all()
+    assert (shuffled_RM | may_skip_RM == present_RM).all(), "what may not be skipped is kept, and an empty chunk never is"
+    assert (shuffled_RM == skipping.shuffle_skips(kept_RM, may_skip_RM, seed)).all()
+
+
+def test_shuffled_skips_fall_on_any_sample_with_equal_chance():
+    """Of 8 samples one skips c_1 and four skip c_2; over many seeds each of them gets its share, whoever had it before."""
+    kept_RM = np.ones((8, 2), dtype=bool)
+    kept_RM[0, 0] = kept_RM[:4, 1] = False
+    draws = [~skipping.shuffle_skips(kept_RM, np.ones_like(kept_RM), seed) for seed in range(4000)]
+    assert np.abs(np.mean(draws, axis=0) - [1 / 8, 1 / 2]).max() < 0.04
+    both = np.mean([draw[:, 0] & draw[:, 1] for draw in draws])
+    assert both == pytest.approx(1 / 16, abs=0.01), "the indices are drawn independently of each other"
 
 
 def test_exhaustive_refuses_more_chunks_than_it_can_try():

@@ -10,10 +10,10 @@ from benchmarks.literal_skips import Generator
 from skipthink_ray.config import SkipsConfig, StudentConfig
 from skipthink_ray.method import markup
 from skipthink_ray.models.ablation import Ablation, judges_of
+from skipthink_ray.models.contexts import Contexts
 from skipthink_ray.models.decoding import generate, max_positions
 from skipthink_ray.models.perturbing import perturbed
 from skipthink_ray.models.student import build_student, load_tokenizer
-from skipthink_ray.models.verifying import Contexts
 from skipthink_ray.tasks import get_task
 from tests.toys import ARCHITECTURES, make_samples
 
@@ -36,6 +36,7 @@ def _assert_same(student, samples, config):
     assert (right_R == slow_right_R).all()
     assert (kept_RM == slow_kept_RM).all()
     assert (fast.verified_R + fast.decoded_R == slow.decoded_R).all(), "as many answers, whichever way"
+    assert (fast.chunks_verified_R + fast.chunks_decoded_R == slow.chunks_decoded_R).all(), "as many chunks"
     assert not slow.verified_R.any()
     return fast, kept_RM, right_R
 
@@ -49,6 +50,11 @@ def _assert_same(student, samples, config):
         SkipsConfig(search="exhaustive"),
         SkipsConfig(margin_nats=1.0),
         SkipsConfig(agreement_passes=2, agreement_noise=0.1),
+        SkipsConfig(judge="writing"),
+        SkipsConfig(judge="writing", batch_size=7, skippable="interior"),
+        SkipsConfig(judge="writing", max_chunk_tokens=12),
+        SkipsConfig(judge="writing", margin_nats=1.0),
+        SkipsConfig(judge="writing", agreement_passes=2, agreement_noise=0.1),
     ],
 )
 def test_verifying_is_plain_greedy_generation(trained, config):
@@ -58,12 +64,15 @@ def test_verifying_is_plain_greedy_generation(trained, config):
     assert fast.verified_R.sum() > 0
     assert fast.decoded_R.sum() > 0
     assert (kept_RM[right_R].any() and not kept_RM[right_R].all()) or config.search == "all"
+    assert config.judge == "reading" or (fast.chunks_verified_R.any() and fast.chunks_decoded_R.any())
 
 
 def test_an_ablation_does_not_depend_on_its_batch_size(trained):
     student, samples = trained
-    kept = [_ablation(student, SkipsConfig(batch_size=size), samples).find()[0] for size in (1, 64)]
-    assert (kept[0] == kept[1]).all()
+    for judge in ("reading", "writing"):
+        configs = [SkipsConfig(judge=judge, batch_size=size) for size in (1, 64)]
+        kept = [_ablation(student, config, samples).find()[0] for config in configs]
+        assert (kept[0] == kept[1]).all()
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -75,15 +84,20 @@ def test_whatever_is_asked_in_whatever_order_is_what_generate_writes(architectur
     longer = [row._replace(question=row.question * (1 + 24 * at // 11)) for at, row in enumerate(rows[:12])]
     samples = make_samples(longer, student.tokenizer)
     rendered, random = _rendered(samples), np.random.default_rng(0)
-    contexts = Contexts(student, rendered, SkipsConfig(max_new_tokens=20, batch_size=5))
-    longest = 0
-    for _ in range(6):
+    config = SkipsConfig(judge="writing", max_new_tokens=20, max_chunk_tokens=15, batch_size=5)
+    contexts, literal = Contexts(student, rendered, config), Generator(student, rendered, config)
+    longest, lengths = 0, set[int]()
+    for written_from in (4, 1, 0, 2, 3, 4, 1):
         asked, kept_AM = random.permutation(12)[:8], random.random((8, 4)) < 0.5
-        written = contexts.write(asked, kept_AM)
+        kept_AM[:, written_from:] = False
+        written, expected = (writer.write(asked, kept_AM, written_from) for writer in (contexts, literal))
+        assert [one.ids for one in written] == [one.ids for one in expected]
+        assert all(one.chunks_verified + one.chunks_decoded == 4 - written_from for one in written)
         prompts = [markup.answer_item(rendered[row], student.ids, kept).prompt for row, kept in zip(asked, kept_AM, strict=True)]
-        assert [one.ids for one in written] == generate(student, prompts, 20)
         longest = max(longest, *map(len, prompts))
+        lengths |= {len(one.ids) for one in written}
     assert longest > max_positions(student) - 20, "some questions must leave less room than the limit"
+    assert {0, 20} <= lengths, "some prompts fill all positions, and some answers reach the limit"
 
 
 def test_a_gold_answer_is_verified_exactly_where_it_is_what_the_student_writes(trained):
@@ -102,6 +116,48 @@ def test_a_gold_answer_is_verified_exactly_where_it_is_what_the_student_writes(t
         written = Contexts(student, changed, SkipsConfig()).write(np.arange(8), np.tile(ALL, (8, 1)))
         assert [one.ids for one in written] == own
         assert [one.verified for one in written] == [gold == ids[:-1] for gold, ids in zip(golds, own, strict=True)]
+
+
+@pytest.mark.parametrize("written_from", range(5))
+def test_chunks_that_the_student_would_write_anyway_cost_one_forward_each(trained, written_from):
+    """Samples whose chunks and answer are the student's own: nothing is decoded, one forward a stage and one for the answer."""
+    student, samples = trained
+    rendered = _rendered(samples)[:8]
+    own = [_written_by_itself(student, sample.question) for sample in rendered]
+    changed = [
+        replace(sample, steps=chunks, sizes=[1] * 4, answer=answer)
+        for sample, (chunks, answer) in zip(rendered, own, strict=True)
+    ]
+    calls: list[int] = []
+    handle = student.model.register_forward_pre_hook(lambda *_: calls.append(1))
+    shown_AM = np.tile(np.arange(4) < written_from, (8, 1))
+    written = Contexts(student, changed, SkipsConfig()).write(np.arange(8), shown_AM, written_from)
+    handle.remove()
+    assert all(one.verified and one.chunks_verified == 4 - written_from and not one.chunks_decoded for one in written)
+    assert [one.ids[:-1] for one in written] == [answer for _, answer in own]
+    assert len(calls) == 4 - written_from + 1
+
+
+def _written_by_itself(student, question):
+    """(chunks, answer) by the student alone, stage by stage; every one ends in EOS, which is left out."""
+    chunks = []
+    for marker in (*student.ids.stages, student.ids.answer):
+        ids = generate(student, [markup.stage_prompt(question, markup.join(chunks), marker)], 128)[0]
+        assert ids[-1] == student.ids.eos
+        chunks.append(ids[:-1])
+    return chunks[:-1], chunks[-1]
+
+
+def test_a_chunk_at_its_limit_stays_as_it_is_written(trained):
+    student, samples = trained
+    rendered, rows = _rendered(samples)[:8], np.arange(8)
+    config = SkipsConfig(judge="writing", max_chunk_tokens=2)
+    written = Contexts(student, rendered, config).write(rows, np.zeros((8, 4), dtype=bool), 3)
+    prompts = [markup.stage_prompt(sample.question, [], student.ids.stages[3]) for sample in rendered]
+    cut = [[token for token in ids if token != student.ids.eos] for ids in generate(student, prompts, 2)]
+    assert any(len(ids) == 2 for ids in cut)
+    prompts = [markup.stage_prompt(sample.question, ids, student.ids.answer) for sample, ids in zip(rendered, cut, strict=True)]
+    assert [one.ids for one in written] == generate(student, prompts, config.max_new_tokens)
 
 
 def test_a_margin_is_the_least_lead_of_the_log_probabilities_along_what_was_written(trained):

@@ -107,7 +107,7 @@ def test_where_markers_start(checkpoints, start):
 @pytest.fixture(scope="module")
 def taught() -> Student:
     """A student that has learned full thinking and has never seen a marker: what a pretrained one is."""
-    rows = toy_rows("multiarith", 300)
+    rows = toy_rows("multiarith", 600)
     student = make_student(rows, width=64, heads=4, vocabulary=500)
     samples = make_samples(rows, student.tokenizer)
     optim = OptimConfig(lr=5e-3, schedule="cosine", warmup_share=0.05, beta2=0.98, marker_lr_stds=None)
@@ -119,11 +119,11 @@ def _empty_answers(taught: Student, marker_lr_stds: float | None) -> float:
     """Share of unseen questions that CWT at a fine-tuning rate leaves without an answer."""
     student = copy.deepcopy(taught)
     start_markers(student.model, student.tokenizer, "mean", 4, seed=0)
-    rows = toy_rows("multiarith", 340)
-    samples, unseen = make_samples(rows[:300], student.tokenizer), make_samples(rows[300:], student.tokenizer)
-    optim = OptimConfig(lr=3e-4, schedule="cosine", warmup_share=0.05, marker_lr_stds=marker_lr_stds)
+    rows = toy_rows("multiarith", 660)
+    samples, unseen = make_samples(rows[:600], student.tokenizer), make_samples(rows[600:], student.tokenizer)
+    optim = OptimConfig(lr=5e-4, schedule="cosine", warmup_share=0.05, marker_lr_stds=marker_lr_stds)
     config = CwtConfig(batch_size=16, optim=optim, search=SearchConfig(method="average"))
-    train_briefly(student, samples, "cwt", config, 150, samples.ends_RM > -1)
+    train_briefly(student, samples, "cwt", config, 250, samples.ends_RM > -1)
     answers = answer_questions(student, "staged", unseen.table["question_tokens"].to_pylist(), 64)
     return float(np.mean([answer.answer is None for answer in answers]))
 

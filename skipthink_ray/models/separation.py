@@ -1,0 +1,33 @@
+"""How far the markers of a trained student are from each other, in distances between ordinary tokens (method §1).
+
+A pretrained student's markers start close together. If they stay so, the student cannot tell `[answer]` from `[M]`.
+Shape suffixes: P pairs, K markers, D width.
+"""
+
+import torch
+
+from skipthink_ray.models.student import Student
+
+PAIRS, SEED = 4096, 0
+"""Pairs of ordinary tokens whose distances are measured, and the seed they are drawn with."""
+
+
+@torch.no_grad()
+def marker_separation(student: Student, stage: str) -> dict[str, float]:
+    """{"marker_separation": smallest distance between two markers' input embeddings / median distance of two tokens}.
+
+    The markers are those that the stage's items hold: of cwt `[1]`..`[M]` and `[answer]`, of stt also `[skip]` and
+    `[thought]`. Base has none, and gets {}. The distance is Euclidean.
+    """
+    if stage == "base":
+        return {}
+    ids = student.ids
+    markers = [*ids.stages, ids.answer, *([ids.skip, ids.thought] if stage == "stt" else [])]
+    weight_VD = student.model.get_input_embeddings().weight.float()
+    added = set(student.tokenizer.get_added_vocab().values())
+    ordinary = torch.tensor([token for token in range(len(student.tokenizer)) if token not in added])
+    drawn_P2 = torch.randint(len(ordinary), (PAIRS, 2), generator=torch.Generator().manual_seed(SEED))
+    first_P, second_P = ordinary[drawn_P2[drawn_P2[:, 0] != drawn_P2[:, 1]]].T
+    usual = (weight_VD[first_P] - weight_VD[second_P]).norm(dim=1).median()
+    closest = torch.pdist(weight_VD[markers]).min()
+    return {"marker_separation": float(closest / usual)}

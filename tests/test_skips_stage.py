@@ -1,0 +1,46 @@
+"""The stage `skips` on a cluster: the judge that lets the student write, and the control that shuffles what was found."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.dataset as dataset
+import pytest
+
+ROOT = Path(__file__).parents[1]
+OPTIONS = (
+    "--rationales.train-questions 60 --rationales.test-questions 8 --student.width 48 --student.layers 1 --cwt.batch-size 16 "
+    "--cwt.epochs 20 --cwt.optim.lr 4e-3 --cwt.search.method average --skips.judge writing --skips.shuffled "
+    "--skips.max-chunk-tokens 40 --tracking.backend off --cluster.backend ddp --name run"
+).split()
+
+
+def _table(folder):
+    return dataset.dataset(folder, format="parquet").to_table().sort_by("row")
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_shuffled_skips_are_as_many_per_chunk_index_as_writing_found(tmp_path):
+    for stage in ("rationales", "chunks", "cwt", "skips"):
+        command = [sys.executable, "-m", "skipthink_ray.cli", stage, "--storage-path", str(tmp_path), *OPTIONS]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert "by writing" in done.stdout
+    assert "shuffled over the samples" in done.stdout
+    skips = tmp_path / "run" / "skips"
+    found, shuffled = _table(skips / "found"), _table(skips / "skips")
+    assert found.drop_columns("kept") == shuffled.drop_columns("kept")
+    found_RM, shuffled_RM = (np.array(table["kept"].to_pylist()) for table in (found, shuffled))
+    assert (found_RM.sum(0) == shuffled_RM.sum(0)).all()
+    assert (found_RM != shuffled_RM).any()
+    summary = json.loads((skips / "summary.json").read_text())
+    assert (summary["judge"], summary["shuffled"], summary["samples"]) == ("writing", True, 60)
+    assert summary["seconds"] > 0
+    sizes = _table(tmp_path / "run" / "cwt" / "samples")["chunk_steps"].to_pylist()
+    asked_RM = (np.array(sizes) > 0) & np.array(found["right"].to_pylist())[:, None]
+    assert asked_RM.any()
+    assert summary["verified"] + summary["decoded"] == 60 + asked_RM.sum(), "with all chunks, and without each one"
+    assert summary["chunks_verified"] + summary["chunks_decoded"] == (asked_RM * [3, 2, 1, 0]).sum(), "those behind it"
