@@ -22,6 +22,7 @@ _EQUALS = re.compile(r"=|\bequals?(?:\s+to)?\b")
 _RESTATED = re.compile(r",?\s*\(?(?:(?:which|that|this) (?:is|are)|is|or|i\.e\.,?)\s*|\s*→\s*")
 _ONE_OR_OTHER = re.compile(r"\s*(?:,|;|&|±|\bx?or\b|\band\b|\bto\b|,\s*(?:or|and))\s*(?:[a-z]\s*=\s*)?")
 _ONE_LETTER = re.compile(r"\W*([A-Za-z])\W*")
+_LINE_OF_ITS_OWN = re.compile(r"\W*([A-Za-z])[^\w\n]*\n")
 _HALF_BRACKET = re.compile(r"(?<![\w(\[])([A-Za-z])\)")
 _BRACKETED = re.compile(r"(?<!\w)[(\[]([A-Za-z])[)\]]|\b(?:option|choice)\s+([A-Za-z])\b(?!['’])")
 # A capital that stands alone, and is neither the pronoun I nor the article A; but `A is right` names a choice.
@@ -30,7 +31,7 @@ _ALONE = re.compile(
 )
 _NOT_BEFORE = re.compile(
     r"""(?:\b(?:not|cannot\ be|neither|nor|than|instead\ of|except(?:\ for)?|unlike|without|eliminat\w+|rul\w+\ out|exclud\w+|reject\w*)
-    |n['’]t(?:\ be)?|≠)[\s(\[{"'“‘*$]*(?:(?:be|the|an?|is|option|choice|answer|letter|number|either|both|even|equal|to)\b[\s(\[{"'“‘*:$]*)*\Z""",
+    |n['’]t(?:\ be)?|≠)[\s(\[{"'“‘*$]*(?:(?:be|the|an?|is|choose|pick|select|option|choice|answer|letter|number|either|both|even|equal|to)\b[\s(\[{"'“‘*:$]*)*\Z""",
     re.IGNORECASE | re.VERBOSE,
 )
 _NOT_AFTER = re.compile(
@@ -101,7 +102,7 @@ def number_in(text: str) -> Quantity | None:
     if len(numbers) < 2:
         return numbers[0] if numbers else None
     first, second, between = numbers[0], numbers[1], text[numbers[0].end : numbers[1].start]
-    if _RESTATED.fullmatch(between) and (first.value is None or re.search(r"[-+*/]", text[first.start : first.end].strip("-"))):
+    if _RESTATED.fullmatch(between) and (first.value is None or re.search(r"[-+*]", text[first.start + 1 : first.end])):
         return second
     return None if _ONE_OR_OTHER.fullmatch(between) and not _close(first, second) else first
 
@@ -127,13 +128,16 @@ def choices_in(text: str) -> list[tuple[str, int, int]]:
 
 def _affirmed(text: str, pattern: re.Pattern[str]) -> list[tuple[str, int, int]]:
     kept: list[tuple[str, int, int]] = []
+    beside: set[str] = set()  # letters of the same list: `A and B are wrong`
     denied, end = False, 0
     for found in pattern.finditer(text):
         letter = next((group for group in found.groups() if group), found[0]).upper()
         listed = end and _LISTED_WITH.fullmatch(text[end : found.start()])
         before = _NOT_BEFORE.search(text[max(0, found.start() - _NEAR_CHARS) : found.start()])
-        denied = bool(before or (denied and listed) or _NOT_AFTER.match(text[found.end() : found.end() + _NEAR_CHARS]))
-        kept, end = [one for one in kept if one[0] != letter or not denied], found.end()
+        after = _NOT_AFTER.match(text[found.end() : found.end() + _NEAR_CHARS])
+        beside, denied = {letter, *(beside if listed else ())}, bool(before or after or (denied and listed))
+        gone = beside if after else {letter} if denied else set[str]()
+        kept, end = [one for one in kept if one[0] not in gone], found.end()
         if not denied:
             kept.append((letter, *found.span()))
     return kept
@@ -146,6 +150,8 @@ def undecided(text: str, one: tuple[str, int, int], other: tuple[str, int, int])
 
 def _choice(text: str) -> str | None:
     text = unicodedata.normalize("NFKC", text)
+    if (alone := _LINE_OF_ITS_OWN.match(text)) and choices_in(alone[0]):
+        return alone[1].upper()
     if text.count(")") > text.count("("):
         text = _HALF_BRACKET.sub(r"(\1)", text)  # b) blue
     found = choices_in(text)

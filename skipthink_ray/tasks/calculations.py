@@ -55,7 +55,7 @@ class Reader:
     def no_number(self, at: int) -> int | None:
         """Where to go on after what only looks like a number: a date, a point, an exponent of a unit."""
         token = self.tokens[at]
-        if token.kind == "power" and self.kind(at + 1) == "number":
+        if token.text in ("^", "±") and self.kind(at + 1) == "number":
             return at + 2  # cm^2
         pattern = {"number": _DATE, "open": _POINT}.get(token.kind)
         found = pattern.match(self.text, token.start) if pattern else None

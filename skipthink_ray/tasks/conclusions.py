@@ -8,8 +8,8 @@ from skipthink_ray.tasks.plain import plain
 
 _PHRASE = re.compile(  # what announces an answer; a box holds it
     r"""\\boxed\s*\{(?P<box>(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}
-    |(?:\banswer(?:\s*\([^()\n]{1,60}\))?(?:,?\ (?:to|for|of|in|as|from|among|here|choice|option|then|therefore|thus)\b[^.\n]{0,80}?)?
-        (?:\**\s*[:=→]|\s+[–—-]\s+|\s+(?:is|are|was|equals|becomes|would\ be|will\ be|should\ be|must\ be|comes\ (?:out\ )?to)\b\s*:?)
+    |(?:\banswer(?:\s*\([^()\n]{1,60}\))?(?:,?\ (?:to|for|of|in|as\ an?|from|among|here|choice|option|then|therefore|thus)\b[^.\n]{0,80}?)?
+        (?:\**\s*[:=→]|\s+[–—-]\s+|(?<!there)\s+(?:is|are|was|equals|becomes|would\ be|will\ be|should\ be|must\ be|comes\ (?:out\ )?to)\b\s*:?)
       |^[\s#*_]*(?:final\s+)?answer[\s*_]*$
       |-->|答案\s*(?:是|为|為|[:：])|答え\s*(?:は|[:：])
       |\#{4}(?!\#)(?!\s*(?:[A-Za-z]+\s+)?(?:step|part|case|solution|explanation|reasoning|answer|calculation|check)\b)(?!\s*\d+[.)]\s)
