@@ -22,12 +22,12 @@ _EQUALS = re.compile(r"=|\bequals?(?:\s+to)?\b")
 _RESTATED = re.compile(r",?\s*\(?(?:(?:which|that|this) (?:is|are)|is|or|i\.e\.,?)\s*|\s*→\s*")
 _ONE_OR_OTHER = re.compile(r"\s*(?:,|;|&|±|\bx?or\b|\band\b|\bto\b|,\s*(?:or|and))\s*(?:[a-z]\s*=\s*)?")
 _ONE_LETTER = re.compile(r"\W*([A-Za-z])\W*")
-_LINE_OF_ITS_OWN = re.compile(r"\W*([A-Za-z])[^\w\n]*\n")
+_APART = re.compile(r"\W*([A-Za-z])(?:[^\w\n]*\n|,?\s+(?:because|since|as|for)\b)")
 _HALF_BRACKET = re.compile(r"(?<![\w(\[])([A-Za-z])\)")
 _BRACKETED = re.compile(r"(?<!\w)[(\[]([A-Za-z])[)\]]|\b(?:option|choice)\s+([A-Za-z])\b(?!['’])")
 # A capital that stands alone, and is neither the pronoun I nor the article A; but `A is right` names a choice.
 _ALONE = re.compile(
-    r"(?<![\w'’])(?<!\w[-.])(?:[B-HJ-Z]|A(?! (?!is|was|as|and|or|nor|because|since|for|but|can|must|cannot)[a-z]))(?![\w'’]|[-.]\w)"
+    r"(?<![\w'’])(?<!\w[-.])(?:[B-HJ-Z]|A(?! (?!is|was|as|and|or|nor|because|since|for|but|not|than|rather|instead|can|must|cannot)[a-z]))(?![\w'’]|[-.]\w)"
 )
 _NOT_BEFORE = re.compile(
     r"""(?:\b(?:not|cannot\ be|neither|nor|than|instead\ of|except(?:\ for)?|unlike|without|eliminat\w+|rul\w+\ out|exclud\w+|reject\w*)
@@ -108,10 +108,12 @@ def number_in(text: str) -> Quantity | None:
 
 
 def _close(one: Quantity, other: Quantity) -> bool:
-    """Whether two numbers may be the same, one of them rounded: 1/3 or 0.33."""
-    if one.value is None or other.value is None:
+    """Whether two numbers are the same, one of them perhaps a rounded decimal: 1/3 or 0.33."""
+    if one.value is None or other.value is None or one.value == other.value:
         return one.form == other.form
-    return abs(one.value - other.value) * 100 <= abs(one.value)
+    exact, decimal = (one, other) if "/" in one.text else (other, one)
+    places = len(decimal.text.partition(".")[2])
+    return "/" in exact.text and places > 0 and round(exact.value or Fraction(0), places) == decimal.value
 
 
 def numbers_in(text: str) -> list[Quantity]:
@@ -124,6 +126,16 @@ def choices_in(text: str) -> list[tuple[str, int, int]]:
     if only := _ONE_LETTER.fullmatch(text):
         return [(only[1].upper(), *only.span(1))]
     return _affirmed(text, _BRACKETED) or _affirmed(text, _ALONE)
+
+
+def last_choice(text: str) -> str | None:
+    """The choice that a text names last; None if it leaves two open there (`A or B`)."""
+    found = choices_in(text)
+    end = found[-1][2] if found else 0
+    found += [(letter, start + end, stop + end) for letter, start, stop in _affirmed(text[end:], _ALONE)]
+    if len(found) > 1 and found[-1][0] != found[-2][0] and _LISTED_WITH.fullmatch(text[found[-2][2] : found[-1][1]]):
+        return None
+    return found[-1][0] if found else None
 
 
 def _affirmed(text: str, pattern: re.Pattern[str]) -> list[tuple[str, int, int]]:
@@ -143,14 +155,9 @@ def _affirmed(text: str, pattern: re.Pattern[str]) -> list[tuple[str, int, int]]
     return kept
 
 
-def undecided(text: str, one: tuple[str, int, int], other: tuple[str, int, int]) -> bool:
-    """Whether a text names two choices side by side: `A or B`, `(A), (B)`."""
-    return one[0] != other[0] and bool(_LISTED_WITH.fullmatch(text[one[2] : other[1]]))
-
-
 def _choice(text: str) -> str | None:
     text = unicodedata.normalize("NFKC", text)
-    if (alone := _LINE_OF_ITS_OWN.match(text)) and choices_in(alone[0]):
+    if (alone := _APART.match(text)) and choices_in(alone[0]):
         return alone[1].upper()
     if text.count(")") > text.count("("):
         text = _HALF_BRACKET.sub(r"(\1)", text)  # b) blue

@@ -173,7 +173,7 @@ class Reader:
         return follows and not bold and (self.tokens[at - 1].end == self.tokens[at].start) == (self.tokens[at].end == self.tokens[at + 1].start)
 
     def _base(self, at: int, depth: int) -> tuple[Fraction, int]:
-        match self.kind(at):
+        match self.kind(at) if depth <= MAX_DEPTH else "":
             case "money" if self.kind(at + 1) == "number":
                 return self._number(at + 1)
             case "number":
@@ -195,13 +195,13 @@ class Reader:
         self.furthest = max(self.furthest, at + 1)
         value = decimal(self.tokens[at].text)
         if self.kind(at + 1) in ("root", "pi"):
-            factor, after = self._base(at + 1, MAX_DEPTH)
+            factor, after = self._base(at + 1, MAX_DEPTH - 2)
             return value * factor, after
         start = at + 2 if self.kind(at + 1) == "word" and self.tokens[at + 1].text == "and" else at + 1
         if value.denominator != 1 or self.kind(start) not in ("frac", "number"):
             return value, at + 1
         if self.kind(start) == "frac":
-            part, after = self._fraction(start, MAX_DEPTH - 1)
+            part, after = self._fraction(start, MAX_DEPTH - 2)
         elif self.kind(start + 2) == "number" and self.tokens[start + 1].text == "/" and not _DATE.match(self.text, self.tokens[start].start):
             top, bottom = (decimal(self.tokens[one].text) for one in (start, start + 2))
             if not bottom or top >= bottom or top.denominator * bottom.denominator != 1:
@@ -221,8 +221,8 @@ class Reader:
             if re.fullmatch(r"\d\d", digits):
                 top, bottom, after = Fraction(digits[0]), Fraction(digits[1]), at + 2
             else:
-                top, middle = self._argument(at + 1, depth)
-                bottom, after = self._argument(middle, depth)
+                top, middle = self._argument(at + 1, depth + 1)
+                bottom, after = self._argument(middle, depth + 1)
         except NoExpression as error:
             self.furthest = max(self.furthest, self._past(self._past(at + 1)))
             raise NoValue from error
@@ -251,8 +251,8 @@ class Reader:
         degree, start = Fraction(2), at + 1
         try:
             if self.kind(start) == "open" and self.tokens[start].text == "[":
-                degree, start = self._base(start, depth)
-            value, after = self._argument(start, depth)
+                degree, start = self._base(start, depth + 1)
+            value, after = self._argument(start, depth + 1)
         except NoExpression as error:
             self.furthest = max(self.furthest, self._past(at + 1))
             raise NoValue from error

@@ -2,7 +2,7 @@
 
 import re
 
-from skipthink_ray.tasks.answers import AnswerKind, canonical, choices_in, number_in, numbers_in, undecided, without_latex, yes_or_no
+from skipthink_ray.tasks.answers import AnswerKind, canonical, last_choice, number_in, numbers_in, without_latex, yes_or_no
 from skipthink_ray.tasks.near import normalise
 from skipthink_ray.tasks.plain import plain
 
@@ -114,8 +114,7 @@ def _last(kind: AnswerKind, text: str) -> str | None:
     if kind == "number":
         return numbers[-1].text if (numbers := numbers_in(plain(text))) else None
     if kind == "choice":
-        found = choices_in(text)
-        return found[-1][0] if found and not (len(found) > 1 and undecided(text, found[-2], found[-1])) else None
+        return last_choice(text)
     if kind == "yes_no":
         return words[-1] if (words := yes_or_no(_YES_OR_NO_ALONE, text)) else None
     if kind == "string" and (quoted := _last_quoted(text)):
