@@ -25,6 +25,19 @@ from benchmarks.answer_pairs import TEACHER_NUMBERS, Pair, built_in, from_data
 from skipthink_ray.tasks.answers import same_answer
 from skipthink_ray.tasks.conclusions import conclusion
 
+SYMBOLIC = (  # gold, the same, another
+    (r"\sqrt{2}", r"\frac{2}{\sqrt{2}}", r"\sqrt{3}"),
+    (r"\frac{\pi}{4}", r"\pi/4", r"\frac{\pi}{2}"),
+    (r"x^2+1", r"1+x^2", r"x^2-1"),
+    (r"(x+1)^2", r"x^2+2x+1", r"x^2+1"),
+    (r"(3, \infty)", r"x > 3", r"[3, \infty)"),
+    (r"\{1, 2\}", r"\{2, 1\}", r"\{1, 3\}"),
+    (r"2\sqrt{3}", r"\sqrt{12}", r"3\sqrt{2}"),
+    (r"\frac{a}{b}", r"a/b", r"\frac{b}{a}"),
+    (r"3+2i", r"2i+3", r"3-2i"),
+    (r"e^{2}", r"e^2", r"2e"),
+)
+"""Answers that are no numbers; the kind `number` reads irrational ones, and refuses the rest."""
 NUMBERS = [LatexExtractionConfig(), ExprExtractionConfig()]
 CHOICES = [StringExtractionConfig(strings=("A", "B", "C", "D", "E"))]
 Judge = Callable[[str, str, str], bool]
@@ -32,8 +45,15 @@ Judge = Callable[[str, str, str], bool]
 
 def math_verify_judge(kind: str, predicted: str, gold: str) -> bool:
     targets = CHOICES if kind == "choice" else NUMBERS
-    dressed = f"${predicted}$" if "\\" in predicted and "$" not in predicted else predicted
-    return verify(parse(gold, targets), parse(dressed, targets))
+    return verify(
+        parse(_dressed(gold) if kind == "formula" else gold, targets),
+        parse(_dressed(predicted, kind), targets),
+    )
+
+
+def _dressed(text: str, kind: str = "formula") -> str:
+    """The text between dollars if it holds LaTeX, and formulas in any case."""
+    return f"${text}$" if "$" not in text and ("\\" in text or kind == "formula") else text
 
 
 def fine_tune_cot_judge(kind: str, predicted: str, gold: str) -> bool:
@@ -49,7 +69,9 @@ def our_judge(kind: str, predicted: str, gold: str) -> bool:
     return same_answer("choice" if kind == "choice" else "number", predicted, gold)
 
 
-JUDGES: dict[str, Judge] = {"ours": our_judge, "math-verify": math_verify_judge, "Fine-tune-CoT": fine_tune_cot_judge}
+JUDGES: dict[str, Judge] = {
+    "ours": our_judge, "math-verify": math_verify_judge, "Fine-tune-CoT": fine_tune_cot_judge,
+}
 
 
 def judge_pairs(pairs: list[Pair], judge: Judge) -> dict[str, float]:
@@ -66,18 +88,23 @@ def judge_pairs(pairs: list[Pair], judge: Judge) -> dict[str, float]:
         return round(100 * wrong[sort, equal] / max(1, counts[sort, equal]), 1)
 
     return {
-        "false_unequal_pct": percent("same", True),
-        "false_equal_other_pct": percent("other", False),
-        "false_equal_part_pct": percent("part", False),
-        "ms": round(1000 * spent / len(pairs), 2),
+        "false_unequal_pct": percent("same", True), "false_equal_other_pct": percent("other", False),
+        "false_equal_part_pct": percent("part", False), "ms": round(1000 * spent / len(pairs), 2),
     }
 
 
 def judge_rationales(folder: Path) -> dict[str, dict[str, float]]:
     """On real teacher answers and rationales of the arithmetic benchmarks: verdicts, and what is read as the conclusion."""
-    rows = [json.loads(line) for name in TEACHER_NUMBERS for line in (folder / "teacher" / f"{name}.jsonl").open(encoding="utf-8")]
+    rows = [
+        json.loads(line)
+        for name in TEACHER_NUMBERS
+        for line in (folder / "teacher" / f"{name}.jsonl").open(encoding="utf-8")
+    ]
     asked = [row for row in rows if row["teacher_answer"]]
-    verdicts = {name: [judge("number", row["teacher_answer"], row["answer"]) for row in asked] for name, judge in JUDGES.items()}
+    verdicts = {
+        name: [judge("number", row["teacher_answer"], row["answer"]) for row in asked]
+        for name, judge in JUDGES.items()
+    }
     readers = {"ours": lambda text: conclusion("number", text) or "", "math-verify": lambda text: text}
     measured: dict[str, dict[str, float]] = {}
     for name, reader in readers.items():
@@ -87,24 +114,42 @@ def judge_rationales(folder: Path) -> dict[str, dict[str, float]]:
         measured[name] = {
             "rationales": len(asked),
             "right_pct": round(100 * sum(verdicts[name]) / len(asked), 2),
-            "verdicts_as_ours_pct": round(100 * sum(map(lambda one, other: one == other, verdicts[name], verdicts["ours"])) / len(asked), 2),
+            "verdicts_as_ours_pct": round(
+                100
+                * sum(map(lambda one, other: one == other, verdicts[name], verdicts["ours"]))
+                / len(asked),
+                2,
+            ),
             "concludes_as_answered_pct": round(100 * agree / len(asked), 1),
             "ms": round(1000 * spent / len(asked), 2),
         }
     return measured
 
 
+def symbolic_pairs() -> list[Pair]:
+    same = [Pair("formula", predicted, gold, True, "same", "") for gold, predicted, _ in SYMBOLIC]
+    return same + [Pair("formula", predicted, gold, False, "other", "") for gold, _, predicted in SYMBOLIC]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--data", type=Path, help="folder with teacher/*.jsonl and gsm8k/test.jsonl")
-    parser.add_argument("--most", type=int, default=100, help="golds of each real file that pairs are written for")
+    parser.add_argument(
+        "--most", type=int, default=100, help="golds of each real file that pairs are written for"
+    )
     arguments = parser.parse_args()
     logging.disable(logging.CRITICAL)  # math-verify logs every text it cannot read
     pairs = built_in() + (from_data(arguments.data, most=arguments.most) if arguments.data else [])
-    sets = {"number": [pair for pair in pairs if pair.kind == "number"], "choice": [pair for pair in pairs if pair.kind == "choice"]}
+    sets = {
+        "number": [pair for pair in pairs if pair.kind == "number"],
+        "choice": [pair for pair in pairs if pair.kind == "choice"],
+    }
     result: dict[str, object] = {"pairs": {kind: len(chosen) for kind, chosen in sets.items()}}
     for kind, chosen in sets.items():
-        measured = {name: judge_pairs(chosen, judge) for name, judge in JUDGES.items()}
+        judges = {
+            name: judge for name, judge in JUDGES.items() if kind != "formula" or name != "Fine-tune-CoT"
+        }
+        measured = {name: judge_pairs(chosen, judge) for name, judge in judges.items()}
         show(f"{len(chosen)} pairs of kind {kind}", measured)
         result[kind] = measured
     if arguments.data:

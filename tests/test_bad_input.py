@@ -122,7 +122,8 @@ def test_a_format_with_other_braces_is_refused_before_anything_is_made(capsys, o
 
 
 def test_doubled_braces_stay_in_a_format():
-    chunks = PipelineConfig.model_validate({"chunks": {"question_format": r"{question} \fbox{{}}", "answer_format": "{{}} --> {answer}"}}).chunks
+    formats = {"question_format": r"{question} \fbox{{}}", "answer_format": "{{}} --> {answer}"}
+    chunks = PipelineConfig.model_validate({"chunks": formats}).chunks
     assert chunks.question_format.format(question="How many?") == r"How many? \fbox{}"
     assert chunks.answer_format.format(answer="5") == "{} --> 5"
 

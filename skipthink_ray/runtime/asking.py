@@ -20,8 +20,8 @@ from skipthink_ray.runtime import actors, endpoint
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.runtime.ledger import Ledger, ledger_folder
 from skipthink_ray.tasks import task_of
-from skipthink_ray.tasks.conclusions import conclusion, without_conclusion, without_run_on
 from skipthink_ray.tasks.cleaning import judge_row
+from skipthink_ray.tasks.conclusions import conclusion, without_conclusion, without_run_on
 from skipthink_ray.tasks.near import with_key
 
 Row = dict[str, Any]

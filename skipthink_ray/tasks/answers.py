@@ -27,35 +27,46 @@ _HALF_BRACKET = re.compile(r"(?<![\w(\[])([A-Za-z])\)")
 _BRACKETED = re.compile(r"(?<!\w)[(\[]([A-Za-z])[)\]]|\b(?:option|choice)\s+([A-Za-z])\b(?!['’])")
 # A capital that stands alone, and is neither the pronoun I nor the article A; but `A is right` names a choice.
 _ALONE = re.compile(
-    r"(?<![\w'’])(?<!\w[-.])(?:[B-HJ-Z]|A(?! (?!is|was|as|and|or|nor|because|since|for|but|not|than|rather|instead|can|must|cannot)[a-z]))(?![\w'’]|[-.]\w)"
+    r"""(?<![\w'’])(?<!\w[-.])(?:[B-HJ-Z]|A(?!\ (?!(?:is|was|as|and|or|nor|because|since|for|but|not|than|rather|instead|can|must
+    |cannot))[a-z]))(?![\w'’]|[-.]\w)""",
+    re.VERBOSE,
 )
 _NOT_BEFORE = re.compile(
-    r"""(?:\b(?:not|cannot\ be|neither|nor|than|instead\ of|except(?:\ for)?|unlike|without|eliminat\w+|rul\w+\ out|exclud\w+|reject\w*)
-    |n['’]t(?:\ be)?|≠)[\s(\[{"'“‘*$]*(?:(?:be|the|an?|is|choose|pick|select|option|choice|answer|letter|number|either|both|even|equal|to)\b[\s(\[{"'“‘*:$]*)*\Z""",
+    r"""(?:\b(?:not|cannot\ be|neither|nor|than|instead\ of|except(?:\ for)?|unlike|without|eliminat\w+|rul\w+\ out|exclud\w+
+        |reject\w*)|n['’]t(?:\ be)?|≠)[\s(\[{"'“‘*$]*
+    (?:(?:be|the|an?|is|choose|pick|select|option|choice|answer|letter|number|either|both|even|equal|to)\b[\s(\[{"'“‘*:$]*)*\Z""",
     re.IGNORECASE | re.VERBOSE,
 )
 _NOT_AFTER = re.compile(
-    r"""[)\].:]?\s*(?:(?!(?:and|but|or|so|because|as)\b)[a-z]+\s+){0,3}?(?:(?:is|are|was)(?:\ not|n['’]t|\ (?:clearly\ |also\ )?
-    (?:wrong|incorrect|false|out|ruled|excluded|eliminated|impossible))|(?:can|could|does|do)(?:\ ?not|n['’]t)
-    |(?:can|could|must|may)\ be\ (?:ruled|excluded|eliminated))\b""",
+    r"""[)\].:]?\s*(?:(?!(?:and|but|or|so|because|as)\b)[a-z]+\s+){0,3}?
+    (?:(?:is|are|was)(?:\ not|n['’]t|\ (?:clearly\ |also\ )?(?:wrong|incorrect|false|out|ruled|excluded|eliminated|impossible))
+    |(?:can|could|does|do)(?:\ ?not|n['’]t)|(?:can|could|must|may)\ be\ (?:ruled|excluded|eliminated))\b""",
     re.VERBOSE,
 )
-_LISTED_WITH = re.compile(r"[)\]\s.:]*(?:,|/|&|\b(?:and|or|nor)\b|,\s*(?:and|or|nor)\b)[(\[\s]*(?:(?:option|choice)\s+)?[(\[]*")
+_LISTED_WITH = re.compile(
+    r"[)\]\s.:]*(?:,|/|&|\b(?:and|or|nor)\b|,\s*(?:and|or|nor)\b)[(\[\s]*(?:(?:option|choice)\s+)?[(\[]*"
+)
 _REASON = re.compile(r"\b(?:because|since|as|so|for|while|whereas|if|unless)\b|\.\s|;|\n")
-_BOTH = re.compile(r"\b(?:yes|true)\W*\s*(?:or|and|n?or|/)\s*\W*(?:no|false)\b|\b(?:no|false)\s*(?:or|n?or|and|/)\s*(?:yes|true)\b", re.IGNORECASE)
+_BOTH = re.compile(
+    r"\b(?:yes|true)\W*\s*(?:or|and|n?or|/)\s*\W*(?:no|false)\b|\b(?:no|false)\s*(?:or|n?or|and|/)\s*(?:yes|true)\b",
+    re.IGNORECASE,
+)
 _YES_NO = re.compile(
     r"(?<![\w-])(yes|true|untrue|false|no(?!\s+(?:one|matter|doubt|idea|longer|more)\b|\.\s?\d))(?![\w-])",
     re.IGNORECASE,
 )
 _NOT_TRUE = re.compile(
-    r"(?:\bnot|n['’]t|\bcannot\ be|\bnever)\s+(?:be\s+)?(?:(?:really|entirely|quite|actually|at\ all|necessarily|strictly)\s+)?[\"'“‘*]*\Z",
-    re.IGNORECASE,
+    r"""(?:\bnot|n['’]t|\bcannot\ be|\bnever)\s+(?:be\s+)?
+    (?:(?:really|entirely|quite|actually|at\ all|necessarily|strictly)\s+)?["'“‘*]*\Z""",
+    re.IGNORECASE | re.VERBOSE,
 )
 _DETERMINED = re.compile(r"\b(?:there(?:['’]s| is| are| was| were)|has|have|had|with)\s+\Z", re.IGNORECASE)
 _OPPOSITE = {"yes": "no", "no": "yes"}
 _AROUND = " \t\r\n\"'“”‘’*`"
 _LATEX_TEXT = re.compile(r"\\(?:text|mathrm|mathbf|textbf|mbox)\s*\{([^{}]*)\}|\$|\\[()\[\]]")
-_STRING_CHARACTERS = str.maketrans({**dict.fromkeys("‐‑‒–−", "-"), **dict.fromkeys("’‘", "'"), "\u00ad": None})
+_STRING_CHARACTERS = str.maketrans(
+    {**dict.fromkeys("‐‑‒–−", "-"), **dict.fromkeys("’‘", "'"), "\u00ad": None}
+)
 _SEPARATOR = re.compile(r"[,;\n]|\s(?:and|&)\s")
 _NEAR_CHARS = 80
 
@@ -102,7 +113,9 @@ def number_in(text: str) -> Quantity | None:
     if len(numbers) < 2:
         return numbers[0] if numbers else None
     first, second, between = numbers[0], numbers[1], text[numbers[0].end : numbers[1].start]
-    if _RESTATED.fullmatch(between) and (first.value is None or re.search(r"[-+*]", text[first.start + 1 : first.end])):
+    if _RESTATED.fullmatch(between) and (
+        first.value is None or re.search(r"[-+*]", text[first.start + 1 : first.end])
+    ):
         return second
     return None if _ONE_OR_OTHER.fullmatch(between) and not _close(first, second) else first
 
@@ -118,7 +131,11 @@ def _close(one: Quantity, other: Quantity) -> bool:
 
 def numbers_in(text: str) -> list[Quantity]:
     """The numbers of a plain text that it does not deny (`not 5`)."""
-    return [one for one in quantities(text) if not _NOT_BEFORE.search(text[max(0, one.start - _NEAR_CHARS) : one.start])]
+    return [
+        one
+        for one in quantities(text)
+        if not _NOT_BEFORE.search(text[max(0, one.start - _NEAR_CHARS) : one.start])
+    ]
 
 
 def choices_in(text: str) -> list[tuple[str, int, int]]:
@@ -133,7 +150,11 @@ def last_choice(text: str) -> str | None:
     found = choices_in(text)
     end = found[-1][2] if found else 0
     found += [(letter, start + end, stop + end) for letter, start, stop in _affirmed(text[end:], _ALONE)]
-    if len(found) > 1 and found[-1][0] != found[-2][0] and _LISTED_WITH.fullmatch(text[found[-2][2] : found[-1][1]]):
+    if (
+        len(found) > 1
+        and found[-1][0] != found[-2][0]
+        and _LISTED_WITH.fullmatch(text[found[-2][2] : found[-1][1]])
+    ):
         return None
     return found[-1][0] if found else None
 
@@ -172,7 +193,11 @@ def _choice(text: str) -> str | None:
 def _are_options(text: str, found: list[tuple[str, int, int]]) -> bool:
     """Whether a text only lists what could be chosen: `(A) red. (B) blue.`"""
     from_a = [one[0] for one in found] == [chr(ord("A") + at) for at in range(len(found))]
-    return len(found) > 1 and from_a and all(text[one[2] - 1] in ")]" or text[one[2] : one[2] + 1] in (".", ":") for one in found)
+    return (
+        len(found) > 1
+        and from_a
+        and all(text[one[2] - 1] in ")]" or text[one[2] : one[2] + 1] in (".", ":") for one in found)
+    )
 
 
 def yes_or_no(pattern: re.Pattern[str], text: str) -> list[str]:
@@ -193,7 +218,9 @@ def yes_or_no(pattern: re.Pattern[str], text: str) -> list[str]:
 def _string(text: str) -> str:
     bare = without_latex(text).strip(_AROUND).rstrip(".").strip(_AROUND)
     words = unicodedata.normalize("NFC", bare).translate(_STRING_CHARACTERS).casefold().split()
-    return ("" if len(words) > 1 and all(len(word) == 1 and word.isalpha() for word in words) else " ").join(words)
+    return ("" if len(words) > 1 and all(len(word) == 1 and word.isalpha() for word in words) else " ").join(
+        words
+    )
 
 
 def without_latex(text: str) -> str:

@@ -6,31 +6,14 @@ Reads tasks/plain.py's spelling: signs, mixed numbers, `\\frac`, roots, π, brac
 import re
 from fractions import Fraction
 from math import pi
-from typing import NamedTuple
 
 from skipthink_ray.tasks.decimals import THREES, NoValue, decimal, power, real, small
+from skipthink_ray.tasks.tokens import BEFORE_A_SIGN, NO_TOKEN, OPERATIONS, SCALES, SCALES_OF_MONEY, Token, tokenise
 
 MAX_DEPTH = 12
-_TOKEN = re.compile(
-    r"""(?P<number>(?:\d{1,3}(?:[ ]\d{3})+(?![\d:])(?:[.,]\d+)?(?![.,]?\d) | \d+(?:[.,'_:]\d+)* | (?<![\w.])\.\d+)(?:[eE][+-]?\d{1,3}(?!\w))?)
-    |(?P<frac>\\frac)|(?P<root>√)|(?P<pi>π)|(?P<power>\*\*|\^)|(?P<sign>[-–—])|(?P<op>[-+*/])
-    |(?P<open>[({\[])|(?P<close>[)}\]])|(?P<money>[$€£¥₹₽₩])|(?P<word>[^\W\d_]+)|(?P<line>\n)|(?P<other>\S)""",
-    re.VERBOSE,
-)
 _DATE = re.compile(r"\d+(?:/\d+){2,}|\d{4}(?:[-–]\d\d?){2}|\d\d?[-–]\d\d?[-–]\d{4}")
 _POINT = re.compile(r"[(\[]\s*-?[\d.]+\s*(?:,\s*-?[\d.]+\s*)+[)\]]")
 _ORDINAL = re.compile(r"[\s{(]*(?:°|'|th\b|st\b|nd\b|rd\b)[\s)}]*")
-_SCALES = {"hundred": 2, "thousand": 3, "lakh": 5, "million": 6, "millions": 6, "crore": 7, "billion": 9, "billions": 9, "trillion": 12}
-_OF_MONEY = {"k": 3, "K": 3, "m": 6, "M": 6, "mn": 6, "B": 9, "b": 9, "bn": 9}
-_OPERATIONS = {"x": "*", "X": "*", "times": "*", "plus": "+", "minus": "-", "over": "/", "–": "-"}
-_BEFORE_A_SIGN = {"is", "are", "was", "be", "to", "equals", "equal", "gives", "get", "of", "by", "at", "=", ":", "(", "[", "{", "$", "≈", "<", ">"}
-
-
-class Token(NamedTuple):
-    kind: str
-    text: str
-    start: int
-    end: int
 
 
 class NoExpression(ValueError):
@@ -42,10 +25,13 @@ class Reader:
 
     def __init__(self, text: str) -> None:
         self.text, self.furthest = text, 0
-        self.tokens = [Token(found.lastgroup or "", found[0], *found.span()) for found in _TOKEN.finditer(text)]
+        self.tokens = tokenise(text)
+
+    def token(self, at: int) -> Token:
+        return self.tokens[at] if 0 <= at < len(self.tokens) else NO_TOKEN
 
     def kind(self, at: int) -> str:
-        return self.tokens[at].kind if 0 <= at < len(self.tokens) else ""
+        return self.token(at).kind
 
     def after(self, end: int, at: int) -> int:
         while at < len(self.tokens) and self.tokens[at].start < end:
@@ -82,17 +68,17 @@ class Reader:
 
     def _sign(self, at: int) -> tuple[int, int]:
         """-1 or 1, and the token after the sign."""
-        token = self.tokens[at] if at < len(self.tokens) else Token("", "", 0, 0)
-        if token.kind == "word" and token.text.lower() in ("minus", "negative") and self.kind(at + 1) in ("number", "frac", "money"):
+        token, follows = self.token(at), self.token(at + 1)
+        if token.text.lower() in ("minus", "negative") and follows.kind in ("number", "frac", "money"):
             return -1, at + 1
-        if token.text == "+" and self.kind(at + 1) == "number":
+        if token.text == "+" and follows.kind == "number":
             return 1, at + 1
-        if token.kind != "sign" or at + 1 >= len(self.tokens):
+        if token.kind != "sign" or not follows.kind:
             return 1, at
-        if self.tokens[at + 1].kind == "sign" and self.kind(at + 2) in ("number", "open"):  # --5, -(-5) is read by `_factor`
-            return self._sign(at + 1)[0] * -1, at + 2
-        before, gap = self.text[token.start - 1 : token.start] if token.start else "", self.tokens[at + 1].start > token.end
-        if re.match(r"[\w)\]}%]", before) or (gap and not self._may_stand_apart(at)):
+        if follows.kind == "sign" and self.kind(at + 2) in ("number", "open"):  # --5
+            return -self._sign(at + 1)[0], at + 2
+        before, apart = self.text[max(0, token.start - 1) : token.start], follows.start > token.end
+        if re.match(r"[\w)\]}%]", before) or (apart and not self._may_stand_apart(at)):
             raise NoExpression
         return -1, at + 1
 
@@ -100,19 +86,16 @@ class Reader:
         """Whether `- 5` is a number here: not after a word or another number, and no item of a list."""
         if at == 0:
             return "\n" not in self.text.strip()
-        return self.tokens[at - 1].text.lower() in _BEFORE_A_SIGN
+        return self.token(at - 1).text.lower() in BEFORE_A_SIGN
 
     def _operation(self, at: int) -> str:
-        if not 0 <= at < len(self.tokens):
-            return ""
-        text = self.tokens[at].text
-        return text if text in ("+", "-", "*", "/") else _OPERATIONS.get(text, "")
+        return OPERATIONS.get(self.token(at).text, "")
 
     def _refuse_range(self, first: int, operation: int, end: int, low: Fraction, high: Fraction) -> None:
         """10-15 and 10 – 15 are ranges; 15-10 and 10 - 15 are differences."""
-        one, other = self.tokens[operation - 1], self.tokens[operation + 1] if operation + 1 < len(self.tokens) else None
-        tight = other and one.end == self.tokens[operation].start and self.tokens[operation].end == other.start
-        if (tight or self.tokens[operation].text == "–") and self.tokens[operation].kind == "sign" and low < high and operation == first + 1:
+        one, sign, other = self.token(operation - 1), self.token(operation), self.token(operation + 1)
+        tight = one.end == sign.start and sign.end == other.start
+        if sign.kind == "sign" and (tight or sign.text == "–") and low < high and operation == first + 1:
             self.furthest = end
             raise NoValue
 
@@ -157,20 +140,19 @@ class Reader:
         if (at := at + hyphen) >= len(self.tokens):
             return None
         token = self.tokens[at]
-        zeros = _SCALES.get(token.text.lower())
+        zeros = SCALES.get(token.text.lower())
         if not zeros and money and token.start == self.tokens[at - 1].end:
-            zeros = _OF_MONEY.get(token.text)
+            zeros = SCALES_OF_MONEY.get(token.text)
         return (zeros, at + 1) if zeros else None
 
     def _raises(self, first: int, at: int) -> bool:
         """Whether the token is a power sign: `**` is none in **bold** text."""
-        if self.kind(at) != "power":
-            return False
-        if self.tokens[at].text == "^":
-            return True
-        bold = first > 0 and self.tokens[first - 1].text == "**"
-        follows = self.kind(at + 1) in ("number", "open", "sign")
-        return follows and not bold and (self.tokens[at - 1].end == self.tokens[at].start) == (self.tokens[at].end == self.tokens[at + 1].start)
+        before, token, follows = self.token(at - 1), self.token(at), self.token(at + 1)
+        if token.kind != "power" or token.text == "^":
+            return token.kind == "power"
+        bold = self.token(first - 1).text == "**"
+        even = (before.end == token.start) == (token.end == follows.start)
+        return follows.kind in ("number", "open", "sign") and even and not bold
 
     def _base(self, at: int, depth: int) -> tuple[Fraction, int]:
         match self.kind(at) if depth <= MAX_DEPTH else "":
@@ -202,17 +184,22 @@ class Reader:
             return value, at + 1
         if self.kind(start) == "frac":
             part, after = self._fraction(start, MAX_DEPTH - 2)
-        elif self.kind(start + 2) == "number" and self.tokens[start + 1].text == "/" and not _DATE.match(self.text, self.tokens[start].start):
-            top, bottom = (decimal(self.tokens[one].text) for one in (start, start + 2))
-            if not bottom or top >= bottom or top.denominator * bottom.denominator != 1:
-                return value, at + 1
-            part, after = top / bottom, start + 3
-        else:
+        elif not (part := self._part(start)):
             return value, at + 1
+        else:
+            after = start + 3
         if not 0 <= part < 1:
             self.furthest = after
             raise NoValue
         return value + part, after
+
+    def _part(self, at: int) -> Fraction | None:
+        """The 1/2 of 2 1/2; None if no proper fraction begins here."""
+        date = _DATE.match(self.text, self.token(at).start)
+        if self.token(at + 1).text != "/" or self.kind(at + 2) != "number" or date:
+            return None
+        top, bottom = (decimal(self.token(one).text) for one in (at, at + 2))
+        return top / bottom if 0 < top < bottom and top.denominator * bottom.denominator == 1 else None
 
     def _fraction(self, at: int, depth: int) -> tuple[Fraction, int]:
         r"""\frac{3}{4}, \frac34, \frac3{4}, \frac{3}4."""
@@ -233,10 +220,9 @@ class Reader:
 
     def _argument(self, at: int, depth: int) -> tuple[Fraction, int]:
         """What a command of LaTeX applies to: a group, or a number."""
-        return self._number_alone(at) if self.kind(at) == "number" else self._base(at, depth)
-
-    def _number_alone(self, at: int) -> tuple[Fraction, int]:
-        return decimal(self.tokens[at].text), at + 1
+        if self.kind(at) == "number":
+            return decimal(self.tokens[at].text), at + 1
+        return self._base(at, depth)
 
     def _past(self, at: int) -> int:
         """The token after a group in brackets."""

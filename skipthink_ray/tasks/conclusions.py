@@ -2,25 +2,40 @@
 
 import re
 
-from skipthink_ray.tasks.answers import AnswerKind, canonical, last_choice, number_in, numbers_in, without_latex, yes_or_no
+from skipthink_ray.tasks.answers import (
+    AnswerKind,
+    canonical,
+    last_choice,
+    number_in,
+    numbers_in,
+    without_latex,
+    yes_or_no,
+)
 from skipthink_ray.tasks.near import normalise
 from skipthink_ray.tasks.plain import plain
 
 _PHRASE = re.compile(  # what announces an answer; a box holds it
     r"""\\boxed\s*\{(?P<box>(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}
-    |(?:\banswer(?:\s*\([^()\n]{1,60}\))?(?:,?\ (?:to|for|of|in|as\ an?|from|among|here|choice|option|then|therefore|thus)\b[^.\n]{0,80}?)?
-        (?:\**\s*[:=→]|\s+[–—-]\s+|(?<!there)\s+(?:is|are|was|equals|becomes|would\ be|will\ be|should\ be|must\ be|comes\ (?:out\ )?to)\b\s*:?)
+    |(?:\banswer(?:\s*\([^()\n]{1,60}\))?
+        (?:,?\ (?:to|for|of|in|as\ an?|from|among|here|choice|option|then|therefore|thus)\b[^.\n]{0,80}?)?
+        (?:\**\s*[:=→]|\s+[–—-]\s+|(?<!there)\s+
+            (?:is|are|was|equals|becomes|would\ be|will\ be|should\ be|must\ be|comes\ (?:out\ )?to)\b\s*:?)
       |^[\s#*_]*(?:final\s+)?answer[\s*_]*$
       |-->|答案\s*(?:是|为|為|[:：])|答え\s*(?:は|[:：])
-      |\#{4}(?!\#)(?!\s*(?:[A-Za-z]+\s+)?(?:step|part|case|solution|explanation|reasoning|answer|calculation|check)\b)(?!\s*\d+[.)]\s)
+      |\#{4}(?!\#)(?!\s*(?:[A-Za-z]+\s+)?(?:step|part|case|solution|explanation|reasoning|answer|calculation|check)\b)
+        (?!\s*\d+[.)]\s)
     )[*_\s]*""",
     re.IGNORECASE | re.VERBOSE | re.MULTILINE,
 )
-_REST_OF_SENTENCE = re.compile(r"[^\n]*?(?=(?<![.!?])[.!?]+[\"'”’)*]*(?:\s|\Z)|\n|\Z)")  # a run of marks is looked at once
+_REST_OF_SENTENCE = re.compile(
+    r"[^\n]*?(?=(?<![.!?])[.!?]+[\"'”’)*]*(?:\s|\Z)|\n|\Z)"
+)  # a run of marks is looked at once
 _QUOTED = re.compile(r"[\"“]([^\"“”\n]+)[\"”]|(?<!\w)['‘]([^'‘’\n]+)['’](?!\w)")
 _AFTER_IS = re.compile(r"\b(?:is|are)\b:?\s+")
 _NO_CHOICE = re.compile(r"\W*(?:neither|none)\b", re.IGNORECASE)
-_YES_OR_NO_ALONE = re.compile(r"(?<![\w-])(yes|no)(?=\s*(?:[,.;:!?\"'”’)*\n]|because\b|since\b|\Z))", re.IGNORECASE)
+_YES_OR_NO_ALONE = re.compile(
+    r"(?<![\w-])(yes|no)(?=\s*(?:[,.;:!?\"'”’)*\n]|because\b|since\b|\Z))", re.IGNORECASE
+)
 _SPELLED = re.compile(r"[^\W\d_](?:[\s,+-]+[^\W\d_])+")
 _AROUND = " \t\r\n\"'“”‘’*`"
 _OPENER = re.compile(r"(?:^|\s)(?:so|thus|hence|therefore),?\Z", re.IGNORECASE)
@@ -88,9 +103,15 @@ def without_conclusion(text: str) -> str:
     """A teacher's text without the sentence "The answer is X." or the line `#### X` at its end; itself if nothing else is left."""
     text = text.rstrip()
     line = text.rfind("\n") + 1
-    if line and (mark := re.match(r"(?:#{4}|[*_]*(?:final\s+)?answer[*_]*:)[^.!?\n]{1,60}\.?[*_]*\Z", text[line:], re.IGNORECASE)):
+    if line and (
+        mark := re.match(
+            r"(?:#{4}|[*_]*(?:final\s+)?answer[*_]*:)[^.!?\n]{1,60}\.?[*_]*\Z", text[line:], re.IGNORECASE
+        )
+    ):
         return text[: line + mark.start()].rstrip() or text
-    phrases = re.finditer(r"\bthe (?:final |correct |right )?answer(?: \([^()\n]{1,60}\))? is", text[line:], re.IGNORECASE)
+    phrases = re.finditer(
+        r"\bthe (?:final |correct |right )?answer(?: \([^()\n]{1,60}\))? is", text[line:], re.IGNORECASE
+    )
     at = max((line + found.start() for found in phrases), default=-1)
     if at < 0 or re.search(r"[.!?]\s+\w", text[at:]):
         return text

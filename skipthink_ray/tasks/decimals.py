@@ -51,8 +51,14 @@ def power(base: Fraction, exponent: Fraction) -> Fraction:
         raise NoValue from error
     if isinstance(value, complex):
         raise NoValue
-    nearest = Fraction(value).limit_denominator(MAX_DIGITS) if isfinite(value) and abs(exponent) < 100 else Fraction(0)
-    exact = nearest and exponent.denominator < 100 and nearest**exponent.denominator == base**exponent.numerator
+    nearest = (
+        Fraction(value).limit_denominator(MAX_DIGITS)
+        if isfinite(value) and abs(exponent) < 100
+        else Fraction(0)
+    )
+    exact = (
+        nearest and exponent.denominator < 100 and nearest**exponent.denominator == base**exponent.numerator
+    )
     return nearest if exact else real(value)
 
 

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import NamedTuple
 
-from skipthink_ray.tasks.calculations import NoExpression, Reader, Token
+from skipthink_ray.tasks.calculations import NoExpression, Reader
 from skipthink_ray.tasks.decimals import MAX_DIGITS, NoValue
+from skipthink_ray.tasks.tokens import Token
 
 _UNITS = {
     "hour": "h", "hours": "h", "hr": "h", "hrs": "h", "h": "h", "minute": "min", "minutes": "min", "min": "min", "mins": "min", "m": "min",
@@ -23,7 +24,7 @@ _UNITS = {
     "cent": "c", "cents": "c", "euro": "€", "euros": "€",
 }  # fmt: skip
 _TWO_UNITS = re.compile(r"(\d+)\s?([a-z]+)(?:,? and|,)?\s?(\d+)\s?([a-z]+)\b", re.IGNORECASE)
-_PAIRS = {("h", "min"), ("min", "s"), ("ft", "in"), ("lb", "oz"), ("y", "mo"), ("w", "d"), ("d", "h"), ("$", "c"), ("€", "c")}
+_PAIRS = {tuple(pair.split()) for pair in ("h min", "min s", "ft in", "lb oz", "y mo", "w d", "d h", "$ c", "€ c")}
 _HALF_OF_DAY = re.compile(r"\s?([ap])\.?m\b", re.IGNORECASE)
 
 
@@ -90,12 +91,16 @@ def _two_units(text: str, token: Token) -> Quantity | None:
         half = _HALF_OF_DAY.match(text, token.end)
         form = (token.text.lstrip("0") or "0") + (f" {half[1].lower()}m" if half else "")
         end = half.end() if half else token.end
-        return Quantity(None, "0" + form if form[0] == ":" else form, text[token.start : end], token.start, end)
+        return Quantity(
+            None, "0" + form if form[0] == ":" else form, text[token.start : end], token.start, end
+        )
     found = _TWO_UNITS.match(text, token.start)
-    units = tuple(_UNITS.get(found[group].lower(), "") for group in (2, 4)) if found else ()
-    if not found or units not in _PAIRS:
+    if not found:
         return None
-    if units[1] == "c":
+    large, small = (_UNITS.get(found[group].lower(), "") for group in (2, 4))
+    if (large, small) not in _PAIRS:
+        return None
+    if small == "c":
         value = int(found[1][:MAX_DIGITS]) + Fraction(int(found[3][:MAX_DIGITS]), 100)
         return Quantity(value, str(value), str(value), *found.span())
-    return Quantity(None, f"{found[1].lstrip('0') or '0'}:{found[3]:0>2} {units[0]}", found[0], *found.span())
+    return Quantity(None, f"{found[1].lstrip('0') or '0'}:{found[3]:0>2} {large}", found[0], *found.span())

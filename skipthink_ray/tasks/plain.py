@@ -16,7 +16,9 @@ _SUPERSCRIPT = re.compile(r"[⁺⁻⁰¹²³⁴-⁹]+")
 _VULGAR = re.compile(r"(?:[¼½¾⅐-⅞↉])")
 _ASCII_MARKUP = re.compile(r"[\\~{]")
 _SPACE = re.compile(r"\\[,;: ]|~|\\q?quad\b|[^\S\n]")
-_NOTHING = re.compile(r"\\!|\\(?:left|right|[bB]igg?[lr]?|displaystyle|limits)(?![a-zA-Z])|[\u200b-\u200f\u2060\ufeff]")
+_NOTHING = re.compile(
+    r"\\!|\\(?:left|right|[bB]igg?[lr]?|displaystyle|limits)(?![a-zA-Z])|[\u200b-\u200f\u2060\ufeff]"
+)
 _REPEATING = re.compile(r"(\d+)\.(\d{0,20})\\(?:overline|bar)\s*\{(\d{1,20})\}")
 _COMMAND = re.compile(r"\\(?:([a-zA-Z]+)|([%$#&_{}])|[()\[\]])")
 _COMMANDS = {
@@ -34,7 +36,9 @@ def plain(text: str) -> str:
     if text.isascii() and not _ASCII_MARKUP.search(text):
         return text.replace("\t", " ").replace("\r", " ")
     text = _SUPERSCRIPT.sub("", _POWER.sub(lambda found: f"^({_ascii(found[0])})", text))
-    text = _VULGAR.sub(lambda found: "\\frac{{{}}}{{{}}}".format(*_ascii(found[0]).split("⁄")), text.translate(_CHARACTERS))
+    text = _VULGAR.sub(
+        lambda found: "\\frac{{{}}}{{{}}}".format(*_ascii(found[0]).split("⁄")), text.translate(_CHARACTERS)
+    )
     text = "".join(str(unicodedata.decimal(one, one)) for one in _ascii(text)).translate(_CHARACTERS)
     text = _REPEATING.sub(_repeating, text.replace("{,}", ",").replace("\\\\", "\n"))
     return _COMMAND.sub(_command, _SPACE.sub(" ", _NOTHING.sub("", text)))
