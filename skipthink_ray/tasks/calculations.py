@@ -12,7 +12,9 @@ from skipthink_ray.tasks.tokens import BEFORE_A_SIGN, NO_TOKEN, OPERATIONS, SCAL
 
 MAX_DEPTH = 12
 _DATE = re.compile(r"\d+(?:/\d+){2,}|\d{4}(?:[-–]\d\d?){2}|\d\d?[-–]\d\d?[-–]\d{4}")
-_POINT = re.compile(r"[(\[]\s*-?[\d.]+\s*(?:,\s*-?[\d.]+\s*)+[)\]]")
+_POINT = re.compile(r"[(\[]\s*-?(?:[\d.]+|∞)\s*(?:,\s*[-+]?(?:[\d.]+|∞)\s*)+[)\]]")
+_VARIABLE = re.compile(r"[a-z]")
+_UNKNOWN = re.compile(r"[xyznie]")  # other letters are units: 5m, 60/h
 _ORDINAL = re.compile(r"[\s{(]*(?:°|'|th\b|st\b|nd\b|rd\b)[\s)}]*")
 
 
@@ -41,13 +43,27 @@ class Reader:
     def no_number(self, at: int) -> int | None:
         """Where to go on after what only looks like a number: a date, a point, an exponent of a unit."""
         token = self.tokens[at]
-        if token.text in ("^", "±") and self.kind(at + 1) == "number":
-            return at + 2  # cm^2
+        if token.text in ("^", "±"):  # cm^2, e^{-2}
+            at += 1 + (self.kind(at + 1) == "sign")
+            return self._past(at) if self.kind(at) in ("number", "open") else at
         pattern = {"number": _DATE, "open": _POINT}.get(token.kind)
         found = pattern.match(self.text, token.start) if pattern else None
         if found and (token.kind == "number" or not THREES.fullmatch(found[0].strip("([ ])"))):
             return self.after(found.end(), at)
         return None
+
+    def is_algebra(self, at: int, after: int) -> bool:
+        """Whether what stands from one token up to another is a part of a formula: x^2 + 1, 3 - x, 2y."""
+        first = at if self.token(at).text in ("+", "-", "–") else at - 1
+        before, follows = self.token(first - 1), self.token(after)
+        raised = before.kind == "number" and self.token(first - 2).text == "^"
+        if self._operation(first) and (raised or _VARIABLE.fullmatch(before.text)):
+            return True
+        if follows.start == self.token(after - 1).end and _UNKNOWN.fullmatch(follows.text):
+            return True
+        if follows.text == "/":
+            return bool(_UNKNOWN.fullmatch(self.token(after + 1).text))
+        return self._operation(after) in ("+", "-", "*") and bool(_VARIABLE.fullmatch(self.token(after + 1).text))
 
     def expression(self, at: int, depth: int = 0) -> tuple[Fraction, int]:
         """The value of the longest sum that begins at a token, and the token after it."""

@@ -70,6 +70,9 @@ def _scan(text: str) -> Iterator[Quantity]:
         except NoValue:
             at = max(at + 1, reader.furthest)
         else:
+            if reader.is_algebra(at, after):
+                at = after
+                continue
             end = reader.tokens[after - 1].end
             yield Quantity(value, str(value), _shown(value, text[token.start : end]), token.start, end)
             at = after

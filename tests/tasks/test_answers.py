@@ -160,6 +160,9 @@ def test_other_numbers_and_no_numbers_do_not(predicted, gold):
         ("1/8 or 0.125", "0.125"),
         ("2/3 or 0.67", "2/3"),
         ("not 7 but 6", "6"),
+        ("y = x + 3 = 7", "7"),
+        ("$7/h", "7"),
+        ("7 m/s", "7"),
         ("07:15", "7:15"),
         ("7:15 am", "7:15"),
     ],
@@ -210,6 +213,13 @@ def test_a_number_is_read_however_it_is_written(predicted, gold):
         ("7/1/2024", "7"),
         ("7.1.1", "7"),
         ("40 + 3, or 42", "43"),
+        ("x^2 + 7", "7"),
+        ("7 - x", "7"),
+        ("7x", "7"),
+        ("7/x", "7"),
+        ("x - 7", "7"),
+        ("e^{7}", "7"),
+        (r"[7, \infty)", "7"),
     ],
 )
 def test_a_part_of_a_number_is_not_the_number(predicted, gold):
