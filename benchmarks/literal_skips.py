@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from skipthink_ray.config import SkipsConfig
-from skipthink_ray.method.markup import Item, Sample, kept_tokens, stage_prompt
+from skipthink_ray.method.markup import Item, Sample, kept_tokens, prompt
 from skipthink_ray.models.batching import IGNORE, collate
 from skipthink_ray.models.decoding import generate
 from skipthink_ray.models.student import Student
@@ -41,7 +41,8 @@ class Generator:
         ]
 
     def _prompts(self, rows: np.ndarray, contexts: list[list[int]], marker: int) -> list[list[int]]:
-        return [stage_prompt(self.samples[row].question, context, marker) for row, context in zip(rows, contexts, strict=True)]
+        ids = self.student.ids
+        return [prompt(ids, marker, self.samples[row].question, context) for row, context in zip(rows, contexts, strict=True)]
 
     def _generate(self, rows: np.ndarray, contexts: list[list[int]], marker: int, limit: int) -> list[list[int]]:
         prompts = self._prompts(rows, contexts, marker)

@@ -1,4 +1,4 @@
-"""The arms of the comparison on a pretrained student, as data."""
+"""The arms of the comparison on a pretrained student, as data: SmolLM2-135M on real MultiArith."""
 
 import hashlib
 import json
@@ -6,43 +6,43 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from skipthink_ray.config import PipelineConfig
+from skipthink_ray.presets import smollm2
 
 Stage = Literal["base", "cwt", "stt"]
+UPDATES = 342
+"""Of base, cwt and stt: two epochs of chunk-wise training on the 273 samples that are not dev."""
 SHARED: dict[str, Any] = {
     "task": "multiarith",
     "evaluation.batch_size": 60,
     "evaluation.max_new_tokens": 160,
     "skips.max_new_tokens": 16,
-    **{
-        f"{stage}.{key}": value
-        for stage in ("base", "cwt", "stt")
-        for key, value in {
-            "batch_size": 8, "optim.lr": 1e-4, "optim.schedule": "cosine", "optim.warmup_share": 0.05,
-        }.items()
-    },
-}  # fmt: skip
+    "skips.max_chunk_tokens": 96,
+}
 
 
 @dataclass(frozen=True)
 class Arm:
     name: str
     stage: Stage
-    updates: int
+    updates: int = UPDATES
     overrides: dict[str, Any] = field(default_factory=dict)
+    """Dotted configuration keys, on top of SHARED and the preset `smollm2`."""
     samples: int | None = None
     """Training samples; None takes all that are not dev."""
-    kept: bool = False
-    """Whether the student is kept for other arms."""
+    cwt: "Arm | None" = None
+    """stt: the student that judges the skips."""
 
     @property
-    def training_key(self) -> str:
-        without = {key: value for key, value in (SHARED | self.overrides).items() if not key.startswith(("evaluation", "skips"))}
-        text = json.dumps([self.stage, self.updates, self.samples, without], sort_keys=True)
+    def key(self) -> str:
+        """The same for the same training; skips decide only what stt trains on."""
+        without = ("evaluation",) if self.stage == "stt" else ("evaluation", "skips")
+        values = {key: value for key, value in (SHARED | self.overrides).items() if key.split(".")[0] not in without}
+        text = json.dumps([self.stage, self.updates, self.samples, self.cwt and self.cwt.key, values], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def config(self) -> PipelineConfig:
         """KeyError or pydantic's ValidationError if an override names no field."""
-        values = PipelineConfig().model_dump()
+        values = smollm2().model_dump()
         for key, value in (SHARED | self.overrides).items():
             *parents, name = key.split(".")
             part = values
@@ -54,23 +54,46 @@ class Arm:
         return PipelineConfig.model_validate(values)
 
 
-def marker_arm(start: str, stds: float | None, lr: float = 1e-4, **more: Any) -> Arm:
+def marker_arm(start: str | None, marker_start: str, stds: float | None) -> Arm:
     """48 updates on 96 samples at a constant rate: the beginning of a longer run."""
+    rate = "common rate" if stds is None else f"rate of {stds:g} stds"
+    front = {"\n": "line break", "": "nothing"}[start or ""]
     overrides = {
-        "student.marker_start": start, "cwt.optim.marker_lr_stds": stds, "cwt.optim.lr": lr,
-        "cwt.optim.schedule": "constant", "cwt.optim.warmup_share": 0.0, "cwt.search.method": "average", **more,
+        "student.prompt_start": start, "student.marker_start": marker_start, "cwt.optim.marker_lr_stds": stds,
+        "cwt.optim.schedule": "constant", "cwt.optim.warmup_share": 0.0, "cwt.search.method": "average",
     }  # fmt: skip
-    rate = "common rate" if stds is None else f"{stds:g} stds"
-    name = f"{start}, {rate}, lr {lr:g}" + "".join(f", {key}={value}" for key, value in more.items())
-    return Arm(name, "cwt", 48, overrides, samples=96)
+    return Arm(f"{front} in front, {marker_start}, {rate}", "cwt", 48, overrides, samples=96)
 
 
 MARKERS = (
-    marker_arm("mean", 0.1),
-    marker_arm("mean", None),
-    marker_arm("mean", 0.3),
-    marker_arm("noise", 0.1),
-    marker_arm("mean", 0.03),
-    marker_arm("words", 0.1),
-    marker_arm("noise", None),
+    marker_arm("\n", "mean", 0.1),
+    marker_arm("", "mean", None),
+    marker_arm("", "mean", 0.1),
+    marker_arm("\n", "mean", None),
+    marker_arm("\n", "mean", 0.3),
+    marker_arm("\n", "noise", 0.1),
+    marker_arm("\n", "words", 0.1),
+    marker_arm("\n", "mean", 0.03),
+)
+BASE = Arm("Base", "base")
+AVERAGE = Arm("CWT, average chunks", "cwt", overrides={"cwt.search.method": "average"})
+GREEDY = Arm("CWT, greedy chunks", "cwt")
+
+
+def stt_arm(judge: str, skippable: str, shuffled: bool = False) -> Arm:
+    overrides = {"skips.judge": judge, "skips.skippable": skippable, "skips.shuffled": shuffled}
+    name = f"STT, judge {judge}, {skippable}" + (", shuffled" if shuffled else "")
+    return Arm(name, "stt", overrides=overrides, cwt=GREEDY)
+
+
+TABLE = (
+    GREEDY,
+    BASE,
+    stt_arm("reading", "any"),
+    stt_arm("writing", "any"),
+    stt_arm("writing", "any", shuffled=True),
+    stt_arm("reading", "any", shuffled=True),
+    stt_arm("writing", "interior"),
+    stt_arm("reading", "interior"),
+    AVERAGE,
 )

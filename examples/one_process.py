@@ -132,7 +132,7 @@ def train(
             seed = config.seed, epoch
             ends_RM = rechunk(student.model, student.ids, samples, ends_RM, search, seed).ends_RM
         rng = np.random.default_rng((config.seed, epoch))
-        items = epoch_items(stage, settings, samples, ends_RM, kept_RM, rng)
+        items = epoch_items(stage, settings, samples, ends_RM, kept_RM, rng, len(student.ids.start))
         student.model.train()
         for update in plan_updates(items, settings, rng)[: updates - done]:
             batch = [build_item(items, number, samples, ends_RM, student.ids) for number in update]

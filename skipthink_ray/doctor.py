@@ -131,11 +131,13 @@ def _mlflow() -> str:
     from skipthink_ray.runtime.tracking import start_tracker
 
     logging.disable(logging.INFO)  # MLflow announces every table it creates
-    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    uri, faults = os.environ.get("MLFLOW_TRACKING_URI"), list[str]()
     with tempfile.TemporaryDirectory() as folder:
         try:
             config = TrackingConfig(experiment="skipthink-doctor")
-            start_tracker(config, Folder.open(folder), "doctor", "doctor").end("FINISHED")
+            start_tracker(config, Folder.open(folder), "doctor", "doctor", faults.append).end("FINISHED")
         except ValueError as error:
             raise Problem(str(error)) from error
+    if faults:
+        raise Problem(faults[0])
     return f"a run was written to {uri}" if uri else "a run was written to an sqlite database"

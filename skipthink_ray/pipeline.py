@@ -51,7 +51,8 @@ def run(config: PipelineConfig, console: Console, command: str, only: str | None
     to_make = {name for name in ("rationales", "chunks") if name in names and not is_done(folder.child(name), identities[name])}
     _preflight(config, folder, to_make, console)
     with only_writer(folder):
-        tracker = start_tracker(config.tracking, storage, config.name, f"{folder.uri} {digest(identities['report'])}")
+        key = f"{folder.uri} {digest(identities['report'])}"
+        tracker = start_tracker(config.tracking, storage, config.name, key, lambda text: _say(console, text))
         status = "FAILED"
         try:
             tracker.params(flatten(config.model_dump()))
@@ -67,6 +68,10 @@ def run(config: PipelineConfig, console: Console, command: str, only: str | None
         finally:
             tracker.end(status)
     return folder
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def _run_stage(

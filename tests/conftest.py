@@ -56,7 +56,7 @@ def trained(rows: list[ToyRow]) -> tuple[Student, Samples]:
 
     With all chunks it answers some of them right and some wrong.
     """
-    student = make_student(rows[:24], width=48, vocabulary=500)
+    student = make_student(rows[:24], width=48, vocabulary=500, prompt_start="\n")
     known = make_samples(rows[:24], student.tokenizer)
     kept_RM = np.tile([True, False, True, True], (len(known), 1))
     config = SttConfig(batch_size=16, answer_chunk_dropout=0.5, optim=OptimConfig(lr=4e-3))

@@ -29,11 +29,8 @@ def _message(message: Any) -> bytes:
 
 ODD = {
     "odd-half-character": _message({"role": "assistant", "content": "a \ud83d b"}),
-    "odd-parts": _message({"role": "assistant", "content": [{"text": "a"}]}),
     "odd-choices": _completion(choices="oops"),
     "odd-null-choice": _completion(choices=[None]),
-    "odd-message": _message("hi"),
-    "odd-usage": _completion(usage={"prompt_tokens": "x", "completion_tokens": "y", "total_tokens": 0}),
     "odd-depth": b"[" * 200_000,
     "odd-list": b"[1, 2]",
     "odd-null": b"null",

@@ -145,6 +145,19 @@ def test_a_value_out_of_bounds_is_refused_in_one_line_that_names_its_key(capsys,
     assert "SECRET" not in said
 
 
+@pytest.mark.parametrize("given_as", ["options", "file"])
+def test_settings_of_skips_that_exclude_each_other_are_refused_in_one_line(tmp_path, capsys, given_as):
+    options = ["--skips.judge", "writing", "--skips.search", "exhaustive"]
+    if given_as == "file":
+        (tmp_path / "run.yaml").write_text("skips: {judge: writing, search: exhaustive}")
+        options = ["--config", str(tmp_path / "run.yaml")]
+    assert main(["run", "--dry-run", *options]) == 2
+    said = capsys.readouterr().err.strip()
+    assert ": skips.judge: writing goes through the chunks in order, which skips.search exhaustive does not" in said
+    assert said.endswith("set skips.search to sequential, or skips.judge to reading")
+    assert len(said.splitlines()) == 1
+
+
 def test_options_are_every_key(capsys):
     with pytest.raises(SystemExit) as ended:
         main(["run", "--options"])

@@ -1,11 +1,14 @@
 """Tracking against a real MLflow server on loopback, and against the embedded database."""
 
+import os
+import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,23 +19,31 @@ from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.runtime.tracking import NullTracker, start_tracker
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("mlflow")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    uri = f"http://127.0.0.1:{port}"
+@contextmanager
+def mlflow_server(folder: Path, port: int) -> Iterator[str]:
+    """Its URI; stopped, with all its processes, at the end of the block."""
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", f"sqlite:///{folder}/server.db", "--artifacts-destination", str(folder / "artifacts")]
     with (folder / "log").open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
+        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
     try:
-        _wait_for(uri, process)
-        yield uri
+        _wait_for(f"http://127.0.0.1:{port}", process)
+        yield f"http://127.0.0.1:{port}"
     finally:
-        process.terminate()
+        os.killpg(process.pid, signal.SIGTERM)
         process.wait(20)
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with mlflow_server(tmp_path_factory.mktemp("mlflow"), free_port()) as uri:
+        yield uri
 
 
 def _wait_for(uri: str, process: subprocess.Popen[bytes]) -> None:
@@ -82,3 +93,75 @@ def test_nothing_is_tracked_when_tracking_is_off(tmp_path: Path):
     tracker = start_tracker(TrackingConfig(backend="off"), Folder.open(str(tmp_path)), "run", "key")
     assert isinstance(tracker, NullTracker)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_a_server_that_goes_away_stops_nothing_and_gets_what_it_missed(tmp_path: Path):
+    port, said = free_port(), list[str]()
+    with mlflow_server(tmp_path, port) as uri:
+        parent = start_tracker(TrackingConfig(uri=uri), Folder.open(str(tmp_path)), "run", "key", said.append)
+        base = parent.child("base", "key of base")
+        base.metrics({"base/loss_nats": 3.0}, 0)
+    started = time.monotonic()
+    for step in range(1, 2500):
+        base.metrics({"base/loss_nats": 3.0 / step}, step)
+    base.end("FINISHED")
+    cwt = parent.child("cwt", "key of cwt")  # a stage that begins while the server is away
+    cwt.metrics({"cwt/loss_nats": 1.0}, 0)
+    cwt.artifact(tmp_path / "log")
+    cwt.end("FINISHED")
+    assert time.monotonic() - started < 60
+    assert len(said) == 1
+    assert "does not answer" in said[0]
+    with mlflow_server(tmp_path, port) as uri:
+        parent.end("FINISHED")
+        client = MlflowClient(uri)
+        experiment = client.get_experiment_by_name("skipthink")
+        assert experiment
+        runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+        assert {name: run.info.status for name, run in runs.items()} == dict.fromkeys(("run", "base", "cwt"), "FINISHED")
+        assert runs["cwt"].data.tags["mlflow.parentRunId"] == runs["run"].info.run_id
+        assert len(client.get_metric_history(runs["base"].info.run_id, "base/loss_nats")) == 2500
+        assert runs["cwt"].data.metrics == {"cwt/loss_nats": 1.0}
+    assert len(said) == 2
+    assert "answers again" in said[1]
+
+
+@pytest.mark.slow
+def test_a_server_that_never_comes_back_is_told_of_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    port, said = free_port(), list[str]()
+    with mlflow_server(tmp_path, port) as uri:
+        parent = start_tracker(TrackingConfig(uri=uri), Folder.open(str(tmp_path)), "run", "key", said.append)
+    with socket.socket() as silent:  # takes connections, and says nothing
+        silent.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        silent.bind(("127.0.0.1", port))
+        silent.listen()
+        started = time.monotonic()
+        for step in range(1000):
+            parent.metrics({"base/loss_nats": 1.0}, step)
+        parent.end("FINISHED")
+        assert time.monotonic() - started < 40
+    assert len(said) == 2
+    assert "metrics are not tracked for now" in said[0]
+    assert "some metrics of this run are not tracked" in said[1]
+
+
+def test_a_run_that_is_deleted_under_way_stops_nothing_and_is_told_once(tmp_path: Path):
+    said: list[str] = []
+    tracker = start_tracker(TrackingConfig(), Folder.open(str(tmp_path)), "run", "key", said.append)
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    experiment = client.get_experiment_by_name("skipthink")
+    assert experiment
+    client.delete_experiment(experiment.experiment_id)
+    for step in range(3):
+        tracker.metrics({"base/loss_nats": 1.0}, step)
+    tracker.end("FINISHED")
+    assert len(said) == 1
+    assert "refuses what is to be tracked" in said[0]
+    with pytest.raises(ValueError, match=r"tracking\.experiment: the experiment 'skipthink' was deleted .* --experiment-id 1") as caught:
+        start_tracker(TrackingConfig(), Folder.open(str(tmp_path)), "run", "key")
+    restore = str(caught.value).split("`")[1]
+    subprocess.run(restore, shell=True, check=True, env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"})
+    start_tracker(TrackingConfig(), Folder.open(str(tmp_path)), "run", "key").end("FINISHED")

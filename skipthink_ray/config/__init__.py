@@ -43,6 +43,9 @@ class StudentConfig(Config):
     """From scratch: attention heads."""
     vocabulary: PositiveInt = 1024
     """From scratch: size of the byte-level BPE vocabulary at most."""
+    prompt_start: str | None = None
+    """Text in front of every prompt. A pretrained student takes its first token for an attention sink and hardly reads it, so
+    no marker may stand there. None takes a line break for a pretrained student, nothing for one from scratch."""
     marker_start: Literal["mean", "noise", "words"] = "mean"
     """Where the markers' embeddings start. mean: the mean of all tokens; noise: around it, each entry as widely spread as
     those of the tokens; words: at the words that describe them (" first", " answer")."""

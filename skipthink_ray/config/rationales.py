@@ -50,7 +50,8 @@ class ColumnsConfig(Config):
 
 
 class TeacherConfig(Config):
-    """Who writes the rationales, and what it is asked. Another value here is another answer, to be asked (and paid) for."""
+    """Who writes the rationales, and what it is asked. Another value here, but for `rationale`, is another answer, to be
+    asked (and paid) for."""
 
     kind: Literal["given", "endpoint", "transformers", "vllm"] = "given"
     """given: the input has rationales (a file's own, or the toy oracle's); endpoint: any OpenAI-compatible server;
@@ -64,7 +65,10 @@ class TeacherConfig(Config):
     temperature: Annotated[float, Field(ge=0.0, le=2.0)] = 0.0
     """Sampling temperature; 0 is greedy."""
     max_tokens: PositiveInt = 512
-    """Length limit of a rationale; one that reaches it is dropped as cut off."""
+    """Length limit of an answer, thinking included; one that reaches it is dropped as cut off."""
+    rationale: Literal["final", "thinking", "both"] = "final"
+    """The part of an answer that is the rationale (r). final: its final text; thinking: what a reasoning teacher thought
+    before it; both. The conclusion is read from the final text. Changing it asks nothing again."""
 
 
 class FiltersConfig(Config):
@@ -99,7 +103,7 @@ class RationalesConfig(Config):
     """Share of rows held out for test where the input has no split."""
     max_bad_share: Share = 0.05
     """The stage fails if more than this share of the input rows is unusable (malformed, empty, not UTF-8)."""
-    max_chars: PositiveInt = 20_000
+    max_chars: PositiveInt = 50_000
     """A row whose question and rationale are longer than this many characters together is dropped."""
     teacher: TeacherConfig = TeacherConfig()
     filters: FiltersConfig = FiltersConfig()

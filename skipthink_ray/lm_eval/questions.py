@@ -26,14 +26,14 @@ def load(pretrained: str, questions: str | None = None, **_: Any) -> DatasetDict
     answer. ValueError if the student is none of ours or answers in stages, or if there are no questions.
     """
     made_by = getattr(AutoConfig.from_pretrained(pretrained), "skipthink", None)
-    if made_by is None:
+    if not made_by or "stage" not in made_by:
         raise ValueError(f"'{pretrained}' is no student that skipthink trained (its config.json has no 'skipthink')")
     rows = _read(Path(questions)) if questions else _of_run(pretrained)
     task = json.dumps({"task": made_by["task"], "own_task": made_by["own_task"]})
     documents = [
         {
             "row": row["row"],
-            "prompt": prompt_text(made_by["stage"], made_by["question_format"], row["question"]),
+            "prompt": prompt_text(*(made_by[name] for name in ("stage", "prompt_start", "question_format")), row["question"]),
             "answer": row["answer"],
             "task": task,
         }

@@ -25,13 +25,15 @@ def markers(num_chunks: int) -> list[str]:
 
 @dataclass(frozen=True)
 class MarkerIds:
-    """Token ids of the markers and of EOS."""
+    """Token ids of the markers, of EOS, and of the start of every prompt."""
 
     stages: tuple[int, ...]
     answer: int
     skip: int
     thought: int
     eos: int
+    start: tuple[int, ...] = ()
+    """In front of every prompt (`student.prompt_start`); often nothing."""
 
 
 @dataclass(frozen=True)
@@ -67,33 +69,33 @@ def join(parts: Iterable[Ids]) -> list[int]:
 
 def full_item(sample: Sample, ids: MarkerIds) -> Item:
     """The Base: q, then r and ` --> y`."""
-    return Item(list(sample.question), [*join(sample.steps), *sample.conclusion, ids.eos])
+    return Item(prompt(ids, None, sample.question), [*join(sample.steps), *sample.conclusion, ids.eos])
 
 
 def stage_item(sample: Sample, ids: MarkerIds, stage: int) -> Item:
     """CWT stage m (0-based): `[m]` q c_1..c_m-1, then c_m; an empty chunk's target is EOS alone."""
     chunks = sample.chunks
-    return Item(stage_prompt(sample.question, join(chunks[:stage]), ids.stages[stage]), [*chunks[stage], ids.eos])
+    return Item(prompt(ids, ids.stages[stage], sample.question, join(chunks[:stage])), [*chunks[stage], ids.eos])
 
 
 def answer_item(sample: Sample, ids: MarkerIds, kept: Kept) -> Item:
     """CWT answer: `[answer]` q and the kept chunks, then y."""
-    return Item(stage_prompt(sample.question, kept_tokens(sample, kept), ids.answer), [*sample.answer, ids.eos])
+    return Item(prompt(ids, ids.answer, sample.question, kept_tokens(sample, kept)), [*sample.answer, ids.eos])
 
 
 def skip_item(sample: Sample, ids: MarkerIds, kept: Kept) -> Item:
     """STT: `[skip]` q, then every kept chunk, `[thought]` for a skipped one, nothing for an empty one, ` --> y`."""
     shown = (chunk if keep else [ids.thought] for chunk, keep in zip(sample.chunks, kept, strict=True) if chunk)
-    return Item([ids.skip, *sample.question], [*join(shown), *sample.conclusion, ids.eos])
+    return Item(prompt(ids, ids.skip, sample.question), [*join(shown), *sample.conclusion, ids.eos])
 
 
 def kept_tokens(sample: Sample, kept: Kept) -> list[int]:
     return join(chunk for chunk, keep in zip(sample.chunks, kept, strict=True) if keep)
 
 
-def stage_prompt(question: Ids, context: Ids, marker: int) -> list[int]:
-    """Prompt of a CWT stage or of the CWT answer, in training, scoring and inference alike."""
-    return [marker, *question, *context]
+def prompt(ids: MarkerIds, marker: int | None, question: Ids, context: Ids = ()) -> list[int]:
+    """Every prompt of training, scoring and inference: its start, the marker (None: full thinking), q and the context."""
+    return [*ids.start, *([] if marker is None else [marker]), *question, *context]
 
 
 def parse_conclusion(text: str) -> str | None:

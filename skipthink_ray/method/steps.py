@@ -1,14 +1,17 @@
 """Rationale -> steps, the smallest unit of text that chunking moves (method: lines, then sentences).
 
 A step carries its *leading* white space, so that `"".join(split_steps(r)) == r` for every string r.
+A fenced code block and a LaTeX display are never cut inside; a Markdown rule belongs to what follows it.
 A sentence ends at `.`, `!` or `?` (and closing quotes or brackets) before white space, unless what stands before the
 full stop is an abbreviation, an initial, or a list number at the start of a line, or what follows cannot start a
-sentence. Where both readings are possible (`in the U.S. Army`, `in the U.S. The`), a word that often opens a sentence
-decides. Decimals never match, as no white space follows their point. A regular expression, because the sentence
-splitters at hand either download models (punkt), are not lossless, or are unmaintained (pysbd).
+sentence. The full stops of Chinese, Japanese and Hindi need no white space after them. Where both readings are possible
+(`in the U.S. Army`, `in the U.S. The`), a word that often opens a sentence decides. Decimals never match, as no white
+space follows their point. A regular expression, because the sentence splitters at hand either download models (punkt),
+are not lossless, or are unmaintained (pysbd).
 """
 
 import re
+from bisect import bisect_right
 
 _ABBREVIATIONS = frozenset(
     "mr mrs ms dr prof sr jr st mt ft no vs etc approx dept est fig vol inc ltd co corp bros gen col lt sgt capt rev hon "
@@ -37,17 +40,35 @@ _DOTTED_CAPITALS = re.compile(r"(?:[A-Z]\.)*[A-Z]")
 _INITIAL = re.compile(r"[A-Z]\.\s")
 _OPERATORS = "=+*/×÷<>"
 _BEFORE_A_LETTER = frozenset("is are be answer option choice letter".split())
-_END = re.compile(r"""[.!?]+["'”’)\]]*(?=\s)""")
+_END = re.compile(r"""[.!?…]+["'”’)\]*_`]*(?=\s)""")
+_WIDE_END = re.compile(  # `。` and the like; `「行く。」と言った` and `（好。），` go on
+    r"""(?:[。！？｡।] | (?<=[^\x00-\x7f])．(?!\d))+
+    (?:[」』”’）】》"')\]*_]+(?![てのなにをはがもで]))?
+    (?![，、；：,;:」』”’）】》と] | って)""",
+    re.VERBOSE,
+)
 _LAST_WORD = re.compile(r"[^\s(\[\"'“‘]*\Z")
-_LIST_NUMBER = re.compile(r"\s*(?:\d{1,3}|[A-Za-z])")
+# What stands before the full stop of a list number, from the start of the line: `1`, `2.1`, `### Step 3`, `**b`, `- iv`.
+_LIST_NUMBER = re.compile(
+    r"[\s>#*_-]*(?:(?:step|part|case)\ )?(?:\d{1,3}(?:\.\d{1,3})*|[A-Za-z]|[ivx]{2,5})[*_]*", re.IGNORECASE | re.VERBOSE
+)
+_BLOCK = re.compile(  # an end that is far away is none, so that a text with many beginnings takes no quadratic time
+    r"""^[ \t]*(?P<fence>```|~~~).{0,8000}?\n[ \t]*(?P=fence)[ \t]*$ | \\\[.{0,4000}?\\\] | ^[ \t]*\$\$.{0,4000}?\$\$
+    | \\begin\{(?P<name>\w{1,20}\*?)\}.{0,4000}?\\end\{(?P=name)\}""",
+    re.DOTALL | re.MULTILINE | re.VERBOSE,
+)
+LONGEST_RULE = 200
+_RULE = re.compile(r"\s*(?:[-*_=]{3,}|\|?[ :|-]*-{2,}[ :|-]*)\s*")
 
 
 def split_steps(rationale: str) -> list[str]:
     """Cut a rationale into steps without losing a character; `""` has no steps."""
+    blocks = [match.span() for match in _BLOCK.finditer(rationale)]
     cuts = [0]
-    for line_start, line_end in _lines(rationale):
-        cuts.extend(_sentence_ends(rationale, line_start, line_end))
-        if rationale[cuts[-1] : line_end].strip():
+    for line_start, line_end in _lines(rationale, blocks):
+        cuts.extend(_sentence_ends(rationale, line_start, line_end, blocks))
+        rest = rationale[cuts[-1] : line_end]
+        if rest.strip() and not (len(rest) < LONGEST_RULE and _RULE.fullmatch(rest)):
             cuts.append(line_end)
     cuts = [cut for cut in cuts if cut > 0]
     if not cuts:
@@ -56,14 +77,21 @@ def split_steps(rationale: str) -> list[str]:
     return [rationale[start:end] for start, end in zip([0, *cuts], cuts, strict=False) if end > start]
 
 
-def _lines(text: str) -> list[tuple[int, int]]:
-    """Start and end of every line, the line break belonging to the line that follows it."""
-    breaks = [match.start() for match in re.finditer(r"\n", text)]
+def _lines(text: str, blocks: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Start and end of every line, the line break belonging to the line that follows it; a block has no line breaks."""
+    breaks = [match.start() for match in re.finditer(r"\n", text) if not _within(match.start(), blocks)]
     return list(zip([0, *breaks], [*breaks, len(text)], strict=True))
 
 
-def _sentence_ends(text: str, start: int, end: int) -> list[int]:
-    return [m.end() for m in _END.finditer(text, start, end) if _ends_sentence(text[start : m.start()], m[0], text[m.end() : end])]
+def _within(place: int, blocks: list[tuple[int, int]]) -> bool:
+    at = bisect_right(blocks, (place, 0)) - 1
+    return at >= 0 and blocks[at][0] < place < blocks[at][1]
+
+
+def _sentence_ends(text: str, start: int, end: int, blocks: list[tuple[int, int]]) -> list[int]:
+    plain = [m.end() for m in _END.finditer(text, start, end) if _ends_sentence(text[start : m.start()], m[0], text[m.end() : end])]
+    wide = [m.end() for m in _WIDE_END.finditer(text, start, end) if text[m.end() : end].strip()]
+    return sorted(cut for cut in {*plain, *wide} if not _within(cut, blocks))
 
 
 def _ends_sentence(before: str, mark: str, after: str) -> bool:

@@ -23,6 +23,7 @@ _STAGED = "It needs a prompt for each chunk, so it has no chat template."
 def model_card(stage: str, config: PipelineConfig, student: Student, summary: dict[str, Any]) -> str:
     """Markdown with the metadata block that model hubs read."""
     about, marker = _ABOUT[stage]
+    start = student.model.config.skipthink["prompt_start"]
     question = config.chunks.question_format.format(question="How many apples are left?")
     return f"""---
 library_name: transformers
@@ -40,7 +41,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 tokenizer = AutoTokenizer.from_pretrained(folder)
 model = AutoModelForCausalLM.from_pretrained(folder)
-prompt = tokenizer({marker + question!r}, add_special_tokens=False, return_tensors="pt")
+prompt = tokenizer({start + marker + question!r}, add_special_tokens=False, return_tensors="pt")
 print(tokenizer.decode(model.generate(**prompt, max_new_tokens={config.evaluation.max_new_tokens})[0]))
 ```
 

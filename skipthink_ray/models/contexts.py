@@ -8,7 +8,7 @@ Shape suffixes: A asked contexts, M chunks.
 import numpy as np
 
 from skipthink_ray.config import SkipsConfig
-from skipthink_ray.method.markup import Sample, join, stage_prompt
+from skipthink_ray.method.markup import Sample, join, prompt
 from skipthink_ray.models.student import Student
 from skipthink_ray.models.verifying import Ask, Verifier, Written
 
@@ -54,17 +54,17 @@ class Contexts:
     def _ask_chunk(self, row: int, stage: int, context: list[int], hold: int | None) -> Ask:
         """`hold` counts the first tokens of the context that will come again; None: not even the question will."""
         question, ids = self.samples[row].question, self.student.ids
-        prompt = stage_prompt(question, context, ids.stages[stage])
-        held = 0 if hold is None else 1 + len(question) + hold
-        return Ask(row, prompt, [*self.chunks[row][stage], ids.eos], self.config.max_chunk_tokens, held)
+        tokens = prompt(ids, ids.stages[stage], question, context)
+        held = 0 if hold is None else len(ids.start) + 1 + len(question) + hold
+        return Ask(row, tokens, [*self.chunks[row][stage], ids.eos], self.config.max_chunk_tokens, held)
 
     def _ask_answer(self, row: int, context: list[int], teachers: int | None) -> Ask:
         """`teachers` counts the tokens of the teacher's chunks; None: all are. Reading goes on from contexts that were right."""
         question, ids = self.samples[row].question, self.student.ids
-        prompt = stage_prompt(question, context, ids.answer)
-        held = 0 if teachers is None else 1 + len(question) + teachers
-        held_verified = len(prompt) if teachers is None else 0
-        return Ask(row, prompt, [*self.samples[row].answer, ids.eos], self.config.max_new_tokens, held, held_verified)
+        tokens = prompt(ids, ids.answer, question, context)
+        held = 0 if teachers is None else len(ids.start) + 1 + len(question) + teachers
+        held_verified = len(tokens) if teachers is None else 0
+        return Ask(row, tokens, [*self.samples[row].answer, ids.eos], self.config.max_new_tokens, held, held_verified)
 
 
 def without_eos(ids: list[int], eos: int) -> list[int]:

@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 
-from skipthink_ray.method.markup import Ids, parse_conclusion, stage_prompt
+from skipthink_ray.method.markup import Ids, parse_conclusion, prompt
 from skipthink_ray.models.student import Student
 
 Mode = Literal["full", "staged", "skip"]
@@ -32,14 +32,14 @@ def generate(student: Student, prompts: list[list[int]], max_new_tokens: int) ->
     The limit is `max_new_tokens`, or the end of the model's positions. A prompt that leaves no room gives nothing.
     """
     positions = max_positions(student)
-    together = [at for at, prompt in enumerate(prompts) if len(prompt) + max_new_tokens <= positions]
+    together = [at for at, tokens in enumerate(prompts) if len(tokens) + max_new_tokens <= positions]
     written: list[list[int]] = [[] for _ in prompts]
     for at, ids in zip(together, _generate_batch(student, [prompts[at] for at in together], max_new_tokens), strict=True):
         written[at] = ids
-    for at, prompt in enumerate(prompts):  # near the end of the positions each has a limit of its own
-        room = min(max_new_tokens, positions - len(prompt))
-        if room > 0 and len(prompt) + max_new_tokens > positions:
-            written[at] = _generate_batch(student, [prompt], room)[0]
+    for at, tokens in enumerate(prompts):  # near the end of the positions each has a limit of its own
+        room = min(max_new_tokens, positions - len(tokens))
+        if room > 0 and len(tokens) + max_new_tokens > positions:
+            written[at] = _generate_batch(student, [tokens], room)[0]
     return written
 
 
@@ -55,9 +55,9 @@ def _generate_batch(student: Student, prompts: list[list[int]], max_new_tokens: 
     width = max(map(len, prompts))
     ids_BT = torch.full((len(prompts), width), student.pad_id)
     mask_BT = torch.zeros_like(ids_BT)
-    for at, prompt in enumerate(prompts):  # padded on the left: every row ends where its continuation begins
-        ids_BT[at, width - len(prompt) :] = torch.tensor(prompt)
-        mask_BT[at, width - len(prompt) :] = 1
+    for at, tokens in enumerate(prompts):  # padded on the left: every row ends where its continuation begins
+        ids_BT[at, width - len(tokens) :] = torch.tensor(tokens)
+        mask_BT[at, width - len(tokens) :] = 1
     device = student.model.device
     written_BT = student.model.generate(
         input_ids=ids_BT.to(device), attention_mask=mask_BT.to(device), max_new_tokens=max_new_tokens, do_sample=False
@@ -69,8 +69,8 @@ def answer_questions(student: Student, mode: Mode, questions: Sequence[Ids], max
     """Answer questions (token ids of the question part q) together, in one mode."""
     if mode == "staged":
         return _answer_in_stages(student, questions, max_new_tokens)
-    marker = [student.ids.skip] if mode == "skip" else []
-    written = generate(student, [[*marker, *question] for question in questions], max_new_tokens)
+    marker = student.ids.skip if mode == "skip" else None
+    written = generate(student, [prompt(student.ids, marker, question) for question in questions], max_new_tokens)
     answers = []
     for ids in written:
         text = text_of(student, ids)
@@ -84,7 +84,7 @@ def _answer_in_stages(student: Student, questions: Sequence[Ids], max_new_tokens
     tokens, stopped = [0] * len(questions), [True] * len(questions)
     written: list[list[int]] = []
     for marker in (*student.ids.stages, student.ids.answer):
-        prompts = [stage_prompt(question, context, marker) for question, context in zip(questions, contexts, strict=True)]
+        prompts = [prompt(student.ids, marker, *parts) for parts in zip(questions, contexts, strict=True)]
         written = generate(student, prompts, max_new_tokens)
         for at, ids in enumerate(written):
             tokens[at] += len(ids)

@@ -54,14 +54,15 @@ def stage_losses(model: Any, ids: MarkerIds, samples: "Samples", rows: np.ndarra
     """
     model.eval()
     device, num_chunks = next(model.parameters()).device, samples.num_chunks
-    starts_B = _lengths(samples.question, rows) + 1  # position of the first rationale token
-    input_BT = torch.from_numpy(_inputs(samples, rows, starts_B)).to(device)
+    marker = len(ids.start)  # its position
+    starts_B = _lengths(samples.question, rows) + marker + 1  # position of the first rationale token
+    input_BT = torch.from_numpy(_inputs(ids, samples, rows, starts_B)).to(device)
     steps_B = _lengths(samples.steps, rows)
     band_BM = np.maximum(until_BM - np.arange(num_chunks), 0)  # steps that a stage can hold
     stages = np.flatnonzero(band_BM.any(0)).tolist()
     per_stage = []
     for m in stages:
-        input_BT[:, 0] = ids.stages[m]
+        input_BT[:, marker] = ids.stages[m]
         with _autocast(device, bf16):
             per_stage.append(_entries(model, ids.eos, input_BT, _plan(samples, rows, starts_B, m, band_BM[:, m])))
     shape = (len(rows), num_chunks, int(steps_B.max()))
@@ -84,10 +85,12 @@ def _runs(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return run, np.arange(len(run)) - np.repeat(lengths.cumsum() - lengths, lengths)
 
 
-def _inputs(samples: "Samples", rows: np.ndarray, starts_B: np.ndarray) -> np.ndarray:
-    """`stage_prompt` of every question and whole rationale, the marker left open. Padded on the right with 0."""
+def _inputs(ids: MarkerIds, samples: "Samples", rows: np.ndarray, starts_B: np.ndarray) -> np.ndarray:
+    """The prompt of every question and whole rationale, the marker left open. Padded on the right with 0."""
     ids_BT = np.zeros((len(rows), int((starts_B + _lengths(samples.rationale, rows)).max())), dtype=np.int64)
-    for part, first_B in ((samples.question, np.ones_like(starts_B)), (samples.rationale, starts_B)):
+    ids_BT[:, : len(ids.start)] = ids.start
+    question_B = np.full_like(starts_B, len(ids.start) + 1)
+    for part, first_B in ((samples.question, question_B), (samples.rationale, starts_B)):
         at, inside = _runs(_lengths(part, rows))
         ids_BT[at, first_B[at] + inside] = part.values[part.offsets[rows][at] + inside]
     return ids_BT

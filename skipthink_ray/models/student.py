@@ -28,6 +28,7 @@ from skipthink_ray.models.marker_start import add_embeddings, start_markers
 from skipthink_ray.models.pretrained import Say, resolve
 
 PAD, EOS = "[pad]", "[eos]"
+LINE_BREAK = "\n"
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,16 @@ def build_student(config: StudentConfig, tokenizer: Any, num_chunks: int, seed: 
         add_embeddings(model, known, len(tokenizer))
     start_markers(model, tokenizer, config.marker_start, num_chunks, seed)
     _set_token_ids(model, tokenizer)
-    return Student(model, tokenizer, marker_ids(tokenizer), int(tokenizer.pad_token_id or 0))
+    start = prompt_start(config)
+    model.config.skipthink = {"prompt_start": start}
+    return Student(model, tokenizer, marker_ids(tokenizer, start), int(tokenizer.pad_token_id or 0))
+
+
+def prompt_start(config: StudentConfig) -> str:
+    """The text in front of every prompt, as configured or by the kind of student."""
+    if config.prompt_start is not None:
+        return config.prompt_start
+    return LINE_BREAK if config.pretrained else ""
 
 
 def save_student(student: Student, folder: Path) -> None:
@@ -133,18 +143,20 @@ def load_student(folder: str | Path) -> Student:
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
     except (OSError, ValueError) as error:
         raise ValueError(f"'{folder}' is not a student's folder (model and tokenizer): {error}") from error
-    return Student(model, tokenizer, marker_ids(tokenizer), tokenizer.pad_token_id)
+    start = getattr(model.config, "skipthink", {}).get("prompt_start", "")
+    return Student(model, tokenizer, marker_ids(tokenizer, start), tokenizer.pad_token_id)
 
 
-def marker_ids(tokenizer: Any) -> MarkerIds:
-    """ValueError where the markers are missing, as in a model that this project never prepared."""
+def marker_ids(tokenizer: Any, start: str = "") -> MarkerIds:
+    """ValueError if the markers are missing, as in a model that this project never prepared. start: text of every prompt's start."""
     vocabulary = tokenizer.get_added_vocab()
     missing = [marker for marker in markers(1) if marker not in vocabulary]
     if missing:
         raise ValueError(f"the tokenizer has no marker {', '.join(missing)}; it belongs to no skipthink student")
     num_chunks = next(m for m in range(1, len(vocabulary) + 2) if f"[{m}]" not in vocabulary) - 1
     stages = tuple(vocabulary[f"[{stage}]"] for stage in range(1, num_chunks + 1))
-    return MarkerIds(stages, vocabulary[ANSWER], vocabulary[SKIP], vocabulary[THOUGHT], tokenizer.eos_token_id)
+    first = tuple(encode(tokenizer, [start])[0]) if start else ()
+    return MarkerIds(stages, vocabulary[ANSWER], vocabulary[SKIP], vocabulary[THOUGHT], tokenizer.eos_token_id, first)
 
 
 def encode(tokenizer: Any, texts: list[str]) -> list[list[int]]:

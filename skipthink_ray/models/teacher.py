@@ -18,6 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from skipthink_ray.config import TeacherConfig
 from skipthink_ray.tasks import Task
 from skipthink_ray.tasks.prompts import messages
+from skipthink_ray.tasks.thinking import is_tag
 
 NEXT_QUESTION = "\n\nQ: "
 """Where a model without a chat template goes on to ask itself, it has answered."""
@@ -41,6 +42,8 @@ class Written:
     finish: Finish
     prompt_tokens: int
     tokens: int
+    thinking: str = ""
+    """What the server hands over apart; in `text` itself there may be more, between tags."""
 
 
 Keep = Callable[[Request, Written], None]
@@ -77,6 +80,8 @@ class LocalTeacher:
         except (OSError, ValueError) as error:
             raise ValueError(f"rationales.teacher.model: no causal LM could be loaded from '{teacher.model}': {error}") from error
         self.model.to(device).eval()
+        added = self.tokenizer.added_tokens_decoder.items()
+        self.hidden = {number for number, token in added if token.special and not is_tag(token.content)}
         if self.tokenizer.pad_token_id is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
 
@@ -127,7 +132,8 @@ class LocalTeacher:
 
     def _written(self, ids: list[int], ends: set[int], prompt_tokens: int) -> Written:
         stop = next((at for at, token in enumerate(ids) if token in ends), None)
-        text, asks_on, _ = self.tokenizer.decode(ids[:stop], skip_special_tokens=True).partition(NEXT_QUESTION)
+        shown = [token for token in ids[:stop] if token not in self.hidden]  # tags around thinking are special tokens of some models
+        text, asks_on, _ = self.tokenizer.decode(shown).partition(NEXT_QUESTION)
         finish = "length" if stop is None and not asks_on else "stop"
         return Written(text.strip(), finish, prompt_tokens, len(ids) if stop is None else stop + 1)
 

@@ -1,10 +1,11 @@
 """Questions through a teacher, on the cluster: actors that ask for what the ledger does not hold yet.
 
 In: a table of DRAFT_SCHEMA whose training rows have no rationale. Out: the same, a row per sample, with rationale,
-`concluded`, `finish` and tokens; a question that stayed without an answer has the reason `teacher failed`.
+`concluded`, `finish` and tokens; a question that stayed without an answer has the reason `teacher failed`. The ledger
+holds text and thinking as they came, so another `rationales.teacher.rationale` asks nothing again.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib.util import find_spec
 from typing import Any
 
@@ -18,11 +19,13 @@ from skipthink_ray.models.teacher import Keep, LocalTeacher, Request, Written, m
 from skipthink_ray.rows import DRAFT_SCHEMA
 from skipthink_ray.runtime import actors, endpoint
 from skipthink_ray.runtime.artifacts import Folder
+from skipthink_ray.runtime.greeting import probe
 from skipthink_ray.runtime.ledger import Ledger, ledger_folder
 from skipthink_ray.tasks import task_of
 from skipthink_ray.tasks.cleaning import judge_row
-from skipthink_ray.tasks.conclusions import conclusion, without_conclusion, without_run_on
 from skipthink_ray.tasks.near import with_key
+from skipthink_ray.tasks.prompts import messages
+from skipthink_ray.tasks.thinking import read_written
 
 Row = dict[str, Any]
 PIECE_ROWS = 512
@@ -33,7 +36,8 @@ def check_teacher(config: PipelineConfig) -> None:
     """ValueError within seconds, before any question is asked, for a teacher that cannot be used."""
     teacher = config.rationales.teacher
     if teacher.kind == "endpoint":
-        endpoint.probe(teacher, config.endpoint)
+        style = "zero_shot" if teacher.prompt == "zero_shot" else "few_shot"
+        probe(teacher, config.endpoint, tuple(messages(task_of(config), "Hello", style)))
     if teacher.kind == "vllm" and find_spec("vllm") is None:
         raise ValueError("rationales.teacher.kind: vllm is not installed here; `pip install vllm`, or choose transformers or endpoint")
     if teacher.kind == "transformers":
@@ -53,7 +57,7 @@ class Ask:
     def __init__(self, config: PipelineConfig, folder: Folder, board: Any) -> None:
         self.config, self.folder, self.board, self.task = config, folder, board, task_of(config)
         self.ledger = Ledger(ledger_folder(config))
-        self.writer = _writer(config)
+        self.writer = _writer(config, board.say.remote)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         rows = actors.read_piece(batch, self.folder).to_pylist()
@@ -75,13 +79,10 @@ class Ask:
             return {**row, "reason": "teacher failed", "detail": failed.get(request.key, "no answer")}
         written = self.ledger.read(request.key)
         counts = {name: written[name] for name in ("finish", "prompt_tokens", "tokens")}
-        row, text = {**row, **counts, "request": request.key}, written["text"]
-        if len(text) > self.config.rationales.max_chars:  # a server that knows no limit: judged by its length alone
-            return {**row, "rationale": text}
-        own = without_run_on(text, row["question"])
-        finish = row["finish"] if own == text else "stop"  # what ran on to the limit had ended before
-        concluded = conclusion(self.task.kind, own, self.task.pattern)
-        return {**row, "finish": finish, "rationale": without_conclusion(own), "concluded": concluded}
+        read = read_written(
+            written["text"], written.get("thinking", ""), written["finish"], self.config.rationales, self.task, row["question"]
+        )
+        return {**row, **counts, "request": request.key, **read}
 
 
 def expand(rows: Iterable[Row], config: PipelineConfig) -> Iterator[tuple[Row, Request | None]]:
@@ -103,10 +104,10 @@ class _Nobody:
         return dict.fromkeys((request.key for request in requests), "vLLM wrote no answer")
 
 
-def _writer(config: PipelineConfig) -> "endpoint.Endpoint | LocalTeacher | _Nobody":
+def _writer(config: PipelineConfig, say: Callable[[str], Any]) -> "endpoint.Endpoint | LocalTeacher | _Nobody":
     teacher = config.rationales.teacher
     if teacher.kind == "endpoint":
-        return endpoint.Endpoint(teacher, config.endpoint)
+        return endpoint.Endpoint(teacher, config.endpoint, say)
     if teacher.kind == "transformers":
         return LocalTeacher(teacher, config.endpoint.batch_size, "cuda" if config.cluster.use_gpu else "cpu")
     return _Nobody()

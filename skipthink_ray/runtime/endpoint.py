@@ -1,34 +1,38 @@
 """A teacher behind an OpenAI-compatible server: bounded concurrency, retries, a deadline, and nothing left without a word.
 
-The openai client speaks the protocol. The retries are ours: the client gives up where Retry-After is longer than two
-minutes, forgets what the server said, and counts a time-out from byte to byte. Tried again: 408, 409, 429, 5xx, broken
-connections, time-outs, and a few times what is no chat completion. The key comes from the environment and is never logged.
+The openai client speaks the protocol; replies are read by runtime/replies.py, as its models are stricter than servers are.
+The retries are ours: the client gives up if Retry-After is longer than two minutes, forgets what the server said, and
+counts a time-out from byte to byte. Tried again: 408, 409, 429, 5xx, broken connections, time-outs, and a few times what
+is no chat completion. What a server refuses is put in another form (runtime/forms.py). The key comes from the environment
+and is never logged.
 """
 
 import asyncio
+import logging
 import os
 import time
 from collections.abc import Callable
-from difflib import get_close_matches
+from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from itertools import count
 from random import random
-from typing import Any
 
 import openai
 from openai import AsyncOpenAI
-from openai.types.chat import ChatCompletion
-from pydantic import BaseModel
 
 from skipthink_ray.config import EndpointConfig, TeacherConfig
 from skipthink_ray.models.teacher import Keep, Request, Written
+from skipthink_ray.runtime.forms import Form, adapt, fields
+from skipthink_ray.runtime.replies import ServerError, read_failure, read_reply
 
 UNREADABLE_ATTEMPTS = 3
 """Answers that make no sense are asked for again so many times in all."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
-PROBE_S = 5.0
-SAME_FOR_ALL = (401, 403, 404)
+WORDLESS_ATTEMPTS = 3
+"""A server that has answered nothing yet and fails so many times may fail on the system's role."""
+SAME_FOR_ALL = (401, 402, 403, 404)
 """What a server says to every question if it says it to one."""
+log = logging.getLogger(__name__)
 
 
 class Unanswered(Exception):
@@ -38,10 +42,12 @@ class Unanswered(Exception):
 class Endpoint:
     """Asks a server many questions at once, from one thread."""
 
-    def __init__(self, teacher: TeacherConfig, endpoint: EndpointConfig) -> None:
-        self.teacher, self.endpoint = teacher, endpoint
+    def __init__(self, teacher: TeacherConfig, endpoint: EndpointConfig, say: Callable[[str], None] = log.warning) -> None:
+        """`say` is told, once each, in which other form the server takes the questions."""
+        self.teacher, self.endpoint, self.say = teacher, endpoint, say
         self.loop = asyncio.new_event_loop()
-        self.client = _client(endpoint)
+        self.client = open_client(endpoint)
+        self.form, self.told, self.answered = Form(), set[str](), False
         self.limit = asyncio.Semaphore(endpoint.concurrency)
         self.silent_s, self.heard = 0.0, time.monotonic()
         self.given_up = ""
@@ -87,120 +93,96 @@ class Endpoint:
 
     async def _try(self, request: Request, last: list[str]) -> Written:
         """Until it is answered, or one more attempt would not help; `last` holds what the last attempt came to."""
-        unreadable = 0
+        form, changes, unclear = self.form, list[str](), 0
         for attempt in count():
             pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**attempt) * (1 - 0.25 * random())
             try:
                 async with asyncio.timeout(self.endpoint.timeout_s):
-                    return _read(await self._ask(request))
+                    written = await send(self.client, self.teacher, self.endpoint, request, form)
+                self._learn(form, changes)
+                return written
             except TimeoutError:
-                last[0] = f"no answer within endpoint.timeout_s = {self.endpoint.timeout_s:g}"
-            except openai.APIStatusError as error:
-                last[0] = f"HTTP {error.status_code}: {str(error.message)[:300]}"
-                if error.status_code in SAME_FOR_ALL:
-                    self.given_up = f"{last[0]} (is {self.endpoint.key_variable} set on every node?)"
-                if not _may_pass(error):
-                    raise Unanswered(last[0]) from error
-                pause_s = _retry_after_s(error) or pause_s
+                last[0] = f"no answer within endpoint.timeout_s = {self.endpoint.timeout_s:g}; raise it if the teacher writes long"
+            except ServerError as error:
+                last[0] = error.said
+                if error.refuses:
+                    return Written(error.words, "refused", 0, 0)
+                if other := adapt(form, self.teacher, request, self._explained(error, attempt)):
+                    form, change = other
+                    changes.append(change)
+                    continue
+                pause_s = self._pause_s(error, pause_s)
+                unclear += error.again is None
             except openai.APIConnectionError as error:
                 last[0] = f"no connection: {error.__cause__ or error}"
-            except (ValueError, RecursionError, openai.APIResponseValidationError) as error:  # no JSON, or no chat completion
+            except (ValueError, RecursionError) as error:  # no JSON, or no chat completion
                 last[0] = f"unreadable answer: {str(error)[:300]}"
-                unreadable += 1
-                if unreadable == UNREADABLE_ATTEMPTS:
-                    raise Unanswered(last[0]) from error
+                unclear += 1
+            if unclear == UNREADABLE_ATTEMPTS:
+                raise Unanswered(last[0])
             await asyncio.sleep(pause_s)
         raise AssertionError("unreachable")
 
-    async def _ask(self, request: Request) -> Any:
-        return await self.client.chat.completions.create(
-            model=self.teacher.model,
-            messages=request.messages,  # type: ignore[arg-type]
-            temperature=self.teacher.temperature,
-            max_tokens=self.teacher.max_tokens,
-            seed=request.sample if self.teacher.temperature else openai.omit,
-            extra_headers=_without_key(self.endpoint),
-        )
+    def _explained(self, error: ServerError, attempt: int) -> ServerError:
+        """Some chat templates fail without a word on a role that they do not know: HTTP 500 to every question."""
+        wordless = error.status == 500 and attempt + 1 >= WORDLESS_ATTEMPTS and not self.answered
+        return replace(error, field="role") if wordless else error
+
+    def _pause_s(self, error: ServerError, pause_s: float) -> float:
+        """Seconds until the next attempt. Unanswered if it would not help."""
+        if error.status in SAME_FOR_ALL:
+            self.given_up = f"{error.said} (is {self.endpoint.key_variable} set on every node?)"
+        if error.again is False:
+            raise Unanswered(error.said)
+        return error.pause_s if error.pause_s is not None else pause_s
+
+    def _learn(self, form: Form, changes: list[str]) -> None:
+        """Put the questions that follow in the form that was answered."""
+        self.answered = True
+        if changes:
+            self.form = form if form.for_all else replace(form, limit=self.form.limit, for_all=True)
+        for change in changes:
+            if change not in self.told:
+                self.told.add(change)
+                self.say(change)
 
 
-def probe(teacher: TeacherConfig, endpoint: EndpointConfig) -> None:
-    """ValueError within seconds, before any question is asked, where the endpoint cannot be used: address, key, model, settings."""
-    _client(endpoint)  # the address and the key can be sent at all
-    listed = _checked(lambda: asyncio.run(_models(endpoint)), teacher, endpoint, []) or []
-    _checked(lambda: asyncio.run(_greet(teacher, endpoint)), teacher, endpoint, listed)
-
-
-def _checked(call: Callable[[], Any], teacher: TeacherConfig, endpoint: EndpointConfig, listed: list[str]) -> Any:
-    """What a call returns; None where the server is only busy. ValueError where no question will be answered."""
-    where, key = f"endpoint.url: {endpoint.url}", endpoint.key_variable
+async def send(
+    client: AsyncOpenAI, teacher: TeacherConfig, endpoint: EndpointConfig, request: Request, form: Form, limit: int | None = None
+) -> Written:
+    """One attempt. ServerError for what the server refuses; ValueError for what is no answer; the client's for no connection."""
+    body = fields(form, teacher, request, limit)
     try:
-        return call()
-    except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
-        said = "is refused" if os.environ.get(key) else "is not set"
-        raise ValueError(f"{where} answers HTTP {error.status_code}, and the key in the environment variable {key} {said}") from error
-    except openai.APIStatusError as error:
-        if error.request.method == "POST" and error.status_code in (400, 404, 405, 422):  # the greeting
-            near = get_close_matches(teacher.model, listed, n=1)
-            has = f"; did you mean '{near[0]}'?" if near else f"; it has {', '.join(sorted(listed)[:10])}" if listed else ""
-            raise ValueError(
-                f"{where} refuses rationales.teacher.model '{teacher.model}' or its settings: HTTP {error.status_code}: "
-                f"{str(error.message)[:200]}{has} (the address mostly ends in /v1)"
-            ) from error
-        return None  # not every server lists its models, and a busy one will be tried again
-    except openai.APIConnectionError as error:
-        why = str(error.__cause__ or error) or "no connection"
-        raise ValueError(f"{where} does not answer: {why}; start the server, or mend the address") from error
-    except TimeoutError:
-        return None  # it may be loading the model: the questions will tell
-    except (openai.OpenAIError, ValueError, TypeError, AttributeError) as error:
-        raise ValueError(f"{where} is no OpenAI-compatible server ({type(error).__name__}); the address mostly ends in /v1") from error
-
-
-async def _models(endpoint: EndpointConfig) -> list[str]:
-    async with asyncio.timeout(PROBE_S):
-        return [model.id for model in (await _client(endpoint).models.list(extra_headers=_without_key(endpoint))).data]
-
-
-async def _greet(teacher: TeacherConfig, endpoint: EndpointConfig) -> None:
-    """One token under the settings of the questions: some models take no temperature, or call max_tokens otherwise."""
-    async with asyncio.timeout(PROBE_S):
-        await _client(endpoint).chat.completions.create(
+        reply = await client.chat.completions.with_raw_response.create(
             model=teacher.model,
-            messages=[{"role": "user", "content": "Hello"}],
-            temperature=teacher.temperature,
-            max_tokens=1,
-            extra_headers=_without_key(endpoint),
+            messages=[],
+            extra_body=body,
+            extra_headers=None if key_of(endpoint) else {"Authorization": openai.Omit()},
         )
+        return read_reply(reply.http_response.content)
+    except openai.APIStatusError as error:
+        failure = read_failure(error.status_code, error.response.content)
+        raise replace(failure, pause_s=_retry_after_s(error.response.headers.get("retry-after", ""))) from None
 
 
-def _client(endpoint: EndpointConfig) -> AsyncOpenAI:
+def open_client(endpoint: EndpointConfig) -> AsyncOpenAI:
     """ValueError, which never shows the key, for an address or key that cannot be sent."""
-    key = _key(endpoint)
+    key = key_of(endpoint)
     if not (key.isascii() and key.isprintable()):
         raise ValueError(f"endpoint.key_variable: the key in {endpoint.key_variable} holds characters that cannot be sent") from None
+    address = endpoint.url.rstrip("/").removesuffix("/chat/completions")
     try:
-        return AsyncOpenAI(base_url=endpoint.url, api_key=key or "none", max_retries=0)
+        return AsyncOpenAI(base_url=address, api_key=key or "none", max_retries=0)
     except Exception as error:  # whatever the client's HTTP library makes of a malformed URL
         raise ValueError(f"endpoint.url: '{endpoint.url}' is no address: {error}") from error
 
 
-def _key(endpoint: EndpointConfig) -> str:
+def key_of(endpoint: EndpointConfig) -> str:
     return os.environ.get(endpoint.key_variable, "").strip()
 
 
-def _without_key(endpoint: EndpointConfig) -> dict[str, str | openai.Omit] | None:
-    """Headers of a request where there is no key to send."""
-    return None if _key(endpoint) else {"Authorization": openai.Omit()}
-
-
-def _may_pass(error: openai.APIStatusError) -> bool:
-    """Whether the same request may succeed later."""
-    return (error.status_code in (408, 409, 429) and error.code != "insufficient_quota") or error.status_code >= 500
-
-
-def _retry_after_s(error: openai.APIStatusError) -> float | None:
-    """Seconds that the server asks to wait, written as a number or as a date; None where it does not."""
-    value = error.response.headers.get("retry-after", "")
+def _retry_after_s(value: str) -> float | None:
+    """Seconds that the server asks to wait, written as a number or as a date; None if it does not."""
     try:
         return max(0.0, float(value))
     except ValueError:
@@ -209,24 +191,3 @@ def _retry_after_s(error: openai.APIStatusError) -> float | None:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
     except ValueError:
         return None
-
-
-def _read(completion: Any) -> Written:
-    """ValueError where the answer is no chat completion with a text: the client does not check what it parses."""
-    if not isinstance(completion, BaseModel):
-        raise ValueError(f"no chat completion: {str(completion)[:120]!a}")
-    checked = ChatCompletion.model_validate(completion.model_dump(warnings=False))
-    if not checked.choices:
-        raise ValueError("a chat completion without a choice")
-    choice, usage = checked.choices[0], checked.usage
-    text = (choice.message.content or "").strip()
-    text.encode()  # half a character cannot be stored
-    refused = choice.finish_reason == "content_filter" or bool(choice.message.refusal)
-    if not text and not refused:
-        raise ValueError("an empty text")
-    return Written(
-        text=text or choice.message.refusal or "",
-        finish="refused" if refused else "length" if choice.finish_reason == "length" else "stop",
-        prompt_tokens=usage.prompt_tokens if usage else 0,
-        tokens=usage.completion_tokens if usage else 0,
-    )

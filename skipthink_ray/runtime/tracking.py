@@ -2,11 +2,16 @@
 
 A run is found again by its tag `skipthink.key` (storage folder, stage and config), so that a restart goes on in the
 same run, and a metric is never logged twice for one step. Client API only: no global active run.
+
+A server that goes away while a run is under way stops nothing: what it misses waits in memory, and is sent when it answers
+again, at the latest when the run ends. So no method of a tracker raises; what is wrong is told once.
 """
 
 import logging
 import os
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +19,12 @@ from skipthink_ray.config import TrackingConfig
 from skipthink_ray.runtime.artifacts import Folder
 
 KEY, PARENT = "skipthink.key", "mlflow.parentRunId"
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 30.0, 300.0
+"""How long a server that does not answer is left alone."""
+BATCH = 1000
+"""Metrics that MLflow takes in a request, at most."""
+REFUSED = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "BAD_REQUEST", "INVALID_STATE", "PERMISSION_DENIED")
+"""What a server says that is there: the same would be refused again."""
 log = logging.getLogger(__name__)
 
 
@@ -53,83 +64,201 @@ class NullTracker:
         return None
 
 
-class MlflowTracker:
-    """A run of an MLflow server or database."""
+class Link:
+    """The way to a server, shared by the trackers of a pipeline: sends what waits, and leaves a silent server alone for a while."""
 
-    def __init__(self, uri: str, experiment_id: str, name: str, key: str, parent: str | None = None) -> None:
+    def __init__(self, uri: str, experiment_id: str, say: Callable[[str], None]) -> None:
         from mlflow import MlflowClient
 
-        self.uri, self.experiment_id = uri, experiment_id
+        self.uri, self.experiment_id, self.say = uri, experiment_id, say
         self.client = MlflowClient(tracking_uri=uri)
-        known = self.client.search_runs([experiment_id], f"tags.`{KEY}` = '{key}'", max_results=1)
-        if known:
-            self.run_id = known[0].info.run_id
-            self.client.update_run(self.run_id, status="RUNNING")
-        else:
-            tags = {KEY: key, **({PARENT: parent} if parent else {})}
-            self.run_id = self.client.create_run(experiment_id, run_name=name, tags=tags).info.run_id
-        self.last_step = {name: self._last_step(name) for name in (known[0].data.metrics if known else ())}
+        self.trackers: list[MlflowTracker] = []
+        self.lock = threading.RLock()
+        self.pause_s, self.silent_until, self.refusal_told = 0.0, 0.0, False
+
+    def send(self, force: bool = False) -> bool:
+        """Send what waits, oldest run first. False if some still waits. `force`: ask the server even if it was silent just now."""
+        with self.lock:
+            if time.monotonic() < self.silent_until and not force:
+                return False
+            for tracker in self.trackers:
+                while tracker.waits():
+                    try:
+                        tracker.send_next()
+                    except Exception as error:  # the edge: whatever a tracking server does stops no training
+                        log.warning("MLflow at %s", self.uri, exc_info=True)
+                        if getattr(error, "error_code", "") not in REFUSED:
+                            self._lose(error)
+                            return False
+                        self._refused(error)
+                        tracker.drop_next()
+            if self.pause_s:
+                self.say(f"MLflow at '{self.uri}' answers again; what it missed is tracked")
+            self.pause_s = 0.0
+            return True
+
+    def _lose(self, error: Exception) -> None:
+        if not self.pause_s:
+            self.say(
+                f"MLflow at '{self.uri}' does not answer ({_first_line(error)}); metrics are not tracked for now, the run goes on"
+            )
+        self.pause_s = min(LONGEST_PAUSE_S, 2 * self.pause_s or FIRST_PAUSE_S)
+        self.silent_until = time.monotonic() + self.pause_s
+
+    def _refused(self, error: Exception) -> None:
+        if not self.refusal_told:
+            self.say(f"MLflow at '{self.uri}' refuses what is to be tracked ({_first_line(error)}); the run goes on without it")
+        self.refusal_told = True
+
+
+class MlflowTracker:
+    """A run of an MLflow server or database; it is made there with the first thing that is sent."""
+
+    def __init__(self, link: Link, name: str, key: str, parent: "MlflowTracker | None" = None) -> None:
+        self.link, self.name, self.key, self.parent = link, name, key, parent
+        self.run_id: str | None = None
+        self.last_step: dict[str, int] = {}
+        self.waiting_params: dict[str, str] = {}
+        self.waiting_metrics: list[Any] = []
+        self.status: str | None = None
+        link.trackers.append(self)
 
     def child(self, name: str, key: str) -> "MlflowTracker":
-        return MlflowTracker(self.uri, self.experiment_id, name, key, parent=self.run_id)
+        tracker = MlflowTracker(self.link, name, key, parent=self)
+        self.link.send()
+        return tracker
 
     def params(self, params: dict[str, Any]) -> None:
         """Parameters of at most 500 characters; a restart does not log them again."""
-        from mlflow.entities import Param
-
-        known = self.client.get_run(self.run_id).data.params
-        new = [Param(key, str(value)[:500]) for key, value in params.items() if key not in known]
-        for start in range(0, len(new), 100):
-            self.client.log_batch(self.run_id, params=new[start : start + 100])
+        with self.link.lock:
+            self.waiting_params |= {key: str(value)[:500] for key, value in params.items()}
+        self.link.send()
 
     def metrics(self, metrics: dict[str, float], step: int) -> None:
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        new = [Metric(key, float(value), now, step) for key, value in metrics.items() if step > self.last_step.get(key, -1)]
-        if new:
-            self.client.log_batch(self.run_id, metrics=new)
-            self.last_step.update({metric.key: step for metric in new})
+        with self.link.lock:
+            self.waiting_metrics += [Metric(key, float(value), now, step) for key, value in metrics.items()]
+        self.link.send()
 
     def artifact(self, path: Path) -> None:
-        self.client.log_artifact(self.run_id, str(path))
+        """A file, sent now or not at all: it lies in the run's folder as well."""
+        if not self.link.send():
+            return
+        try:
+            self.link.client.log_artifact(self.run_id or "", str(path))
+        except Exception as error:  # the edge, as above
+            log.warning("MLflow at %s", self.link.uri, exc_info=True)
+            self.link.say(f"MLflow at '{self.link.uri}' did not take {path.name} ({_first_line(error)})")
 
     def end(self, status: str) -> None:
-        self.client.set_terminated(self.run_id, status)
+        self.status = status
+        last = self.parent is None
+        if not self.link.send(force=last and status != "KILLED") and last:
+            self.link.say(f"MLflow at '{self.link.uri}' still does not answer: some metrics of this run are not tracked")
 
     def how_to_open(self) -> str:
-        if self.uri.startswith("sqlite:"):
-            return f"mlflow ui --backend-store-uri '{self.uri}'"
-        return f"{self.uri}/#/experiments/{self.experiment_id}/runs/{self.run_id}"
+        if self.link.uri.startswith("sqlite:"):
+            return f"mlflow ui --backend-store-uri '{self.link.uri}'"
+        return f"{self.link.uri}/#/experiments/{self.link.experiment_id}/runs/{self.run_id}"
 
-    def _last_step(self, name: str) -> int:
-        return max(metric.step for metric in self.client.get_metric_history(self.run_id, name))
+    def waits(self) -> bool:
+        return self.run_id is None or bool(self.waiting_params or self.waiting_metrics or self.status)
+
+    def send_next(self) -> None:
+        """Make the run, or send a part of what waits. Raises whatever MLflow's client does."""
+        from mlflow.entities import Param
+
+        client = self.link.client
+        if self.run_id is None:
+            self._open()
+        elif self.waiting_params:
+            known = client.get_run(self.run_id).data.params
+            new = [Param(key, value) for key, value in self.waiting_params.items() if key not in known]
+            for start in range(0, len(new), 100):
+                client.log_batch(self.run_id, params=new[start : start + 100])
+            self.waiting_params = {}
+        elif self.waiting_metrics:
+            part = self.waiting_metrics[:BATCH]
+            new = [metric for metric in part if metric.step > self.last_step.get(metric.key, -1)]
+            if new:
+                client.log_batch(self.run_id, metrics=new)
+            for metric in new:
+                self.last_step[metric.key] = max(metric.step, self.last_step.get(metric.key, -1))
+            self.waiting_metrics = self.waiting_metrics[BATCH:]
+        elif self.status:
+            client.set_terminated(self.run_id, self.status)
+            self.status = None
+
+    def drop_next(self) -> None:
+        """Forget what the server refused."""
+        if self.run_id is None:
+            self.run_id = ""
+        elif self.waiting_params:
+            self.waiting_params = {}
+        elif self.waiting_metrics:
+            self.waiting_metrics = self.waiting_metrics[BATCH:]
+        else:
+            self.status = None
+
+    def _open(self) -> None:
+        client, experiment_id = self.link.client, self.link.experiment_id
+        known = client.search_runs([experiment_id], f"tags.`{KEY}` = '{self.key}'", max_results=1)
+        if known:
+            run_id = known[0].info.run_id
+            client.update_run(run_id, status="RUNNING")
+            histories = {name: client.get_metric_history(run_id, name) for name in known[0].data.metrics}
+            self.last_step = {name: max(metric.step for metric in history) for name, history in histories.items()}
+        else:
+            tags = {KEY: self.key, **({PARENT: self.parent.run_id} if self.parent and self.parent.run_id else {})}
+            run_id = client.create_run(experiment_id, run_name=self.name, tags=tags).info.run_id
+        self.run_id = run_id
 
 
-def start_tracker(config: TrackingConfig, storage: Folder, name: str, key: str) -> Tracker:
-    """The parent run of a pipeline. ValueError where the tracking server cannot be reached."""
+def start_tracker(config: TrackingConfig, storage: Folder, name: str, key: str, say: Callable[[str], None] = log.warning) -> Tracker:
+    """The parent run of a pipeline. ValueError if the tracking server or the experiment cannot be used now.
+
+    `say` is told, once, if the server goes away later.
+    """
     if config.backend == "off":
         return NullTracker()
     uri = config.uri or os.environ.get("MLFLOW_TRACKING_URI") or _embedded(storage)
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     import mlflow
-    from mlflow import MlflowClient
 
     try:
-        client = MlflowClient(tracking_uri=uri)
-        experiment = client.get_experiment_by_name(config.experiment)
-        if experiment is None:
-            artifacts = f"file://{storage.path}/mlartifacts" if uri.startswith("sqlite:") and storage.is_local else None
-            experiment_id = client.create_experiment(config.experiment, artifact_location=artifacts)
-        else:
-            experiment_id = experiment.experiment_id
-        return MlflowTracker(uri, experiment_id, name, key)
+        tracker = MlflowTracker(Link(uri, _experiment(config, storage, uri), say), name, key)
+        tracker.send_next()
     except mlflow.exceptions.MlflowException as error:
+        fault = "refuses" if getattr(error, "error_code", "") in REFUSED else "does not answer"
         raise ValueError(
-            f"tracking.uri: MLflow at '{uri}' does not answer: {str(error).splitlines()[0]}. Start it, correct the URI, "
-            "or pass --tracking.backend off"
+            f"tracking.uri: MLflow at '{uri}' {fault}: {_first_line(error)}. Start it, correct the URI, or pass --tracking.backend off"
         ) from error
+    return tracker
+
+
+def _experiment(config: TrackingConfig, storage: Folder, uri: str) -> str:
+    """Id of the experiment, made if there is none. ValueError if it was deleted: MLflow keeps its name until it is restored."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=uri)
+    experiment = client.get_experiment_by_name(config.experiment)
+    if experiment is None:
+        artifacts = f"file://{storage.path}/mlartifacts" if uri.startswith("sqlite:") and storage.is_local else None
+        return client.create_experiment(config.experiment, artifact_location=artifacts)
+    if experiment.lifecycle_stage != "active":
+        raise ValueError(
+            f"tracking.experiment: the experiment '{config.experiment}' was deleted at MLflow '{uri}'; restore it with "
+            f"`MLFLOW_TRACKING_URI='{uri}' mlflow experiments restore --experiment-id {experiment.experiment_id}`, or name another "
+            "with --tracking.experiment"
+        )
+    return experiment.experiment_id
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or repr(error)).splitlines()[0][:200]
 
 
 def _embedded(storage: Folder) -> str:

@@ -47,7 +47,10 @@ def make(context: Context) -> dict[str, Any]:
             save_student(student, Path(folder))
             context.out.upload(Path(folder), "student")
         limit = min(config.student.max_tokens, max_positions(student))
-        arguments = {"tokenizer": student.tokenizer, "num_chunks": num_chunks, "config": config, "limit": limit, "board": line.board}
+        arguments = {
+            "tokenizer": student.tokenizer, "start_tokens": len(student.ids.start), "num_chunks": num_chunks, "config": config,
+            "limit": limit, "board": line.board,
+        }  # fmt: skip
         source = ray.data.read_parquet(
             rows.files, filesystem=context.inputs["rationales"].filesystem, ray_remote_args={"num_cpus": 0.1}
         )
@@ -82,7 +85,9 @@ def _num_chunks(config: PipelineConfig, rows: pa.dataset.Dataset) -> int:
     return choose_num_chunks(counts) if wanted == "auto" else max(1, round(float(np.mean(counts))))
 
 
-def _cut(batch: pa.Table, tokenizer: Any, num_chunks: int, config: PipelineConfig, limit: int, board: Any) -> pa.Table:
+def _cut(
+    batch: pa.Table, tokenizer: Any, start_tokens: int, num_chunks: int, config: PipelineConfig, limit: int, board: Any
+) -> pa.Table:
     board.advance.remote(len(batch))
     batch = batch.filter(pc.is_null(batch["reason"]))
     rows = batch.to_pylist()
@@ -104,12 +109,12 @@ def _cut(batch: pa.Table, tokenizer: Any, num_chunks: int, config: PipelineConfi
             "conclusion_tokens": conclusion,
             "chunk_steps": np.diff(ends_M, prepend=0).tolist(),
         }
-        cut.append({**sample, **_fate(sample, limit)})
+        cut.append({**sample, **_fate(sample, start_tokens, limit)})
     return pa.Table.from_pylist(cut, schema=SAMPLE_SCHEMA)
 
 
-def _fate(sample: dict[str, Any], limit: int) -> dict[str, str | None]:
-    length = sum(len(sample[f"{part}_tokens"]) for part in ("question", "rationale", "conclusion")) + 2
+def _fate(sample: dict[str, Any], start_tokens: int, limit: int) -> dict[str, str | None]:
+    length = sum(len(sample[f"{part}_tokens"]) for part in ("question", "rationale", "conclusion")) + start_tokens + 2
     if length <= limit:
         return {"reason": None, "detail": None}
     return {"reason": "too many tokens", "detail": f"{length} tokens, limit {limit} (student.max_tokens or the model's positions)"}

@@ -241,8 +241,14 @@ def _count(context: Context) -> dict[str, Any]:
         )
     for split, number in kept.items():
         if not number:
-            raise ValueError(f"{where}: no usable row is left to {split} on; dropped: {reasons or 'none'}")
+            raise ValueError(f"{where}: no usable row is left to {split} on; dropped: {reasons or 'none'}{_example(table, split)}")
     return {"rows": rows.num_rows, **kept, "dropped": sum(reasons.values()), "reasons": reasons, **_teacher_tokens(context)}
+
+
+def _example(table: "pa.dataset.Dataset", split: str) -> str:
+    """Why the first dropped row of a split is dropped."""
+    dropped = table.to_table(filter=pc.field("reason").is_valid() & (pc.field("split") == split)).sort_by("row").slice(0, 1).to_pylist()
+    return f". First: {dropped[0]['reason']}, {(dropped[0]['detail'] or '')[:300]}" if dropped else ""
 
 
 def _teacher_tokens(context: Context) -> dict[str, float]:

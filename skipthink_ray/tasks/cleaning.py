@@ -17,6 +17,12 @@ from skipthink_ray.tasks.task import Task
 UNUSABLE = ("not UTF-8", "malformed JSON", "not an object", "missing field", "empty field", "unusable answer", "teacher failed")
 """Reasons that say the input or the teacher is broken; more than `max_bad_share` of them fails the stage."""
 SHOWN_CHARS = 1000
+_NOTHING = {
+    "final": "the final text holds only the conclusion; if the teacher thinks, set rationales.teacher.rationale to thinking or both",
+    "thinking": "the teacher gave no thinking; set rationales.teacher.rationale to final or both",
+    "both": "the teacher gave no thinking, and its final text holds only the conclusion",
+}
+"""Why a row has the reason "no rationale", by `rationales.teacher.rationale`."""
 _REFUSAL = re.compile(
     r"""^\W*(?:
         i(?:\ a|['’]?)m\ (?:(?:very|really|so)\ )?sorry\b | sorry,\ (?:but\ )?i\b | i\ apologi[sz]e\b | as\ an\ ai\b |
@@ -111,4 +117,6 @@ def _fault(row: dict[str, Any], config: PipelineConfig, task: Task) -> tuple[str
         return "cut off", f"it reached rationales.teacher.max_tokens = {limit}: ... {rationale[-SHOWN_CHARS:]}"
     if train and not task.check(row["concluded"], row["answer"]):
         return "wrong answer", f"the teacher concluded '{row['concluded']}', right is '{row['answer']}'"
+    if train and not rationale:
+        return "no rationale", _NOTHING[config.rationales.teacher.rationale]
     return None, None

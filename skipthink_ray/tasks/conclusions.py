@@ -100,15 +100,9 @@ def _restates(asked: str, question: str) -> bool:
 
 
 def without_conclusion(text: str) -> str:
-    """A teacher's text without the sentence "The answer is X." or the line `#### X` at its end; itself if nothing else is left."""
+    """A teacher's text without the sentence "The answer is X." at its end; itself if nothing else is left."""
     text = text.rstrip()
     line = text.rfind("\n") + 1
-    if line and (
-        mark := re.match(
-            r"(?:#{4}|[*_]*(?:final\s+)?answer[*_]*:)[^.!?\n]{1,60}\.?[*_]*\Z", text[line:], re.IGNORECASE
-        )
-    ):
-        return text[: line + mark.start()].rstrip() or text
     phrases = re.finditer(
         r"\bthe (?:final |correct |right )?answer(?: \([^()\n]{1,60}\))? is", text[line:], re.IGNORECASE
     )

@@ -35,9 +35,13 @@ class Items:
 
 
 def epoch_items(
-    stage: Stage, config: TrainConfig, samples: Samples, ends_RM: np.ndarray, kept_RM: np.ndarray, rng: np.random.Generator
+    stage: Stage, config: TrainConfig, samples: Samples, ends_RM: np.ndarray, kept_RM: np.ndarray, rng: np.random.Generator,
+    start_tokens: int = 0,
 ) -> Items:
-    """All items of one epoch: full ones for base; CWT stages and answers for cwt; these and skip items for stt."""
+    """All items of one epoch: full ones for base; CWT stages and answers for cwt; these and skip items for stt.
+
+    start_tokens: tokens in front of every prompt.
+    """
     num_rows, num_chunks = ends_RM.shape
     present_RM = np.diff(ends_RM, axis=1, prepend=0) > 0
     if stage == "base":
@@ -51,7 +55,7 @@ def epoch_items(
         rows, parts = _weigh_skips(rows, parts, num_chunks + 1, config.skip_share, rng)
     answer_kept_RM = _drop_chunks(present_RM, config.answer_chunk_dropout, rng)
     tokens, targets = _lengths(samples, ends_RM, answer_kept_RM, kept_RM & present_RM, present_RM)
-    return Items(rows, parts, tokens[rows, parts], targets[rows, parts], answer_kept_RM, kept_RM)
+    return Items(rows, parts, tokens[rows, parts] + start_tokens, targets[rows, parts], answer_kept_RM, kept_RM)
 
 
 def plan_updates(items: Items, config: TrainConfig, rng: np.random.Generator) -> list[np.ndarray]:

@@ -60,7 +60,7 @@ def train(
         if progress.position == 0:
             ends_RM = _search_chunks(job, samples, student, engine, progress, ends_RM)
         rng = np.random.default_rng((job.seed, progress.epoch))
-        items = epoch_items(job.stage, job.config, samples, ends_RM, kept_RM, rng)
+        items = epoch_items(job.stage, job.config, samples, ends_RM, kept_RM, rng, len(student.ids.start))
         updates = plan_updates(items, job.config, rng)
         if not updates:
             raise ValueError(f"{job.stage}: there is no sample to train on")

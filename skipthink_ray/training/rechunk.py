@@ -73,7 +73,7 @@ def rechunk(
 ) -> Rechunked:
     """New chunk ends of all samples, the same on every rank. `seed`: (seed, epoch). bf16: forward passes, where the device can."""
     rows = np.nonzero(chunking.movable(ends_RM))[0]
-    tokens = samples.question.lengths[rows] + samples.rationale.lengths[rows] + 1
+    tokens = samples.question.lengths[rows] + samples.rationale.lengths[rows] + len(ids.start) + 1
     batches = length_batches(rows, tokens, BATCH_TOKENS["cuda" if next(model.parameters()).is_cuda else "cpu"])
     until_RM = chunking.reach(ends_RM, config)
     asked = bool(len(rows)) and bool(until_RM[rows, -1].any())  # the last stage, by the search itself

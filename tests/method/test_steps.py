@@ -1,5 +1,8 @@
 """Steps are lossless, never blank, and end where sentences do."""
 
+import time
+from itertools import pairwise
+
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -15,6 +18,17 @@ prose = st.lists(
 ).map("".join)  # fmt: skip
 
 
+thoughts = st.lists(
+    st.sampled_from([
+        *"\n 。！？」』”と、5", "．", "\n```\n", "```py\n", "\n~~~", "\\[", "\\]", "\n$$\n", "$$", "\n---\n",
+        "| a |\n|---|\n", "## 1. ", "- ",
+        "**Step 2.** ",
+        "Wait, no. ", "Hmm… So ", "\\begin{align}", "\\end{align}", "x = 5.", "他说：“好。”", "「行く。」",
+    ]),
+    max_size=30,
+).map("".join)  # fmt: skip
+
+
 def _assert_lossless_and_never_blank(text: str) -> None:
     steps = split_steps(text)
     assert "".join(steps) == text
@@ -24,7 +38,7 @@ def _assert_lossless_and_never_blank(text: str) -> None:
         assert steps == ([text] if text else [])
 
 
-@given(st.text() | prose)
+@given(st.text() | prose | thoughts)
 @settings(max_examples=400)
 @example("")
 @example(" \n ")
@@ -37,6 +51,13 @@ def test_steps_are_lossless_and_none_is_blank(text):
 @settings(max_examples=400)
 def test_a_step_is_cut_off_only_before_white_space(text):
     assert all(step[0].isspace() for step in split_steps(text)[1:])
+
+
+@given(thoughts)
+@settings(max_examples=400)
+def test_a_step_is_cut_off_before_white_space_or_after_a_wide_full_stop(text):
+    steps = split_steps(text)
+    assert all(after[0].isspace() or set(before) & set("。！？．") for before, after in pairwise(steps))
 
 
 @given(st.lists(prose.filter(lambda text: text.strip() and "\n" not in text), min_size=1, max_size=5))
@@ -70,6 +91,18 @@ def test_lines_are_always_apart(lines):
         "x + 6 + ... + 6 = 41, so 2 + ? = 162",
         "It has 100 sq.ft. = 200 tiles of 5 in. 3 are red",
         "It earns $600. which is much",
+        "### 1. Count the pens",
+        "**Step 2.** Add the pens",
+        "- iv. Add the pens",
+        "2.1. Count the red ones",
+        "```python\nx = 3. # Three\n\nprint(x)\n```",
+        "So we get\\[\n3 + 2\n= 5.\n\\]",
+        "$$\nx = 5.\n\ny = 6\n$$",
+        "\\begin{align*}\nx &= 5. \\\\\ny &= 6\n\\end{align*}",
+        "他说：“好。”，然后走了",
+        "「行く。」と言った",
+        "本当？と思う",
+        "它是３．５米",
     ],
 )
 def test_what_only_looks_like_an_end_ends_no_step(text):
@@ -100,6 +133,17 @@ def test_what_only_looks_like_an_end_ends_no_step(text):
         ["14 more came in.", " 3 left."],
         ["Tom has 3.", " so he needs 2."],
         ["Now solve for G.", " $5 is left."],
+        ["## Count", "\n1. There are 5.", " That is so.", "\n2. Add 3.", "\n- Now 8."],
+        ["**It is 40.**", " Then it is 41."],
+        ["5 + 3 = 9.", "\n\nWait, that is wrong.", " 5 + 3 = 8.", "\n\nHmm… ", "\nOK."],
+        ["First:", "\n```\na = 1\nb = 2\n```", "\nThen 3."],
+        ["We get", "\n\\[\n5 + 3 = 8\n\\]", "\nDone."],
+        ["Count.", "\n\n---\n\nNow add."],
+        ["| pens | 5 |", "\n|---|---|\n| cups | 3 |"],
+        ["他有3个苹果。", "又买了2个！", "一共5个。"],
+        ["他说：“好。”", "然后走了。"],
+        ["ペンは3本です。", "「2本買う。」", "合計は5本。", "\n答えは5です。"],
+        ["如果价格是3.5元，则要7元。", "So 7 yuan.", " Yes."],
     ],
 )
 def test_sentences_and_lines_are_steps(steps):
@@ -119,3 +163,10 @@ def test_real_rationales_are_cut_without_loss(real_data):
     assert 3 < len(steps) / len(rows) < 8
     small = {step.split()[0] for step in steps if step[0] == " " and step.lstrip()[0].islower()}
     assert small <= {"so", "then", "if"}, "cut in the middle of a sentence"
+
+
+def test_a_text_that_begins_a_thousand_blocks_and_ends_none_takes_no_time():
+    started = time.monotonic()
+    for filler in ("\\[ x\n", "```\n", "$$\n", "\\begin{align}\n", "-" * 500, "。", "…", "| - "):
+        _assert_lossless_and_never_blank(filler * 2000 + "x")
+    assert time.monotonic() - started < 20

@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from skipthink_ray.method.markup import stage_prompt
+from skipthink_ray.method.markup import prompt
 from skipthink_ray.models.decoding import MODES, answer_questions, generate
 from skipthink_ray.models.student import load_student, save_student
 from tests.toys import FORMATS
@@ -36,11 +36,11 @@ def test_a_students_folder_is_decoded_by_transformers_alone(trained, rows, tmp_p
     save_student(student, tmp_path)
     model, tokenizer = AutoModelForCausalLM.from_pretrained(tmp_path), AutoTokenizer.from_pretrained(tmp_path)
     for row in range(6):
-        prompt = "[skip]" + FORMATS.question_format.format(question=rows[row].question)
-        inputs = tokenizer(prompt, return_tensors="pt", add_special_tokens=False)
+        text = "\n[skip]" + FORMATS.question_format.format(question=rows[row].question)
+        inputs = tokenizer(text, return_tensors="pt", add_special_tokens=False)
         written = model.generate(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], max_new_tokens=LIMIT)
-        assert inputs["input_ids"][0].tolist() == [student.ids.skip, *samples.question[row].tolist()]
-        ours = generate(student, [[student.ids.skip, *samples.question[row].tolist()]], LIMIT)[0]
+        assert inputs["input_ids"][0].tolist() == prompt(student.ids, student.ids.skip, samples.question[row])
+        ours = generate(student, [inputs["input_ids"][0].tolist()], LIMIT)[0]
         assert written[0, inputs["input_ids"].shape[1] :].tolist() == ours
         assert ours[-1] == student.ids.eos
 
@@ -55,7 +55,7 @@ def test_a_saved_student_answers_as_before(trained, questions, tmp_path):
 def test_decoding_is_the_argmax_token_by_token(trained, questions):
     student, _ = trained
     for question in questions[:4]:
-        ids = [student.ids.skip, *question]
+        ids = prompt(student.ids, student.ids.skip, question)
         for token in generate(student, [ids], LIMIT)[0]:
             assert token == int(student.model(input_ids=torch.tensor([ids])).logits[0, -1].argmax())
             ids = [*ids, token]
@@ -64,10 +64,10 @@ def test_decoding_is_the_argmax_token_by_token(trained, questions):
 @pytest.mark.parametrize("mode", ["full", "skip"])
 def test_the_tokens_of_an_answer_are_counted_with_eos_and_a_limit_is_told(trained, questions, mode):
     student, _ = trained
-    marker = [student.ids.skip] if mode == "skip" else []
+    marker = student.ids.skip if mode == "skip" else None
     whole = answer_questions(student, mode, questions, LIMIT)
     for question, answer in zip(questions, whole, strict=True):
-        written = generate(student, [[*marker, *question]], LIMIT)[0]
+        written = generate(student, [prompt(student.ids, marker, question)], LIMIT)[0]
         assert (answer.tokens, answer.stopped) == (len(written), written[-1] == student.ids.eos)
     assert sum(answer.stopped for answer in whole) > 5
     limit = sorted(answer.tokens for answer in whole)[len(whole) // 2]
@@ -84,10 +84,10 @@ def test_staged_inference_feeds_back_its_chunks_without_eos(trained, questions):
     for question, answer in zip(questions, answer_questions(student, "staged", questions, LIMIT), strict=True):
         context, tokens, ends = [], 0, []
         for marker in student.ids.stages:
-            chunk = generate(student, [stage_prompt(question, context, marker)], LIMIT)[0]
+            chunk = generate(student, [prompt(student.ids, marker, question, context)], LIMIT)[0]
             tokens, ends = tokens + len(chunk), [*ends, chunk[-1]]
             context += chunk[:-1] if chunk[-1] == student.ids.eos else chunk
-        last = generate(student, [stage_prompt(question, context, student.ids.answer)], LIMIT)[0]
+        last = generate(student, [prompt(student.ids, student.ids.answer, question, context)], LIMIT)[0]
         text = student.tokenizer.decode([token for token in last if token != student.ids.eos]).strip()
         assert answer.answer == (text or None)
         assert answer.text == f"{student.tokenizer.decode(context)} --> {text}"
@@ -111,5 +111,5 @@ def test_one_stage_at_the_limit_is_enough_to_be_told(trained, questions):
 def test_nothing_is_decoded_past_the_positions_of_the_model(trained):
     student, _ = trained
     room = student.model.config.max_position_embeddings
-    prompt = [student.ids.skip] + [student.tokenizer(" pens")["input_ids"][0]] * (room - 4)
-    assert len(generate(student, [prompt], LIMIT)[0]) <= 3
+    question = student.tokenizer(" pens")["input_ids"][:1] * (room - 5)
+    assert len(generate(student, [prompt(student.ids, student.ids.skip, question)], LIMIT)[0]) <= 3

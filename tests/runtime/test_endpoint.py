@@ -11,7 +11,8 @@ from pyarrow import fs
 from skipthink_ray.config import EndpointConfig, TeacherConfig
 from skipthink_ray.models.teacher import Request, Written, make_request, to_record
 from skipthink_ray.runtime.artifacts import Folder
-from skipthink_ray.runtime.endpoint import Endpoint, probe
+from skipthink_ray.runtime.endpoint import Endpoint
+from skipthink_ray.runtime.greeting import probe
 from skipthink_ray.runtime.ledger import Ledger
 from skipthink_ray.tasks import get_task
 from tests.teachers import MODEL, ODD, Teacher, serve

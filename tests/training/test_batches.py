@@ -15,10 +15,12 @@ from tests.toys import make_samples, read_rows, token_samples, written
 
 STAGES = ("base", "cwt", "stt")
 EOS = 1
+START = (93, 94)
+"""In front of every prompt."""
 
 
 def _ids(num_chunks: int) -> MarkerIds:
-    return MarkerIds(tuple(range(2, 2 + num_chunks)), answer=90, skip=91, thought=92, eos=EOS)
+    return MarkerIds(tuple(range(2, 2 + num_chunks)), answer=90, skip=91, thought=92, eos=EOS, start=START)
 
 
 def _config(stage: str, **fields) -> TrainConfig:
@@ -46,7 +48,7 @@ def epochs(draw, max_rows=6):
 
 def _items(stage, config, epoch, seed=0):
     samples, ends_RM, kept_RM, _ = epoch
-    return epoch_items(stage, config, samples, ends_RM, kept_RM, np.random.default_rng(seed))
+    return epoch_items(stage, config, samples, ends_RM, kept_RM, np.random.default_rng(seed), len(START))
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -157,13 +159,12 @@ def test_every_item_has_its_eos_label_even_where_pad_is_eos(epoch, pad_id):
     items = _items("stt", SttConfig(), epoch)
     built = [build_item(items, number, samples, ends_RM, _ids(num_chunks)) for number in range(len(items.row_I))]
     batch = collate(built, pad_id, torch.device("cpu"))
-    for item, ids, labels, mask in zip(built, *(batch[name].tolist() for name in ("input_ids", "labels", "attention_mask")), strict=True):
+    for item, ids, labels in zip(built, batch["input_ids"].tolist(), batch["labels"].tolist(), strict=True):
         end, start = len(item.prompt) + len(item.target), len(item.prompt)
         assert [label for label in labels if label != IGNORE] == item.target == labels[start:end]
         assert item.target[-1] == EOS
         assert item.target.count(EOS) == 1
         assert ids == [*item.prompt, *item.target, *[pad_id] * (len(ids) - end)]
-        assert mask == [1] * end + [0] * (len(ids) - end)
 
 
 def test_a_batch_of_no_items_has_no_labels():

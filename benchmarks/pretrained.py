@@ -1,0 +1,109 @@
+"""The comparison on a pretrained student: SmolLM2-135M on real MultiArith, in this process, resumable arm by arm.
+
+    skipthink chunks --preset smollm2 --rationales.source file --rationales.path multiarith.jsonl --name smollm2
+    python -m benchmarks.pretrained --run runs/smollm2              run what benchmarks/pretrained.jsonl lacks
+    python -m benchmarks.pretrained --table                         print its tables
+    python -m benchmarks.pretrained --document docs/results.md      put its tables into the document
+
+`markers`: 48 updates on 96 samples, judged on dev. `table`: base, cwt and stt with equal updates, on dev and test.
+The last line is one JSON document with what this call ran.
+"""
+
+import argparse
+import json
+import platform
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.arguments import at_least
+from benchmarks.pretrained_arms import MARKERS, TABLE, Arm
+
+RESULTS = Path(__file__).with_name("pretrained.jsonl")
+PARTS = {"markers": MARKERS, "table": TABLE}
+TIMED_QUESTIONS = 20
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", type=Path, help="folder of a run whose stage chunks is finished")
+    parser.add_argument("--parts", nargs="*", choices=list(PARTS), default=list(PARTS))
+    parser.add_argument("--arms", nargs="*", metavar="ARM", help="only these arms")
+    parser.add_argument("--threads", type=at_least(1), default=2)
+    parser.add_argument("--results", type=Path, default=RESULTS, help="JSON Lines file, one line per finished arm")
+    parser.add_argument("--cache", type=Path, default=Path("runs/pretrained"), help="folder for trained students")
+    parser.add_argument("--table", action="store_true", help="print the tables, run nothing")
+    parser.add_argument("--document", type=Path, help="fill in the tables of this document, run nothing")
+    arguments = parser.parse_args()
+    lines = finished(arguments.results)
+    if arguments.table or arguments.document:
+        from benchmarks.pretrained_table import fill, tables
+
+        if arguments.document:
+            arguments.document.write_text(fill(arguments.document.read_text(), lines))
+        else:
+            print("\n\n".join(tables(lines).values()))
+        return
+    if arguments.run is None or not (arguments.run / "chunks" / "_DONE").exists():
+        parser.error("--run: name a run whose stage chunks is finished; see the first command above")
+    torch.set_num_threads(arguments.threads)
+    done = {line["key"] for line in lines}
+    made = []
+    for part in arguments.parts:
+        for arm in PARTS[part]:
+            if arm.key not in done and (not arguments.arms or arm.name in arguments.arms):
+                made.append(_run(arguments, part, arm))
+                with arguments.results.open("a") as file:
+                    file.write(json.dumps(made[-1]) + "\n")
+    print(json.dumps(made))
+
+
+def finished(results: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
+
+
+def _run(arguments: argparse.Namespace, part: str, arm: Arm) -> dict[str, Any]:
+    from benchmarks.pretrained_run import MODE_OF, Data, answer_all, from_gold_chunks, seconds_at_batch_1, trained
+    from skipthink_ray.rows import Samples
+    from skipthink_ray.runtime.artifacts import Folder
+
+    print(arm.name, flush=True)
+    data, config = Data(Folder.open(str(arguments.run)).child("chunks"), arguments.cache), arm.config()
+    made = trained(data, arm)
+    line: dict[str, Any] = {
+        "key": arm.key, "part": part, "arm": arm.name, "stage": arm.stage, "threads": arguments.threads,
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads", **made.numbers,
+    }  # fmt: skip
+    dev, test = data.samples("dev"), data.samples("test")
+    if arm.stage == "cwt":
+        line |= {f"dev_{key}": value for key, value in from_gold_chunks(made.student, dev, config).items()}
+    if part == "table":
+        mode = MODE_OF[arm.stage]
+        for split, samples in (("dev", dev), ("test", test)):
+            records = answer_all(made.student, mode, samples, config)
+            line |= {f"{split}_{key}": value for key, value in _shares(records).items()}
+            line[f"{split}_right"] = "".join(str(int(one["right"])) for one in records)
+            line[f"{split}_token_counts"] = [one["tokens"] for one in records]
+        line["seconds_at_batch_1"] = seconds_at_batch_1(
+            made.student, mode, Samples(test.table.slice(0, TIMED_QUESTIONS)), config
+        )
+    shown = {key: value for key, value in line.items() if not isinstance(value, list | str)}
+    print("  " + json.dumps(shown), flush=True)
+    return line
+
+
+def _shares(records: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "questions": len(records),
+        "accuracy_pct": 100 * float(np.mean([one["right"] for one in records])),
+        "format_errors_pct": 100 * float(np.mean([one["answer"] is None for one in records])),
+        "at_limit_pct": 100 * float(np.mean([not one["stopped"] for one in records])),
+        "loops_pct": 100 * float(np.mean([one["loops"] for one in records])),
+        "tokens": float(np.mean([one["tokens"] for one in records])),
+    }
+
+
+if __name__ == "__main__":
+    main()

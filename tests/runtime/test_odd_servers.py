@@ -1,0 +1,219 @@
+"""Servers that are almost OpenAI's: what they refuse is put otherwise, their errors are errors, a greeting rejects none that works."""
+
+import json
+import time
+from typing import Any
+
+import pytest
+
+from skipthink_ray.config import EndpointConfig, TeacherConfig
+from skipthink_ray.models.teacher import Written, make_request
+from skipthink_ray.runtime.endpoint import Endpoint
+from skipthink_ray.runtime.greeting import probe
+from skipthink_ray.tasks import get_task
+from skipthink_ray.tasks.prompts import messages
+from tests.odd_servers import OddServer, Reply, completion, odd_server
+
+TEACHER = TeacherConfig(kind="endpoint", model="oracle", prompt="few_shot", temperature=0.5, samples=2)
+TASK = get_task("multiarith")
+GREETING = tuple(messages(TASK, "Hello", "few_shot"))
+TEXT = "A hive has 4 frames. 4 * 6 = 24.\nThe answer is 24."
+
+
+def ask(server: OddServer, *questions: str, **how: float) -> tuple[dict[str, Written], dict[str, str], list[str]]:
+    """(answers, reasons, remarks), the first two by question."""
+    said: list[str] = []
+    settings = EndpointConfig(**{"url": server.url, "timeout_s": 5, "deadline_s": 20, **how})
+    requests = [make_request(TEACHER, TASK, question, "24", sample=1) for question in questions]
+    names, answers = {request.key: request.messages[-1]["content"] for request in requests}, dict[str, Written]()
+    failed = Endpoint(TEACHER, settings, said.append).answer_all(requests, lambda request, written: answers.update({request.key: written}))
+    return {names[key]: one for key, one in answers.items()}, {names[key]: why for key, why in failed.items()}, said
+
+
+def refuse(words: str, status: int = 400, **more: Any) -> Reply:
+    return status, {"error": {"message": words, "type": "invalid_request_error", **more}}
+
+
+def no_system(body: dict[str, Any]) -> Reply:
+    roles = [message["role"] for message in body["messages"]]
+    return refuse("Only user and assistant roles are supported!") if "system" in roles else (200, completion(TEXT))
+
+
+def one_turn(body: dict[str, Any]) -> Reply:
+    return refuse("Conversation roles must be one user's") if len(body["messages"]) > 1 else (200, completion(TEXT))
+
+
+def default_temperature(body: dict[str, Any]) -> Reply:
+    if "temperature" in body:
+        return refuse("Unsupported value: only the default is supported.", param="temperature")
+    return 200, completion(TEXT)
+
+
+def renamed_limit(body: dict[str, Any]) -> Reply:
+    if "max_tokens" in body:
+        return refuse("'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.")
+    return 200, completion(TEXT)
+
+
+def strict_body(body: dict[str, Any]) -> Reply:
+    extra = [name for name in ("seed", "temperature") if name in body]
+    return (422, {"detail": [{"loc": ["body", extra[0]], "msg": "Extra inputs are not permitted"}]}) if extra else (200, completion(TEXT))
+
+
+def small_limit(body: dict[str, Any]) -> Reply:
+    return refuse("max_tokens must be less than or equal to 200") if body["max_tokens"] > 200 else (200, completion(TEXT))
+
+
+def only_streams(body: dict[str, Any]) -> Reply:
+    if not body.get("stream"):
+        return refuse("This model only supports stream mode, please enable the stream parameter.")
+    pieces = [{"delta": {"content": TEXT[:9]}}, {"delta": {"content": TEXT[9:]}, "finish_reason": "stop"}]
+    return 200, "".join(f"data: {json.dumps({'choices': [piece]})}\n\n" for piece in pieces).encode() + b"data: [DONE]\n\n"
+
+
+def fails_without_a_word(body: dict[str, Any]) -> Reply:
+    return (500, b"Internal Server Error") if body["messages"][0]["role"] == "system" else (200, completion(TEXT))
+
+
+@pytest.mark.parametrize(
+    ("reply", "sent", "remark"),
+    [
+        (no_system, {"messages": 7}, "the instruction stands before the first question"),
+        (one_turn, {"messages": 1}, "instruction, exemplars and question are one message"),
+        (default_temperature, {"temperature": None, "seed": 1}, "temperature = 0.5 is left out"),
+        (renamed_limit, {"max_tokens": None, "max_completion_tokens": 512}, "max_tokens is sent as max_completion_tokens"),
+        (strict_body, {"seed": None, "temperature": None}, "seed = 1 is left out"),
+        (small_limit, {"max_tokens": 200}, "rationales.teacher.max_tokens = 512 is sent as 200"),
+        (only_streams, {"stream": True}, "answers are read as a stream"),
+        (fails_without_a_word, {"messages": 7}, "the instruction stands before the first question"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_what_a_server_refuses_is_put_otherwise_and_told_once(reply, sent, remark):
+    with odd_server(reply) as server:
+        probe(TEACHER, EndpointConfig(url=server.url), GREETING)
+        server.bodies.clear()
+        answers, failed, said = ask(server, *(f"A hive has {at} frames." for at in range(3)), concurrency=1)
+    assert not failed
+    assert {answer.text for answer in answers.values()} == {TEXT}
+    last = {**server.bodies[-1], "messages": len(server.bodies[-1]["messages"])}
+    assert {name: last.get(name) for name in sent} == sent
+    assert sum(remark in one for one in said) == 1
+    assert len(said) == len(set(said))
+    assert len(server.bodies) <= 3 + 3  # what was learned from the first question holds for the others
+
+
+def test_the_words_of_the_instruction_and_of_every_exemplar_are_sent_in_every_form():
+    with odd_server(one_turn) as server:
+        ask(server, "A hive has 4 frames.")
+    first, last = server.bodies[0]["messages"], server.bodies[-1]["messages"][0]["content"]
+    assert all(message["content"] in last for message in first)
+
+
+def test_a_prompt_that_leaves_too_little_room_is_asked_for_as_much_as_fits_and_only_this_one():
+    def reply(body: dict[str, Any]) -> Reply:
+        if "long" in body["messages"][-1]["content"] and body["max_tokens"] > 300:
+            return refuse("This model's maximum context length is 900 tokens. However, your request has 600 input tokens.")
+        return 200, completion(TEXT)
+
+    with odd_server(reply) as server:
+        answers, failed, said = ask(server, "a long question", "a question", concurrency=1)
+    assert not failed
+    assert len(answers) == 2
+    assert [body["max_tokens"] for body in server.bodies] == [512, 300, 512]
+    assert len(said) == 1
+
+
+def test_an_error_in_a_reply_with_http_200_is_seen_as_one():
+    first: dict[str, float] = {}
+
+    def reply(body: dict[str, Any]) -> Reply:
+        question = body["messages"][-1]["content"]
+        since = time.monotonic() - first.setdefault(question, time.monotonic())
+        if question == "busy" and since < 2:
+            return 200, {"error": {"message": "Provider returned error", "code": 503, "metadata": {"raw": "no worker is free"}}}
+        if question == "overloaded" and since < 2:
+            return 200, {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
+        if question == "too long":
+            return 200, {"object": "error", "message": "1200 tokens do not fit", "type": "BadRequestError", "code": 400}
+        if question == "tool":
+            return 200, completion({"content": None, "tool_calls": [{"function": {"name": "abacus", "arguments": "{}"}}]}, "tool_calls")
+        if question == "page":
+            return 200, b"<html><head><title>Sign in</title></head><body>to the portal</body></html>"
+        if question == "half":
+            half = {"message": {"content": "4 * 6"}, "finish_reason": "error", "error": {"code": 400, "message": "engine died"}}
+            return 200, {"choices": [half]}
+        return 200, completion(TEXT)
+
+    with odd_server(reply) as server:
+        answers, failed, _ = ask(server, "busy", "overloaded", "too long", "tool", "page", "half", "good")
+    assert set(answers) == {"busy", "overloaded", "good"}
+    assert failed["too long"] == "error in the answer: 400: 1200 tokens do not fit"
+    assert "the tool 'abacus'" in failed["tool"]
+    assert "Sign in: to the portal" in failed["page"]
+    assert "engine died" in failed["half"]
+    assert [server.asked[question] for question in ("too long", "tool", "half", "good")] == [1, 1, 1, 1]
+
+
+def test_what_is_paid_for_is_asked_once_even_if_it_holds_no_final_text():
+    def reply(body: dict[str, Any]) -> Reply:
+        match body["messages"][-1]["content"]:
+            case "apart":
+                return 200, completion({"content": None, "reasoning": "Four hives, six each"}, "length")
+            case "hidden":
+                return 200, completion("", "length", usage={"prompt_tokens": 9, "completion_tokens": 512})
+            case "filtered":
+                return 400, {"error": {"message": "the prompt triggered a policy", "code": "content_filter"}}
+            case _:
+                return 200, completion("", "stop", usage={"prompt_tokens": 9, "completion_tokens": 0})
+
+    with odd_server(reply) as server:
+        answers, failed, _ = ask(server, "apart", "hidden", "filtered", "empty")
+    assert answers["apart"] == Written("", "length", 0, 0, "Four hives, six each")
+    assert answers["hidden"] == Written("", "length", 9, 512)
+    assert answers["filtered"] == Written("the prompt triggered a policy", "refused", 0, 0)
+    assert failed == {"empty": "unreadable answer: an empty text"}
+    assert [server.asked[question] for question in ("apart", "hidden", "filtered")] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "models",
+    [
+        (200, ["oracle"]), (200, [{"id": "oracle"}]), (403, {"error": {"message": "missing scope: model.read"}}), (404, b""),
+        (200, b"<html>"), (200, {"data": None}), (500, b""),
+    ],
+)
+def test_no_list_of_models_keeps_a_server_from_being_used(models):
+    with odd_server(lambda body: (200, completion(TEXT)), models) as server:
+        probe(TEACHER, EndpointConfig(url=server.url), GREETING)
+
+
+def test_a_greeting_rejects_no_server_that_would_answer_the_questions():
+    def refuses_one_token(body: dict[str, Any]) -> Reply:
+        return refuse("max_tokens must be at least 16") if body["max_tokens"] < 16 else (200, completion(TEXT))
+
+    def small_context(body: dict[str, Any]) -> Reply:
+        return refuse("This model's maximum context length is 128 tokens") if len(body["messages"]) > 2 else (200, completion(TEXT))
+
+    replies: list[Reply] = [
+        (503, {"error": {"code": 503, "message": "Loading model", "type": "unavailable_error"}}),
+        (200, {"error": {"message": "Rate limit exceeded", "code": 429}}),
+        (200, completion(None, "length")),
+        (200, completion({"content": None, "reasoning_content": "Hm"}, "length")),
+    ]
+    for reply in (refuses_one_token, small_context, *(lambda body, said=said: said for said in replies)):
+        with odd_server(reply) as server:
+            probe(TEACHER, EndpointConfig(url=server.url), GREETING)
+
+
+def test_a_greeting_names_what_no_question_could_pass():
+    wrong: list[tuple[Reply, str]] = [
+        ((200, {"error": "Unexpected endpoint or method. (POST /chat/completions)"}), r"Unexpected endpoint or method.*ends in /v1"),
+        ((200, b"<html><title>Chat portal</title></html>"), r"no OpenAI-compatible server.*Chat portal.*ends in /v1"),
+        ((402, {"error": {"message": "Insufficient credits"}}), "HTTP 402: Insufficient credits"),
+        ((401, {"error": {"message": "bad key"}}), r"HTTP 401: bad key, and the key in the environment variable NO_SUCH_KEY is not set"),
+        ((400, {"error": {"message": "a chat template is needed"}}), "HTTP 400: a chat template is needed"),
+    ]
+    for reply, words in wrong:
+        with odd_server(lambda body, said=reply: said) as server, pytest.raises(ValueError, match=words):
+            probe(TEACHER, EndpointConfig(url=server.url, key_variable="NO_SUCH_KEY"), GREETING)

@@ -1,0 +1,145 @@
+"""What a reply says does not depend on the fields that nobody needs; an error keeps its words; nothing else is an answer."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from skipthink_ray.models.teacher import Written
+from skipthink_ray.runtime.replies import ServerError, read_failure, read_reply
+from tests.odd_servers import completion
+
+TEXT = "7 trays hold 3 cups. 7 * 3 = 21.\nThe answer is 21."
+
+
+def read(value: Any) -> Written:
+    return read_reply(value if isinstance(value, bytes) else json.dumps(value).encode())
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        completion(TEXT, service_tier="flex-2", created="yesterday", id=None, model=["a"], system_fingerprint=5),
+        completion(TEXT, "eos_token"),
+        completion(TEXT, None),
+        completion(TEXT, "error"),
+        completion(TEXT, {"type": "stop"}),
+        completion({"content": TEXT, "role": None, "tool_calls": [], "annotations": 3, "audio": ""}),
+        completion({"content": [{"type": "text", "text": TEXT[:9]}, {"type": "text", "text": TEXT[9:]}]}),
+        completion({"content": {"type": "text", "text": TEXT}}),
+        completion(TEXT, error=None),
+        completion(TEXT, error={"code": 0, "message": ""}),
+        completion(TEXT, usage=[1], prompt_logprobs=float("nan")),
+        completion(TEXT, usage={"prompt_tokens": "many", "completion_tokens": -4, "total_tokens": 1e300}),
+        {"choices": [{"text": TEXT}]},
+        {"choices": [{"message": TEXT}]},
+        {"choices": [{"message": {"content": ""}}, {"message": {"content": TEXT}}]},
+        {"code": 200, "message": "success", "data": completion(TEXT)},
+        b"\xef\xbb\xbf\n\n  " + json.dumps(completion(TEXT)).encode(),
+        json.dumps(completion(TEXT)).replace("\\n", "\n").encode(),
+        f": working\n\ndata: {json.dumps({'choices': [{'delta': {'role': 'assistant', 'content': TEXT[:30]}}]})}\n\n"
+        f"data: {json.dumps({'choices': [{'delta': {'content': TEXT[30:]}}]})}\n\ndata: [DONE]\n".encode(),
+    ],
+)
+def test_a_text_is_taken_whatever_stands_beside_it(value):
+    assert read(value) == Written(TEXT, "stop", 0, 0)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(st.dictionaries(st.sampled_from(["id", "object", "created", "model", "usage", "service_tier", "system_fingerprint", "x"]), JSON))
+@settings(max_examples=200)
+def test_no_value_of_a_field_that_nobody_needs_spoils_an_answer(beside):
+    assert read({**completion(TEXT), **beside}).text == TEXT
+
+
+@given(JSON | st.fixed_dictionaries({}, optional=dict.fromkeys(("choices", "error", "errors", "message", "detail", "data"), JSON)))
+@settings(max_examples=400)
+def test_every_reply_is_an_answer_an_error_or_unreadable(value):
+    try:
+        written = read(value)
+    except (ServerError, ValueError) as error:
+        told = str(error)
+    else:
+        told = written.text or written.thinking or written.finish != "stop" or written.tokens
+    assert told
+    assert read_failure(400, json.dumps(value).encode()).words
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"content": TEXT, "reasoning_content": "Count."},
+        {"content": TEXT, "reasoning": "Count.", "reasoning_content": None},
+        {"content": TEXT, "reasoning_details": [{"type": "reasoning.text", "text": "Count."}]},
+        {"content": TEXT, "thinking": "Count."},
+        {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "Count."}]}, {"type": "text", "text": TEXT}]},
+        {"content": [{"type": "thinking", "thinking": "Count.", "signature": "s"}, {"type": "text", "text": TEXT}]},
+    ],
+)
+def test_thinking_that_is_handed_over_apart_is_kept_apart(message):
+    assert read(completion(message)) == Written(TEXT, "stop", 0, 0, "Count.")
+
+
+def test_a_stream_keeps_thinking_and_text_apart_and_one_that_breaks_off_is_no_answer():
+    pieces = [{"delta": {"reasoning_content": "Co"}}, {"delta": {"reasoning_content": "unt."}}, {"delta": {"content": TEXT}}]
+    events = "".join(f"data: {json.dumps({'choices': [piece]})}\n\n" for piece in pieces)
+    last = {"choices": [{"delta": {}, "finish_reason": "length"}], "usage": {"prompt_tokens": 3, "completion_tokens": 4}}
+    assert read(f"{events}data: {json.dumps(last)}\n".encode()) == Written(TEXT, "length", 3, 4, "Count.")
+    with pytest.raises(ValueError, match="breaks off"):
+        read(events.encode())
+
+
+@pytest.mark.parametrize(
+    "finish", ["length", "max_tokens", "MAX_TOKENS", "model_length", "max_output_tokens", "model_context_window_exceeded"]
+)
+def test_every_name_for_the_length_limit_is_one(finish):
+    assert read(completion(TEXT, finish)).finish == "length"
+
+
+@pytest.mark.parametrize("finish", ["content_filter", "SAFETY", "PROHIBITED_CONTENT", "refusal", "guardrail_intervened"])
+def test_every_name_for_a_filter_is_a_refusal(finish):
+    assert read(completion("", finish)).finish == "refused"
+
+
+@pytest.mark.parametrize(
+    ("value", "words", "again"),
+    [
+        ({"error": {"message": "wait a bit", "code": 429}}, "wait a bit", True),
+        ({"error": {"message": "wait a bit", "code": "rate_limit_exceeded"}}, "wait a bit", True),
+        ([{"error": {"code": 503, "message": "no worker", "status": "UNAVAILABLE"}}], "no worker", True),
+        ({"error": "upstream timed out"}, "upstream timed out", True),
+        ({"error": {"message": "no money", "code": "insufficient_quota", "status": 429}}, "no money", False),
+        ({"error": {"message": "no field top_q", "type": "invalid_request_error"}}, "no field top_q", False),
+        ({"error": True, "message": "out of memory"}, "out of memory", None),
+        ({"detail": "worker died"}, "worker died", None),
+        ({"base_resp": {"status_code": 1002, "status_msg": "too many requests"}, "choices": None}, "too many requests", True),
+        ({"errors": [{"message": "a"}, {"message": "b"}]}, "a; b", None),
+        ({"error": {"code": 500}}, "500", True),
+    ],
+)
+def test_an_error_with_http_200_keeps_its_words_and_says_whether_to_try_again(value, words, again):
+    with pytest.raises(ServerError) as caught:
+        read(value)
+    assert (caught.value.words, caught.value.again) == (words, again)
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "words", "again"),
+    [
+        (502, b"<html><head><title>502</title></head><body><h1>the proxy is sad</h1></body></html>", "502: the proxy is sad", True),
+        (422, b'{"detail": [{"loc": ["body", "seed"], "msg": "not permitted"}]}', "body.seed: not permitted", False),
+        (400, b"plain words \xff", "plain words \ufffd", False),
+        (400, b"", "without a word", False),
+        (400, b'{"error": "\\ud83d half"}', "? half", False),
+    ],
+)
+def test_a_failure_is_told_in_the_words_of_the_server(status, content, words, again):
+    failure = read_failure(status, content)
+    assert (failure.said, failure.again) == (f"HTTP {status}: {words}", again)
