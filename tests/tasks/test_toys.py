@@ -159,6 +159,19 @@ def test_a_rationale_of_tracking_shuffled_objects_says_only_what_is_true_at_that
 
 
 @each_difficulty
+def test_tracking_shuffled_objects_tells_all_three_balls_after_every_swap_and_their_letters_at_the_end(difficulty):
+    for question, rationale, _ in toy_rows("tracking_shuffled_objects", 300, difficulty):
+        steps = split_steps(rationale)
+        swaps = [step for step in steps if " swap" in step]
+        (ending,) = (step for step in steps if "At the end" in step)
+        assert len(swaps) == difficulty
+        for step in (*swaps, ending):
+            assert re.findall(r"(\w+) has the \w+ ball", step) == ["Alice", "Bob", "Claire"]
+        choices = set(re.findall(r"\((\w)\) (\w+)", question))
+        assert {(letter, colour) for colour, letter in re.findall(r"(\w+) ball \((\w)\)", ending)} == choices
+
+
+@each_difficulty
 def test_the_answer_of_strategy_qa_follows_from_its_facts_with_a_wide_margin(difficulty):
     for question, rationale, answer in toy_rows("strategy_qa", 500, difficulty):
         assert solvers.yes_or_no(question) == answer, question
