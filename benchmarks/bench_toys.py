@@ -12,6 +12,7 @@ import json
 import os
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,13 @@ from benchmarks.toy_arms import ToyArm, arms
 
 RESULTS = Path(__file__).with_name("toys.jsonl")
 BLOCK = re.compile(r"(<!-- toys (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
-STAGES = {"base": "full (base)", "cwt": "staged (cwt)", "stt": "skip (stt)"}
+JUDGES = ("reading", "writing")
+STAGES = {
+    "base": "full (base)",
+    "cwt": "staged (cwt)",
+    "stt, reading": "skip (stt), judge reading",
+    "stt, writing": "skip (stt), judge writing",
+}
 
 
 def main() -> None:
@@ -77,12 +84,16 @@ def numbers_of(arm: ToyArm) -> dict[str, Any]:
         return {"base": base.numbers | shape}
     cwt = train_student(prepared, "cwt", prepared.samples, None)
     samples = Samples(prepared.samples.with_ends(cwt.ends_RM))
-    started = time.process_time()
-    kept_RM, right_R = ablate(prepared, cwt, samples)
     present_RM = np.diff(samples.ends_RM, axis=1, prepend=0) > 0
-    skips = skip_numbers(kept_RM, right_R, present_RM) | {"cpu_s": time.process_time() - started}
-    stt = train_student(prepared, "stt", samples, kept_RM)
-    return {"base": base.numbers | shape, "cwt": cwt.numbers, "skips": skips, "stt": stt.numbers}
+    numbers: dict[str, Any] = {"base": base.numbers | shape, "cwt": cwt.numbers}
+    for judge in JUDGES:
+        judging = replace(prepared, config=config.model_copy(update={"skips": config.skips.model_copy(update={"judge": judge})}))
+        started = time.process_time()
+        kept_RM, right_R = ablate(judging, cwt, samples)
+        seconds = time.process_time() - started
+        numbers[f"skips, {judge}"] = skip_numbers(kept_RM, right_R, present_RM) | {"cpu_s": seconds}
+        numbers[f"stt, {judge}"] = train_student(prepared, "stt", samples, kept_RM).numbers
+    return numbers
 
 
 def fill(document: str, lines: list[dict[str, Any]]) -> str:
@@ -100,14 +111,16 @@ def table(lines: list[dict[str, Any]], part: str) -> str:
 
 
 def _by_stage(numbers: dict[str, Any]) -> str:
-    base, skips = numbers["base"], numbers["skips"]
-    rows = [["student", "accuracy %", "tokens", "full / mode", "updates", "training, CPU s"]]
+    base = numbers["base"]
+    rows = [["student", "accuracy %", "tokens", "full / mode", "updates", "training, CPU s", "kept of c_1..c_M, %"]]
     for stage, name in STAGES.items():
-        of = numbers[stage]
+        of, skips = numbers[stage], numbers.get(stage.replace("stt", "skips"), {})
         ratio = f"{base['tokens'] / of['tokens']:.2f}"
-        rows.append([name, f"{of['accuracy_pct']:.1f}", f"{of['tokens']:.1f}", ratio, str(of["updates"]), f"{of['train_cpu_s']:.0f}"])
-    kept = " ".join(f"{100 * (1 - share):.0f} %" for share in skips["skipped_by_chunk"])
-    return f"{_markdown(rows)}\n\nRight with all chunks {100 * skips['right_share']:.1f} %; kept of c_1..c_{base['num_chunks']}: {kept}."
+        kept = " ".join(f"{100 * (1 - share):.0f}" for share in skips.get("skipped_by_chunk", ())) or "–"
+        cells = (f"{of['accuracy_pct']:.1f}", f"{of['tokens']:.1f}", ratio, str(of["updates"]), f"{of['train_cpu_s']:.0f}", kept)
+        rows.append([name, *cells])
+    right = numbers["skips, reading"]["right_share"]
+    return f"{_markdown(rows)}\n\nM = {base['num_chunks']}; right with all chunks: {100 * right:.1f} % of the training samples."
 
 
 def _by_arm(listed: list[tuple[ToyArm, dict[str, Any]]]) -> str:

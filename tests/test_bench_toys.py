@@ -36,7 +36,7 @@ def test_an_oracle_differs_from_the_shipped_one_in_what_it_says(arm):
     assert {row.question for row in shipped} != {row.question for row in other} or [
         split_steps(row.rationale) for row in shipped
     ] != [split_steps(row.rationale) for row in other]
-    assert all(row.rationale.endswith((f"({row.answer}).")) for row in other)
+    assert all(row.rationale.endswith(f"({row.answer}).") for row in other)
 
 
 def test_every_table_of_the_document_is_what_the_results_say():
