@@ -26,8 +26,8 @@ def _oracle(**switches: bool) -> type[Task]:
 
 NamesDiffer = _oracle(same_names=False)
 TwoBalls = _oracle(all_balls=False)
-OneLetter = _oracle(all_letters=False)
-Former = _oracle(same_names=False, all_balls=False, all_letters=False)
+LettersApart = _oracle(letters_with_balls=False)
+Former = _oracle(same_names=False, all_balls=False, letters_with_balls=False)
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ ORACLES = (
         for name, oracle in {
             "names differ": "NamesDiffer",
             "only the two balls that were swapped": "TwoBalls",
-            "one letter": "OneLetter",
+            "choices at the end of the question": "LettersApart",
             "all three": "Former",
         }.items()
     ),
