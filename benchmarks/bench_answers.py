@@ -93,6 +93,13 @@ def judge_pairs(pairs: list[Pair], judge: Judge) -> dict[str, float]:
     }
 
 
+def failing_forms(pairs: list[Pair], judge: Judge, share: float = 0.8) -> str:
+    """The forms of equal pairs that a judge misses in so many of its cases."""
+    counts = Counter(pair.form for pair in pairs if pair.equal)
+    missed = Counter(pair.form for pair in pairs if pair.equal and not judge(pair.kind, pair.predicted, pair.gold))
+    return ", ".join(sorted(form for form in missed if missed[form] >= share * counts[form] and counts[form] > 3))
+
+
 def judge_rationales(folder: Path) -> dict[str, dict[str, float]]:
     """On real teacher answers and rationales of the arithmetic benchmarks: verdicts, and what is read as the conclusion."""
     rows = [
@@ -143,6 +150,7 @@ def main() -> None:
     sets = {
         "number": [pair for pair in pairs if pair.kind == "number"],
         "choice": [pair for pair in pairs if pair.kind == "choice"],
+        "formula": symbolic_pairs(),
     }
     result: dict[str, object] = {"pairs": {kind: len(chosen) for kind, chosen in sets.items()}}
     for kind, chosen in sets.items():
@@ -152,6 +160,8 @@ def main() -> None:
         measured = {name: judge_pairs(chosen, judge) for name, judge in judges.items()}
         show(f"{len(chosen)} pairs of kind {kind}", measured)
         result[kind] = measured
+        if kind == "number":
+            print("Forms that math-verify judges wrongly:", failing_forms(chosen, math_verify_judge))
     if arguments.data:
         result["rationales"] = judge_rationales(arguments.data)
         show("Real arithmetic rationales", result["rationales"])  # type: ignore[arg-type]

@@ -82,13 +82,15 @@ def without_run_on(text: str, question: str) -> str:
     marks = list(_MARKED.finditer(text))
     if len(marks) > 1:
         text = text[: marks[0].end()]
-    for turn in _TURN.finditer(text):
-        before = text[: turn.start()]
-        if not before.strip():
-            continue
-        announced = _PHRASE.search(before) or _ANSWERED.search(text, turn.end() - len(turn["asked"] or ""))
-        if turn["asks"] is None or (announced and not _restates(turn["asked"], question)):
-            return before.rstrip()
+    said = _PHRASE.search(text)
+    announced = said.end() if said else len(text)
+    answered = max((found.start() for found in _ANSWERED.finditer(text)), default=-1)
+    begin = len(text) - len(text.lstrip())
+    for turn in _TURN.finditer(text, begin):
+        asked = turn["asked"] or ""
+        open_end = announced > turn.start() and answered < turn.end() - len(asked)
+        if turn["asks"] is None or not (open_end or _restates(asked, question)):
+            return text[: turn.start()].rstrip()
     return text
 
 

@@ -92,12 +92,12 @@ def test_the_line_that_was_asked_for_is_no_part_of_the_rationale(text, left):
 
 
 def test_long_and_endless_texts_take_no_time():
-    started = time.monotonic()
+    started = time.process_time()
     for filler in (".", " ", "the answer is ", "*"):
         text = "The answer is " + filler * 20_000 + "x"
         without_conclusion(text)
         conclusion("number", text)
-    assert time.monotonic() - started < 20  # it was minutes
+    assert time.process_time() - started < 20  # it was minutes
 
 
 def test_a_row_nested_too_deeply_is_malformed():
