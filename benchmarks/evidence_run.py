@@ -8,6 +8,7 @@ Shape suffixes: R samples, M chunks.
 import hashlib
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
@@ -70,22 +71,22 @@ class Trained:
 
 def do(run: Run, cache: Path) -> dict[str, Any]:
     """All numbers of a run, by stage. `cache` keeps cwt students, which arms share that differ only in what follows."""
-    prepared = prepare(run.config(), run.arm.equal_epochs)
+    prepared = prepare(run.config(), lambda samples: _updates(run, samples))
     if run.stage == "base":
-        return {"base": _train(prepared, "base", prepared.samples, None).numbers}
+        return {"base": train_student(prepared, "base", prepared.samples, None).numbers}
     cwt = _cwt(prepared, cache / f"cwt-{run.cwt_key()}")
     if run.stage == "cwt":
         return {"cwt": cwt.numbers}
     samples = Samples(prepared.samples.with_ends(cwt.ends_RM))
     started = time.process_time()
-    kept_RM, right_R = _cross_fitted(prepared, samples) if prepared.config.skips.gate == "cross_fitted" else _ablate(prepared, cwt, samples)
+    kept_RM, right_R = _cross_fitted(prepared, samples) if prepared.config.skips.gate == "cross_fitted" else ablate(prepared, cwt, samples)
     seconds = time.process_time() - started
     present_RM = np.diff(samples.ends_RM, axis=1, prepend=0) > 0
     skips = skip_numbers(kept_RM, right_R, present_RM) | {"cpu_s": seconds}
-    return {"skips": skips, "stt": _train(prepared, "stt", samples, kept_RM).numbers}
+    return {"skips": skips, "stt": train_student(prepared, "stt", samples, kept_RM).numbers}
 
 
-def _ablate(prepared: Prepared, judge: Trained, samples: Samples) -> tuple[np.ndarray, np.ndarray]:
+def ablate(prepared: Prepared, judge: Trained, samples: Samples) -> tuple[np.ndarray, np.ndarray]:
     config = prepared.config
     return Ablation(judges_of(judge.student, config.skips, config.seed), task_of(config), config.skips, samples).find()
 
@@ -98,13 +99,22 @@ def _cross_fitted(prepared: Prepared, samples: Samples) -> tuple[np.ndarray, np.
         holds_R = Fold(number, folds, prepared.config.seed).holds(questions)
         outside = Samples(prepared.samples.table.filter(pa.array(~holds_R)))
         updates = round(prepared.updates * len(outside) / len(samples))
-        judge = _train(replace(prepared, updates=updates), "cwt", outside, None)
-        kept_RM[holds_R], right_R[holds_R] = _ablate(prepared, judge, Samples(samples.table.filter(pa.array(holds_R))))
+        judge = train_student(replace(prepared, updates=updates), "cwt", outside, None)
+        kept_RM[holds_R], right_R[holds_R] = ablate(prepared, judge, Samples(samples.table.filter(pa.array(holds_R))))
     return kept_RM, right_R
 
 
-def prepare(config: PipelineConfig, equal_epochs: bool) -> Prepared:
-    """Rows, tokens and average chunks, as the stages rationales and chunks make them."""
+def _updates(run: Run, samples: Samples) -> int:
+    updates = UPDATES[run.task]
+    if not run.arm.equal_epochs:
+        return updates
+    cwt = run.config().cwt
+    per_epoch = {stage: updates_per_epoch(stage, cwt, len(samples), samples.num_chunks) for stage in STAGES}
+    return round(updates * per_epoch["base"] / per_epoch["cwt"])
+
+
+def prepare(config: PipelineConfig, updates: Callable[[Samples], int]) -> Prepared:
+    """Rows, tokens and average chunks, as the stages rationales and chunks make them. updates: of every training run."""
     train_rows, test_rows = toy_rows(config, "train"), toy_rows(config, "test")
     tokenizer = load_tokenizer(config.student, written(config, train_rows))
     num_steps_R = np.array([len(split_steps(row.rationale)) for row in train_rows])
@@ -113,11 +123,7 @@ def prepare(config: PipelineConfig, equal_epochs: bool) -> Prepared:
         num_chunks = choose_num_chunks(num_steps_R)
     questions = encode(tokenizer, [config.chunks.question_format.format(**row._asdict()) for row in test_rows])
     samples = make_samples(config, train_rows, tokenizer, num_chunks)
-    updates = UPDATES[config.task]
-    if equal_epochs:
-        per_epoch = {stage: updates_per_epoch(stage, config.cwt, len(samples), num_chunks) for stage in STAGES}
-        updates = round(updates * per_epoch["base"] / per_epoch["cwt"])
-    return Prepared(config, updates, samples, questions, [row.answer for row in test_rows])
+    return Prepared(config, updates(samples), samples, questions, [row.answer for row in test_rows])
 
 
 def toy_rows(config: PipelineConfig, split: str) -> list[ToyRow]:
@@ -181,7 +187,7 @@ def _cwt(prepared: Prepared, folder: Path) -> Trained:
         student.model.load_state_dict(load_file(folder / "weights.safetensors"), strict=False)
         student.model.eval()
         return Trained(student, np.load(folder / "ends.npy"), json.loads((folder / "numbers.json").read_text()))
-    trained = _train(prepared, "cwt", prepared.samples, None)
+    trained = train_student(prepared, "cwt", prepared.samples, None)
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().contiguous().clone() for name, tensor in trained.student.model.named_parameters()}
     save_file(tensors, folder / "weights.safetensors")
@@ -190,7 +196,7 @@ def _cwt(prepared: Prepared, folder: Path) -> Trained:
     return trained
 
 
-def _train(prepared: Prepared, stage: Stage, samples: Samples, kept_RM: np.ndarray | None) -> Trained:
+def train_student(prepared: Prepared, stage: Stage, samples: Samples, kept_RM: np.ndarray | None) -> Trained:
     """Train a new student and answer the test questions with it in its own mode."""
     config: TrainConfig = getattr(prepared.config, stage)
     student, progress, nothing = prepared.new_student(), Progress(), Hooks(lambda *_: None, lambda *_: None)

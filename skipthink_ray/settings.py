@@ -115,10 +115,11 @@ def _validate(model: type[Model], values: dict[str, Any], where: str) -> Model:
 
 def explain(error: ValidationError, where: str) -> str:
     """One line: every key that is wrong, why, and what was found; an address with a password is not repeated."""
-    faults = [
-        (".".join(map(str, fault["loc"])), _fault(fault["type"], fault["msg"], fault["loc"], fault.get("input")))
-        for fault in error.errors()
-    ]
+    faults = []
+    for fault in error.errors():
+        of_a_part = fault["type"] == "value_error" and isinstance(fault.get("input"), dict)  # and names its fields
+        place = () if of_a_part else fault["loc"]
+        faults.append((".".join(map(str, place)), _fault(fault["type"], fault["msg"], place, fault.get("input"))))
     return "; ".join(": ".join(filter(None, (where, key, said))) for key, said in faults)
 
 

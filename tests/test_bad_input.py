@@ -102,6 +102,35 @@ def test_a_missing_column_is_named_with_the_columns_there_are(tmp_path, kind):
 @pytest.mark.parametrize(
     ("option", "value", "words"),
     [
+        ("--chunks.question-format", r"{question} \fbox{}", "it holds {}; write {{ and }} for braces that stay"),
+        ("--chunks.question-format", "{question} {options}", "it holds {options}; write {{ and }}"),
+        ("--chunks.question-format", "{question!r}", "it holds {question!r}; write"),
+        ("--chunks.question-format", "{question:>9}", "it holds {question:>9}; write"),
+        ("--chunks.question-format", "{question.id}", "it holds {question.id}; write"),
+        ("--chunks.question-format", "{answer} {question}", "it holds {answer}; write"),
+        ("--chunks.question-format", "{question} }", "a brace without its partner (Single '}' encountered"),
+        ("--chunks.question-format", "{{question}}", "it does not hold {question}; write"),
+        ("--chunks.answer-format", r"\fbox{} --> {answer}", "chunks.answer_format: it holds {}; write"),
+    ],
+)
+def test_a_format_with_other_braces_is_refused_before_anything_is_made(capsys, option, value, words):
+    assert main(["run", "--dry-run", option, value]) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert option.removeprefix("--").replace("-", "_") in said
+    assert len(said.strip().splitlines()) == 1
+
+
+def test_doubled_braces_stay_in_a_format():
+    formats = {"question_format": r"{question} \fbox{{}}", "answer_format": "{{}} --> {answer}"}
+    chunks = PipelineConfig.model_validate({"chunks": formats}).chunks
+    assert chunks.question_format.format(question="How many?") == r"How many? \fbox{}"
+    assert chunks.answer_format.format(answer="5") == "{} --> 5"
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
         ("--skips.folds", "1", "skips.folds: input should be greater than or equal to 2 (found 1)"),
         ("--stt.skip-share", "2", "stt.skip_share: input should be less than or equal to 1"),
         ("--cwt.optim.lr", "0", "cwt.optim.lr: input should be greater than 0"),
@@ -114,6 +143,19 @@ def test_a_value_out_of_bounds_is_refused_in_one_line_that_names_its_key(capsys,
     assert words in said
     assert len(said.strip().splitlines()) == 1
     assert "SECRET" not in said
+
+
+@pytest.mark.parametrize("given_as", ["options", "file"])
+def test_settings_of_skips_that_exclude_each_other_are_refused_in_one_line(tmp_path, capsys, given_as):
+    options = ["--skips.judge", "writing", "--skips.search", "exhaustive"]
+    if given_as == "file":
+        (tmp_path / "run.yaml").write_text("skips: {judge: writing, search: exhaustive}")
+        options = ["--config", str(tmp_path / "run.yaml")]
+    assert main(["run", "--dry-run", *options]) == 2
+    said = capsys.readouterr().err.strip()
+    assert ": skips.judge: writing goes through the chunks in order, which skips.search exhaustive does not" in said
+    assert said.endswith("set skips.search to sequential, or skips.judge to reading")
+    assert len(said.splitlines()) == 1
 
 
 def test_options_are_every_key(capsys):

@@ -1,6 +1,7 @@
 """A finished student in other hands: transformers alone, lm-evaluation-harness and a real server agree with us, question by question."""
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from skipthink_ray.config import ChunksConfig, OptimConfig, OwnTaskConfig, PipelineConfig, StudentConfig, TrainConfig
 from skipthink_ray.lm_eval import questions as harness
-from skipthink_ray.method.markup import THOUGHT
+from skipthink_ray.method.markup import THOUGHT, prompt
 from skipthink_ray.models.decoding import Answer, Mode, answer_questions
 from skipthink_ray.models.serving import chat_template, prepare_for_serving, prompt_text
 from skipthink_ray.models.student import build_student, encode, load_student, load_tokenizer, save_student
@@ -28,8 +29,10 @@ from tests.toys import ARCHITECTURES, make_samples, make_student, train_briefly
 QUESTIONS, LIMIT = 50, 80
 CONFIG = PipelineConfig(task="multiarith")
 STAGES = ("base", "stt")
-START = "\n"
-"""Of every prompt, as with a pretrained student."""
+STARTS = {"base": "", "stt": "\n"}
+"""Of every prompt: nothing for a student from scratch, a line break as for a pretrained one."""
+PAGE = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
+DOCUMENTED_FOLDER = "runs/demo/stt/student"
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Handed:
 
     @property
     def prompts(self) -> list[str]:
-        return [prompt_text(self.stage, START, CONFIG.chunks.question_format, question) for question in self.questions]
+        return [prompt_text(self.stage, STARTS[self.stage], CONFIG.chunks.question_format, question) for question in self.questions]
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +55,7 @@ def handed(trained, rows, tmp_path_factory) -> dict[str, Handed]:
     """A run of 50 test questions with a skip student that knows 24 of them by heart, and a base student that knows 12."""
     run = tmp_path_factory.mktemp("runs") / "toy"
     skip, _ = trained
-    base = make_student(rows[:24], width=48, vocabulary=500, prompt_start=START)
+    base = make_student(rows[:24], width=48, vocabulary=500)
     samples = make_samples(rows[:12], base.tokenizer)
     kept_RM = np.ones_like(samples.ends_RM, dtype=bool)
     train_briefly(base, samples, "base", TrainConfig(batch_size=12, optim=OptimConfig(lr=4e-3)), 120, kept_RM)
@@ -86,8 +89,8 @@ def test_the_fifty_questions_can_tell_students_apart(handed):
 def test_transformers_alone_writes_the_same_texts(handed, stage):
     student = handed[stage]
     tokenizer, model = AutoTokenizer.from_pretrained(student.folder), AutoModelForCausalLM.from_pretrained(student.folder)
-    for prompt, answer in zip(student.prompts, student.answers, strict=True):
-        inputs = tokenizer(prompt, return_tensors="pt")
+    for text, answer in zip(student.prompts, student.answers, strict=True):
+        inputs = tokenizer(text, return_tensors="pt")
         ids = model.generate(**inputs, max_new_tokens=LIMIT)[0, inputs["input_ids"].shape[1] :].tolist()
         assert len(ids) == answer.tokens
         assert tokenizer.decode(ids).removesuffix(tokenizer.eos_token) == answer.text
@@ -113,12 +116,18 @@ def test_lm_evaluation_harness_gives_the_same_texts_answers_and_accuracy(handed,
     assert scores["format_errors,answer"] == np.mean([answer.answer is None for answer in student.answers])
 
 
-def test_a_server_gives_the_same_texts_through_both_endpoints(handed):
+def test_the_documented_lines_for_transformers_print_our_answer(handed, capsys):
+    folder = handed["stt"].folder
+    exec(_documented("AutoTokenizer").replace(DOCUMENTED_FOLDER, str(folder)), {})
+    assert capsys.readouterr().out.strip() == f"{_documented_answer(folder).text}{AutoTokenizer.from_pretrained(folder).eos_token}"
+
+
+def test_a_server_gives_the_same_texts_through_both_endpoints(handed, capsys):
     student = handed["stt"]
     with served(student.folder) as url:
         client = OpenAI(base_url=url, api_key="none")
-        for question, prompt, ours in zip(student.questions, student.prompts, student.answers, strict=True):
-            whole = client.completions.create(model=str(student.folder), prompt=prompt, max_tokens=LIMIT)
+        for question, text, ours in zip(student.questions, student.prompts, student.answers, strict=True):
+            whole = client.completions.create(model=str(student.folder), prompt=text, max_tokens=LIMIT)
             assert whole.usage is not None
             assert (whole.choices[0].text, whole.usage.completion_tokens) == (_without_markers(ours.text), ours.tokens)
             chat = client.chat.completions.create(
@@ -126,20 +135,25 @@ def test_a_server_gives_the_same_texts_through_both_endpoints(handed):
             )
             assert chat.choices[0].message.content == whole.choices[0].text
             assert chat.usage == whole.usage
+        code = _documented("OpenAI").replace(DOCUMENTED_FOLDER, str(student.folder))
+        exec(code.replace("http://127.0.0.1:8000/v1", url), {})
+    assert capsys.readouterr().out.splitlines() == [_without_markers(_documented_answer(student.folder).text)] * 2
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("question_format", [" {question} ###", 'Q: "{question}"\n{{so}} \\ …🙂'])
-def test_other_programs_read_our_prompt_from_the_folder(checkpoints, architecture, question_format, tmp_path):
+def test_other_programs_read_our_prompt_from_the_folder(checkpoints, architecture, stage, question_format, tmp_path):
     """Also where the tokenizer of the pretrained model begins every text with a token of its own."""
     config = StudentConfig(pretrained=str(checkpoints[architecture]))
     student = build_student(config, load_tokenizer(config, []), 3, seed=0)
-    prepare_for_serving(student, "stt", PipelineConfig(chunks=ChunksConfig(question_format=question_format)))
+    prepare_for_serving(student, stage, PipelineConfig(chunks=ChunksConfig(question_format=question_format)))
     save_student(student, tmp_path)
     question = "Tom's bag {holds} 3 \"pens\".\nHow many now?"
-    ours = [*student.ids.start, student.ids.skip, *encode(student.tokenizer, [question_format.format(question=question)])[0]]
+    asked = encode(student.tokenizer, [question_format.format(question=question)])[0]
+    ours = prompt(student.ids, student.ids.skip if stage == "stt" else None, asked)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path)
-    assert tokenizer(prompt_text("stt", START, question_format, question))["input_ids"] == ours
+    assert tokenizer(prompt_text(stage, "\n", question_format, question))["input_ids"] == ours
     messages = [{"role": "user", "content": f"\n{question} "}]
     for generation in (False, True):
         assert tokenizer.apply_chat_template(messages, add_generation_prompt=generation)["input_ids"] == ours
@@ -152,7 +166,7 @@ def test_a_student_that_answers_in_stages_offers_no_single_prompt(trained, tmp_p
     student = load_student(tmp_path)
     prepare_for_serving(student, "cwt", CONFIG)
     save_student(student, tmp_path)
-    assert chat_template("cwt", START, " {question} ###") is None
+    assert chat_template("cwt", "", " {question} ###") is None
     assert AutoTokenizer.from_pretrained(tmp_path).chat_template is None
     file = _file(tmp_path, "Why?", "5")
     with pytest.raises(ValueError, match="several prompts"):
@@ -170,13 +184,27 @@ def test_the_harness_takes_questions_from_a_file_and_checks_them_by_the_students
     with pytest.raises(ValueError, match="lies in no run"):
         harness.load(str(tmp_path))
     documents = harness.load(str(tmp_path), questions=str(_file(tmp_path, " How many? ", 5)), dtype="float32")["test"]
-    assert [harness.prompt(document) for document in documents] == ["[skip] How many? ###"]
+    assert [harness.prompt(document) for document in documents] == ["\n[skip] How many? ###"]
     assert harness.gold(documents[0]) == "5"
     written = harness.answers([["So 9. --> 4 or about 5.0"], ["So about 5"]], documents)
     scores = [harness.score(documents[0], [answer]) for answer in written]
     assert scores == [{"acc": 1.0, "format_errors": 0.0}, {"acc": 0.0, "format_errors": 1.0}]
     with pytest.raises(ValueError, match="holds no questions"):
         harness.load(str(tmp_path), questions=str(_file(tmp_path)))
+
+
+def _documented(word: str) -> str:
+    """The Python lines of docs/serving.md that hold a word, with the start that our students' prompts have and the demo's lack."""
+    code = next(block for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if word in block)
+    return code.replace("[skip]", "\\n[skip]")
+
+
+def _documented_answer(folder: Path) -> Answer:
+    found = re.search(r'question = "(.*)"', PAGE)
+    assert found
+    student = load_student(folder)
+    asked = encode(student.tokenizer, [CONFIG.chunks.question_format.format(question=found[1])])
+    return answer_questions(student, "skip", asked, 256)[0]
 
 
 def _file(folder: Path, *fields: Any) -> Path:

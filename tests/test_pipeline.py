@@ -11,6 +11,7 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from skipthink_ray.config import CwtConfig, OptimConfig, PipelineConfig
+from skipthink_ray.lm_eval import questions as harness
 from skipthink_ray.pipeline import identify
 from skipthink_ray.runtime.artifacts import Folder, begin, finish, is_done
 
@@ -83,10 +84,12 @@ def _assert_transformers_alone_decodes_the_same(run: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(run / "stt" / "student")
     model = AutoModelForCausalLM.from_pretrained(run / "stt" / "student")
     answers = dataset.dataset(run / "evaluation" / "answers", format="parquet").to_table().sort_by("row").to_pylist()
-    samples = dataset.dataset(run / "chunks" / "samples", format="parquet").to_table(columns=["row", "question"])
-    questions = {row["row"]: row["question"] for row in samples.to_pylist()}
-    for answer in [answer for answer in answers if answer["mode"] == "skip"][:10]:
-        prompt = tokenizer(f"[skip] {questions[answer['row']]} ###", add_special_tokens=False, return_tensors="pt")
+    skipped = [answer for answer in answers if answer["mode"] == "skip"]
+    documents = harness.load(str(run / "stt" / "student"))["test"]  # as lm-evaluation-harness asks them
+    for answer, document in list(zip(skipped, documents, strict=True))[:10]:
+        assert document["row"] == answer["row"]
+        assert document["prompt"].lstrip().startswith("[skip] ")
+        prompt = tokenizer(document["prompt"], return_tensors="pt")
         written = model.generate(**prompt, max_new_tokens=24)[0, prompt["input_ids"].shape[1] :].tolist()
         written = [token for token in written if token not in (tokenizer.eos_token_id, tokenizer.pad_token_id)]
         assert tokenizer.decode(written) == answer["text"]

@@ -7,10 +7,10 @@ and `tracking` decide only *where* and how: they may change between two submissi
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_core import PydanticKnownError
 
-from skipthink_ray.config.base import Address, Config, PositiveInt, Share
+from skipthink_ray.config.base import Address, Config, PositiveInt, Share, format_of
 from skipthink_ray.config.rationales import (
     ColumnsConfig,
     EndpointConfig,
@@ -66,9 +66,9 @@ class ChunksConfig(Config):
     num_chunks: Annotated[int | Literal["auto"] | None, BeforeValidator(_positive)] = None
     """Chunks per rationale (M); None takes the task's own: 4 for arithmetic, else the mean number of steps; auto takes
     the largest M up to 8 for which four fifths of the rationales have more than M steps."""
-    question_format: Annotated[str, Field(pattern=r"\{question\}")] = " {question} ###"
-    """How a question is written for the student."""
-    answer_format: Annotated[str, Field(pattern=r"-->\s*\{answer\}$")] = " --> {answer}"
+    question_format: Annotated[str, AfterValidator(format_of("question"))] = " {question} ###"
+    """How a question is written for the student; braces that stay are doubled, as in `\\boxed{{}}`."""
+    answer_format: Annotated[str, Field(pattern=r"-->\s*\{answer\}$"), AfterValidator(format_of("answer"))] = " --> {answer}"
     """How the answer is written after a rationale; ends in `--> {answer}`, by which it is found again."""
 
 

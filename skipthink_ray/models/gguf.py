@@ -4,9 +4,9 @@ transformers reads the file, quantised or not, but does not save such a model. S
 model of the same class and configuration, and that is saved.
 
 Tokenizer: a GGUF file names the way in which text is split before BPE. transformers 5.23 knows some of these
-names and uses GPT-2's split for the others. SmolLM2's `smollm` is one of the others: it cuts numbers into digits
-first, so GPT-2's split gives other tokens at white space before a digit ("\\n\\n4"). The names in DIGITS_FIRST
-are mended here. For any other unknown name the user is told.
+names and uses GPT-2's split for the others. SmolLM2's `smollm` is one of the others: it cuts numbers into
+digits first, so GPT-2's split gives other tokens at white space before a digit ("\\n\\n4"). The names in
+DIGITS_FIRST are mended here. For any other unknown name the user is told.
 
 EOS is the file's own. For SmolLM2-135M-Instruct that is `<|im_end|>`, the token with which it ends a turn.
 Padding is `<|im_end|>` too, so models/student.py adds a `[pad]`, and EOS stays in the loss.
@@ -29,8 +29,10 @@ DIGITS_FIRST = ("smollm", "starcoder", "refact", "command-r", "codeshell", "exao
 """llama.cpp's names for: every digit by itself, then GPT-2's split."""
 GPT2_SPLIT = ("default", "gpt-2", "phi-2", "mpt", "olmo", "jais")
 """Its names for GPT-2's split."""
-BROKEN = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, ArithmeticError, struct.error)
-"""What the readers raise for a file that is cut off or damaged, or an architecture they do not know."""
+BROKEN = (
+    OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, ArithmeticError, struct.error,
+)  # fmt: skip
+"""What the readers raise for a file that is cut off or damaged, or for an unknown architecture."""
 
 
 def convert(file: Path, folder: Path, say: Callable[[str], None]) -> None:
@@ -41,17 +43,17 @@ def convert(file: Path, folder: Path, say: Callable[[str], None]) -> None:
         loaded: Any = AutoModelForCausalLM.from_pretrained(  # with loading info it returns a pair
             file.parent, gguf_file=file.name, dtype=torch.float32, output_loading_info=True
         )
-        model, found = loaded
     except BROKEN as error:
         raise ValueError(
-            f"student.pretrained: the GGUF file {file.name} could not be read ({_first_line(error)}). It may be "
-            "cut off, damaged, one part of several, or of an unknown architecture; download it again, or give the "
-            "model's folder or hub id"
+            f"student.pretrained: the GGUF file {file.name} could not be read ({_first_line(error)}). "
+            "It may be cut off, damaged, one part of several, or of an unknown architecture; download it "
+            "again, or give the model's folder or hub id"
         ) from error
+    model, found = loaded
     if missing := sorted(found["missing_keys"]):
         raise ValueError(
-            f"student.pretrained: the GGUF file {file.name} lacks {len(missing)} weights ({missing[0]}, ...); "
-            "give a whole model in one file"
+            f"student.pretrained: the GGUF file {file.name} lacks {len(missing)} weights ({missing[0]}, "
+            "...); give a whole model in one file"
         )
     _mend_split(tokenizer, metadata.get(PRE), say)
     _as_ordinary(model).save_pretrained(folder)
@@ -64,14 +66,13 @@ def _mend_split(tokenizer: Any, name: str | None, say: Callable[[str], None]) ->
     if not (split and split["type"] == "ByteLevel" and split["use_regex"]):
         return  # not GPT-2's: transformers knew the name
     if name in DIGITS_FIRST:
-        backend.pre_tokenizer = pre_tokenizers.Sequence([
-            pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False),
-        ])  # fmt: skip
+        digits = pre_tokenizers.Digits(individual_digits=True)
+        backend.pre_tokenizer = pre_tokenizers.Sequence([digits, pre_tokenizers.ByteLevel(add_prefix_space=False)])
     elif name not in GPT2_SPLIT:
         say(
-            f"Note: the GGUF file splits text as '{name}', which transformers does not know. GPT-2's split is "
-            "used, so some tokens may differ from those of pretraining. The model's folder or hub id has its own "
-            "tokenizer."
+            f"Note: the GGUF file splits text as '{name}', which transformers does not know. GPT-2's split "
+            "is used, so some tokens may differ from those of pretraining. The model's folder or hub id has its "
+            "own tokenizer."
         )
 
 

@@ -34,8 +34,8 @@ class Fresh:
 class Prefixes:
     """What is known of the prompts that were asked about some samples. `row` is a sample's number among them."""
 
-    held: dict[tuple[int, int], list[tuple[np.ndarray, Places]]] = field(default_factory=dict)
-    """Beginnings and their places, by the sample's row and the first token, which is the marker."""
+    held: dict[int, list[tuple[np.ndarray, Places]]] = field(default_factory=dict)
+    """Beginnings and their places, by the sample's row."""
     stores: list[tuple[torch.Tensor, torch.Tensor]] = field(default_factory=list)
     """Keys and values of every layer, [N, H, D]."""
     used: int = 0
@@ -45,7 +45,7 @@ class Prefixes:
         """Places of the longest beginning that `prompt` has in common with one that is held; never of all its tokens."""
         best = np.zeros(0, dtype=np.int64)
         tokens = np.array(prompt[:-1])
-        for held, places in self.held.get((row, prompt[0]), ()):
+        for held, places in self.held.get(row, ()):
             both = min(len(held), len(tokens))
             differs = np.flatnonzero(held[:both] != tokens[:both])
             common = int(differs[0]) if len(differs) else both
@@ -71,7 +71,7 @@ class Prefixes:
         for one in beginnings:
             new = len(one.tokens) - len(one.known)
             places = np.concatenate([one.known, self.used + len(rows) + np.arange(new)])
-            self.held.setdefault((one.row, one.tokens[0]), []).append((np.array(one.tokens), places))
+            self.held.setdefault(one.row, []).append((np.array(one.tokens), places))
             rows += [one.at] * new
             columns += range(one.column, one.column + new)
         if not rows:

@@ -1,9 +1,9 @@
 """What `student.pretrained` names: a hub id, a folder, a GGUF file, or the word `smollm2`.
 
-A GGUF file is converted once into an ordinary folder of transformers (models/gguf.py), which stays in the cache
-under the hash of the file. `smollm2` is SmolLM2-135M-Instruct from a package on PyPI (models/wheel.py), so it
-needs no hub. The cache is the folder that the environment variable SKIPTHINK_CACHE names, else the platform's
-cache folder; a student takes 4 bytes per parameter there. Importing this module loads no torch.
+A GGUF file is converted once into an ordinary folder of transformers (models/gguf.py), which stays in the
+cache under the hash of the file. `smollm2` is SmolLM2-135M-Instruct from a package on PyPI (models/wheel.py),
+so it needs no hub. The cache is the folder that the environment variable SKIPTHINK_CACHE names, else the
+platform's cache folder; a student takes 4 bytes per parameter there. Importing this module loads no torch.
 """
 
 import hashlib
@@ -52,7 +52,7 @@ def describe(name: str | None) -> str:
 
 
 def fingerprint(name: str) -> str:
-    """What `name` stands for: the hash of a file's or folder's content, the version of `smollm2`, or the hub id.
+    """What `name` stands for: the hash of a file or folder, the version of `smollm2`, or the hub id.
 
     ValueError: no such file or folder.
     """
@@ -88,8 +88,8 @@ def _smollm2_key() -> str:
 def made_once(key: str, make: Callable[[Path], None]) -> Path:
     """A folder of the cache; `make` writes it if it is not there yet, in one process at a time.
 
-    It is written beside its place and then renamed, so it is whole or absent. A process that is killed leaves a
-    `.half`, which the next one removes.
+    It is written beside its place and then renamed, so it is whole or absent. A process that is killed leaves
+    a `.half`, which the next one removes.
     """
     folder = cache_folder() / key
     if folder.is_dir():

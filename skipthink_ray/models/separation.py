@@ -1,6 +1,7 @@
-"""How far the markers of a trained student are from each other, in distances between ordinary tokens (method §1).
+"""How far the markers of a trained student are from each other, in distances between tokens (method §1).
 
-A pretrained student's markers start close together. If they stay so, the student cannot tell `[answer]` from `[M]`.
+A pretrained student's markers start close together. If they stay so, the student cannot tell `[answer]` from
+`[M]`.
 Shape suffixes: P pairs, K markers, D width.
 """
 
@@ -14,10 +15,11 @@ PAIRS, SEED = 4096, 0
 
 @torch.no_grad()
 def marker_separation(student: Student, stage: str) -> dict[str, float]:
-    """{"marker_separation": smallest distance between two markers' input embeddings / median distance of two tokens}.
+    """{"marker_separation": the smallest distance of two markers / the median distance of two tokens}.
 
-    The markers are those that the stage's items hold: of cwt `[1]`..`[M]` and `[answer]`, of stt also `[skip]` and
-    `[thought]`. Base has none, and gets {}. The distance is Euclidean.
+    The markers are those in the stage's items: for cwt `[1]`..`[M]` and `[answer]`, for stt also `[skip]` and
+    `[thought]`. Base has none, and gets {}. Distances are Euclidean, of
+    input embeddings.
     """
     if stage == "base":
         return {}

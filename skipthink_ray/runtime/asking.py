@@ -79,7 +79,9 @@ class Ask:
             return {**row, "reason": "teacher failed", "detail": failed.get(request.key, "no answer")}
         written = self.ledger.read(request.key)
         counts = {name: written[name] for name in ("finish", "prompt_tokens", "tokens")}
-        read = read_written(written["text"], written.get("thinking", ""), written["finish"], self.config.rationales, self.task)
+        read = read_written(
+            written["text"], written.get("thinking", ""), written["finish"], self.config.rationales, self.task, row["question"]
+        )
         return {**row, **counts, "request": request.key, **read}
 
 

@@ -1,7 +1,8 @@
-"""When two answers are the same, by kind of answer; and what a text in free form concludes.
+"""When two answers are the same, by kind of answer.
 
-Numbers agree within 1e-6 (method §7), other kinds where their canonical forms are equal. A text that holds no answer of
-its kind has no canonical form: that is a format error, and it is told apart from a wrong answer.
+Numbers agree within 1e-6 (method §7), other kinds if their canonical forms are equal. A text that holds no answer of its
+kind has no canonical form: that is a format error, and it is told apart from a wrong answer. A text that names two answers
+and does not decide (`(A) or (B)`, `5 or 6`, `yes and no`) is a format error too, and what it denies (`not A`) is not its answer.
 
 The rules are those of Fine-tune-CoT (Ho et al.) where those hold. Ours differ where they read a letter inside a word as
 a choice, `1/2` as 1, `70-27` as -27, `-$5` as 5, `no one` as no; or tell `12` from `12.00`, or `NK` from `nk`.
@@ -12,44 +13,62 @@ import unicodedata
 from fractions import Fraction
 from typing import Literal
 
+from skipthink_ray.tasks.numbers import Quantity, quantities
+from skipthink_ray.tasks.plain import plain
+
 AnswerKind = Literal["number", "choice", "string", "yes_no", "set"]
 
-MAX_DIGITS = 1000
-"""A longer number is a student's loop; Python refuses to convert some of them."""
-_THOUSANDS = re.compile(r"(?<=\d),(?=(?:\d\d,){0,9}\d{3}(?!\d))")  # 1,234,567 and 12,34,567, but not 1,23
-_LATEX_FRACTION = re.compile(r"\\[dt]?frac\{(\d+)\}\{(\d+)\}")
-_LATEX_TEXT = re.compile(r"\\(?:text|mathrm|mathbf)\{([^{}]*)\}")
-_CURRENCY = re.compile(r"\\?[$€£¥]\s*")
-_NUMBER = re.compile(
-    r"""(?<!\d)(?<!\d\.)
-    (?P<sign>(?:(?<![\w)\]%])-)?)            # 70-27 holds no -27
-    (?:(?P<whole>\d+)[ ](?=\d+/\d))?         # 2 1/2
-    (?P<top>\d+(?:\.\d+)?(?:[eE][+-]?\d{1,2}(?!\d))?|(?<!\w)\.\d+)
-    (?:\s?/\s?(?P<bottom>\d+(?:\.\d+)?)(?![\d/]))?  # 3/4, but no 3/4/2020""",
+_EQUALS = re.compile(r"=|\bequals?(?:\s+to)?\b")
+_RESTATED = re.compile(r",?\s*\(?(?:(?:which|that|this) (?:is|are)|is|or|i\.e\.,?)\s*|\s*→\s*")
+_ONE_OR_OTHER = re.compile(r"\s*(?:,|;|&|±|\bx?or\b|\band\b|\bto\b|,\s*(?:or|and))\s*(?:[a-z]\s*=\s*)?")
+_ONE_LETTER = re.compile(r"\W*([A-Za-z])\W*")
+_APART = re.compile(r"\W*([A-Za-z])(?:[^\w\n]*\n|,?\s+(?:because|since|as|for)\b)")
+_HALF_BRACKET = re.compile(r"(?<![\w(\[])([A-Za-z])\)")
+_BRACKETED = re.compile(r"(?<!\w)[(\[]([A-Za-z])[)\]]|\b(?:option|choice)\s+([A-Za-z])\b(?!['’])")
+# A capital that stands alone, and is neither the pronoun I nor the article A; but `A is right` names a choice.
+_ALONE = re.compile(
+    r"""(?<![\w'’])(?<!\w[-.])(?:[B-HJ-Z]|A(?!\ (?!(?:is|was|as|and|or|nor|because|since|for|but|not|than|rather|instead|can|must
+    |cannot))[a-z]))(?![\w'’]|[-.]\w)""",
     re.VERBOSE,
 )
-_EQUALS = re.compile(r"=|\bequals?\b|\d\s*[-+*/×]\s*[$\d.,]*\d,? which is\b")
-_SPELLED = re.compile(r"[^\W\d_](?:[\s,+-]+[^\W\d_])+")
-_ONE_LETTER = re.compile(r"\W*([A-Za-z])\W*")
-_BRACKETED = re.compile(r"(?<!\w)[(\[]([A-Za-z])[)\]]")
-# A capital that stands alone, and is neither the pronoun I nor the article A; but `A is right` names a choice.
-_ALONE = re.compile(r"(?<![\w'’])(?<!\w[-.])(?:[B-HJ-Z]|A(?! (?!is|was|as|and|or|because|since|for|but)[a-z]))(?![\w'’]|[-.]\w)")
-_BOTH = re.compile(r"\b(?:yes|true)\s*(?:or|and|/)\s*(?:no|false)\b", re.IGNORECASE)
-_YES_NO = re.compile(
-    r"(?<![\w-])(yes|true|false|no(?!\s+(?:one|matter|doubt|idea|longer|more)\b|\.\s?\d))(?![\w-])",
-    re.IGNORECASE,
-)
-_AROUND = " \t\r\n\"'“”‘’*`"
-_PHRASE = re.compile(  # what announces an answer; a box holds it
-    r"""\\boxed\{(?P<box>(?:[^{}]|\{[^{}]*\})*)\}
-    |(?:\banswer(?:\ to\ [^.\n]{1,80}?)?(?:\**\s*[:=]|\s+(?:is|are|was|would\ be|will\ be|should\ be|must\ be)\b\s*:?)|-->|\#{4})\**\s*""",
+_NOT_BEFORE = re.compile(
+    r"""(?:\b(?:not|cannot\ be|neither|nor|than|instead\ of|except(?:\ for)?|unlike|without|eliminat\w+|rul\w+\ out|exclud\w+
+        |reject\w*)|n['’]t(?:\ be)?|≠)[\s(\[{"'“‘*$]*
+    (?:(?:be|the|an?|is|choose|pick|select|option|choice|answer|letter|number|either|both|even|equal|to)\b[\s(\[{"'“‘*:$]*)*\Z""",
     re.IGNORECASE | re.VERBOSE,
 )
-_REST_OF_SENTENCE = re.compile(r"[^\n]*?(?=(?<![.!?])[.!?]+[\"'”’)*]*(?:\s|\Z)|\n|\Z)")  # a run of marks is looked at once
-_QUOTED = re.compile(r"[\"“]([^\"“”\n]+)[\"”]|(?<!\w)['‘]([^'‘’\n]+)['’](?!\w)")
-_AFTER_IS = re.compile(r"\b(?:is|are)\b:?\s+")
-_YES_OR_NO_ALONE = re.compile(r"(?<![\w-])(yes|no)(?=\s*(?:[,.;:!?\"'”’)*\n]|because\b|since\b|\Z))", re.IGNORECASE)
+_NOT_AFTER = re.compile(
+    r"""[)\].:]?\s*(?:(?!(?:and|but|or|so|because|as)\b)[a-z]+\s+){0,3}?
+    (?:(?:is|are|was)(?:\ not|n['’]t|\ (?:clearly\ |also\ )?(?:wrong|incorrect|false|out|ruled|excluded|eliminated|impossible))
+    |(?:can|could|does|do)(?:\ ?not|n['’]t)|(?:can|could|must|may)\ be\ (?:ruled|excluded|eliminated))\b""",
+    re.VERBOSE,
+)
+_LISTED_WITH = re.compile(
+    r"[)\]\s.:]*(?:,|/|&|\b(?:and|or|nor)\b|,\s*(?:and|or|nor)\b)[(\[\s]*(?:(?:option|choice)\s+)?[(\[]*"
+)
+_REASON = re.compile(r"\b(?:because|since|as|so|for|while|whereas|if|unless)\b|\.\s|;|\n")
+_BOTH = re.compile(
+    r"\b(?:yes|true)\W*\s*(?:or|and|n?or|/)\s*\W*(?:no|false)\b|\b(?:no|false)\s*(?:or|n?or|and|/)\s*(?:yes|true)\b",
+    re.IGNORECASE,
+)
+_YES_NO = re.compile(
+    r"(?<![\w-])(yes|true|untrue|false|no(?!\s+(?:one|matter|doubt|idea|longer|more)\b|\.\s?\d))(?![\w-])",
+    re.IGNORECASE,
+)
+_NOT_TRUE = re.compile(
+    r"""(?:\bnot|n['’]t|\bcannot\ be|\bnever)\s+(?:be\s+)?
+    (?:(?:really|entirely|quite|actually|at\ all|necessarily|strictly)\s+)?["'“‘*]*\Z""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_DETERMINED = re.compile(r"\b(?:there(?:['’]s| is| are| was| were)|has|have|had|with)\s+\Z", re.IGNORECASE)
+_OPPOSITE = {"yes": "no", "no": "yes"}
+_AROUND = " \t\r\n\"'“”‘’*`"
+_LATEX_TEXT = re.compile(r"\\(?:text|mathrm|mathbf|textbf|mbox)\s*\{([^{}]*)\}|\$|\\[()\[\]]")
+_STRING_CHARACTERS = str.maketrans(
+    {**dict.fromkeys("‐‑‒–−", "-"), **dict.fromkeys("’‘", "'"), "\u00ad": None}
+)
 _SEPARATOR = re.compile(r"[,;\n]|\s(?:and|&)\s")
+_NEAR_CHARS = 80
 
 
 def same_answer(kind: AnswerKind, predicted: str, gold: str) -> bool:
@@ -57,119 +76,153 @@ def same_answer(kind: AnswerKind, predicted: str, gold: str) -> bool:
     left, right = canonical(kind, predicted), canonical(kind, gold)
     if left is None or right is None:
         return False
-    if kind == "number":
-        return abs(Fraction(left) - Fraction(right)) <= Fraction(1, 10**6)
-    return left == right
+    if kind != "number":
+        return left == right
+    if ":" in left or ":" in right:
+        (one, *half), (other, *other_half) = left.split(" "), right.split(" ")
+        return one == other and (half == other_half or not half or not other_half)
+    return abs(Fraction(left) - Fraction(right)) <= Fraction(1, 10**6)
 
 
 def canonical(kind: AnswerKind, text: str) -> str | None:
     """The canonical form of an answer; None is a format error: the text holds no answer of that kind.
 
-    number: the first number after the last `=` or `equals`, as a reduced fraction, without thousands separators,
-    currency, units and percent sign (12% is 12, not 0.12). choice: the first letter in brackets, else the first capital
-    that stands alone. yes_no: the first yes, no, true or false. string: without case, surrounding quotes and full stop,
-    white space as one blank, and `n k` as nk. set: the different strings between commas, semicolons, lines and `and`.
+    number: the first number after the last `=` or `equals`, as a reduced fraction (tasks/numbers.py), or a time as 3:30.
+    choice: the first letter in brackets, else the first capital that stands alone. yes_no: the first yes, no, true or
+    false, turned round by `not`. string: without case, surrounding quotes and full stop, white space as one blank, and
+    `n k` as nk. set: the different strings between commas, semicolons, lines and `and`.
     """
     if kind == "number":
-        found = _number_in(text)
-        return _value(found) if found else None
+        return found.form if (found := number_in(text)) else None
     if kind == "choice":
-        letters = _choices_in(text)
-        return letters[0] if letters else None
+        return _choice(text)
     if kind == "yes_no":
-        found = _YES_NO.search(_BOTH.sub(" ", text))
-        return {"true": "yes", "false": "no"}.get(found[1].lower(), found[1].lower()) if found else None
+        return said[0] if (said := yes_or_no(_YES_NO, text)) else None
     if kind == "set":
         parts = {_string(part) for part in _SEPARATOR.split(text.strip(_AROUND + "{}[]()."))}
         return ", ".join(sorted(parts - {""})) or None
     return _string(text) or None
 
 
-def conclusion(kind: AnswerKind, text: str, pattern: str | None = None) -> str | None:
-    """What a teacher's text in free form concludes, as the text writes it, without what stands around it; None if nothing.
-
-    pattern, a regular expression with one group, goes before: its last match. Then what follows the last `the answer
-    is`, `answer:`, `-->`, `####` or stands in the last box of LaTeX, where that holds an answer of this kind. Then, by
-    kind: the last number; the last choice; the last yes or no that stands alone (`there is no cure` is no answer); the
-    last string in quotes, else the last word of the last sentence with `is`; of a set, what follows `is` or `are` there.
-    """
-    matched = [found for found in re.findall(pattern, text) if found] if pattern else []
-    if matched:
-        return matched[-1].strip() or None
-    end = len(text)
-    for phrase in reversed(list(_PHRASE.finditer(text))):
-        said = _LATEX_TEXT.sub(r"\1", phrase["box"]) if phrase["box"] else _rest_of_sentence(text[phrase.end() : end])
-        if canonical(kind, said) is not None:
-            return _stated(kind, said)
-        end = phrase.start()  # not into the next phrase, or a text that loops takes quadratic time
-    said = _last(kind, text) or ""
-    return said if canonical(kind, said) is not None else None
+def number_in(text: str) -> Quantity | None:
+    """The number that a short answer states: the first after the last `=` or `equals`, else the first; None if it leaves two open."""
+    text = plain(text)
+    found = numbers_in(text)
+    starts = [sign.end() for sign in _EQUALS.finditer(text)]
+    numbers = [one for one in found if starts and one.start >= starts[-1]] or found
+    if len(numbers) < 2:
+        return numbers[0] if numbers else None
+    first, second, between = numbers[0], numbers[1], text[numbers[0].end : numbers[1].start]
+    if _RESTATED.fullmatch(between) and (
+        first.value is None or re.search(r"[-+*]", text[first.start + 1 : first.end])
+    ):
+        return second
+    return None if _ONE_OR_OTHER.fullmatch(between) and not _close(first, second) else first
 
 
-def _stated(kind: AnswerKind, said: str) -> str:
-    """The answer itself in a short text that holds one."""
-    if kind == "number" and (number := _number_in(said)):
-        return number[0]
-    if kind == "string":
-        return _joined(_last_quoted(said) or said.strip())
-    return (canonical(kind, said) if kind in ("choice", "yes_no") else None) or said.strip()
+def _close(one: Quantity, other: Quantity) -> bool:
+    """Whether two numbers are the same, one of them perhaps a rounded decimal: 1/3 or 0.33."""
+    if one.value is None or other.value is None or one.value == other.value:
+        return one.form == other.form
+    exact, decimal = (one, other) if "/" in one.text else (other, one)
+    places = len(decimal.text.partition(".")[2])
+    return "/" in exact.text and places > 0 and round(exact.value or Fraction(0), places) == decimal.value
 
 
-def _last(kind: AnswerKind, text: str) -> str | None:
-    if kind == "number":
-        return numbers[-1][0] if (numbers := _numbers_in(text)) else None
-    if kind == "choice":
-        return letters[-1] if (letters := _choices_in(text)) else None
-    if kind == "yes_no":
-        return words[-1].lower() if (words := _YES_OR_NO_ALONE.findall(text)) else None
-    if kind == "string" and (quoted := _last_quoted(text)):
-        return _joined(quoted)
-    ends = [found.end() for found in _AFTER_IS.finditer(text)]
-    said = _rest_of_sentence(text[ends[-1] :]).strip(_AROUND) if ends else ""
-    return (said.split()[-1] if kind == "string" and said else said) or None
+def numbers_in(text: str) -> list[Quantity]:
+    """The numbers of a plain text that it does not deny (`not 5`)."""
+    return [
+        one
+        for one in quantities(text)
+        if not _NOT_BEFORE.search(text[max(0, one.start - _NEAR_CHARS) : one.start])
+    ]
 
 
-def _last_quoted(text: str) -> str:
-    return "".join(quoted[-1]) if (quoted := _QUOTED.findall(text)) else ""
+def choices_in(text: str) -> list[tuple[str, int, int]]:
+    """The choices that a text names and does not take back, as capitals, with start and end."""
+    if only := _ONE_LETTER.fullmatch(text):
+        return [(only[1].upper(), *only.span(1))]
+    return _affirmed(text, _BRACKETED) or _affirmed(text, _ALONE)
 
 
-def _joined(text: str) -> str:
-    """`n-k`, `n, k` and `n + k` spell nk."""
-    return re.sub(r"[\s,+-]+", "", text) if _SPELLED.fullmatch(text) else text
+def last_choice(text: str) -> str | None:
+    """The choice that a text names last; None if it leaves two open there (`A or B`)."""
+    found = choices_in(text)
+    end = found[-1][2] if found else 0
+    found += [(letter, start + end, stop + end) for letter, start, stop in _affirmed(text[end:], _ALONE)]
+    if (
+        len(found) > 1
+        and found[-1][0] != found[-2][0]
+        and _LISTED_WITH.fullmatch(text[found[-2][2] : found[-1][1]])
+    ):
+        return None
+    return found[-1][0] if found else None
 
 
-def _rest_of_sentence(text: str) -> str:
-    rest = _REST_OF_SENTENCE.match(text)
-    return rest[0] if rest else ""
+def _affirmed(text: str, pattern: re.Pattern[str]) -> list[tuple[str, int, int]]:
+    kept: list[tuple[str, int, int]] = []
+    beside: set[str] = set()  # letters of the same list: `A and B are wrong`
+    denied, end = False, 0
+    for found in pattern.finditer(text):
+        letter = next((group for group in found.groups() if group), found[0]).upper()
+        listed = end and _LISTED_WITH.fullmatch(text[end : found.start()])
+        before = _NOT_BEFORE.search(text[max(0, found.start() - _NEAR_CHARS) : found.start()])
+        after = _NOT_AFTER.match(text[found.end() : found.end() + _NEAR_CHARS])
+        beside, denied = {letter, *(beside if listed else ())}, bool(before or after or (denied and listed))
+        gone = beside if after else {letter} if denied else set[str]()
+        kept, end = [one for one in kept if one[0] not in gone], found.end()
+        if not denied:
+            kept.append((letter, *found.span()))
+    return kept
 
 
-def _number_in(text: str) -> re.Match[str] | None:
-    """The number that a short answer states: the first after the last `=` or `equals`, else the first."""
-    numbers = _numbers_in(_EQUALS.split(text)[-1]) or _numbers_in(text)
-    return numbers[0] if numbers else None
+def _choice(text: str) -> str | None:
+    text = unicodedata.normalize("NFKC", text)
+    if (alone := _APART.match(text)) and choices_in(alone[0]):
+        return alone[1].upper()
+    if text.count(")") > text.count("("):
+        text = _HALF_BRACKET.sub(r"(\1)", text)  # b) blue
+    found = choices_in(text)
+    if not found:
+        return None
+    reason = _REASON.search(text, found[0][2])
+    head = {one[0] for one in found if not reason or one[1] < reason.start()}
+    return None if len(head) > 1 or _are_options(text, found) else found[0][0]
 
 
-def _numbers_in(text: str) -> list[re.Match[str]]:
-    """All numbers of a text; those that end a word (CO2) only where there is no other."""
-    plain = _LATEX_FRACTION.sub(r" \1/\2", text.replace("−", "-").replace("{,}", ","))
-    matches = list(_NUMBER.finditer(_THOUSANDS.sub("", _CURRENCY.sub("", plain))))
-    return [found for found in matches if not found.string[found.start() - 1 : found.start()].isalpha()] or matches
+def _are_options(text: str, found: list[tuple[str, int, int]]) -> bool:
+    """Whether a text only lists what could be chosen: `(A) red. (B) blue.`"""
+    from_a = [one[0] for one in found] == [chr(ord("A") + at) for at in range(len(found))]
+    return (
+        len(found) > 1
+        and from_a
+        and all(text[one[2] - 1] in ")]" or text[one[2] : one[2] + 1] in (".", ":") for one in found)
+    )
 
 
-def _choices_in(text: str) -> list[str]:
-    """The choices that a text names, as capitals: those in brackets, else the capitals that stand alone."""
-    only = _ONE_LETTER.fullmatch(text)
-    return [letter.upper() for letter in ([only[1]] if only else _BRACKETED.findall(text) or _ALONE.findall(text))]
+def yes_or_no(pattern: re.Pattern[str], text: str) -> list[str]:
+    """Every yes or no that a pattern finds in a text, turned round where it is denied: `not true` is no."""
+    said: list[str] = []
+    determined: list[str] = []
+    text = _BOTH.sub(" ", text)
+    for found in pattern.finditer(text):
+        before = text[max(0, found.start() - _NEAR_CHARS) : found.start()]
+        word = {"true": "yes", "false": "no", "untrue": "no"}.get(found[1].lower(), found[1].lower())
+        if word == "no" and _DETERMINED.search(before) and re.match(r"\s+[a-z]", text[found.end() :]):
+            determined.append("no")  # there is no cure: only if nothing else is said
+            continue
+        said.append(_OPPOSITE[word] if _NOT_TRUE.search(before) else word)
+    return said or determined
 
 
 def _string(text: str) -> str:
-    bare = text.strip(_AROUND).rstrip(".").strip(_AROUND)
-    words = unicodedata.normalize("NFC", bare).casefold().split()
-    return ("" if len(words) > 1 and all(len(word) == 1 and word.isalpha() for word in words) else " ").join(words)
+    bare = without_latex(text).strip(_AROUND).rstrip(".").strip(_AROUND)
+    words = unicodedata.normalize("NFC", bare).translate(_STRING_CHARACTERS).casefold().split()
+    return ("" if len(words) > 1 and all(len(word) == 1 and word.isalpha() for word in words) else " ").join(
+        words
+    )
 
 
-def _value(number: re.Match[str]) -> str | None:
-    if len(number[0]) > MAX_DIGITS or (number["bottom"] and not Fraction(number["bottom"])):
-        return None
-    value = Fraction(number["whole"] or 0) + Fraction(number["top"]) / Fraction(number["bottom"] or 1)
-    return str(-value if number["sign"] else value)
+def without_latex(text: str) -> str:
+    """A text without the commands of LaTeX that only set it in type."""
+    return _LATEX_TEXT.sub(r"\1", text) if "\\" in text else text

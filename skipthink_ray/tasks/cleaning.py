@@ -11,6 +11,7 @@ from typing import Any
 
 from skipthink_ray.config import PipelineConfig
 from skipthink_ray.rows import DRAFT_SCHEMA
+from skipthink_ray.tasks.conclusions import without_run_on
 from skipthink_ray.tasks.task import Task
 
 UNUSABLE = ("not UTF-8", "malformed JSON", "not an object", "missing field", "empty field", "unusable answer", "teacher failed")
@@ -43,6 +44,8 @@ def parse_row(raw: dict[str, Any], config: PipelineConfig, task: Task) -> dict[s
         fields = ("question", "answer", "rationale") if given or row["split"] == "test" else ("question", "answer")
         row |= {name: _text(values.get(getattr(columns, name))) for name in fields}
         reason, detail = _malformed(row, values, config, task)
+        if row["rationale"]:
+            row["rationale"] = without_run_on(row["rationale"], row["question"] or "")
         row["concluded"] = _text(values.get(columns.teacher_answer, row["answer"])) if given else None
     return {**row, "reason": reason, "detail": detail or (str(raw["raw"])[:SHOWN_CHARS] if reason else None)}
 

@@ -6,7 +6,6 @@ it. few_shot_gold: the same, and the right answer is given with every question, 
 """
 
 import json
-import re
 from functools import cache
 from importlib.resources import files
 from typing import Literal, NamedTuple
@@ -14,7 +13,6 @@ from typing import Literal, NamedTuple
 from skipthink_ray.tasks.answers import AnswerKind
 from skipthink_ray.tasks.task import Task
 
-_OPENER = re.compile(r"(?:^|\s)(?:so|thus|hence|therefore),?\Z", re.IGNORECASE)
 Style = Literal["zero_shot", "few_shot", "few_shot_gold"]
 
 INSTRUCTIONS: dict[AnswerKind, str] = {
@@ -70,20 +68,6 @@ def exemplars(task: Task) -> list[Exemplar]:
 
 def conclusion_line(kind: AnswerKind, answer: str) -> str:
     return f"The answer is ({answer})." if kind == "choice" else f"The answer is {answer}."
-
-
-def without_conclusion(text: str) -> str:
-    """A teacher's text without the sentence "The answer is X." at its end; the text itself where nothing else would be left."""
-    text = text.rstrip()
-    line = text.rfind("\n") + 1
-    at = text.lower().rfind("the answer is", line)
-    if at < 0 or re.search(r"[.!?]\s+\w", text[at:]):
-        return text
-    before = text[:at].rstrip(" \t*#_")
-    opener = _OPENER.search(before, max(line - 1, len(before) - 12))
-    before = (before[: opener.start()] if opener else before).rstrip(" \t*#_")
-    inside = before and len(before) > line and before[-1] not in ".!?:;)"
-    return text if inside else before.rstrip() or text
 
 
 def _instruction(task: Task, with_gold: bool) -> str:

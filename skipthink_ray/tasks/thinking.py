@@ -9,8 +9,7 @@ import re
 from typing import Any, NamedTuple
 
 from skipthink_ray.config import RationalesConfig
-from skipthink_ray.tasks.answers import conclusion
-from skipthink_ray.tasks.prompts import without_conclusion
+from skipthink_ray.tasks.conclusions import conclusion, without_conclusion, without_run_on
 from skipthink_ray.tasks.task import Task
 
 SHOWN_CHARS = 300
@@ -31,11 +30,6 @@ _BARE_HARMONY = re.compile(r"\Aanalysis(?=[A-Z\s]).*?assistant\s?final(?=\S)", r
 _WRAPPING = re.compile(r"</?answer>|<\|(?:begin|end)_of_solution\|>|<\|(?:START|END)_RESPONSE\|>", re.IGNORECASE)
 _END_OF_TURN = re.compile(
     r"<\|(?:im_end|im_start|eot_id|eom_id|end_of_text|endoftext|end|return|user|end_of_turn|eos)\|>|<end_of_turn>|</s>|<｜[^｜<>\n]{1,30}｜>"
-)
-_ANNOUNCED = re.compile(r"\banswer\b[^\n]{0,40}?(?:\bis\b|\bare\b|[:=])|####|\\boxed|-->|=\s?\$?\d", re.IGNORECASE)
-_NEXT_QUESTION = re.compile(
-    r"\n[ \t>#*]*(?:(?:next |new |another )?(?:question|problem|exercise)|q|user|human|instruction)[ \t]?\d{0,3}[ \t*]*:",
-    re.IGNORECASE,
 )
 _LAST_LINE = re.compile(
     r"""(?:\A|\n)[ \t]*(?:(?:\\\[|\$\$)[ \t]*\n)?[ \t>*_#$\[\\()-]*
@@ -73,20 +67,12 @@ def tell_apart(text: str, thinking: str = "") -> Told:
         inside, final = f"{inside}\n{final[again.end() :]}", final[: again.start()]
     inside = _END_OF_TURN.sub("\n", _CLOSE.sub("\n", _OPEN.sub("", inside))).strip()
     both = [thinking.strip()] if inside in thinking else [thinking.strip(), inside]
-    final = _cut(_WRAPPING.sub("", final).strip())
-    return Told("\n".join(part for part in both if part), without_next_question(final))
+    return Told("\n".join(part for part in both if part), _cut(_WRAPPING.sub("", final).strip()))
 
 
 def is_tag(token: str) -> bool:
     """Whether a token opens or closes thinking."""
     return bool(_OPEN.fullmatch(token) or _CLOSE.fullmatch(token))
-
-
-def without_next_question(text: str) -> str:
-    """A text up to where its writer, having answered, goes on with a question of its own: `Question:`, `Q 2:`, `User:`."""
-    answered = _ANNOUNCED.search(text)
-    asks_on = _NEXT_QUESTION.search(text, answered.end()) if answered else None
-    return text[: asks_on.start()].rstrip() if asks_on else text
 
 
 def reasons_of(text: str, concluded: str | None) -> str:
@@ -101,19 +87,25 @@ def reasons_of(text: str, concluded: str | None) -> str:
     return left if re.search(r"[^\W_]", rest) else ""
 
 
-def read_written(text: str, thinking: str, finish: str, config: RationalesConfig, task: Task) -> dict[str, Any]:
+def read_written(
+    text: str, thinking: str, finish: str, config: RationalesConfig, task: Task, question: str = ""
+) -> dict[str, Any]:
     """`rationale` and `concluded` of an answer, and `reason` and `detail` if it has no final text.
+
+    The final text ends where it goes on with another question than `question`: what so reached a limit had ended before.
 
     finish: stop, length or refused. An answer longer than `max_chars` is not read further: its length alone decides.
     """
-    told = tell_apart(text, thinking)
+    told = (written := tell_apart(text, thinking))._replace(final=without_run_on(written.final, question))
     if not told.final and finish != "refused":
         return {"rationale": told.thinking, "concluded": None} | _without_final(told, finish, config)
     longest = max(told.final, _chosen(told, config, None), key=len)
     if len(longest) > config.max_chars:
         return {"rationale": longest, "concluded": None}
     concluded = conclusion(task.kind, told.final, task.pattern)
-    return {"rationale": told.final if finish == "refused" else _chosen(told, config, concluded), "concluded": concluded}
+    rationale = told.final if finish == "refused" else _chosen(told, config, concluded)
+    ended = {"finish": "stop"} if finish == "length" and told != written else {}
+    return {"rationale": rationale, "concluded": concluded} | ended
 
 
 def _chosen(told: Told, config: RationalesConfig, concluded: str | None) -> str:

@@ -1,7 +1,12 @@
-"""Toy TSO: three people swap three balls; who ends up with which is asked as a choice A-C.
+"""Toy TSO: Alice, Bob and Claire swap three balls; who ends up with which is asked as a choice A-C.
 
 difficulty is the number of swaps. 1: one; 2: two, and in a third of the questions a sentence that does not matter; 3: three,
-and such a sentence always.
+and such a sentence always. As in the public data set the names are always the same. Other than there, the letter of a choice
+stands behind the ball where it is told of first.
+
+The oracle writes so that a small student can learn it (docs/results.md shows what each of these is worth): it says who has
+what at the start and after every swap, all three in the same order, each ball with its letter. So every step is a copy of
+the step before with two balls exchanged, and the letter needs no search among the choices.
 """
 
 from random import Random
@@ -9,34 +14,48 @@ from random import Random
 from skipthink_ray.tasks.stories import DISTRACTED
 from skipthink_ray.tasks.task import ToyRow
 
-PEOPLE: tuple[str, ...] = ("Alice", "Bob", "Claire", "Dave", "Eve", "Fred")
-COLOURS: tuple[str, ...] = ("red", "blue", "green", "white", "black", "yellow")
+PEOPLE: tuple[str, ...] = ("Alice", "Bob", "Claire")
+OTHERS: tuple[str, ...] = ("Dave", "Eve", "Fred")
+COLOURS: tuple[str, ...] = ("red", "blue", "green", "white", "black", "yellow", "orange", "pink")
 
 
 def toy_row(random: Random, difficulty: int) -> ToyRow:
-    people, colours = random.sample(PEOPLE, 3), random.sample(COLOURS, 3)
+    return phrased_row(random, difficulty)
+
+
+def phrased_row(
+    random: Random, difficulty: int, *, same_names: bool = True, all_balls: bool = True, letters_with_balls: bool = True
+) -> ToyRow:
+    """A row; benchmarks/bench_toys.py switches off one thing that makes it learnable.
+
+    same_names: Alice, Bob and Claire in this order; else three of six names. all_balls: the step about a swap tells what
+    all three have, and a step before tells it of the start; else only what the two who swapped have. letters_with_balls:
+    the choices stand behind the balls, in question and rationale; else they stand at the end of the question.
+    """
+    people = list(PEOPLE) if same_names else random.sample(PEOPLE + OTHERS, 3)
+    colours = random.sample(COLOURS, 3)
+    letters = dict(zip(random.sample(colours, 3), "ABC", strict=True))
+    told = letters if letters_with_balls else {}
     holds: dict[str, str] = dict(zip(people, colours, strict=True))
-    start = _state(holds)
+    start = _state(holds, told)
     swaps, finding = [], []
     for number in range(difficulty):
         left, right = random.sample(people, 2)
         holds[left], holds[right] = holds[right], holds[left]
-        swaps.append(f"{'Then ' if number else 'First '}{left} and {right} swap balls.")
-        finding.append(random.choice((
-            f"{left} and {right} swap, so {left} has the {holds[left]} ball and {right} has the {holds[right]} ball.",
-            f"After {left} and {right} swap, {_state(holds)}.",
-        )))
+        swaps.append(f"{'Then' if number else 'First'} {left} and {right} swap balls.")
+        now = _state(holds if all_balls else {left: holds[left], right: holds[right]}, told)
+        finding.append(random.choice((f"{left} and {right} swap, so {now}.", f"After {left} and {right} swap, {now}.")))
     if difficulty > 1 and random.random() < DISTRACTED[difficulty]:
         swaps.insert(random.randint(0, len(swaps)), _distractor(random, people, colours))
     asked = random.choice(people)
-    options = random.sample(colours, 3)
-    answer = "ABC"[options.index(holds[asked])]
-    choices = " ".join(f"({letter}) {colour}" for letter, colour in zip("ABC", options, strict=True))
-    question = f"{start}. {' '.join(swaps)} Which ball does {asked} have at the end? {choices}"
-    restate = random.choice(("", f"We follow the ball of {asked}.", f"At the start {start}."))
-    summary = random.choice(("", f"So {asked} has the {holds[asked]} ball.", f"At the end {_state(holds)}."))
-    closing = random.choice((f"The {holds[asked]} ball is ({answer}).", f"So the answer is ({answer})."))
-    steps = (restate, *finding, summary, closing)
+    choices = "" if letters_with_balls else "".join(f" ({letter}) {colour}" for colour, letter in letters.items())
+    question = f"{start}. {' '.join(swaps)} Which ball does {asked} have at the end?{choices}"
+    plan = random.choice(("", f"We follow the ball of {asked}.", "We follow all three balls."))
+    restate = f"{random.choice(('At the start', 'Before any swap'))} {start}." if all_balls else ""
+    final, answer = _state({asked: holds[asked]}, told), letters[holds[asked]]
+    summary = random.choice(("", f"So {final}.", f"At the end {final}."))
+    closing = random.choice((f"The {holds[asked]} ball is ({answer}).", f"The answer is ({answer})."))
+    steps = (plan, restate, *finding, summary, closing)
     return ToyRow(question, " ".join(step for step in steps if step), answer)
 
 
@@ -46,5 +65,7 @@ def _distractor(random: Random, people: list[str], colours: list[str]) -> str:
     return random.choice((f"{one} wears a {random.choice(colours)} hat.", f"{one} and {other} shake hands."))
 
 
-def _state(holds: dict[str, str]) -> str:
-    return ", ".join(f"{person} has the {colour} ball" for person, colour in holds.items())
+def _state(holds: dict[str, str], letters: dict[str, str]) -> str:
+    """Who has which ball, with its letter if there is one."""
+    letter_of = {colour: f" ({letter})" for colour, letter in letters.items()}
+    return ", ".join(f"{person} has the {colour} ball{letter_of.get(colour, '')}" for person, colour in holds.items())

@@ -200,6 +200,7 @@ class DeepSpeedEngine:
         )[0]
         self.model = self.engine.module
         self.zero_stage = cluster.zero_stage
+        self.linked = False
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:
@@ -213,9 +214,24 @@ class DeepSpeedEngine:
             self.engine.backward(loss * (world() * self.accumulation))
             self.engine.step()
             total += loss.detach()
+        if not self.linked:
+            self._link_states()
         if self.engine.skipped_steps:  # DeepSpeed leaves out a step whose gradient is not finite, and says nothing
             total.fill_(torch.nan)
         return _total(total)
+
+    def _link_states(self) -> None:
+        """Tell DeepSpeed where the optimiser states of every parameter group lie.
+
+        ZeRO 1 and 2 do so after the first group's first step, when the states of the others do not exist yet.
+        """
+        from deepspeed.utils import lazy_init_hp_params_optimizer_state
+
+        if self.zero_stage in (1, 2):
+            zero = self.engine.optimizer
+            for group, partition in zip(zero.bit16_groups, zero.single_partition_of_fp32_groups, strict=True):
+                lazy_init_hp_params_optimizer_state(group, partition, zero.optimizer.state)
+        self.linked = True
 
     def state(self, name: str, parameter: torch.nn.Parameter, key: str | None) -> torch.Tensor:
         from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state

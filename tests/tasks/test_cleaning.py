@@ -7,9 +7,8 @@ import pytest
 
 from skipthink_ray.config import FiltersConfig, PipelineConfig, RationalesConfig, TeacherConfig
 from skipthink_ray.tasks import get_task
-from skipthink_ray.tasks.answers import conclusion
 from skipthink_ray.tasks.cleaning import judge_row, parse_row
-from skipthink_ray.tasks.prompts import without_conclusion
+from skipthink_ray.tasks.conclusions import conclusion, without_conclusion
 
 TASK = get_task("multiarith")
 ASKING = PipelineConfig(rationales=RationalesConfig(teacher=TeacherConfig(kind="endpoint", model="m")))

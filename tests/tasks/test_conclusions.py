@@ -1,13 +1,14 @@
 """What a teacher's text in free form concludes, rule by rule; on real rationales in test_real_answers.py."""
 
-from time import perf_counter
+from time import process_time
 from typing import get_args
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skipthink_ray.tasks.answers import AnswerKind, canonical, conclusion
+from skipthink_ray.tasks.answers import AnswerKind, canonical
+from skipthink_ray.tasks.conclusions import conclusion, without_conclusion, without_run_on
 
 
 @pytest.mark.parametrize(
@@ -27,6 +28,27 @@ from skipthink_ray.tasks.answers import AnswerKind, canonical, conclusion
         ("number", r"We get $x = 3$, so $\boxed{\frac{3}{4}}$ of 8.", "3/4"),
         ("number", r"\boxed{1{,}234} it is, 5", "1234"),
         ("number", "She is out of pens", None),
+        ("number", "So, the answer (a number) is 31, which is 4 more than 27.", "31"),
+        ("number", "The answer in dollars is 31. It was 27.", "31"),
+        ("number", "The answer, in arabic numerals, is 31, not 27.", "31"),
+        ("number", "## Final answer\n\n**31** pens, 4 more than 27", "31"),
+        ("number", "答案是31。比27多4", "31"),
+        ("number", "#### Step 2: add\nThat gives 27 + 4 = 31", "31"),
+        ("number", "The answer is – 31.", "-31"),
+        ("number", r"Thus \boxed{-\dfrac{5}{6}} of 7", "-5/6"),
+        ("number", "The answer is 2^5.", "32"),
+        ("number", "The answer is not 27. It is 31.", "31"),
+        ("number", "It covers 31 m².", "31"),
+        ("number", "That takes 3 hours and 46 minutes.", "3 hours and 46 minutes"),
+        ("choice", "The answer is not A. It is B.", "B"),
+        ("choice", "So it is C, not A.", "C"),
+        ("choice", "I think it is (B). No, it isn't (B), it is (A).", "A"),
+        ("choice", "(A) red (B) blue. So it is A or B.", None),
+        ("choice", "(A) red (B) blue. The answer is neither.", None),
+        ("choice", "Therefore, among A through E, the answer is D.", "D"),
+        ("yes_no", "Therefore, the answer (Yes or No) is no.", "no"),
+        ("yes_no", "So the answer is not yes.", "no"),
+        ("yes_no", "There is no clear answer to that, as there is no record of it.", None),
         ("choice", "Bob has (A) the ball. Therefore, the correct answer is C.", "C"),
         ("choice", "(A) is wrong, (B) is wrong, so it must be (C).", "C"),
         ("choice", "It cannot be A, so it is B.", "B"),
@@ -55,11 +77,60 @@ def test_a_text_concludes_what_it_says_last(kind, text, concluded):
 
 
 @pytest.mark.parametrize("kind", get_args(AnswerKind))
-@pytest.mark.parametrize("loop", ["the answer is ", "111,", "3 = ", "'a ", "answer to "])
+@pytest.mark.parametrize("loop", ["the answer is ", "111,", "3 = ", "'a ", "answer to ", "answer - ", "\nQ: 1", "####"])
 def test_a_text_without_end_takes_no_time(kind, loop):
-    start = perf_counter()
-    conclusion(kind, loop * 3000)
-    assert perf_counter() - start < 5
+    start = process_time()
+    conclusion(kind, without_run_on(loop * 3000, loop))
+    assert process_time() - start < 5
+
+
+PENS = "Eva has 20 pens and loses 6. How many pens has she now?"
+
+
+@pytest.mark.parametrize(
+    ("own", "more"),
+    [
+        ("20 - 6 = 14\n#### 14", "\n\nQuestion: Leo has 8 hats and 9 caps. How many?\nAnswer: 17\n#### 17"),
+        ("20 - 6 = 14. The answer is 14.", "\n\nQ: Leo has 8 hats. How many?\nA: 8"),
+        ("20 - 6 = 14.", "\n\n### Problem 2:\nLeo has 8 hats and 9 caps. How many?\n\nSolution: 17"),
+        ("20 - 6 = 14. The answer is 14.", "\n**Next question:** Leo has 8 hats. How many?"),
+        ("20 - 6 = 14.", "\nHuman: Thanks!\nAssistant: 8"),
+        ("The answer is 14.", "<|im_end|>\n<|im_start|>user\nLeo has 8 hats."),
+        ("The answer is 14.", "</s> 8"),
+        ("The answer is 14.", "\n\n### Instruction:\nAdd 8 and 9.\n\n### Response:\n17"),
+        ("20 - 6 = 14\n#### 14", "\nLeo has 8.\n#### 8"),
+        ("Question: Eva has 20 pens and loses 6.\nAnswer: 14.", "\n\nQuestion: Leo has 8 hats.\nAnswer: 8."),
+    ],
+)
+def test_what_runs_on_into_another_question_is_cut(own, more):
+    assert without_run_on(own + more, PENS) == own
+    assert conclusion("number", without_run_on(own + more, PENS)) == "14"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Let us see.\nQuestion: how many pens has she now?\nAnswer: 20 - 6 = 14. The answer is 14.",
+        "Problem: we do not know the number.\n\nPlan: subtract.\n20 - 6 = 14",
+        "We read it.\nThe problem: 20 - 6\n= 14",
+        "#### Step 1\n20 - 6\n#### Step 2\n14",
+        "Question: Eva has 20 pens. 20 - 6 = 14.",
+        "",
+    ],
+)
+def test_what_restates_the_question_is_no_other_question(text):
+    assert without_run_on(text, PENS) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("20 - 6 = 14. So the answer (a number) is 14.", "20 - 6 = 14."),
+        ("20 - 6 = 14. The final answer is 14.", "20 - 6 = 14."),
+    ],
+)
+def test_a_rationale_does_not_end_in_its_conclusion(text, left):
+    assert without_conclusion(text) == left
 
 
 def test_a_pattern_goes_before_every_other_rule():

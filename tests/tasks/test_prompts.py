@@ -6,7 +6,8 @@ from typing import get_args
 import pytest
 
 from skipthink_ray.tasks import TASKS, Task
-from skipthink_ray.tasks.answers import AnswerKind, conclusion
+from skipthink_ray.tasks.answers import AnswerKind
+from skipthink_ray.tasks.conclusions import conclusion
 from skipthink_ray.tasks.prompts import Style, conclusion_line, exemplars, messages
 
 STYLES = get_args(Style)

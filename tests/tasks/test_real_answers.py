@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from skipthink_ray.tasks import TASKS
-from skipthink_ray.tasks.answers import canonical, conclusion, same_answer
+from skipthink_ray.tasks.answers import canonical, same_answer
+from skipthink_ray.tasks.conclusions import conclusion
 
 # file -> (rows, train rows, rows whose answer is right in %, right train rows), as published with the data
 PUBLISHED = {

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from skipthink_ray.config import RationalesConfig, TeacherConfig
 from skipthink_ray.tasks import get_task
-from skipthink_ray.tasks.thinking import Told, read_written, reasons_of, tell_apart, without_next_question
+from skipthink_ray.tasks.conclusions import without_run_on
+from skipthink_ray.tasks.thinking import Told, read_written, reasons_of, tell_apart
 
 TASK = get_task("multiarith")
 THOUGHT = "Nine boxes? The answer is 8. No, 9 boxes with 2 each make 18. Wait, yes."
@@ -118,13 +119,20 @@ def test_reasons_that_look_like_a_conclusion_stay(text):
     ],
 )
 def test_a_question_of_its_own_after_the_answer_is_cut_off(goes_on):
-    assert without_next_question(FINAL + goes_on) == FINAL
+    assert without_run_on(FINAL + goes_on, "") == FINAL
     assert read_written(FINAL + goes_on, "", "stop", config("final"), TASK)["concluded"] == "18"
+
+
+def test_what_ran_on_to_the_limit_had_ended_before():
+    more = "\n\nQuestion: Ann has 3 hats and buys 4. How many?\nAnswer: 3 +"
+    read = read_written(FINAL + more, "", "length", config("final"), TASK, "How many in 9 boxes of 2?")
+    assert (read["finish"], read["concluded"]) == ("stop", "18")
+    assert "finish" not in read_written(FINAL, "", "length", config("final"), TASK)
 
 
 def test_a_question_that_is_repeated_before_the_answer_stays():
     text = f"Question: How many?\nQuestion again: how many in 9 boxes?\n{FINAL}"
-    assert without_next_question(text) == text
+    assert without_run_on(text, "") == text
 
 
 def test_long_thinking_does_not_make_a_short_final_text_too_long():

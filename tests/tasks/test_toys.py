@@ -142,7 +142,7 @@ def test_the_swaps_of_tracking_shuffled_objects_end_at_the_answer(difficulty):
         for left, right in swaps:
             holds[left], holds[right] = holds[right], holds[left]
         asked = re.search(r"Which ball does (\w+) have", question)[1]  # type: ignore[index]
-        choices = {colour: letter for letter, colour in re.findall(r"\((\w)\) (\w+)", question)}
+        choices = dict(re.findall(r"(\w+) ball \((\w)\)", question))
         assert choices[holds[asked]] == answer
         assert f"({answer})" in split_steps(rationale)[-1]
 
@@ -156,6 +156,17 @@ def test_a_rationale_of_tracking_shuffled_objects_says_only_what_is_true_at_that
                 holds[left], holds[right] = holds[right], holds[left]
             for person, colour in re.findall(r"(\w+) has the (\w+) ball", step):
                 assert holds[person] == colour
+
+
+@each_difficulty
+def test_tracking_shuffled_objects_tells_all_three_balls_with_their_letters_at_the_start_and_after_every_swap(difficulty):
+    for question, rationale, _ in toy_rows("tracking_shuffled_objects", 300, difficulty):
+        choices = set(re.findall(r"(\w+) ball \((\w)\)", question))
+        states = [step for step in split_steps(rationale) if re.search(r" swap|At the start", step)]
+        assert len(states) == 1 + difficulty
+        for state in states:
+            assert re.findall(r"(\w+) has the \w+ ball", state) == ["Alice", "Bob", "Claire"]
+            assert set(re.findall(r"(\w+) ball \((\w)\)", state)) == choices
 
 
 @each_difficulty

@@ -1,0 +1,92 @@
+"""The arms of benchmarks/bench_toys.py, as data: a shipped configuration, and what an arm overrides in it."""
+
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks.evidence_arms import digest
+from skipthink_ray.config import PipelineConfig
+from skipthink_ray.settings import load_config
+from skipthink_ray.tasks.task import Task
+from skipthink_ray.tasks.tracking_shuffled_objects import phrased_row
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+
+def _oracle(**switches: bool) -> type[Task]:
+    """Toy TSO with another oracle, as a class that `task` can name."""
+
+    class Oracle(Task):
+        def __init__(self) -> None:
+            super().__init__("tracking_shuffled_objects", "choice", toy=partial(phrased_row, **switches))
+
+    return Oracle
+
+
+NamesDiffer = _oracle(same_names=False)
+TwoBalls = _oracle(all_balls=False)
+LettersApart = _oracle(letters_with_balls=False)
+Former = _oracle(same_names=False, all_balls=False, letters_with_balls=False)
+
+
+@dataclass(frozen=True)
+class ToyArm:
+    part: str
+    name: str
+    config: str
+    """`toy` for the preset, else a file of configs/."""
+    overrides: dict[str, Any] = field(default_factory=dict)
+    """Dotted keys."""
+    whole: bool = False
+    """base, cwt, skips and stt; else base alone."""
+    seed: int = 0
+
+    def key(self) -> str:
+        """The same for the same configuration."""
+        values = self.settings().model_dump(exclude={"name", "storage_path", "cluster", "endpoint", "tracking", "report"})
+        return digest([self.whole, values])
+
+    def settings(self) -> PipelineConfig:
+        """ValueError names an override that is none."""
+        preset, file = ("toy", None) if self.config == "toy" else ("default", str(CONFIGS / self.config))
+        options = [part for key, value in self.overrides.items() for part in (f"--{key}", str(value))]
+        return load_config(preset, file, [*options, "--seed", str(self.seed)], "bench_toys")
+
+
+WHOLE = (
+    ToyArm("demo", "preset toy", "toy", whole=True),
+    ToyArm("tso", "configs/toy_tso.yaml", "toy_tso.yaml", whole=True),
+    ToyArm("llc", "configs/toy_llc.yaml", "toy_llc.yaml", whole=True),
+)
+ORACLES = (
+    ToyArm("oracle", "as it is", "toy_tso.yaml"),
+    *(
+        ToyArm("oracle", name, "toy_tso.yaml", {"task": f"benchmarks.toy_arms:{oracle}"})
+        for name, oracle in {
+            "names differ": "NamesDiffer",
+            "only the two balls that were swapped": "TwoBalls",
+            "choices at the end of the question": "LettersApart",
+            "all three": "Former",
+        }.items()
+    ),
+)
+STUDENTS = (
+    ToyArm("student", "as it is", "toy_tso.yaml"),
+    *(
+        ToyArm("student", name, "toy_tso.yaml", overrides)
+        for name, overrides in {
+            "2 layers": {"student.layers": 2},
+            "3 layers": {"student.layers": 3},
+            "width 128": {"student.width": 128},
+            "lr 5e-4": {"base.optim.lr": 5e-4},
+            "lr 5e-3": {"base.optim.lr": 5e-3},
+            "batch 16": {"base.batch_size": 16},
+        }.items()
+    ),
+)
+
+
+def arms() -> list[ToyArm]:
+    """All, those first that the issue asks for."""
+    return [*WHOLE, *ORACLES, *STUDENTS]

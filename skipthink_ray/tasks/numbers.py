@@ -1,0 +1,109 @@
+r"""The numbers of a text: signs, separators, fractions, powers, LaTeX and small calculations, as exact values.
+
+A point separates decimals. A comma separates thousands, in threes or as in India (12,34,567), and decimals where no
+thousands can be meant: 1,000 is 1000, while 1,5 and 0,500 and 1.000,5 have a decimal comma. Spaces, apostrophes and low
+lines between threes separate thousands too. A calculation counts by its result (`3 * 4` is 12). Percent signs, currencies
+and units do not count: 12% is 12. A range, a date, a version and a point on a plane are no numbers; a time of day or a
+duration in two units is compared as it is written. What cannot be evaluated (3/0, 10^x) is no number, and no part of it is.
+"""
+
+import re
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import NamedTuple
+
+from skipthink_ray.tasks.calculations import NoExpression, Reader
+from skipthink_ray.tasks.decimals import MAX_DIGITS, NoValue
+from skipthink_ray.tasks.tokens import Token
+
+_UNITS = {
+    "hour": "h", "hours": "h", "hr": "h", "hrs": "h", "h": "h", "minute": "min", "minutes": "min", "min": "min", "mins": "min", "m": "min",
+    "second": "s", "seconds": "s", "sec": "s", "secs": "s", "s": "s", "foot": "ft", "feet": "ft", "ft": "ft", "inch": "in", "inches": "in",
+    "in": "in", "pound": "lb", "pounds": "lb", "lb": "lb", "lbs": "lb", "ounce": "oz", "ounces": "oz", "oz": "oz", "year": "y",
+    "years": "y", "month": "mo", "months": "mo", "week": "w", "weeks": "w", "day": "d", "days": "d", "dollar": "$", "dollars": "$",
+    "cent": "c", "cents": "c", "euro": "€", "euros": "€",
+}  # fmt: skip
+_TWO_UNITS = re.compile(r"(\d+)\s?([a-z]+)(?:,? and|,)?\s?(\d+)\s?([a-z]+)\b", re.IGNORECASE)
+_PAIRS = {tuple(pair.split()) for pair in ("h min", "min s", "ft in", "lb oz", "y mo", "w d", "d h", "$ c", "€ c")}
+_HALF_OF_DAY = re.compile(r"\s?([ap])\.?m\b", re.IGNORECASE)
+
+
+class Quantity(NamedTuple):
+    """A number in a plain text (tasks/plain.py), from `start` to `end`."""
+
+    value: Fraction | None
+    """None for a time or a duration in two units."""
+    form: str
+    """How it is compared: the reduced fraction, or hours and minutes."""
+    text: str
+    """How it is shown: readable again as the same number."""
+    start: int
+    end: int
+
+
+def quantities(text: str) -> list[Quantity]:
+    """All numbers of a plain text, from left to right; those that end a word (CO2) only if there is no other."""
+    found = list(_scan(text))
+    return [one for one in found if not _glued(text, one.start)] or found
+
+
+def _glued(text: str, start: int) -> bool:
+    before = text[start - 1 : start]
+    return before == "_" or (before.isalpha() and before < "\u2e80")  # 有5个 has a number of its own
+
+
+def _scan(text: str) -> Iterator[Quantity]:
+    reader, at = Reader(text), 0
+    while at < len(reader.tokens):
+        token = reader.tokens[at]
+        if passed := reader.no_number(at):
+            at = passed
+            continue
+        if token.kind == "number" and (two := _two_units(text, token)):
+            yield two
+            at = reader.after(two.end, at)
+            continue
+        try:
+            value, after = reader.expression(at)
+        except NoExpression:
+            at += 1
+        except NoValue:
+            at = max(at + 1, reader.furthest)
+        else:
+            if reader.is_algebra(at, after):
+                at = after
+                continue
+            end = reader.tokens[after - 1].end
+            yield Quantity(value, str(value), _shown(value, text[token.start : end]), token.start, end)
+            at = after
+
+
+def _shown(value: Fraction, written: str) -> str:
+    digits = re.fullmatch(r"(-?)\s*\$?\s*(\d+(?:\.\d+)?|\d{1,3}(?:,\d{3})+(?:\.\d+)?)", written)
+    if digits and not written.lstrip("- $").startswith("0,"):
+        return digits[1] + digits[2].replace(",", "")
+    if value.denominator <= 10**6:
+        return str(value)
+    whole, rest = divmod(round(abs(value) * 10**12), 10**12)
+    return f"{'-' if value < 0 else ''}{whole}.{rest:012d}"
+
+
+def _two_units(text: str, token: Token) -> Quantity | None:
+    """3:30 (pm), 2 hours and 30 minutes, 5 dollars and 50 cents."""
+    if re.fullmatch(r"\d+(?::\d+)+", token.text):
+        half = _HALF_OF_DAY.match(text, token.end)
+        form = (token.text.lstrip("0") or "0") + (f" {half[1].lower()}m" if half else "")
+        end = half.end() if half else token.end
+        return Quantity(
+            None, "0" + form if form[0] == ":" else form, text[token.start : end], token.start, end
+        )
+    found = _TWO_UNITS.match(text, token.start)
+    if not found:
+        return None
+    large, small = (_UNITS.get(found[group].lower(), "") for group in (2, 4))
+    if (large, small) not in _PAIRS:
+        return None
+    if small == "c":
+        value = int(found[1][:MAX_DIGITS]) + Fraction(int(found[3][:MAX_DIGITS]), 100)
+        return Quantity(value, str(value), str(value), *found.span())
+    return Quantity(None, f"{found[1].lstrip('0') or '0'}:{found[3]:0>2} {large}", found[0], *found.span())

@@ -1,0 +1,60 @@
+"""Unicode and LaTeX as plain text: what the readers of answers look at.
+
+Dashes, digits and spaces of all kinds become those of ASCII, superscripts become powers, and `½` a fraction of LaTeX.
+Three dashes stay apart: `-` (minus and hyphen), `–` (en dash, which also writes a range) and `—` (em dash).
+"""
+
+import re
+import unicodedata
+
+_CHARACTERS = str.maketrans({
+    **dict.fromkeys("‐‑−﹣－➖", "-"), **dict.fromkeys("‒–", "–"), **dict.fromkeys("—―﹘", "—"),
+    **dict.fromkeys("×✕✖⋅·∙•∗", "*"), **dict.fromkeys("÷∕⁄", "/"), **dict.fromkeys("’‘ʼ′", "'"), "⩵": "=",
+})  # fmt: skip
+_POWER = re.compile(r"(?<=[\d)}\]])[⁺⁻]?[⁰¹²³⁴-⁹]+")
+_SUPERSCRIPT = re.compile(r"[⁺⁻⁰¹²³⁴-⁹]+")
+_VULGAR = re.compile(r"(?:[¼½¾⅐-⅞↉])")
+_ASCII_MARKUP = re.compile(r"[\\~{]")
+_SPACE = re.compile(r"\\[,;: ]|~|\\q?quad\b|[^\S\n]")
+_NOTHING = re.compile(
+    r"\\!|\\(?:left|right|[bB]igg?[lr]?|displaystyle|limits)(?![a-zA-Z])|[\u200b-\u200f\u2060\ufeff]"
+)
+_REPEATING = re.compile(r"(\d+)\.(\d{0,20})\\(?:overline|bar)\s*\{(\d{1,20})\}")
+_COMMAND = re.compile(r"\\(?:([a-zA-Z]+)|([%$#&_{}])|[()\[\]])")
+_COMMANDS = {
+    **dict.fromkeys(("times", "cdot", "ast"), "*"), "div": "/", "pm": "±", "mp": "±", "pi": "π", "sqrt": "√", "approx": "≈",
+    **dict.fromkeys(("neq", "ne"), "≠"), "circ": "°", "infty": "∞", "euro": "€", "pounds": "£",
+    **dict.fromkeys(("frac", "dfrac", "tfrac", "cfrac", "sfrac"), r"\frac"),
+}  # fmt: skip
+
+
+def plain(text: str) -> str:
+    """The text with one spelling for every dash, space, digit, fraction, power and sign of Unicode and LaTeX.
+
+    `\\frac` and braces stay; other commands are left out, and what stands in their braces is kept.
+    """
+    if text.isascii() and not _ASCII_MARKUP.search(text):
+        return text.replace("\t", " ").replace("\r", " ")
+    text = _SUPERSCRIPT.sub("", _POWER.sub(lambda found: f"^({_ascii(found[0])})", text))
+    text = _VULGAR.sub(
+        lambda found: "\\frac{{{}}}{{{}}}".format(*_ascii(found[0]).split("⁄")), text.translate(_CHARACTERS)
+    )
+    text = "".join(str(unicodedata.decimal(one, one)) for one in _ascii(text)).translate(_CHARACTERS)
+    text = _REPEATING.sub(_repeating, text.replace("{,}", ",").replace("\\\\", "\n"))
+    return _COMMAND.sub(_command, _SPACE.sub(" ", _NOTHING.sub("", text)))
+
+
+def _ascii(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).replace("−", "-")
+
+
+def _repeating(found: re.Match[str]) -> str:
+    """0.1\\overline{6} as a fraction."""
+    start, bottom = found[1] + found[2], 10 ** len(found[2]) * (10 ** len(found[3]) - 1)
+    return f"\\frac{{{int(start + found[3]) - int(start)}}}{{{bottom}}}"
+
+
+def _command(found: re.Match[str]) -> str:
+    if found[1]:
+        return _COMMANDS.get(found[1], " ")
+    return found[2] if found[2] in ("%", "$", "#", "&", "_") else " "
