@@ -33,7 +33,7 @@ def load(pretrained: str, questions: str | None = None, **_: Any) -> DatasetDict
     documents = [
         {
             "row": row["row"],
-            "prompt": prompt_text(*(made_by[name] for name in ("stage", "prompt_start", "question_format")), row["question"]),
+            "prompt": prompt_text(made_by["stage"], made_by["prompt_start"], made_by["question_format"], row["question"]),
             "answer": row["answer"],
             "task": task,
         }
