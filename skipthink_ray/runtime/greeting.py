@@ -39,8 +39,8 @@ async def _greet(teacher: TeacherConfig, endpoint: EndpointConfig, request: Requ
     form, limit = Form(), 1
     for attempt in count(1):
         try:
-            async with asyncio.timeout(PROBE_S):
-                await send(open_client(endpoint), teacher, endpoint, request, form, limit)
+            async with asyncio.timeout(PROBE_S), open_client(endpoint) as client:
+                await send(client, teacher, endpoint, request, form, limit)
             return None
         except TimeoutError:
             return None  # it may be loading the model: the questions will tell
@@ -85,8 +85,8 @@ async def _models(endpoint: EndpointConfig) -> list[str]:
     """Names of the server's models; none if it does not list them in the usual way."""
     headers = None if key_of(endpoint) else {"Authorization": openai.Omit()}
     try:
-        async with asyncio.timeout(PROBE_S):
-            reply = await open_client(endpoint).models.with_raw_response.list(extra_headers=headers)
+        async with asyncio.timeout(PROBE_S), open_client(endpoint) as client:
+            reply = await client.models.with_raw_response.list(extra_headers=headers)
         value = reply.http_response.json()
     except (openai.OpenAIError, TimeoutError, ValueError, RecursionError):
         return []
