@@ -106,7 +106,7 @@ def table(lines: list[dict[str, Any]], part: str) -> str:
     by_key = {line["key"]: line["numbers"] for line in lines}
     listed = [(arm, by_key[arm.key()]) for arm in arms() if arm.part == part and arm.key() in by_key]
     if not listed:
-        return "Not measured yet."
+        return "Not run yet."
     return _by_stage(listed[0][1]) if listed[0][0].whole else _by_arm(listed)
 
 
