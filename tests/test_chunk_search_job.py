@@ -29,7 +29,7 @@ METHOD = {"method": "annealed", "proposals": 30}
 
 def _job(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "jobs.chunks", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=500, cwd=ROOT)
+    return subprocess.run(command, capture_output=True, text=True, timeout=1500, cwd=ROOT)
 
 
 @pytest.fixture(scope="module")

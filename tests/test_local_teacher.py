@@ -55,7 +55,7 @@ def rationales(tmp_path: Path, folder: Path, rows: list[ToyRow], name: str, *mor
         "--rationales.source", "file", "--rationales.path", file, "--rationales.teacher.model", folder,
         "--rationales.teacher.prompt", "zero_shot", "--rationales.teacher.max-tokens", 100, *more,
     ]  # fmt: skip
-    done = subprocess.run(list(map(str, words)), capture_output=True, text=True, timeout=300)
+    done = subprocess.run(list(map(str, words)), capture_output=True, text=True, timeout=1500)
     assert done.returncode == 0, done.stdout + done.stderr
     written = dataset.dataset(tmp_path / name / "run/rationales/rows", format="parquet").to_table().sort_by("row").to_pylist()
     assert [row["question"] for row in written] == [row.question for row in rows]

@@ -62,7 +62,7 @@ def test_a_class_in_the_working_directory_reads_and_checks_a_data_set_in_the_wor
     (tmp_path / "local_task.py").write_text(LOCAL_TASK.format(folder=str(tmp_path / "data")))
     command = [sys.executable, "-c", "import sys; sys.path.remove(''); from skipthink_ray.cli import main; sys.exit(main())", "rationales"]
     options = ["--task", "local_task:Local", "--rationales.source", "dataset", "--rationales.max-bad-share", 0.5, "--storage-path", "runs"]
-    done = subprocess.run([*command, *map(str, options), *FAST], capture_output=True, text=True, timeout=240, cwd=tmp_path)
+    done = subprocess.run([*command, *map(str, options), *FAST], capture_output=True, text=True, timeout=1500, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     kept = dataset.dataset(tmp_path / "runs/run/rationales/rows").to_table().sort_by("row").to_pylist()
     assert [row["split"] for row in kept] == ["train"] * 6 + ["test"] * 3

@@ -54,7 +54,7 @@ def test_real_rationales_and_a_gpt2_checkpoint_go_through_the_whole_pipeline(tmp
     command += ["--rationales.path", real_data / "teacher" / "multiarith.jsonl", "--storage-path", tmp_path, "--name", "real"]
     command += ["--student.pretrained", checkpoints["gpt2"], "--cwt.epochs", "1", "--evaluation.latency-questions", "3"]
     command += ["--evaluation.max-new-tokens", "24"]
-    done = subprocess.run([str(part) for part in command], cwd=ROOT, capture_output=True, text=True, timeout=500)
+    done = subprocess.run([str(part) for part in command], cwd=ROOT, capture_output=True, text=True, timeout=1500)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Even full thinking is right in only" in done.stdout
     run = tmp_path / "real"

@@ -26,7 +26,7 @@ def _command(storage: Path) -> list[str]:
 
 
 def _finish(storage: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(_command(storage), capture_output=True, text=True, timeout=400)
+    return subprocess.run(_command(storage), capture_output=True, text=True, timeout=1500)
 
 
 def _kill_in(stage: str, storage: Path) -> None:
@@ -55,7 +55,7 @@ def _table(folder: Path, name: str, columns: list[str] | None = None):
 
 @pytest.mark.ray
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(1800)
 def test_a_run_killed_in_every_stage_ends_with_the_artifacts_of_an_undisturbed_one(tmp_path):
     calm, killed = tmp_path / "calm", tmp_path / "killed with späces"
     assert _finish(calm).returncode == 0

@@ -37,7 +37,7 @@ def _skipthink(*arguments: str) -> str:
 
 @pytest.mark.slow
 @pytest.mark.ray
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(1800)
 def test_one_command_trains_a_skip_student_from_smollm2_and_it_answers(smollm2: str, tmp_path: Path):
     rows = [row._asdict() | {"split": "test" if at < 3 else "train"} for at, row in enumerate(toy_rows("multiarith", 9))]
     file = tmp_path / "rows.jsonl"

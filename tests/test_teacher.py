@@ -39,7 +39,7 @@ def command(tmp_path: Path, file: Path, teacher: Teacher, *more: object) -> list
 
 
 def ask(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(arguments, capture_output=True, text=True, timeout=300)
+    return subprocess.run(arguments, capture_output=True, text=True, timeout=1500)
 
 
 def rows_of(tmp_path: Path, name: str = "run") -> list[dict]:
