@@ -22,7 +22,7 @@ GOOD = {"question": "Tom has 2 pens and finds 3. How many?", "answer": "5", "rat
 FAST = ["--student.width", "16", "--student.heads", "2", "--student.layers", "1", "--tracking.backend", "off"]
 
 
-def skipthink(*arguments: object, timeout: float = 240) -> subprocess.CompletedProcess[str]:
+def skipthink(*arguments: object, timeout: float = 900) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "skipthink_ray.cli", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout)
 
