@@ -12,6 +12,7 @@ The last line is one JSON document with what this call ran.
 import argparse
 import json
 import platform
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,30 +66,30 @@ def finished(results: Path) -> list[dict[str, Any]]:
 
 
 def _run(arguments: argparse.Namespace, part: str, arm: Arm) -> dict[str, Any]:
-    from benchmarks.pretrained_run import MODE_OF, Data, answer_all, from_gold_chunks, seconds_at_batch_1, trained
-    from skipthink_ray.rows import Samples
+    from benchmarks.pretrained_run import MODE_OF, Data, answer_all, few_shot, from_gold_chunks, trained
     from skipthink_ray.runtime.artifacts import Folder
 
     print(arm.name, flush=True)
     data, config = Data(Folder.open(str(arguments.run)).child("chunks"), arguments.cache), arm.config()
-    made = trained(data, arm)
     line: dict[str, Any] = {
         "key": arm.key, "part": part, "arm": arm.name, "stage": arm.stage, "threads": arguments.threads,
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads", **made.numbers,
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
     }  # fmt: skip
-    dev, test = data.samples("dev"), data.samples("test")
-    if arm.stage == "cwt":
-        line |= {f"dev_{key}": value for key, value in from_gold_chunks(made.student, dev, config).items()}
+    if arm.stage == "few-shot":
+        line |= {"updates": 0}
+        answers = few_shot(data, config)
+    else:
+        made = trained(data, arm)
+        line |= made.numbers
+        answers = partial(answer_all, made.student, MODE_OF[arm.stage], config=config)
+        if arm.stage == "cwt":
+            line |= {f"dev_{key}": value for key, value in from_gold_chunks(made.student, data.samples("dev"), config).items()}
     if part == "table":
-        mode = MODE_OF[arm.stage]
-        for split, samples in (("dev", dev), ("test", test)):
-            records = answer_all(made.student, mode, samples, config)
+        for split in ("dev", "test"):
+            records = answers(samples=data.samples(split))
             line |= {f"{split}_{key}": value for key, value in _shares(records).items()}
             line[f"{split}_right"] = "".join(str(int(one["right"])) for one in records)
             line[f"{split}_token_counts"] = [one["tokens"] for one in records]
-        line["seconds_at_batch_1"] = seconds_at_batch_1(
-            made.student, mode, Samples(test.table.slice(0, TIMED_QUESTIONS)), config
-        )
     shown = {key: value for key, value in line.items() if not isinstance(value, list | str)}
     print("  " + json.dumps(shown), flush=True)
     return line

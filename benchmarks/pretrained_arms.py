@@ -8,7 +8,9 @@ from typing import Any, Literal
 from skipthink_ray.config import PipelineConfig
 from skipthink_ray.presets import smollm2
 
-Stage = Literal["base", "cwt", "stt"]
+Stage = Literal["few-shot", "base", "cwt", "stt"]
+SHOTS = 4
+"""Worked training examples in front of a question that the student answers before it is trained."""
 UPDATES = 342
 """Of base, cwt and stt: two epochs of chunk-wise training on the 273 samples that are not dev."""
 SHARED: dict[str, Any] = {
@@ -31,6 +33,8 @@ class Arm:
     """Training samples; None takes all that are not dev."""
     cwt: "Arm | None" = None
     """stt: the student that judges the skips."""
+    best_epoch: bool = False
+    """base: the weights after the epoch with the best dev accuracy, instead of the last ones."""
 
     @property
     def key(self) -> str:
@@ -38,7 +42,8 @@ class Arm:
         without = ("evaluation",) if self.stage == "stt" else ("evaluation", "skips")
         values = {key: value for key, value in (SHARED | self.overrides).items() if key.split(".")[0] not in without}
         text = json.dumps([self.stage, self.updates, self.samples, self.cwt and self.cwt.key, values], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+        return f"{digest}-best-epoch" if self.best_epoch else digest
 
     def config(self) -> PipelineConfig:
         """KeyError or pydantic's ValidationError if an override names no field."""
@@ -75,7 +80,9 @@ MARKERS = (
     marker_arm("\n", "words", 0.1),
     marker_arm("\n", "mean", 0.03),
 )
+FEW_SHOT = Arm(f"before training, {SHOTS} examples in the prompt", "few-shot", updates=0)
 BASE = Arm("Base", "base")
+BASE_BEST = Arm("Base, best epoch by dev", "base", best_epoch=True)
 AVERAGE = Arm("CWT, average chunks", "cwt", overrides={"cwt.search.method": "average"})
 GREEDY = Arm("CWT, greedy chunks", "cwt")
 
@@ -87,8 +94,10 @@ def stt_arm(judge: str, skippable: str, shuffled: bool = False) -> Arm:
 
 
 TABLE = (
-    GREEDY,
+    FEW_SHOT,
     BASE,
+    BASE_BEST,
+    GREEDY,
     stt_arm("reading", "any"),
     stt_arm("writing", "any"),
     stt_arm("writing", "any", shuffled=True),

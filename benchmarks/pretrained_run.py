@@ -8,7 +8,8 @@ Shape suffixes: R samples, M chunks.
 import hashlib
 import json
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from safetensors.torch import load_file, save_file
 
-from benchmarks.pretrained_arms import Arm
+from benchmarks.few_shot import answer_few_shot, examples_of
+from benchmarks.pretrained_arms import SHOTS, Arm
 from skipthink_ray.config import PipelineConfig, TrainConfig
 from skipthink_ray.method.metrics import has_loop
 from skipthink_ray.method.skipping import shuffle_skips, skippable
@@ -37,6 +39,7 @@ from skipthink_ray.training.loop import Hooks, Job, train
 from skipthink_ray.training.markers import attach, merge
 
 DEV_SHARE_OF_HASHES = 6
+WEIGHTS, BEST = "weights.safetensors", "best_epoch.safetensors"
 MODE_OF: dict[str, Mode] = {"base": "full", "cwt": "staged", "stt": "skip"}
 
 
@@ -80,21 +83,48 @@ class Trained:
 
 def trained(data: Data, arm: Arm) -> Trained:
     """The arm's student: from the cache, or trained now and put there."""
+    if arm.best_epoch:
+        return _best_epoch(data, arm)
     folder, student = data.cache / arm.key, data.new_student(arm.config())
     if (folder / "numbers.json").exists():
-        student.model.load_state_dict(load_file(folder / "weights.safetensors"), strict=False)
-        student.model.eval()
-        return Trained(student, np.load(folder / "ends.npy"), json.loads((folder / "numbers.json").read_text()))
-    made = _train(data, arm, student)
+        return Trained(_with_weights(student, folder / WEIGHTS), *_recorded(folder))
     folder.mkdir(parents=True, exist_ok=True)
-    weights = {name: tensor.detach().contiguous().clone() for name, tensor in student.model.named_parameters()}
-    save_file(weights, folder / "weights.safetensors")
+    made = _train(data, arm, student, folder)
+    _save(student, folder / WEIGHTS)
     np.save(folder / "ends.npy", made.ends_RM)
     (folder / "numbers.json").write_text(json.dumps(made.numbers))
     return made
 
 
-def _train(data: Data, arm: Arm, student: Student) -> Trained:
+def _best_epoch(data: Data, arm: Arm) -> Trained:
+    """The weights that the same arm's training kept after its best epoch by dev."""
+    last = trained(data, replace(arm, best_epoch=False))
+    by_epoch = last.numbers["dev_accuracy_pct_by_epoch"]
+    epoch = int(np.argmax(by_epoch)) + 1
+    folder = data.cache / replace(arm, best_epoch=False).key
+    numbers = {
+        "updates": round(last.numbers["updates"] * epoch / len(by_epoch)), "epochs": epoch,
+        "target_tokens": round(last.numbers["target_tokens"] * epoch / len(by_epoch)),
+        "train_s": last.numbers["train_s"] * epoch / len(by_epoch),
+    }  # fmt: skip
+    return Trained(_with_weights(last.student, folder / BEST), last.ends_RM, numbers)
+
+
+def _save(student: Student, path: Path) -> None:
+    save_file({name: tensor.detach().contiguous().clone() for name, tensor in student.model.named_parameters()}, path)
+
+
+def _with_weights(student: Student, path: Path) -> Student:
+    student.model.load_state_dict(load_file(path), strict=False)
+    student.model.eval()
+    return student
+
+
+def _recorded(folder: Path) -> tuple[np.ndarray, dict[str, Any]]:
+    return np.load(folder / "ends.npy"), json.loads((folder / "numbers.json").read_text())
+
+
+def _train(data: Data, arm: Arm, student: Student, folder: Path) -> Trained:
     config, samples = arm.config(), data.samples("train", arm.samples)
     settings: TrainConfig = getattr(config, arm.stage)
     kept_RM, found = np.ones_like(samples.ends_RM, dtype=bool), {}
@@ -105,7 +135,8 @@ def _train(data: Data, arm: Arm, student: Student) -> Trained:
     markers = attach(student.model, student.ids, settings.optim)
     engine, progress = DataParallelEngine(student.model, settings, markers), Progress()
     started = time.perf_counter()
-    hooks = Hooks(lambda done, rows: _say(arm, done, rows, started), lambda *_: None)
+    watch = _Watch(arm, data, student, folder / BEST)
+    hooks = Hooks(lambda done, rows: _say(arm, done, rows, started), lambda *_: watch.epoch())
     job = Job(arm.stage, settings, arm.updates, config.seed)
     ends_RM = train(job, samples, kept_RM, student, engine, progress, samples.ends_RM, hooks)
     merge(student.model, markers)
@@ -115,9 +146,34 @@ def _train(data: Data, arm: Arm, student: Student) -> Trained:
         "updates": progress.update, "epochs": progress.epoch, "target_tokens": progress.target_tokens,
         "item_tokens": progress.item_tokens, "train_s": progress.seconds, "search_s": progress.search_seconds,
         "first_loss_nats": float(np.mean(losses[:20])), "final_loss_nats": float(np.mean(losses[-20:])),
-        **marker_separation(student, arm.stage), **found,
+        **marker_separation(student, arm.stage), **found, **watch.numbers(),
     }  # fmt: skip
     return Trained(student, ends_RM, numbers)
+
+
+@dataclass
+class _Watch:
+    """Of base: dev accuracy after each epoch, and the weights of the best one in `path`."""
+
+    arm: Arm
+    data: Data
+    student: Student
+    path: Path
+    by_epoch: list[float] = field(default_factory=list)
+
+    def epoch(self) -> None:
+        if self.arm.stage != "base":
+            return
+        self.student.model.eval()
+        records = answer_all(self.student, MODE_OF["base"], self.data.samples("dev"), self.arm.config())
+        accuracy = 100 * float(np.mean([one["right"] for one in records]))
+        if accuracy > max(self.by_epoch, default=-1.0):
+            _save(self.student, self.path)
+        self.by_epoch.append(accuracy)
+        print(f"  {self.arm.name}: epoch {len(self.by_epoch)}, dev accuracy {accuracy:.1f} %", flush=True)
+
+    def numbers(self) -> dict[str, Any]:
+        return {"dev_accuracy_pct_by_epoch": self.by_epoch} if self.by_epoch else {}
 
 
 def _say(arm: Arm, progress: Progress, rows: list[dict[str, Any]], started: float) -> None:
@@ -153,6 +209,13 @@ def from_gold_chunks(student: Student, samples: Samples, config: PipelineConfig)
     right = [task.check(answer, truth) for answer, truth in zip(answers, gold, strict=True)]
     empty = [answer is None for answer in answers]
     return {"gold_right_pct": 100 * float(np.mean(right)), "gold_empty_pct": 100 * float(np.mean(empty))}
+
+
+def few_shot(data: Data, config: PipelineConfig) -> Callable[..., list[dict[str, Any]]]:
+    """(samples) -> the records of the student before training, with worked examples in the prompt."""
+    examples, limit = examples_of(data.samples("train"), SHOTS), config.evaluation.max_new_tokens
+    student, task = data.new_student(config), task_of(config)
+    return lambda samples: answer_few_shot(student, task, examples, samples, limit)
 
 
 def answer_all(student: Student, mode: Mode, samples: Samples, config: PipelineConfig) -> list[dict[str, Any]]:
