@@ -13,6 +13,7 @@ test: $(READY) check
 
 check: $(READY)
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
 doctor: $(READY)

@@ -66,11 +66,15 @@ def writings(value: Fraction) -> dict[str, str]:
         unsigned = _decimal(value) or f"{abs(value.numerator)}/{value.denominator}"
         signs = {f"dash {ord(dash):x}": dash + unsigned for dash in DASHES}
         signs |= {
-            "dash apart": f"- {unsigned}", "dash nbsp": f"−\u00a0{unsigned}", "minus": f"minus {unsigned}",
+            "dash apart": f"- {unsigned}",
+            "dash nbsp": f"−\u00a0{unsigned}",
+            "minus": f"minus {unsigned}",
             "negative": f"negative {unsigned}",
         }
         signs |= {
-            "brackets": f"(-{unsigned})", "after is": f"x = -{unsigned}", "dollar after": f"-${unsigned}",
+            "brackets": f"(-{unsigned})",
+            "after is": f"x = -{unsigned}",
+            "dollar after": f"-${unsigned}",
             "dollar before": f"$-{unsigned}",
         }
         written = signs | {
@@ -83,29 +87,45 @@ def writings(value: Fraction) -> dict[str, str]:
 def _whole(number: int) -> dict[str, str]:
     text, threes = str(number), _groups(str(number), 3)
     forms = {
-        "plain": text, "point zero": f"{text}.0", "two decimals": f"{text}.00",
-        "full width": text.translate(FULL_WIDTH), "plus": f"+{text}",
+        "plain": text,
+        "point zero": f"{text}.0",
+        "two decimals": f"{text}.00",
+        "full width": text.translate(FULL_WIDTH),
+        "plus": f"+{text}",
     }
     forms |= {
-        "fraction": f"{number * 3}/3", "latex fraction": rf"\frac{{{number * 2}}}{{2}}",
-        "power one": f"{text}^1", "product": f"2 × {text} / 2",
+        "fraction": f"{number * 3}/3",
+        "latex fraction": rf"\frac{{{number * 2}}}{{2}}",
+        "power one": f"{text}^1",
+        "product": f"2 × {text} / 2",
     }
     forms |= {
-        "leading zeros": f"00{text}", "decimal comma": f"{text},0", "sum": f"{number - 1} + 1 = {text}",
+        "leading zeros": f"00{text}",
+        "decimal comma": f"{text},0",
+        "sum": f"{number - 1} + 1 = {text}",
         "bracketed sum": rf"\left({text}\right)",
     }
     if number >= 1000:
         marks = {
-            "comma": ",", "space": " ", "nbsp": "\u00a0", "narrow": "\u202f", "thin": "\u2009",
-            "latex comma": "{,}", "latex space": r"\,",
+            "comma": ",",
+            "space": " ",
+            "nbsp": "\u00a0",
+            "narrow": "\u202f",
+            "thin": "\u2009",
+            "latex comma": "{,}",
+            "latex space": r"\,",
         }
         marks |= {
-            "latex tight comma": r",\!", "apostrophe": "'", "typeset apostrophe": "’", "low line": "_",
+            "latex tight comma": r",\!",
+            "apostrophe": "'",
+            "typeset apostrophe": "’",
+            "low line": "_",
             "full width comma": "，",
         }
         forms |= {f"thousands {form}": mark.join(threes) for form, mark in marks.items()}
         forms |= {
-            "indian": ",".join([*_groups(text[:-3], 2), text[-3:]]), "european": ".".join(threes) + ",0",
+            "indian": ",".join([*_groups(text[:-3], 2), text[-3:]]),
+            "european": ".".join(threes) + ",0",
             "comma and point": ",".join(threes) + ".00",
         }
     if number >= 1_000_000:
@@ -114,12 +134,15 @@ def _whole(number: int) -> dict[str, str]:
     if zeros >= 2:
         front = text[:-zeros]
         forms |= {
-            "e": f"{front}e{zeros}", "E plus": f"{front}E+{zeros}", "times power": f"{front} × 10^{zeros}",
+            "e": f"{front}e{zeros}",
+            "E plus": f"{front}E+{zeros}",
+            "times power": f"{front} × 10^{zeros}",
             "cdot": rf"{front} \cdot 10^{{{zeros}}}",
         }
         forms |= {
             "superscript": f"{front}·10{str(zeros).translate(SUPERSCRIPT)}",
-            "stars": f"{front} * 10**{zeros}", "letter x": f"{front} x 10^{zeros}",
+            "stars": f"{front} * 10**{zeros}",
+            "letter x": f"{front} x 10^{zeros}",
         }
     for word, size in (("thousand", 10**3), ("million", 10**6)):
         if number >= size and number % (size // 100) == 0:
@@ -131,7 +154,8 @@ def _whole(number: int) -> dict[str, str]:
         if base**exponent == number
     ):
         forms |= {
-            "power": f"{base}^{exponent}", "power braces": rf"${base}^{{{exponent}}}$",
+            "power": f"{base}^{exponent}",
+            "power braces": rf"${base}^{{{exponent}}}$",
             "power stars": f"{base}**{exponent}",
         }
         forms["power superscript"] = f"{base}{str(exponent).translate(SUPERSCRIPT)}"
@@ -152,8 +176,10 @@ def _groups(text: str, size: int) -> list[str]:
 def _broken(value: Fraction) -> dict[str, str]:
     top, bottom = value.numerator, value.denominator
     forms = {
-        "fraction": f"{top}/{bottom}", "spaced fraction": f"{top} / {bottom}",
-        "unreduced": f"{top * 2}/{bottom * 2}", "slash": f"{top}⁄{bottom}",
+        "fraction": f"{top}/{bottom}",
+        "spaced fraction": f"{top} / {bottom}",
+        "unreduced": f"{top * 2}/{bottom * 2}",
+        "slash": f"{top}⁄{bottom}",
     }
     forms |= {name: rf"\{name}{{{top}}}{{{bottom}}}" for name in ("frac", "dfrac", "tfrac")}
     forms["division"] = f"{top} ÷ {bottom}"
@@ -170,7 +196,8 @@ def _broken(value: Fraction) -> dict[str, str]:
         forms["vulgar"] = f"{whole or ''}{VULGAR[rest]}"
     if decimal := _decimal(value):
         forms |= {
-            "plain": decimal, "zeros": decimal + "00",
+            "plain": decimal,
+            "zeros": decimal + "00",
             "decimal comma": decimal.replace(".", ",") + "0" * (3 if _like_thousands(decimal) else 0),
         }
         forms["full width"] = decimal.translate(FULL_WIDTH)
@@ -191,21 +218,33 @@ def _framed(text: str) -> dict[str, str]:
     """What stands around an answer."""
     word = WORDS[len(text) % len(WORDS)]
     forms = {
-        "sentence": f"The answer is {text}.", "box": rf"\boxed{{{text}}}", "math": f"${text}$",
-        "display": rf"\[{text}\]", "bold": f"**{text}**",
+        "sentence": f"The answer is {text}.",
+        "box": rf"\boxed{{{text}}}",
+        "math": f"${text}$",
+        "display": rf"\[{text}\]",
+        "bold": f"**{text}**",
     }
     forms |= {
-        "unit": f"{text} {word}", "latex unit": rf"{text}\text{{ {word}}}", "equation": f"x = {text}",
-        "stop": f"{text}.", "lines": f"\n {text} \n",
+        "unit": f"{text} {word}",
+        "latex unit": rf"{text}\text{{ {word}}}",
+        "equation": f"x = {text}",
+        "stop": f"{text}.",
+        "lines": f"\n {text} \n",
     }
     forms |= {
-        "percent": f"{text}%", "latex percent": rf"{text}\%", "euro": f"{text} €",
-        "square metres": f"{text} m²", "latex square": rf"{text}\text{{ cm}}^2",
+        "percent": f"{text}%",
+        "latex percent": rf"{text}\%",
+        "euro": f"{text} €",
+        "square metres": f"{text} m²",
+        "latex square": rf"{text}\text{{ cm}}^2",
     }
     if text[0] != "-":
         forms |= {
-            "dollar": f"${text}", "latex dollar": rf"\${text}", "code": f"US${text}",
-            "about": f"about {text}", "not other": f"not {text}7, but {text}",
+            "dollar": f"${text}",
+            "latex dollar": rf"\${text}",
+            "code": f"US${text}",
+            "about": f"about {text}",
+            "not other": f"not {text}7, but {text}",
         }
     return forms
 
@@ -222,38 +261,59 @@ def parts_of(gold: str) -> dict[str, str]:
         else {}
     )
     forms |= {
-        "not": f"not {gold}", "or": f"{gold} or {value + 1}", "and": f"{gold} and {value + 2}",
+        "not": f"not {gold}",
+        "or": f"{gold} or {value + 1}",
+        "and": f"{gold} and {value + 2}",
         "divided": f"{gold}/7" if value else "7/3",
     }
     forms |= {
-        "times": f"{gold} × 3" if value else "0 + 3", "plus": f"{gold} + 4", "of two": f"({gold}, 8)",
-        "list": f"{gold}, {value + 3}", "pm": f"±{number}",
+        "times": f"{gold} × 3" if value else "0 + 3",
+        "plus": f"{gold} + 4",
+        "of two": f"({gold}, 8)",
+        "list": f"{gold}, {value + 3}",
+        "pm": f"±{number}",
     }
     if value.denominator == 1 and value > 1:
         forms |= {
-            "time": f"{gold}:30", "ratio": f"{gold}:1", "range": f"{gold}-{value + 5}",
-            "en dash range": f"{gold}–{value + 5}", "decimal": f"{gold}.5",
+            "time": f"{gold}:30",
+            "ratio": f"{gold}:1",
+            "range": f"{gold}-{value + 5}",
+            "en dash range": f"{gold}–{value + 5}",
+            "decimal": f"{gold}.5",
         }
         forms |= {
-            "cube": f"{gold}^3", "cube superscript": f"{gold}³", "cube stars": f"{gold}**3",
-            "exponent": f"10^{{{gold}}}", "root": rf"\sqrt{{{gold}}}",
+            "cube": f"{gold}^3",
+            "cube superscript": f"{gold}³",
+            "cube stars": f"{gold}**3",
+            "exponent": f"10^{{{gold}}}",
+            "root": rf"\sqrt{{{gold}}}",
         }
         forms |= {
-            "top": rf"\frac{{{gold}}}{{7}}", "bottom": rf"\frac{{1}}{{{gold}}}", "mixed": f"{gold} 1/2",
+            "top": rf"\frac{{{gold}}}{{7}}",
+            "bottom": rf"\frac{{1}}{{{gold}}}",
+            "mixed": f"{gold} 1/2",
             "mixed latex": rf"{gold}\frac12",
         }
         forms |= {
-            "million": f"{gold} million", "power of ten": f"{gold} × 10^4", "e": f"{gold}e3",
-            "decimal comma": f"{gold},5", "version": f"{gold}.2.3",
+            "million": f"{gold} million",
+            "power of ten": f"{gold} × 10^4",
+            "e": f"{gold}e3",
+            "decimal comma": f"{gold},5",
+            "version": f"{gold}.2.3",
         }
         forms |= {
-            "vulgar": f"{gold}½", "minus": f"{gold} - 1", "over nothing": f"{gold}/0",
-            "symbol": rf"{gold}^x", "date": f"{gold}/11/2024",
+            "vulgar": f"{gold}½",
+            "minus": f"{gold} - 1",
+            "over nothing": f"{gold}/0",
+            "symbol": rf"{gold}^x",
+            "date": f"{gold}/11/2024",
         }
         if value < 1000:
             forms |= {
-                "thousands": f"{gold},000", "thousands space": f"{gold} 000",
-                "thousands narrow": f"{gold}\u202f500", "thousands latex": rf"{gold},\!000",
+                "thousands": f"{gold},000",
+                "thousands space": f"{gold} 000",
+                "thousands narrow": f"{gold}\u202f500",
+                "thousands latex": rf"{gold},\!000",
             }
             forms["hours"] = f"{gold} hours and 30 minutes"
     return forms

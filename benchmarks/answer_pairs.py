@@ -104,22 +104,43 @@ def word_pairs(kind: str, gold: str, random: Random) -> list[Pair]:
 def _choices(gold: str, random: Random) -> tuple[list[str], list[str]]:
     wrong, third = random.sample([one for one in LETTERS if one != gold], 2)
     frames: list[Callable[[str], str]] = [
-        str, str.lower, "({})".format, "{}.".format, "**{}**".format, "[{}]".format, "{}) red".format, "({}) red ball".format,
-        r"\boxed{{{}}}".format, r"\text{{({})}}".format, "${}$".format, "Option {}".format, "The answer is ({}).".format, "（{}）".format,
-    ]  # fmt: skip
+        str,
+        str.lower,
+        "({})".format,
+        "{}.".format,
+        "**{}**".format,
+        "[{}]".format,
+        "{}) red".format,
+        "({}) red ball".format,
+        r"\boxed{{{}}}".format,
+        r"\text{{({})}}".format,
+        "${}$".format,
+        "Option {}".format,
+        "The answer is ({}).".format,
+        "（{}）".format,
+    ]
     same = [frame(gold) for frame in frames] + [
-        f"{gold}, not {wrong}", f"not ({wrong}) but ({gold})", f"neither {wrong} nor {third}, so {gold}",
+        f"{gold}, not {wrong}",
+        f"not ({wrong}) but ({gold})",
+        f"neither {wrong} nor {third}, so {gold}",
     ]
     same += [
-        f"({wrong}) is wrong, so ({gold})", f"{gold}, because ({wrong}) is too small",
+        f"({wrong}) is wrong, so ({gold})",
+        f"{gold}, because ({wrong}) is too small",
         f"rather {gold} than {wrong}",
     ]
     other = [frame(wrong) for frame in frames] + [
-        f"not {gold}", f"{gold} or {wrong}", f"({gold}) and ({wrong})", f"neither {gold} nor {wrong}",
+        f"not {gold}",
+        f"{gold} or {wrong}",
+        f"({gold}) and ({wrong})",
+        f"neither {gold} nor {wrong}",
     ]
     other += [
-        f"({gold}) is wrong, ({wrong}) is right", f"It isn't {gold}", "none of the above",
-        "(A) red. (B) blue. (C) green.", f"either {gold} or {wrong}",
+        f"({gold}) is wrong, ({wrong}) is right",
+        f"It isn't {gold}",
+        "none of the above",
+        "(A) red. (B) blue. (C) green.",
+        f"either {gold} or {wrong}",
     ]
     return same, other
 
@@ -128,12 +149,21 @@ def _yes_no(gold: str, random: Random) -> tuple[list[str], list[str]]:
     words = {"yes": ("true", "not false", "it isn't false"), "no": ("false", "not true", "it isn't true")}
     against = "no" if gold == "yes" else "yes"
     frames: list[Callable[[str], str]] = [
-        str, str.upper, "{}.".format, "**{}**".format, "{}, it is so".format, "The answer is {}.".format,
+        str,
+        str.upper,
+        "{}.".format,
+        "**{}**".format,
+        "{}, it is so".format,
+        "The answer is {}.".format,
         r"\boxed{{{}}}".format,
     ]
     same = [frame(gold) for frame in frames] + [*words[gold]]
     return same, [frame(against) for frame in frames] + [
-        *words[against], "yes and no", "yes or no", "neither yes nor no", "perhaps",
+        *words[against],
+        "yes and no",
+        "yes or no",
+        "neither yes nor no",
+        "perhaps",
     ]
 
 

@@ -70,7 +70,9 @@ def our_judge(kind: str, predicted: str, gold: str) -> bool:
 
 
 JUDGES: dict[str, Judge] = {
-    "ours": our_judge, "math-verify": math_verify_judge, "Fine-tune-CoT": fine_tune_cot_judge,
+    "ours": our_judge,
+    "math-verify": math_verify_judge,
+    "Fine-tune-CoT": fine_tune_cot_judge,
 }
 
 
@@ -88,16 +90,22 @@ def judge_pairs(pairs: list[Pair], judge: Judge) -> dict[str, float]:
         return round(100 * wrong[sort, equal] / max(1, counts[sort, equal]), 1)
 
     return {
-        "false_unequal_pct": percent("same", True), "false_equal_other_pct": percent("other", False),
-        "false_equal_part_pct": percent("part", False), "ms": round(1000 * spent / len(pairs), 2),
+        "false_unequal_pct": percent("same", True),
+        "false_equal_other_pct": percent("other", False),
+        "false_equal_part_pct": percent("part", False),
+        "ms": round(1000 * spent / len(pairs), 2),
     }
 
 
 def failing_forms(pairs: list[Pair], judge: Judge, share: float = 0.8) -> str:
     """The forms of equal pairs that a judge misses in so many of its cases."""
     counts = Counter(pair.form for pair in pairs if pair.equal)
-    missed = Counter(pair.form for pair in pairs if pair.equal and not judge(pair.kind, pair.predicted, pair.gold))
-    return ", ".join(sorted(form for form in missed if missed[form] >= share * counts[form] and counts[form] > 3))
+    missed = Counter(
+        pair.form for pair in pairs if pair.equal and not judge(pair.kind, pair.predicted, pair.gold)
+    )
+    return ", ".join(
+        sorted(form for form in missed if missed[form] >= share * counts[form] and counts[form] > 3)
+    )
 
 
 def judge_rationales(folder: Path) -> dict[str, dict[str, float]]:

@@ -25,14 +25,24 @@ import torch
 
 from benchmarks import literal_chunking as literal
 from benchmarks.arguments import at_least
-from benchmarks.chunking_texts import GPT2, GSM8K_STEPS, Rationales, Text, build_student, join_texts, read_texts
+from benchmarks.chunking_texts import (
+    GPT2,
+    GSM8K_STEPS,
+    Rationales,
+    Text,
+    build_student,
+    join_texts,
+    read_texts,
+)
 from skipthink_ray.method import chunking
 from skipthink_ray.method.markup import MarkerIds
 from skipthink_ray.models.batching import length_batches
 from skipthink_ray.models.scoring import stage_losses
 
 TIE_NATS = 1e-5
-SEARCH = SimpleNamespace(eta_nats=0.1, objective="chunk", start_temperature_nats=0.5, cooling=0.95, proposals=200)
+SEARCH = SimpleNamespace(
+    eta_nats=0.1, objective="chunk", start_temperature_nats=0.5, cooling=0.95, proposals=200
+)
 SEED = (0, 0)
 
 
@@ -44,7 +54,9 @@ def clock() -> float:
     return time.process_time()
 
 
-def search_ours(model: Any, ids: MarkerIds, data: Rationales, method: str, batch_tokens: int) -> tuple[np.ndarray, float]:
+def search_ours(
+    model: Any, ids: MarkerIds, data: Rationales, method: str, batch_tokens: int
+) -> tuple[np.ndarray, float]:
     """(ends, seconds of the forward passes), as training/rechunk.py does it in one process."""
     ends_RM = data.ends_RM
     rows = np.flatnonzero(chunking.movable(ends_RM))
@@ -60,13 +72,19 @@ def search_ours(model: Any, ids: MarkerIds, data: Rationales, method: str, batch
     return ends_RM, forwards_s
 
 
-def search_literally(model: Any, ids: MarkerIds, data: Rationales, method: str, batched: bool) -> tuple[np.ndarray, np.ndarray, int, int]:
+def search_literally(
+    model: Any, ids: MarkerIds, data: Rationales, method: str, batched: bool
+) -> tuple[np.ndarray, np.ndarray, int, int]:
     """(ends, closest decision of every rationale, forward passes, tokens)."""
     ends_RM, margins, forwards, tokens = data.ends_RM, np.full(len(data.tokens), np.inf), 0, 0
     drawn = chunking.draw_proposals(SEARCH.proposals, SEED)
     for row in np.flatnonzero(chunking.movable(ends_RM)):
         loss = literal.ItemLosses(model, ids.stages, ids.eos, data.questions[row], data.tokens[row], batched)
-        given = {"greedy": (SEARCH.eta_nats,), "annealed": (SEARCH, drawn.of(np.array([row]))), "optimal": ()}[method]
+        given = {
+            "greedy": (SEARCH.eta_nats,),
+            "annealed": (SEARCH, drawn.of(np.array([row]))),
+            "optimal": (),
+        }[method]
         ends_RM[row], margins[row] = literal.SEARCHES[method](loss, ends_RM[row].tolist(), *given)
         forwards, tokens = forwards + loss.forwards, tokens + loss.tokens
     return ends_RM, margins, forwards, tokens
@@ -78,7 +96,9 @@ def timed(function: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
     return value, clock() - started
 
 
-def compare(model: Any, ids: MarkerIds, texts: list[Text], steps: str, method: str, arguments: argparse.Namespace) -> dict[str, Any]:
+def compare(
+    model: Any, ids: MarkerIds, texts: list[Text], steps: str, method: str, arguments: argparse.Namespace
+) -> dict[str, Any]:
     """One line of `searches`. The literal searches run on `--literal` of the rationales, ours on all of them and on those."""
     data = Rationales([text[0] for text in texts], [text[1] for text in texts], arguments.chunks)
     count = arguments.literal_gsm8k if steps == "gsm8k" else arguments.literal_long
@@ -88,24 +108,38 @@ def compare(model: Any, ids: MarkerIds, texts: list[Text], steps: str, method: s
     (few_RM, _), few_s = timed(search_ours, model, ids, few, method, arguments.batch_tokens)
     moved = few_RM != few.ends_RM
     line: dict[str, Any] = {
-        "steps": steps, "method": method, "rationales": len(texts), "ours_s_per_rationale": ours_s / len(texts),
-        "search_share": 1 - forwards_s / ours_s, "literal_rationales": len(few.tokens),
-        "movable_share": float(chunking.movable(few.ends_RM).mean()), "moved": int(moved.sum()),
-    }  # fmt: skip
+        "steps": steps,
+        "method": method,
+        "rationales": len(texts),
+        "ours_s_per_rationale": ours_s / len(texts),
+        "search_share": 1 - forwards_s / ours_s,
+        "literal_rationales": len(few.tokens),
+        "movable_share": float(chunking.movable(few.ends_RM).mean()),
+        "moved": int(moved.sum()),
+    }
     for name, batched in (("literal", False), ("batched", True)):
-        (found_RM, margin_R, forwards, tokens), seconds = timed(search_literally, model, ids, few, method, batched)
+        (found_RM, margin_R, forwards, tokens), seconds = timed(
+            search_literally, model, ids, few, method, batched
+        )
         different_R = (found_RM != few_RM).any(1)
         wrong = int((different_R & (margin_R > TIE_NATS)).sum())
         if wrong and arguments.dtype == "fp32":
-            raise SystemExit(f"{method}, {steps} steps: {wrong} rationales differ from the {name} search, and their losses do not tie")
+            raise SystemExit(
+                f"{method}, {steps} steps: {wrong} rationales differ from the {name} search, and their losses do not tie"
+            )
         line |= {
-            f"{name}_s_per_rationale": seconds / len(few.tokens), f"{name}_forwards": forwards, f"{name}_tokens": tokens,
-            f"{name}_differences": int(different_R.sum()), f"{name}_differences_that_do_not_tie": wrong,
-        }  # fmt: skip
+            f"{name}_s_per_rationale": seconds / len(few.tokens),
+            f"{name}_forwards": forwards,
+            f"{name}_tokens": tokens,
+            f"{name}_differences": int(different_R.sum()),
+            f"{name}_differences_that_do_not_tie": wrong,
+        }
         if line["movable_share"]:  # else a ratio of two overheads
             line[f"ratio_to_{name}"] = seconds / len(few.tokens) / line["ours_s_per_rationale"]
             line[f"ratio_to_{name}_same_rationales"] = seconds / few_s
-    assert (few_RM == ours_RM[: len(few_RM)]).all() or arguments.dtype != "fp32", "our own boundaries depend on the batch"
+    assert (few_RM == ours_RM[: len(few_RM)]).all() or arguments.dtype != "fp32", (
+        "our own boundaries depend on the batch"
+    )
     return line
 
 
@@ -116,17 +150,23 @@ def search_only(num_chunks: int) -> dict[str, Any]:
     movable = num_steps > num_chunks
     shape = (int(movable.sum()), num_chunks, max(GSM8K_STEPS))
     count_RK = rng.integers(5, 40, (shape[0], shape[2])).astype(float)
-    losses = chunking.StageLosses(rng.gamma(2.0, 1.0, shape) * count_RK[:, None], rng.gamma(0.5, 2.0, shape), count_RK)
+    losses = chunking.StageLosses(
+        rng.gamma(2.0, 1.0, shape) * count_RK[:, None], rng.gamma(0.5, 2.0, shape), count_RK
+    )
     ends_RM = chunking.average_chunks(num_steps, num_chunks)[movable]
     rates: dict[str, Any] = {"rationales": len(num_steps), "movable": shape[0]}
     for method in ("greedy", "optimal", "annealed"):
         config = SimpleNamespace(**vars(SEARCH), method=method)
-        seconds = min(timed(chunking.search, losses, ends_RM, config, np.arange(shape[0]), SEED)[1] for _ in range(5))
+        seconds = min(
+            timed(chunking.search, losses, ends_RM, config, np.arange(shape[0]), SEED)[1] for _ in range(5)
+        )
         rates[method] = {"per_s": len(num_steps) / seconds, "movable_per_s": shape[0] / seconds}
     return rates
 
 
-def scaling(model_of: Callable[[int], tuple[Any, MarkerIds]], texts: list[Text], arguments: argparse.Namespace) -> list[dict[str, Any]]:
+def scaling(
+    model_of: Callable[[int], tuple[Any, MarkerIds]], texts: list[Text], arguments: argparse.Namespace
+) -> list[dict[str, Any]]:
     """Seconds per rationale, by n and M: ours, passes and search apart, and the literal greedy search."""
     lines = []
     for num_chunks in (2, 4, 8):
@@ -136,12 +176,19 @@ def scaling(model_of: Callable[[int], tuple[Any, MarkerIds]], texts: list[Text],
             data = Rationales([text[0] for text in some], [text[1] for text in some], num_chunks)
             line: dict[str, Any] = {"steps": num_steps, "chunks": num_chunks}
             for method in ("greedy", "optimal"):
-                (_, forwards_s), seconds = timed(search_ours, model, ids, data, method, arguments.batch_tokens)
-                line |= {f"{method}_forwards_s": forwards_s / len(some), f"{method}_search_s": (seconds - forwards_s) / len(some)}
+                (_, forwards_s), seconds = timed(
+                    search_ours, model, ids, data, method, arguments.batch_tokens
+                )
+                line |= {
+                    f"{method}_forwards_s": forwards_s / len(some),
+                    f"{method}_search_s": (seconds - forwards_s) / len(some),
+                }
             for name, batched in (("literal", False), ("batched", True)):
                 _, seconds = timed(search_literally, model, ids, data, "greedy", batched)
                 line[f"{name}_greedy_s"] = seconds / len(some)
-                line[f"ratio_to_{name}"] = line[f"{name}_greedy_s"] / (line["greedy_forwards_s"] + line["greedy_search_s"])
+                line[f"ratio_to_{name}"] = line[f"{name}_greedy_s"] / (
+                    line["greedy_forwards_s"] + line["greedy_search_s"]
+                )
             lines.append(line)
     return lines
 
@@ -178,12 +225,21 @@ def plot(lines: list[dict[str, Any]], file: str) -> None:
     for axis, chunks in zip(axes, (2, 4, 8), strict=True):
         own = [line for line in lines if line["chunks"] == chunks]
         names = {
-            "literal_greedy_s": "literal greedy: a pass per cut", "batched_greedy_s": "literal greedy, cuts batched",
-            "optimal_forwards_s": "ours, optimal: passes", "greedy_forwards_s": "ours, greedy: passes",
-            "optimal_search_s": "ours, optimal: search", "greedy_search_s": "ours, greedy: search",
-        }  # fmt: skip
+            "literal_greedy_s": "literal greedy: a pass per cut",
+            "batched_greedy_s": "literal greedy, cuts batched",
+            "optimal_forwards_s": "ours, optimal: passes",
+            "greedy_forwards_s": "ours, greedy: passes",
+            "optimal_search_s": "ours, optimal: search",
+            "greedy_search_s": "ours, greedy: search",
+        }
         for key, label in names.items():
-            axis.plot([line["steps"] for line in own], [max(line[key], 1e-7) for line in own], marker="o", markersize=3, label=label)
+            axis.plot(
+                [line["steps"] for line in own],
+                [max(line[key], 1e-7) for line in own],
+                marker="o",
+                markersize=3,
+                label=label,
+            )
         axis.set(xscale="log", yscale="log", xlabel="steps of a rationale (n)", title=f"M = {chunks}")
         axis.set_xticks(steps := [line["steps"] for line in own], steps, minor=False)
         axis.xaxis.set_minor_locator(NullLocator())
@@ -194,24 +250,48 @@ def plot(lines: list[dict[str, Any]], file: str) -> None:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", help="JSON Lines with question and rationale")
     parser.add_argument("--student", choices=["toy", *GPT2], default="toy")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--dtype", choices=["fp32", "bf16"], default="fp32")
-    parser.add_argument("--threads", type=at_least(1), default=1, help="torch threads; the project gives a worker one per CPU it asks for")
-    parser.add_argument("--chunks", type=at_least(2), default=4, help="M")
-    parser.add_argument("--batch-tokens", type=at_least(1), default=2048, help="tokens of one of our forward passes")
-    parser.add_argument("--steps", nargs="*", type=at_least(1), default=[20, 100], help="lengths of the joined rationales")
-    parser.add_argument("--methods", nargs="*", choices=list(literal.SEARCHES), default=["greedy", "annealed", "optimal"])
-    parser.add_argument("--rationales", type=at_least(1), default=400, help="GSM8K's own rationales searched by us")
-    parser.add_argument("--long", type=at_least(1), default=16, help="joined rationales searched by us")
-    parser.add_argument("--literal-gsm8k", type=at_least(1), default=200, help="GSM8K's own rationales searched literally")
-    parser.add_argument("--literal-long", type=at_least(1), default=2, help="joined rationales searched literally")
     parser.add_argument(
-        "--literal-optimal-steps", type=at_least(1), default=20, help="longest rationales searched literally by optimal and annealed"
+        "--threads",
+        type=at_least(1),
+        default=1,
+        help="torch threads; the project gives a worker one per CPU it asks for",
     )
-    parser.add_argument("--scaling", type=at_least(0), default=0, help="rationales per point of `scaling`; 0 leaves it out")
+    parser.add_argument("--chunks", type=at_least(2), default=4, help="M")
+    parser.add_argument(
+        "--batch-tokens", type=at_least(1), default=2048, help="tokens of one of our forward passes"
+    )
+    parser.add_argument(
+        "--steps", nargs="*", type=at_least(1), default=[20, 100], help="lengths of the joined rationales"
+    )
+    parser.add_argument(
+        "--methods", nargs="*", choices=list(literal.SEARCHES), default=["greedy", "annealed", "optimal"]
+    )
+    parser.add_argument(
+        "--rationales", type=at_least(1), default=400, help="GSM8K's own rationales searched by us"
+    )
+    parser.add_argument("--long", type=at_least(1), default=16, help="joined rationales searched by us")
+    parser.add_argument(
+        "--literal-gsm8k", type=at_least(1), default=200, help="GSM8K's own rationales searched literally"
+    )
+    parser.add_argument(
+        "--literal-long", type=at_least(1), default=2, help="joined rationales searched literally"
+    )
+    parser.add_argument(
+        "--literal-optimal-steps",
+        type=at_least(1),
+        default=20,
+        help="longest rationales searched literally by optimal and annealed",
+    )
+    parser.add_argument(
+        "--scaling", type=at_least(0), default=0, help="rationales per point of `scaling`; 0 leaves it out"
+    )
     parser.add_argument("--plot", help="PNG of `scaling`")
     parser.add_argument("--peak-tflops", type=float, help="of the device and dtype; H200: 989 in dense bf16")
     arguments = parser.parse_args()
@@ -235,14 +315,25 @@ def main() -> None:
 
     model, ids = model_of(arguments.chunks)
     lines = []
-    sets = {"gsm8k": texts[: arguments.rationales], **{str(n): join_texts(texts, n, arguments.long) for n in arguments.steps}}
+    sets = {
+        "gsm8k": texts[: arguments.rationales],
+        **{str(n): join_texts(texts, n, arguments.long) for n in arguments.steps},
+    }
     for steps, some in sets.items():
         for method in arguments.methods:
             if method != "greedy" and steps != "gsm8k" and int(steps) > arguments.literal_optimal_steps:
                 continue
             lines.append(compare(model, ids, some, steps, method, arguments))
-            print({key: round(value, 5) if isinstance(value, float) else value for key, value in lines[-1].items()}, flush=True)
-    data = Rationales([text[0] for text in sets["gsm8k"]], [text[1] for text in sets["gsm8k"]], arguments.chunks)
+            print(
+                {
+                    key: round(value, 5) if isinstance(value, float) else value
+                    for key, value in lines[-1].items()
+                },
+                flush=True,
+            )
+    data = Rationales(
+        [text[0] for text in sets["gsm8k"]], [text[1] for text in sets["gsm8k"]], arguments.chunks
+    )
     _, seconds = search_ours(model, ids, data, "optimal", arguments.batch_tokens)
     flops = forward_flops(model, data)
     forwards: dict[str, Any] = {"tflop": flops / 1e12, "seconds": seconds, "tflops": flops / seconds / 1e12}
@@ -251,11 +342,28 @@ def main() -> None:
     grown = scaling(model_of, texts, arguments) if arguments.scaling else []
     if arguments.plot:
         plot(grown, arguments.plot)
-    device = torch.cuda.get_device_name() if arguments.device == "cuda" else f"{os.cpu_count()} CPU cores, {platform.machine()}"
-    made = {"student": arguments.student, "parameters": model.num_parameters(), "device": device, "torch": torch.__version__}
+    device = (
+        torch.cuda.get_device_name()
+        if arguments.device == "cuda"
+        else f"{os.cpu_count()} CPU cores, {platform.machine()}"
+    )
+    made = {
+        "student": arguments.student,
+        "parameters": model.num_parameters(),
+        "device": device,
+        "torch": torch.__version__,
+    }
     made |= {name: getattr(arguments, name) for name in ("dtype", "threads", "chunks", "batch_tokens")}
     print(
-        json.dumps({"made": made, "searches": lines, "search_only": search_only(arguments.chunks), "forwards": forwards, "scaling": grown})
+        json.dumps(
+            {
+                "made": made,
+                "searches": lines,
+                "search_only": search_only(arguments.chunks),
+                "forwards": forwards,
+                "scaling": grown,
+            }
+        )
     )
 
 

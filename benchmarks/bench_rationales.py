@@ -39,7 +39,9 @@ class Sampler:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.started = folder, time.monotonic()
-        self.memory: list[tuple[float, int, int]] = []  # seconds, private and mapped bytes, object store bytes
+        self.memory: list[
+            tuple[float, int, int]
+        ] = []  # seconds, private and mapped bytes, object store bytes
         self.rows: dict[str, list[tuple[float, int]]] = {name: [] for name in PASSES}
         self.counted: dict[Path, int] = {}
         self.stop, self.thread = threading.Event(), threading.Thread(target=self._follow, daemon=True)
@@ -107,7 +109,11 @@ def tenths(times: list[tuple[float, int]], total: int) -> dict[str, float | int]
         (low_s, low), (high_s, high) = times[after - 1], times[after]
         marks_s.append(low_s + (high_s - low_s) * (wanted - low) / (high - low))
     rates = [(total - first) / 10 / (end - start) for start, end in pairwise(marks_s)]
-    return {"slowest_tenth_rows_per_s": round(min(rates)), "fastest_tenth_rows_per_s": round(max(rates)), "files": len(times)}
+    return {
+        "slowest_tenth_rows_per_s": round(min(rates)),
+        "fastest_tenth_rows_per_s": round(max(rates)),
+        "files": len(times),
+    }
 
 
 def measure(questions: int, difficulty: int, storage: Path) -> dict[str, Any]:
@@ -121,7 +127,11 @@ def measure(questions: int, difficulty: int, storage: Path) -> dict[str, Any]:
     sampler = Sampler(storage / "bench")
     time.sleep(SAMPLE_S * (IDLE_SAMPLES + 4))
     idle = max(own + shared for _, own, shared in sampler.memory[-IDLE_SAMPLES:])
-    console, report, total = Console(file=io.StringIO(), width=120), {}, questions + config.rationales.test_questions
+    console, report, total = (
+        Console(file=io.StringIO(), width=120),
+        {},
+        questions + config.rationales.test_questions,
+    )
     for stage in ("rationales", "chunks"):
         before = sampler.seconds()
         run(config, console, "bench_rationales", only=stage)
@@ -139,18 +149,27 @@ def measure(questions: int, difficulty: int, storage: Path) -> dict[str, Any]:
     cluster.disconnect()
     passes = {name: tenths(times, times[-1][1]) for name, times in sampler.rows.items() if times}
     peak = max(stage["peak_gib_above_idle"] for stage in report.values())
-    head = {"questions": total, "cpus": os.cpu_count(), "idle_gib": round(idle / GIB, 2), "peak_gib_above_idle": peak}
+    head = {
+        "questions": total,
+        "cpus": os.cpu_count(),
+        "idle_gib": round(idle / GIB, 2),
+        "peak_gib_above_idle": peak,
+    }
     return {**head, **report, "passes": passes}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--questions", type=int, default=50_000, help="training questions to generate")
     parser.add_argument("--difficulty", type=int, default=3)
     parser.add_argument("--storage-path", type=Path, help="kept; else a temporary folder")
     parsed = parser.parse_args()
     with TemporaryDirectory() as temporary:
-        print(json.dumps(measure(parsed.questions, parsed.difficulty, parsed.storage_path or Path(temporary))))
+        print(
+            json.dumps(measure(parsed.questions, parsed.difficulty, parsed.storage_path or Path(temporary)))
+        )
 
 
 if __name__ == "__main__":

@@ -31,7 +31,15 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from benchmarks.arguments import at_least
 from benchmarks.chunking_texts import GPT2
 from benchmarks.literal_skips import Generator
-from skipthink_ray.config import ChunksConfig, ClusterConfig, CwtConfig, OptimConfig, PipelineConfig, SkipsConfig, StudentConfig
+from skipthink_ray.config import (
+    ChunksConfig,
+    ClusterConfig,
+    CwtConfig,
+    OptimConfig,
+    PipelineConfig,
+    SkipsConfig,
+    StudentConfig,
+)
 from skipthink_ray.method.chunking import average_chunks
 from skipthink_ray.method.markup import Sample
 from skipthink_ray.method.skipping import check_search
@@ -57,15 +65,23 @@ def toy_samples(task: str, count: int, tokenizer: Any, num_chunks: int) -> Sampl
     steps = [encode(tokenizer, split_steps(row.rationale)) for row in rows]
     ends_RM = average_chunks(np.array([len(one) for one in steps]), num_chunks)
     texts = {"question": FORMATS.question_format, "answer": "{answer}", "conclusion": FORMATS.answer_format}
-    tokens = {name: encode(tokenizer, [form.format(**row._asdict()) for row in rows]) for name, form in texts.items()}
+    tokens = {
+        name: encode(tokenizer, [form.format(**row._asdict()) for row in rows])
+        for name, form in texts.items()
+    }
     table = [
         {
-            **row._asdict(), "row": at, "id": f"row-{at}", "split": "train",
-            "rationale_tokens": [token for step in steps[at] for token in step], "step_tokens": [len(step) for step in steps[at]],
-            **{f"{name}_tokens": tokens[name][at] for name in texts}, "chunk_steps": np.diff(ends_RM[at], prepend=0).tolist(),
+            **row._asdict(),
+            "row": at,
+            "id": f"row-{at}",
+            "split": "train",
+            "rationale_tokens": [token for step in steps[at] for token in step],
+            "step_tokens": [len(step) for step in steps[at]],
+            **{f"{name}_tokens": tokens[name][at] for name in texts},
+            "chunk_steps": np.diff(ends_RM[at], prepend=0).tolist(),
         }
         for at, row in enumerate(rows)
-    ]  # fmt: skip
+    ]
     return Samples(pa.Table.from_pylist(table, schema=SAMPLE_SCHEMA))
 
 
@@ -73,14 +89,18 @@ def make_student(options: argparse.Namespace) -> Student:
     """From random weights; a GPT-2 has the tokens of the toy's tokenizer, and the rows of the released vocabulary beside them."""
     config = StudentConfig(vocabulary=1024)
     written = (
-        form.format(**row._asdict()) for row in _rows(options.task, 2000) for form in (" {question} ###", "{rationale}", " --> {answer}")
+        form.format(**row._asdict())
+        for row in _rows(options.task, 2000)
+        for form in (" {question} ###", "{rationale}", " --> {answer}")
     )
     student = build_student(config, load_tokenizer(config, written), options.num_chunks, seed=0)
     if options.student == "toy":
         return student
     layers, width, heads = GPT2[options.student]
     torch.manual_seed(0)
-    model = GPT2LMHeadModel(GPT2Config(vocab_size=GPT2_VOCABULARY, n_embd=width, n_layer=layers, n_head=heads))
+    model = GPT2LMHeadModel(
+        GPT2Config(vocab_size=GPT2_VOCABULARY, n_embd=width, n_layer=layers, n_head=heads)
+    )
     model.config.eos_token_id = model.generation_config.eos_token_id = student.ids.eos
     model.config.pad_token_id = model.generation_config.pad_token_id = student.pad_id
     return Student(model, student.tokenizer, student.ids, student.pad_id)
@@ -89,11 +109,26 @@ def make_student(options: argparse.Namespace) -> Student:
 def train_briefly(student: Student, samples: Samples, options: argparse.Namespace) -> None:
     lr = options.lr or (5e-3 if options.student == "toy" else 3e-4)
     optim = OptimConfig(lr=lr, schedule="cosine", warmup_share=0.05, beta2=0.98)
-    config = CwtConfig(batch_size=16, answer_chunk_dropout=0.5, precision=options.precision, optim=optim, search={"method": "average"})
+    config = CwtConfig(
+        batch_size=16,
+        answer_chunk_dropout=0.5,
+        precision=options.precision,
+        optim=optim,
+        search={"method": "average"},
+    )
     job, nothing = Job("cwt", config, options.updates, seed=0), Hooks(lambda *_: None, lambda *_: None)
     kept_RM = np.ones_like(samples.ends_RM, dtype=bool)
     student.model.to(options.device)
-    train(job, samples, kept_RM, student, DataParallelEngine(student.model, config), Progress(), samples.ends_RM, nothing)
+    train(
+        job,
+        samples,
+        kept_RM,
+        student,
+        DataParallelEngine(student.model, config),
+        Progress(),
+        samples.ends_RM,
+        nothing,
+    )
     student.model.to(torch.bfloat16 if options.precision == "bf16" else torch.float32).eval()
 
 
@@ -121,7 +156,9 @@ class Unshared(Contexts):
 def compare(student: Student, samples: Samples, options: argparse.Namespace) -> dict[str, Any]:
     """Each judge by itself (see `compare_writers`), and how often the seconds of reading the seconds of writing are."""
     counted: list[int] = []
-    student.model.register_forward_pre_hook(lambda _, __, inputs: counted.append(inputs["input_ids"].numel()), with_kwargs=True)
+    student.model.register_forward_pre_hook(
+        lambda _, __, inputs: counted.append(inputs["input_ids"].numel()), with_kwargs=True
+    )
     judges = ("reading",) if options.search == "exhaustive" else ("reading", "writing")
     found = {judge: compare_writers(student, samples, judge, counted, options) for judge in judges}
     clock = {"samples": len(samples), "clock": "wall" if options.device == "cuda" else "cpu"}
@@ -135,15 +172,29 @@ def compare_writers(
     student: Student, samples: Samples, judge: str, counted: list[int], options: argparse.Namespace
 ) -> dict[str, Any]:
     """Seconds of the searches, the best of some repeats, in turn; and whether all their verdicts are the same."""
-    config = SkipsConfig.model_validate({"judge": judge, **{name: getattr(options, name) for name in OPTIONS}})
-    writers = {"literal": partial(Generator, batch_size=options.batch_size), "unshared": Unshared, "ours": Contexts}
+    config = SkipsConfig.model_validate(
+        {"judge": judge, **{name: getattr(options, name) for name in OPTIONS}}
+    )
+    writers = {
+        "literal": partial(Generator, batch_size=options.batch_size),
+        "unshared": Unshared,
+        "ours": Contexts,
+    }
     seconds: dict[str, list[float]] = {name: [] for name in writers}
     positions: dict[str, int] = {}
     found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for repeat in range(options.repeats + 1):  # the first warms up
         for name, writer in writers.items():
-            together = len(samples) if name == "literal" else options.batch_size  # it holds nothing, so its batches are full
-            measured = Ablation([student], TASKS[options.task], config.model_copy(update={"batch_size": together}), samples, writer)
+            together = (
+                len(samples) if name == "literal" else options.batch_size
+            )  # it holds nothing, so its batches are full
+            measured = Ablation(
+                [student],
+                TASKS[options.task],
+                config.model_copy(update={"batch_size": together}),
+                samples,
+                writer,
+            )
             counted.clear()
             taken, kept_RM, right_R = timed(measured, options.device == "cuda")
             positions[name], found[name] = sum(counted), (kept_RM, right_R)
@@ -153,14 +204,20 @@ def compare_writers(
     kept_RM, right_R = found["ours"]
     different = (found["literal"][0] != kept_RM).any(1) | (found["literal"][1] != right_R)
     return {
-        **{name: int(getattr(measured, f"{name}_R").sum()) for name in ("verified", "decoded", "chunks_verified", "chunks_decoded")},
-        "right_share": round(float(right_R.mean()), 3), "kept_share": round(float(kept_RM.sum() / present_RM.sum()), 3),
+        **{
+            name: int(getattr(measured, f"{name}_R").sum())
+            for name in ("verified", "decoded", "chunks_verified", "chunks_decoded")
+        },
+        "right_share": round(float(right_R.mean()), 3),
+        "kept_share": round(float(kept_RM.sum() / present_RM.sum()), 3),
         "kept_share_by_chunk": (kept_RM.sum(0) / np.maximum(present_RM.sum(0), 1)).round(3).tolist(),
         "seconds": {name: round(taken, 3) for name, taken in best.items()},
-        "positions": positions, "ratio_of_positions": round(positions["literal"] / positions["ours"], 2),
-        "ratio": round(best["literal"] / best["ours"], 2), "ratio_of_sharing": round(best["unshared"] / best["ours"], 2),
+        "positions": positions,
+        "ratio_of_positions": round(positions["literal"] / positions["ours"], 2),
+        "ratio": round(best["literal"] / best["ours"], 2),
+        "ratio_of_sharing": round(best["unshared"] / best["ours"], 2),
         "samples_with_another_verdict": int(different.sum()),
-    }  # fmt: skip
+    }
 
 
 def throughput(student: Student, samples: Samples, options: argparse.Namespace) -> dict[str, Any]:
@@ -179,16 +236,23 @@ def throughput(student: Student, samples: Samples, options: argparse.Namespace) 
         save_student(student, Path(place) / "student")
         many = pa.concat_tables([samples.table] * options.copies)
         folder.write_table("samples", many.set_column(0, "row", pa.array(range(len(many)))))
-        config = PipelineConfig(task=options.task, skips=SkipsConfig(search=options.search, batch_size=options.batch_size))
+        config = PipelineConfig(
+            task=options.task, skips=SkipsConfig(search=options.search, batch_size=options.batch_size)
+        )
         for number in options.actors:
             config = config.model_copy(update={"cluster": ClusterConfig(num_actors=number)})
             board = clock.remote()
             arguments = {"config": config, "cwt": folder, "students": {}, "board": board}
-            actors.map_row_groups(folder, "samples", Ablate, arguments, folder, f"skips-{number}", config.cluster)
+            actors.map_row_groups(
+                folder, "samples", Ablate, arguments, folder, f"skips-{number}", config.cluster
+            )
             rates[number] = round(_steady(ray.get(board.take.remote()), len(many)), 1)
             ray.kill(board)
     first = options.actors[0]
-    return {"samples_per_second": rates, "ratio_to_fewest": {number: round(rate / rates[first], 2) for number, rate in rates.items()}}
+    return {
+        "samples_per_second": rates,
+        "ratio_to_fewest": {number: round(rate / rates[first], 2) for number, rate in rates.items()},
+    }
 
 
 class Clock:
@@ -218,21 +282,42 @@ def _rows(task: str, count: int) -> list[ToyRow]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--student", choices=("toy", *GPT2), default="toy")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
-    parser.add_argument("--task", default="multiarith", choices=[name for name, task in TASKS.items() if task.toy])
+    parser.add_argument(
+        "--task", default="multiarith", choices=[name for name, task in TASKS.items() if task.toy]
+    )
     parser.add_argument("--search", choices=("sequential", "exhaustive", "all"), default="sequential")
     parser.add_argument("--num-chunks", type=at_least(1), default=4)
     parser.add_argument("--samples", type=at_least(1), default=512)
     parser.add_argument("--batch-size", type=at_least(1), default=64)
-    parser.add_argument("--max-chunk-tokens", type=at_least(1), default=128, help="judge writing: length limit of a chunk")
-    parser.add_argument("--updates", type=at_least(1), default=1000, help="of training, before anything is measured")
-    parser.add_argument("--lr", type=float, default=None, help="of training; 5e-3 for the toy student, else 3e-4")
+    parser.add_argument(
+        "--max-chunk-tokens", type=at_least(1), default=128, help="judge writing: length limit of a chunk"
+    )
+    parser.add_argument(
+        "--updates", type=at_least(1), default=1000, help="of training, before anything is measured"
+    )
+    parser.add_argument(
+        "--lr", type=float, default=None, help="of training; 5e-3 for the toy student, else 3e-4"
+    )
     parser.add_argument("--repeats", type=at_least(1), default=3)
-    parser.add_argument("--actors", type=at_least(1), nargs="*", default=[], help="measure the pool with so many actors, in turn")
-    parser.add_argument("--copies", type=at_least(1), default=10, help="--actors: times that the samples are put through the pool")
+    parser.add_argument(
+        "--actors",
+        type=at_least(1),
+        nargs="*",
+        default=[],
+        help="measure the pool with so many actors, in turn",
+    )
+    parser.add_argument(
+        "--copies",
+        type=at_least(1),
+        default=10,
+        help="--actors: times that the samples are put through the pool",
+    )
     options = parser.parse_args()
     try:
         check_search(SkipsConfig(search=options.search), options.num_chunks)

@@ -33,10 +33,22 @@ STAGES = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--results", type=Path, default=RESULTS, help="JSON Lines file, one line per finished run")
-    parser.add_argument("--parts", nargs="*", choices=sorted({arm.part for arm in arms()}), help="only these parts")
-    parser.add_argument("--arms", nargs="*", metavar="ARM", choices=sorted({arm.name for arm in arms()}), help="only these arms")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--results", type=Path, default=RESULTS, help="JSON Lines file, one line per finished run"
+    )
+    parser.add_argument(
+        "--parts", nargs="*", choices=sorted({arm.part for arm in arms()}), help="only these parts"
+    )
+    parser.add_argument(
+        "--arms",
+        nargs="*",
+        metavar="ARM",
+        choices=sorted({arm.name for arm in arms()}),
+        help="only these arms",
+    )
     parser.add_argument("--table", action="store_true", help="print the tables, run nothing")
     parser.add_argument("--document", type=Path, help="fill in the tables of this document, run nothing")
     arguments = parser.parse_args()
@@ -47,7 +59,10 @@ def main() -> None:
     if arguments.document:
         arguments.document.write_text(fill(arguments.document.read_text(), lines))
     elif arguments.table:
-        print(*(f"**{part}**\n\n{table(lines, part)}\n" for part in dict.fromkeys(arm.part for arm in arms())), sep="\n")
+        print(
+            *(f"**{part}**\n\n{table(lines, part)}\n" for part in dict.fromkeys(arm.part for arm in arms())),
+            sep="\n",
+        )
     else:
         run_missing(arguments)
 
@@ -60,13 +75,25 @@ def run_missing(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     for arm in arms():
         done = {line["key"] for line in finished(arguments.results)}
-        wanted = (not arguments.parts or arm.part in arguments.parts) and (not arguments.arms or arm.name in arguments.arms)
+        wanted = (not arguments.parts or arm.part in arguments.parts) and (
+            not arguments.arms or arm.name in arguments.arms
+        )
         if not wanted or arm.key() in done:
             continue
-        line = {"key": arm.key(), "part": arm.part, "arm": arm.name, "seed": arm.seed, "numbers": numbers_of(arm)}
+        line = {
+            "key": arm.key(),
+            "part": arm.part,
+            "arm": arm.name,
+            "seed": arm.seed,
+            "numbers": numbers_of(arm),
+        }
         with arguments.results.open("a") as file:
             file.write(json.dumps(line) + "\n")
-        reached = {stage: round(of["accuracy_pct"], 1) for stage, of in line["numbers"].items() if "accuracy_pct" in of}
+        reached = {
+            stage: round(of["accuracy_pct"], 1)
+            for stage, of in line["numbers"].items()
+            if "accuracy_pct" in of
+        }
         print(time.strftime("%H:%M:%S"), arm.part, arm.name, reached, flush=True)
 
 
@@ -77,7 +104,12 @@ def numbers_of(arm: ToyArm) -> dict[str, Any]:
     from skipthink_ray.training.batches import updates_per_epoch
 
     config = arm.settings()
-    prepared = prepare(config, lambda samples: config.cwt.epochs * updates_per_epoch("cwt", config.cwt, len(samples), samples.num_chunks))
+    prepared = prepare(
+        config,
+        lambda samples: (
+            config.cwt.epochs * updates_per_epoch("cwt", config.cwt, len(samples), samples.num_chunks)
+        ),
+    )
     base = train_student(prepared, "base", prepared.samples, None)
     shape = {"parameters": base.student.model.num_parameters(), "num_chunks": prepared.samples.num_chunks}
     if not arm.whole:
@@ -87,7 +119,10 @@ def numbers_of(arm: ToyArm) -> dict[str, Any]:
     present_RM = np.diff(samples.ends_RM, axis=1, prepend=0) > 0
     numbers: dict[str, Any] = {"base": base.numbers | shape, "cwt": cwt.numbers}
     for judge in JUDGES:
-        judging = replace(prepared, config=config.model_copy(update={"skips": config.skips.model_copy(update={"judge": judge})}))
+        judging = replace(
+            prepared,
+            config=config.model_copy(update={"skips": config.skips.model_copy(update={"judge": judge})}),
+        )
         started = time.process_time()
         kept_RM, right_R = ablate(judging, cwt, samples)
         seconds = time.process_time() - started
@@ -112,12 +147,29 @@ def table(lines: list[dict[str, Any]], part: str) -> str:
 
 def _by_stage(numbers: dict[str, Any]) -> str:
     base = numbers["base"]
-    rows = [["student", "accuracy %", "tokens", "full / mode", "updates", "training, CPU s", "kept of c_1..c_M, %"]]
+    rows = [
+        [
+            "student",
+            "accuracy %",
+            "tokens",
+            "full / mode",
+            "updates",
+            "training, CPU s",
+            "kept of c_1..c_M, %",
+        ]
+    ]
     for stage, name in STAGES.items():
         of, skips = numbers[stage], numbers.get(stage.replace("stt", "skips"), {})
         ratio = f"{base['tokens'] / of['tokens']:.2f}"
         kept = " ".join(f"{100 * (1 - share):.0f}" for share in skips.get("skipped_by_chunk", ())) or "–"
-        cells = (f"{of['accuracy_pct']:.1f}", f"{of['tokens']:.1f}", ratio, str(of["updates"]), f"{of['train_cpu_s']:.0f}", kept)
+        cells = (
+            f"{of['accuracy_pct']:.1f}",
+            f"{of['tokens']:.1f}",
+            ratio,
+            str(of["updates"]),
+            f"{of['train_cpu_s']:.0f}",
+            kept,
+        )
         rows.append([name, *cells])
     right = numbers["skips, reading"]["right_share"]
     return f"{_markdown(rows)}\n\nM = {base['num_chunks']}; right with all chunks: {100 * right:.1f} % of the training samples."
@@ -127,7 +179,13 @@ def _by_arm(listed: list[tuple[ToyArm, dict[str, Any]]]) -> str:
     rows = [["arm", "full thinking %", "tokens", "loss, nats", "updates", "parameters", "training, CPU s"]]
     for arm, numbers in listed:
         of = numbers["base"]
-        cells = (f"{of['accuracy_pct']:.1f}", f"{of['tokens']:.1f}", f"{of['final_loss_nats']:.3f}", of["updates"], f"{of['parameters']:,}")
+        cells = (
+            f"{of['accuracy_pct']:.1f}",
+            f"{of['tokens']:.1f}",
+            f"{of['final_loss_nats']:.3f}",
+            of["updates"],
+            f"{of['parameters']:,}",
+        )
         rows.append([arm.name, *map(str, cells), f"{of['train_cpu_s']:.0f}"])
     return _markdown(rows)
 

@@ -33,7 +33,10 @@ class Ragged:
 
     @classmethod
     def of(cls, lists: list[list[int]]) -> "Ragged":
-        return cls(np.array(join(lists), dtype=np.int64), np.concatenate([[0], np.cumsum([len(one) for one in lists])]))
+        return cls(
+            np.array(join(lists), dtype=np.int64),
+            np.concatenate([[0], np.cumsum([len(one) for one in lists])]),
+        )
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,9 @@ def read_texts(path: str | None, vocabulary: int) -> list[Text]:
     """All rationales as tokens of a BPE trained on them; without a file random tokens."""
     if path is None:
         rng = np.random.default_rng(0)
-        sizes = rng.choice(list(GSM8K_STEPS), 2000, p=np.array(list(GSM8K_STEPS.values())) / sum(GSM8K_STEPS.values()))
+        sizes = rng.choice(
+            list(GSM8K_STEPS), 2000, p=np.array(list(GSM8K_STEPS.values())) / sum(GSM8K_STEPS.values())
+        )
         draw = lambda low, high: rng.integers(0, vocabulary, rng.integers(low, high)).tolist()  # noqa: E731
         return [(draw(40, 90), [draw(10, 45) for _ in range(size)]) for size in sizes]
     rows = _read_rows(path)
@@ -82,7 +87,9 @@ def read_texts(path: str | None, vocabulary: int) -> list[Text]:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # type: ignore[assignment]
     texts = [text for row in rows for text in (row["question"], row["rationale"])]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    tokenizer.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=vocabulary, initial_alphabet=alphabet, show_progress=False))
+    tokenizer.train_from_iterator(
+        texts, trainers.BpeTrainer(vocab_size=vocabulary, initial_alphabet=alphabet, show_progress=False)
+    )
     steps = [split_steps(row["rationale"]) for row in rows]
     flat = iter([one.ids for one in tokenizer.encode_batch([step for one in steps for step in one])])
     questions = [one.ids for one in tokenizer.encode_batch([f" {row['question']} ###" for row in rows])]
@@ -97,8 +104,13 @@ def _read_rows(path: str) -> list[dict[str, str]]:
             row = json.loads(line)
         except ValueError as error:
             raise SystemExit(f"{path}, line {number}: {error}; every line is a JSON object") from error
-        if not (isinstance(row, dict) and all(isinstance(row.get(name), str) for name in ("question", "rationale"))):
-            raise SystemExit(f"{path}, line {number}: no text in `question` or `rationale`; every line needs both")
+        if not (
+            isinstance(row, dict)
+            and all(isinstance(row.get(name), str) for name in ("question", "rationale"))
+        ):
+            raise SystemExit(
+                f"{path}, line {number}: no text in `question` or `rationale`; every line needs both"
+            )
         rows.append(row)
     return rows
 
@@ -121,9 +133,27 @@ def build_student(name: str, vocabulary: int, num_chunks: int, positions: int) -
     first = vocabulary
     ids = MarkerIds(tuple(range(first, first + num_chunks)), size - 4, size - 3, size - 2, size - 1)
     if name == "toy":  # the demo's
-        shape = {"hidden_size": 96, "intermediate_size": 288, "num_hidden_layers": 2, "num_attention_heads": 4}
-        config = LlamaConfig(vocab_size=size, max_position_embeddings=positions, tie_word_embeddings=True, initializer_range=0.2, **shape)
+        shape = {
+            "hidden_size": 96,
+            "intermediate_size": 288,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+        }
+        config = LlamaConfig(
+            vocab_size=size,
+            max_position_embeddings=positions,
+            tie_word_embeddings=True,
+            initializer_range=0.2,
+            **shape,
+        )
         return LlamaForCausalLM(config), ids
     layers, width, heads = GPT2[name]
-    config = GPT2Config(vocab_size=size, n_layer=layers, n_embd=width, n_head=heads, n_positions=positions, initializer_range=0.05)
+    config = GPT2Config(
+        vocab_size=size,
+        n_layer=layers,
+        n_embd=width,
+        n_head=heads,
+        n_positions=positions,
+        initializer_range=0.05,
+    )
     return GPT2LMHeadModel(config), ids

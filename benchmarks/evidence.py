@@ -24,9 +24,18 @@ RESULTS = Path(__file__).with_name("evidence.jsonl")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--results", type=Path, default=RESULTS, help="JSON Lines file, one line per finished run")
-    parser.add_argument("--cache", type=Path, default=Path("runs/evidence"), help="folder for cwt students that several arms share")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--results", type=Path, default=RESULTS, help="JSON Lines file, one line per finished run"
+    )
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        default=Path("runs/evidence"),
+        help="folder for cwt students that several arms share",
+    )
     parser.add_argument("--processes", type=at_least(1), default=2)
     parser.add_argument("--parts", nargs="*", choices=list(PARTS), help="only these parts")
     parser.add_argument("--tasks", nargs="*", choices=list(TASKS), help="only these tasks")
@@ -59,7 +68,9 @@ def finished(results: Path) -> list[dict[str, Any]]:
         try:
             lines.append(json.loads(line))
         except ValueError as error:
-            raise ValueError(f"{results}, line {number}: {error}; delete that line, its run is made again") from error
+            raise ValueError(
+                f"{results}, line {number}: {error}; delete that line, its run is made again"
+            ) from error
     return lines
 
 
@@ -69,8 +80,14 @@ def run_missing(arguments: argparse.Namespace) -> None:
     only = {"part": arguments.parts, "task": arguments.tasks, "stage": arguments.stages}
     done = {line["key"] for line in finished(arguments.results)}
     arms, seeds = arguments.arms, arguments.seeds
-    wanted = [run for run in runs() if all(not chosen or getattr(run, name) in chosen for name, chosen in only.items())]
-    wanted = [run for run in wanted if (not arms or run.arm.name in arms) and (seeds is None or run.seed in seeds)]
+    wanted = [
+        run
+        for run in runs()
+        if all(not chosen or getattr(run, name) in chosen for name, chosen in only.items())
+    ]
+    wanted = [
+        run for run in wanted if (not arms or run.arm.name in arms) and (seeds is None or run.seed in seeds)
+    ]
     lacking = [run for run in wanted if run.key() not in done]
     print(f"{len(lacking)} of {len(wanted)} runs to make", flush=True)
     missing = iter(lacking)
@@ -78,17 +95,24 @@ def run_missing(arguments: argparse.Namespace) -> None:
     with ProcessPoolExecutor(processes, mp_context=spawn, initializer=_start) as pool:
         waiting: set[Future[dict[str, Any]]] = set()
         while True:
-            waiting |= {pool.submit(_one, run, arguments.cache) for run in islice(missing, processes - len(waiting))}
+            waiting |= {
+                pool.submit(_one, run, arguments.cache) for run in islice(missing, processes - len(waiting))
+            }
             if not waiting:
                 return
             ended, waiting = wait(waiting, return_when=FIRST_COMPLETED)
             for future in ended:
                 line = future.result()
                 with arguments.results.open("ab+") as file:
-                    whole = not file.tell() or (file.seek(-1, os.SEEK_END) and file.read() == b"\n")  # the last line may lack its end
+                    whole = not file.tell() or (
+                        file.seek(-1, os.SEEK_END) and file.read() == b"\n"
+                    )  # the last line may lack its end
                     file.write((b"" if whole else b"\n") + json.dumps(line).encode() + b"\n")
                 shown = ("part", "arm", "stage", "task", "seed", "wall_s")
-                reached = {name: round(line["numbers"][line["stage"]].get(name, -1), 3) for name in ("accuracy_pct", "skipped_share")}
+                reached = {
+                    name: round(line["numbers"][line["stage"]].get(name, -1), 3)
+                    for name in ("accuracy_pct", "skipped_share")
+                }
                 print(time.strftime("%H:%M:%S"), *(line[name] for name in shown), reached, flush=True)
 
 

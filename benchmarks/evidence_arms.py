@@ -66,7 +66,13 @@ CHUNKERS = (
 BASES = (Arm("Base, equal updates"), Arm("Base, equal epochs", equal_epochs=True))
 UPDATE_ARMS = tuple(
     Arm(f"{updates}, dropout {dropout:g}", _both(stage_updates=updates, answer_chunk_dropout=dropout))
-    for updates, dropout in (("mixed", 0.0), ("mixed", 0.2), ("mixed", 0.5), ("grouped", 0.0), ("grouped", 0.5))
+    for updates, dropout in (
+        ("mixed", 0.0),
+        ("mixed", 0.2),
+        ("mixed", 0.5),
+        ("grouped", 0.0),
+        ("grouped", 0.5),
+    )
 )
 GATES = tuple(
     Arm(name, {f"skips.{key}": value for key, value in skips.items()})
@@ -86,14 +92,27 @@ GATES_AFTER_DROPOUT = tuple(Arm(arm.name, _both(answer_chunk_dropout=0.2) | arm.
 NUM_CHUNKS = tuple(Arm(f"M = {count}", {"chunks.num_chunks": count}) for count in range(1, 9))
 
 PARTS = {
-    "base": BASES, "chunkers": CHUNKERS, "updates": UPDATE_ARMS, "gates": GATES, "gates_after_dropout": GATES_AFTER_DROPOUT,
+    "base": BASES,
+    "chunkers": CHUNKERS,
+    "updates": UPDATE_ARMS,
+    "gates": GATES,
+    "gates_after_dropout": GATES_AFTER_DROPOUT,
     "num_chunks": NUM_CHUNKS,
-}  # fmt: skip
+}
 TABLES = (
-    ("base", "base"), ("chunkers", "cwt"), ("chunkers", "stt"), ("updates", "cwt"), ("updates", "skips"), ("updates", "stt"),
-    ("gates", "skips"), ("gates", "stt"), ("gates_after_dropout", "skips"), ("gates_after_dropout", "stt"),
-    ("num_chunks", "cwt"), ("num_chunks", "stt"),
-)  # fmt: skip
+    ("base", "base"),
+    ("chunkers", "cwt"),
+    ("chunkers", "stt"),
+    ("updates", "cwt"),
+    ("updates", "skips"),
+    ("updates", "stt"),
+    ("gates", "skips"),
+    ("gates", "stt"),
+    ("gates_after_dropout", "skips"),
+    ("gates_after_dropout", "stt"),
+    ("num_chunks", "cwt"),
+    ("num_chunks", "stt"),
+)
 """Part and what is shown of it."""
 
 
@@ -111,7 +130,9 @@ class Run:
     def key(self) -> str:
         """The same for the same overrides, under whatever name: a finished one is not done again."""
         without = () if self.stage == "stt" else ("skips", "stt")
-        return digest([REVISION, self.stage, self.arm.equal_epochs, UPDATES[self.task], self._decisive(*without)])
+        return digest(
+            [REVISION, self.stage, self.arm.equal_epochs, UPDATES[self.task], self._decisive(*without)]
+        )
 
     def cwt_key(self) -> str:
         """The same for runs that start from the same cwt student."""

@@ -79,7 +79,11 @@ def do(run: Run, cache: Path) -> dict[str, Any]:
         return {"cwt": cwt.numbers}
     samples = Samples(prepared.samples.with_ends(cwt.ends_RM))
     started = time.process_time()
-    kept_RM, right_R = _cross_fitted(prepared, samples) if prepared.config.skips.gate == "cross_fitted" else ablate(prepared, cwt, samples)
+    kept_RM, right_R = (
+        _cross_fitted(prepared, samples)
+        if prepared.config.skips.gate == "cross_fitted"
+        else ablate(prepared, cwt, samples)
+    )
     seconds = time.process_time() - started
     present_RM = np.diff(samples.ends_RM, axis=1, prepend=0) > 0
     skips = skip_numbers(kept_RM, right_R, present_RM) | {"cpu_s": seconds}
@@ -88,7 +92,9 @@ def do(run: Run, cache: Path) -> dict[str, Any]:
 
 def ablate(prepared: Prepared, judge: Trained, samples: Samples) -> tuple[np.ndarray, np.ndarray]:
     config = prepared.config
-    return Ablation(judges_of(judge.student, config.skips, config.seed), task_of(config), config.skips, samples).find()
+    return Ablation(
+        judges_of(judge.student, config.skips, config.seed), task_of(config), config.skips, samples
+    ).find()
 
 
 def _cross_fitted(prepared: Prepared, samples: Samples) -> tuple[np.ndarray, np.ndarray]:
@@ -100,7 +106,9 @@ def _cross_fitted(prepared: Prepared, samples: Samples) -> tuple[np.ndarray, np.
         outside = Samples(prepared.samples.table.filter(pa.array(~holds_R)))
         updates = round(prepared.updates * len(outside) / len(samples))
         judge = train_student(replace(prepared, updates=updates), "cwt", outside, None)
-        kept_RM[holds_R], right_R[holds_R] = ablate(prepared, judge, Samples(samples.table.filter(pa.array(holds_R))))
+        kept_RM[holds_R], right_R[holds_R] = ablate(
+            prepared, judge, Samples(samples.table.filter(pa.array(holds_R)))
+        )
     return kept_RM, right_R
 
 
@@ -118,10 +126,14 @@ def prepare(config: PipelineConfig, updates: Callable[[Samples], int]) -> Prepar
     train_rows, test_rows = toy_rows(config, "train"), toy_rows(config, "test")
     tokenizer = load_tokenizer(config.student, written(config, train_rows))
     num_steps_R = np.array([len(split_steps(row.rationale)) for row in train_rows])
-    num_chunks = config.chunks.num_chunks or task_of(config).num_chunks or max(1, round(float(num_steps_R.mean())))
+    num_chunks = (
+        config.chunks.num_chunks or task_of(config).num_chunks or max(1, round(float(num_steps_R.mean())))
+    )
     if num_chunks == "auto":
         num_chunks = choose_num_chunks(num_steps_R)
-    questions = encode(tokenizer, [config.chunks.question_format.format(**row._asdict()) for row in test_rows])
+    questions = encode(
+        tokenizer, [config.chunks.question_format.format(**row._asdict()) for row in test_rows]
+    )
     samples = make_samples(config, train_rows, tokenizer, num_chunks)
     return Prepared(config, updates(samples), samples, questions, [row.answer for row in test_rows])
 
@@ -143,24 +155,44 @@ def toy_rows(config: PipelineConfig, split: str) -> list[ToyRow]:
 def written(config: PipelineConfig, rows: list[ToyRow]) -> list[str]:
     """Everything a student reads or writes about some rows."""
     formats = config.chunks
-    return [formats.question_format.format(**row._asdict()) + row.rationale + formats.answer_format.format(**row._asdict()) for row in rows]
+    return [
+        formats.question_format.format(**row._asdict())
+        + row.rationale
+        + formats.answer_format.format(**row._asdict())
+        for row in rows
+    ]
 
 
 def make_samples(config: PipelineConfig, rows: list[ToyRow], tokenizer: Any, num_chunks: int) -> Samples:
     """Rows as samples in average chunks."""
     steps = [encode(tokenizer, split_steps(row.rationale)) for row in rows]
-    forms = {"question": config.chunks.question_format, "answer": "{answer}", "conclusion": config.chunks.answer_format}
-    tokens = {name: encode(tokenizer, [form.format(**row._asdict()) for row in rows]) for name, form in forms.items()}
-    sizes_RM = np.diff(chunking.average_chunks(np.array([len(one) for one in steps]), num_chunks), axis=1, prepend=0)
+    forms = {
+        "question": config.chunks.question_format,
+        "answer": "{answer}",
+        "conclusion": config.chunks.answer_format,
+    }
+    tokens = {
+        name: encode(tokenizer, [form.format(**row._asdict()) for row in rows])
+        for name, form in forms.items()
+    }
+    sizes_RM = np.diff(
+        chunking.average_chunks(np.array([len(one) for one in steps]), num_chunks), axis=1, prepend=0
+    )
     table = [
         {
-            **row._asdict(), "row": at, "id": f"row-{at}", "split": "train",
-            "question_tokens": tokens["question"][at], "answer_tokens": tokens["answer"][at], "conclusion_tokens": tokens["conclusion"][at],
+            **row._asdict(),
+            "row": at,
+            "id": f"row-{at}",
+            "split": "train",
+            "question_tokens": tokens["question"][at],
+            "answer_tokens": tokens["answer"][at],
+            "conclusion_tokens": tokens["conclusion"][at],
             "rationale_tokens": [token for step in steps[at] for token in step],
-            "step_tokens": [len(step) for step in steps[at]], "chunk_steps": sizes_RM[at].tolist(),
+            "step_tokens": [len(step) for step in steps[at]],
+            "chunk_steps": sizes_RM[at].tolist(),
         }
         for at, row in enumerate(rows)
-    ]  # fmt: skip
+    ]
     return Samples(pa.Table.from_pylist(table, schema=SAMPLE_SCHEMA))
 
 
@@ -170,7 +202,10 @@ def skip_numbers(kept_RM: np.ndarray, right_R: np.ndarray, present_RM: np.ndarra
     return {
         "right_share": float(right_R.mean()),
         "skipped_share": float(1 - (kept_RM & present_RM).sum() / present_RM.sum()),
-        "skipped_by_chunk": [round(float(share), 3) for share in 1 - (kept_RM & present_RM).sum(0) / np.maximum(present_RM.sum(0), 1)],
+        "skipped_by_chunk": [
+            round(float(share), 3)
+            for share in 1 - (kept_RM & present_RM).sum(0) / np.maximum(present_RM.sum(0), 1)
+        ],
         "flags": pack("".join(flags_RM.ravel())),
     }
 
@@ -186,10 +221,15 @@ def _cwt(prepared: Prepared, folder: Path) -> Trained:
         student = prepared.new_student()
         student.model.load_state_dict(load_file(folder / "weights.safetensors"), strict=False)
         student.model.eval()
-        return Trained(student, np.load(folder / "ends.npy"), json.loads((folder / "numbers.json").read_text()))
+        return Trained(
+            student, np.load(folder / "ends.npy"), json.loads((folder / "numbers.json").read_text())
+        )
     trained = train_student(prepared, "cwt", prepared.samples, None)
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: tensor.detach().contiguous().clone() for name, tensor in trained.student.model.named_parameters()}
+    tensors = {
+        name: tensor.detach().contiguous().clone()
+        for name, tensor in trained.student.model.named_parameters()
+    }
     save_file(tensors, folder / "weights.safetensors")
     np.save(folder / "ends.npy", trained.ends_RM)
     (folder / "numbers.json").write_text(json.dumps(trained.numbers))
@@ -202,17 +242,23 @@ def train_student(prepared: Prepared, stage: Stage, samples: Samples, kept_RM: n
     student, progress, nothing = prepared.new_student(), Progress(), Hooks(lambda *_: None, lambda *_: None)
     kept_RM = np.ones_like(samples.ends_RM, dtype=bool) if kept_RM is None else kept_RM
     markers = attach(student.model, student.ids, config.optim)
-    job, engine = Job(stage, config, prepared.updates, prepared.config.seed), DataParallelEngine(student.model, config, markers)
+    job, engine = (
+        Job(stage, config, prepared.updates, prepared.config.seed),
+        DataParallelEngine(student.model, config, markers),
+    )
     started = time.process_time()
     ends_RM = train(job, samples, kept_RM, student, engine, progress, samples.ends_RM, nothing)
     seconds = time.process_time() - started
     merge(student.model, markers)
     student.model.eval()
     numbers: dict[str, Any] = {
-        "updates": progress.update, "epochs": progress.epoch, "target_tokens": progress.target_tokens,
-        "item_tokens": progress.item_tokens, "train_cpu_s": seconds,
+        "updates": progress.update,
+        "epochs": progress.epoch,
+        "target_tokens": progress.target_tokens,
+        "item_tokens": progress.item_tokens,
+        "train_cpu_s": seconds,
         "final_loss_nats": float(np.mean([row["loss_nats"] for row in progress.history[-20:]])),
-    }  # fmt: skip
+    }
     modes: dict[Stage, Mode] = {"base": "full", "cwt": "staged", "stt": "skip"}
     numbers |= _evaluate(prepared, student, modes[stage])
     if stage == "cwt":
@@ -226,7 +272,9 @@ def _evaluate(prepared: Prepared, student: Student, mode: Mode) -> dict[str, Any
     for first in range(0, len(prepared.test_questions), limits.batch_size):
         questions = prepared.test_questions[first : first + limits.batch_size]
         answers += answer_questions(student, mode, questions, limits.max_new_tokens)
-    right = [task.check(answer.answer, gold) for answer, gold in zip(answers, prepared.test_answers, strict=True)]
+    right = [
+        task.check(answer.answer, gold) for answer, gold in zip(answers, prepared.test_answers, strict=True)
+    ]
     return {
         "accuracy_pct": 100 * float(np.mean(right)),
         "tokens": float(np.mean([answer.tokens for answer in answers])),
@@ -235,20 +283,31 @@ def _evaluate(prepared: Prepared, student: Student, mode: Mode) -> dict[str, Any
     }
 
 
-def _chunk_numbers(prepared: Prepared, student: Student, samples: Samples, ends_RM: np.ndarray, progress: Progress) -> dict[str, Any]:
+def _chunk_numbers(
+    prepared: Prepared, student: Student, samples: Samples, ends_RM: np.ndarray, progress: Progress
+) -> dict[str, Any]:
     """Energies of the final chunks, of average ones and of the best ones, all under the final student; cost of one more search."""
     rows = np.nonzero(chunking.movable(ends_RM))[0][:ENERGY_ROWS]
-    numbers: dict[str, Any] = {"num_chunks": samples.num_chunks, "movable_share": float(chunking.movable(ends_RM).mean())}
+    numbers: dict[str, Any] = {
+        "num_chunks": samples.num_chunks,
+        "movable_share": float(chunking.movable(ends_RM).mean()),
+    }
     numbers["searches"] = sum("search_s" in epoch for epoch in progress.epochs)
     numbers["moved_share_by_search"] = [
-        round(epoch["boundaries_moved"] / max(epoch["boundaries_movable"], 1), 3) for epoch in progress.epochs if "search_s" in epoch
+        round(epoch["boundaries_moved"] / max(epoch["boundaries_movable"], 1), 3)
+        for epoch in progress.epochs
+        if "search_s" in epoch
     ]
     if not len(rows):
         return numbers
     whole_BM = np.repeat(ends_RM[rows, -1:], samples.num_chunks, axis=1)
     losses = stage_losses(student.model, student.ids, samples, rows, whole_BM)
     best_RM = chunking.optimal_chunks(losses, ends_RM[rows])
-    for name, ends in (("energy", ends_RM[rows]), ("average_energy", samples.ends_RM[rows]), ("optimum", best_RM)):
+    for name, ends in (
+        ("energy", ends_RM[rows]),
+        ("average_energy", samples.ends_RM[rows]),
+        ("optimum", best_RM),
+    ):
         numbers[f"{name}_nats"] = float(chunking.energy(losses, ends).mean())
     search = prepared.config.cwt.search
     if search.method != "average":

@@ -77,7 +77,9 @@ def tables(lines: list[Line]) -> str:
 
 def fill(document: str, lines: list[Line]) -> str:
     """The document with every table as the lines have it now."""
-    return BLOCK.sub(lambda found: f"{found[1]}\n{table(lines, found[2], found[3], found[4])}\n\n{found[5]}", document)
+    return BLOCK.sub(
+        lambda found: f"{found[1]}\n{table(lines, found[2], found[3], found[4])}\n\n{found[5]}", document
+    )
 
 
 def table(lines: list[Line], part: str, stage: str, task: str) -> str:
@@ -91,11 +93,18 @@ def table(lines: list[Line], part: str, stage: str, task: str) -> str:
 
 def _table(of_arm: dict[str, list[Line]], part: str, stage: str, task: str) -> str:
     of_arm = {name: lines for name, lines in of_arm.items() if lines}
-    columns = [column for column in COLUMNS[stage] if any(_value(line, column) is not None for of in of_arm.values() for line in of)]
+    columns = [
+        column
+        for column in COLUMNS[stage]
+        if any(_value(line, column) is not None for of in of_arm.values() for line in of)
+    ]
     further: dict[str, Callable[[list[Line]], str]] = {}
     if stage == "skips":
         first = next(iter(of_arm.values()))
-        further = {"same skips between seeds % (by chance)": _between_seeds, "same skips as the first row %": partial(_as_in, first)}
+        further = {
+            "same skips between seeds % (by chance)": _between_seeds,
+            "same skips as the first row %": partial(_as_in, first),
+        }
     heads = ["arm", "seeds", *(head for head, *_ in columns), *further]
     rows = [heads, ["---"] * len(heads)]
     for arm, of in of_arm.items():
@@ -118,7 +127,9 @@ def _value(line: Line, column: Column) -> float | None:
         "target_ktokens": lambda: numbers["target_tokens"] / 1000,
         "right_pct": lambda: 100 * numbers["right_share"],
         "skipped_pct": lambda: 100 * numbers["skipped_share"],
-        "skipped_of_right_pct": lambda: 100 * numbers["skipped_share"] / numbers["right_share"] if numbers["right_share"] else None,
+        "skipped_of_right_pct": lambda: (
+            100 * numbers["skipped_share"] / numbers["right_share"] if numbers["right_share"] else None
+        ),
     }
     return derived[name]() if name in derived else numbers.get(name)
 
@@ -136,7 +147,10 @@ def _between_seeds(lines: list[Line]) -> str:
     """Share of chunks with the same flag in two seeds, mean over the pairs; and what independent flags as frequent would give."""
     pairs = [_flags(one, other) for one, other in combinations(lines, 2)]
     same = [float((first == second).mean()) for first, second in pairs]
-    chance = [float(first.mean() * second.mean() + (1 - first.mean()) * (1 - second.mean())) for first, second in pairs]
+    chance = [
+        float(first.mean() * second.mean() + (1 - first.mean()) * (1 - second.mean()))
+        for first, second in pairs
+    ]
     return f"{100 * np.mean(same):.1f} ({100 * np.mean(chance):.1f})" if same else "–"
 
 

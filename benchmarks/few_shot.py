@@ -19,12 +19,18 @@ def examples_of(samples: Samples, shots: int) -> str:
     """The first `shots` samples as worked examples, each ending in its answer."""
     rows = samples.table.slice(0, shots).select(["question", "rationale", "answer"]).to_pylist()
     return "\n\n".join(
-        f"Question: {row['question'].strip()}\nAnswer: {row['rationale'].strip()} The answer is {row['answer']}." for row in rows
+        f"Question: {row['question'].strip()}\nAnswer: {row['rationale'].strip()} The answer is {row['answer']}."
+        for row in rows
     )
 
 
 def answer_few_shot(
-    student: Student, task: Task, examples: str, samples: Samples, max_new_tokens: int, say: Callable[[int], None] = lambda _: None
+    student: Student,
+    task: Task,
+    examples: str,
+    samples: Samples,
+    max_new_tokens: int,
+    say: Callable[[int], None] = lambda _: None,
 ) -> list[dict[str, Any]]:
     """One record per question: right, tokens, answer, stopped, loops.
 
@@ -33,14 +39,22 @@ def answer_few_shot(
     questions, gold = samples.table["question"].to_pylist(), samples.table["answer"].to_pylist()
     records = []
     for start in range(0, len(questions), BATCH):
-        prompts = [f"{examples}{NEXT} {question.strip()}\nAnswer:" for question in questions[start : start + BATCH]]
+        prompts = [
+            f"{examples}{NEXT} {question.strip()}\nAnswer:" for question in questions[start : start + BATCH]
+        ]
         texts = _continue(student, prompts, max_new_tokens)
         for (text, tokens), truth in zip(texts, gold[start : start + BATCH], strict=True):
             answer = conclusion(task.kind, text.split("\n\n")[0])
             stopped = tokens < max_new_tokens
-            records.append({
-                "right": task.check(answer, truth), "tokens": tokens, "answer": answer, "stopped": stopped, "loops": has_loop(text)
-            })  # fmt: skip
+            records.append(
+                {
+                    "right": task.check(answer, truth),
+                    "tokens": tokens,
+                    "answer": answer,
+                    "stopped": stopped,
+                    "loops": has_loop(text),
+                }
+            )
         say(len(records))
     return records
 
@@ -48,11 +62,17 @@ def answer_few_shot(
 @torch.no_grad()
 def _continue(student: Student, prompts: list[str], max_new_tokens: int) -> list[tuple[str, int]]:
     """(text, number of tokens) of each greedy continuation, without what comes from the next question on."""
-    encoded = student.tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left", add_special_tokens=False)
+    encoded = student.tokenizer(
+        prompts, return_tensors="pt", padding=True, padding_side="left", add_special_tokens=False
+    )
     written_BT = student.model.generate(
-        input_ids=encoded["input_ids"], attention_mask=encoded["attention_mask"], max_new_tokens=max_new_tokens,
-        do_sample=False, stop_strings=[NEXT], tokenizer=student.tokenizer,
-    )[:, encoded["input_ids"].shape[1] :]  # fmt: skip
+        input_ids=encoded["input_ids"],
+        attention_mask=encoded["attention_mask"],
+        max_new_tokens=max_new_tokens,
+        do_sample=False,
+        stop_strings=[NEXT],
+        tokenizer=student.tokenizer,
+    )[:, encoded["input_ids"].shape[1] :]
     answers = []
     for ids in written_BT.tolist():
         kept = [token for token in ids if token not in (student.ids.eos, student.pad_id)]

@@ -44,20 +44,29 @@ class ItemLosses:
 
     @torch.no_grad()
     def _forward(self, group: list[Candidate]) -> list[float]:
-        prompts = [[self.markers[stage], *self.question, *join(self.steps[:start])] for stage, start, _ in group]
+        prompts = [
+            [self.markers[stage], *self.question, *join(self.steps[:start])] for stage, start, _ in group
+        ]
         targets = [[*join(self.steps[start:end]), self.eos] for _, start, end in group]
         width = max(len(prompt) + len(target) for prompt, target in zip(prompts, targets, strict=True))
         ids_BT = torch.zeros(len(group), width, dtype=torch.long)
         for row, (prompt, target) in enumerate(zip(prompts, targets, strict=True)):
             ids_BT[row, : len(prompt) + len(target)] = torch.tensor(prompt + target)
         kept = width - min(map(len, prompts)) + 1
-        logits_BTV = self.model(input_ids=ids_BT.to(self.model.device), use_cache=False, logits_to_keep=kept).logits
-        self.forwards, self.tokens = self.forwards + 1, self.tokens + sum(map(len, prompts)) + sum(map(len, targets))
+        logits_BTV = self.model(
+            input_ids=ids_BT.to(self.model.device), use_cache=False, logits_to_keep=kept
+        ).logits
+        self.forwards, self.tokens = (
+            self.forwards + 1,
+            self.tokens + sum(map(len, prompts)) + sum(map(len, targets)),
+        )
         losses = []
         for row, (prompt, target) in enumerate(zip(prompts, targets, strict=True)):
             first = len(prompt) - 1 - (width - kept)
             logits_TV = logits_BTV[row, first : first + len(target)].float()
-            losses.append(torch.nn.functional.cross_entropy(logits_TV, torch.tensor(target, device=logits_TV.device)))
+            losses.append(
+                torch.nn.functional.cross_entropy(logits_TV, torch.tensor(target, device=logits_TV.device))
+            )
         return torch.stack(losses).tolist()
 
 
@@ -86,7 +95,10 @@ def annealed(loss: ItemLosses, ends: list[int], config: Any, drawn: Any) -> Foun
     bounds, margin, rise_so_far, lowest = [0, *ends], np.inf, 0.0, 0.0
     best, own = list(ends), loss([(m, *pair) for m, pair in enumerate(zip(bounds, ends, strict=False))])
     for proposal in range(config.proposals):
-        ((m,), (shift,)), patience = pick_move(np.array([bounds]), drawn.move_PS[proposal]), float(drawn.patience_PS[proposal, 0])
+        ((m,), (shift,)), patience = (
+            pick_move(np.array([bounds]), drawn.move_PS[proposal]),
+            float(drawn.patience_PS[proposal, 0]),
+        )
         left, new, right = bounds[m], bounds[m + 1] + int(shift), bounds[m + 2]
         after = loss([(m, left, new), (m + 1, new, right)])
         rise = after.sum() - own[m : m + 2].sum()
@@ -113,7 +125,16 @@ def optimal(loss: ItemLosses, ends: list[int]) -> Found:
             for end, found in zip(to, loss([(m, start, end) for end in to]), strict=True):
                 reached.setdefault(end, []).append((so_far + found, [*path, end]))
         best = {end: min(options) for end, options in reached.items()}
-        margin = min([margin, *(sorted(options)[1][0] - best[end][0] for end, options in reached.items() if len(options) > 1)])
+        margin = min(
+            [
+                margin,
+                *(
+                    sorted(options)[1][0] - best[end][0]
+                    for end, options in reached.items()
+                    if len(options) > 1
+                ),
+            ]
+        )
     return best[steps][1], margin
 
 

@@ -17,7 +17,9 @@ from skipthink_ray.models.verifying import Written
 class Generator:
     """What `Contexts` does, by generating every chunk and every answer from its whole prompt."""
 
-    def __init__(self, student: Student, samples: list[Sample], config: SkipsConfig, batch_size: int = 64) -> None:
+    def __init__(
+        self, student: Student, samples: list[Sample], config: SkipsConfig, batch_size: int = 64
+    ) -> None:
         self.student, self.samples, self.config, self.batch_size = student, samples, config, batch_size
 
     def write(self, rows: np.ndarray, kept_AM: np.ndarray, written_from: int | None = None) -> list[Written]:
@@ -42,9 +44,14 @@ class Generator:
 
     def _prompts(self, rows: np.ndarray, contexts: list[list[int]], marker: int) -> list[list[int]]:
         ids = self.student.ids
-        return [prompt(ids, marker, self.samples[row].question, context) for row, context in zip(rows, contexts, strict=True)]
+        return [
+            prompt(ids, marker, self.samples[row].question, context)
+            for row, context in zip(rows, contexts, strict=True)
+        ]
 
-    def _generate(self, rows: np.ndarray, contexts: list[list[int]], marker: int, limit: int) -> list[list[int]]:
+    def _generate(
+        self, rows: np.ndarray, contexts: list[list[int]], marker: int, limit: int
+    ) -> list[list[int]]:
         prompts = self._prompts(rows, contexts, marker)
         order = np.argsort([len(prompt) for prompt in prompts], kind="stable")
         written: dict[int, list[int]] = {}

@@ -28,13 +28,19 @@ TIMED_QUESTIONS = 20
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--run", type=Path, help="folder of a run whose stage chunks is finished")
     parser.add_argument("--parts", nargs="*", choices=list(PARTS), default=list(PARTS))
     parser.add_argument("--arms", nargs="*", metavar="ARM", help="only these arms")
     parser.add_argument("--threads", type=at_least(1), default=2)
-    parser.add_argument("--results", type=Path, default=RESULTS, help="JSON Lines file, one line per finished arm")
-    parser.add_argument("--cache", type=Path, default=Path("runs/pretrained"), help="folder for trained students")
+    parser.add_argument(
+        "--results", type=Path, default=RESULTS, help="JSON Lines file, one line per finished arm"
+    )
+    parser.add_argument(
+        "--cache", type=Path, default=Path("runs/pretrained"), help="folder for trained students"
+    )
     parser.add_argument("--table", action="store_true", help="print the tables, run nothing")
     parser.add_argument("--document", type=Path, help="fill in the tables of this document, run nothing")
     arguments = parser.parse_args()
@@ -72,9 +78,13 @@ def _run(arguments: argparse.Namespace, part: str, arm: Arm) -> dict[str, Any]:
     print(arm.name, flush=True)
     data, config = Data(Folder.open(str(arguments.run)).child("chunks"), arguments.cache), arm.config()
     line: dict[str, Any] = {
-        "key": arm.key, "part": part, "arm": arm.name, "stage": arm.stage, "threads": arguments.threads,
+        "key": arm.key,
+        "part": part,
+        "arm": arm.name,
+        "stage": arm.stage,
+        "threads": arguments.threads,
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
-    }  # fmt: skip
+    }
     if arm.stage == "few-shot":
         line |= {"updates": 0}
         answers = few_shot(data, config)
@@ -83,7 +93,10 @@ def _run(arguments: argparse.Namespace, part: str, arm: Arm) -> dict[str, Any]:
         line |= made.numbers
         answers = partial(answer_all, made.student, MODE_OF[arm.stage], config=config)
         if arm.stage == "cwt":
-            line |= {f"dev_{key}": value for key, value in from_gold_chunks(made.student, data.samples("dev"), config).items()}
+            line |= {
+                f"dev_{key}": value
+                for key, value in from_gold_chunks(made.student, data.samples("dev"), config).items()
+            }
     if part == "table":
         for split in ("dev", "test"):
             records = answers(samples=data.samples(split))

@@ -40,8 +40,12 @@ class Arm:
     def key(self) -> str:
         """The same for the same training; skips decide only what stt trains on."""
         without = ("evaluation",) if self.stage == "stt" else ("evaluation", "skips")
-        values = {key: value for key, value in (SHARED | self.overrides).items() if key.split(".")[0] not in without}
-        text = json.dumps([self.stage, self.updates, self.samples, self.cwt and self.cwt.key, values], sort_keys=True)
+        values = {
+            key: value for key, value in (SHARED | self.overrides).items() if key.split(".")[0] not in without
+        }
+        text = json.dumps(
+            [self.stage, self.updates, self.samples, self.cwt and self.cwt.key, values], sort_keys=True
+        )
         digest = hashlib.sha256(text.encode()).hexdigest()[:12]
         return f"{digest}-best-epoch" if self.best_epoch else digest
 
@@ -64,9 +68,13 @@ def marker_arm(start: str | None, marker_start: str, stds: float | None) -> Arm:
     rate = "common rate" if stds is None else f"rate of {stds:g} stds"
     front = {"\n": "line break", "": "nothing"}[start or ""]
     overrides = {
-        "student.prompt_start": start, "student.marker_start": marker_start, "cwt.optim.marker_lr_stds": stds,
-        "cwt.optim.schedule": "constant", "cwt.optim.warmup_share": 0.0, "cwt.search.method": "average",
-    }  # fmt: skip
+        "student.prompt_start": start,
+        "student.marker_start": marker_start,
+        "cwt.optim.marker_lr_stds": stds,
+        "cwt.optim.schedule": "constant",
+        "cwt.optim.warmup_share": 0.0,
+        "cwt.search.method": "average",
+    }
     return Arm(f"{front} in front, {marker_start}, {rate}", "cwt", 48, overrides, samples=96)
 
 

@@ -103,15 +103,19 @@ def _best_epoch(data: Data, arm: Arm) -> Trained:
     epoch = int(np.argmax(by_epoch)) + 1
     folder = data.cache / replace(arm, best_epoch=False).key
     numbers = {
-        "updates": round(last.numbers["updates"] * epoch / len(by_epoch)), "epochs": epoch,
+        "updates": round(last.numbers["updates"] * epoch / len(by_epoch)),
+        "epochs": epoch,
         "target_tokens": round(last.numbers["target_tokens"] * epoch / len(by_epoch)),
         "train_s": last.numbers["train_s"] * epoch / len(by_epoch),
-    }  # fmt: skip
+    }
     return Trained(_with_weights(last.student, folder / BEST), last.ends_RM, numbers)
 
 
 def _save(student: Student, path: Path) -> None:
-    save_file({name: tensor.detach().contiguous().clone() for name, tensor in student.model.named_parameters()}, path)
+    save_file(
+        {name: tensor.detach().contiguous().clone() for name, tensor in student.model.named_parameters()},
+        path,
+    )
 
 
 def _with_weights(student: Student, path: Path) -> Student:
@@ -143,11 +147,18 @@ def _train(data: Data, arm: Arm, student: Student, folder: Path) -> Trained:
     student.model.eval()
     losses = [row["loss_nats"] for row in progress.history]
     numbers = {
-        "updates": progress.update, "epochs": progress.epoch, "target_tokens": progress.target_tokens,
-        "item_tokens": progress.item_tokens, "train_s": progress.seconds, "search_s": progress.search_seconds,
-        "first_loss_nats": float(np.mean(losses[:20])), "final_loss_nats": float(np.mean(losses[-20:])),
-        **marker_separation(student, arm.stage), **found, **watch.numbers(),
-    }  # fmt: skip
+        "updates": progress.update,
+        "epochs": progress.epoch,
+        "target_tokens": progress.target_tokens,
+        "item_tokens": progress.item_tokens,
+        "train_s": progress.seconds,
+        "search_s": progress.search_seconds,
+        "first_loss_nats": float(np.mean(losses[:20])),
+        "final_loss_nats": float(np.mean(losses[-20:])),
+        **marker_separation(student, arm.stage),
+        **found,
+        **watch.numbers(),
+    }
     return Trained(student, ends_RM, numbers)
 
 
@@ -179,7 +190,9 @@ class _Watch:
 def _say(arm: Arm, progress: Progress, rows: list[dict[str, Any]], started: float) -> None:
     loss = float(np.mean([row["loss_nats"] for row in rows]))
     seconds = time.perf_counter() - started
-    print(f"  {arm.name}: {progress.update}/{arm.updates} updates, loss {loss:.3f}, {seconds:.0f} s", flush=True)
+    print(
+        f"  {arm.name}: {progress.update}/{arm.updates} updates, loss {loss:.3f}, {seconds:.0f} s", flush=True
+    )
 
 
 def find_skips(judge: Student, samples: Samples, config: PipelineConfig) -> tuple[np.ndarray, dict[str, Any]]:
@@ -190,12 +203,15 @@ def find_skips(judge: Student, samples: Samples, config: PipelineConfig) -> tupl
     seconds = time.perf_counter() - started
     present_RM = np.diff(samples.ends_RM, axis=1, prepend=0) > 0
     if config.skips.shuffled:
-        kept_RM = shuffle_skips(kept_RM, present_RM & skippable(present_RM, config.skips.skippable), config.seed)
+        kept_RM = shuffle_skips(
+            kept_RM, present_RM & skippable(present_RM, config.skips.skippable), config.seed
+        )
     shares = kept_RM.sum(0) / np.maximum(present_RM.sum(0), 1)
     numbers = {
-        "skips_right_pct": 100 * float(right_R.mean()), "kept_pct_by_chunk": (100 * shares).round(1).tolist(),
+        "skips_right_pct": 100 * float(right_R.mean()),
+        "kept_pct_by_chunk": (100 * shares).round(1).tolist(),
         "skips_s": seconds,
-    }  # fmt: skip
+    }
     return kept_RM, numbers
 
 
@@ -218,7 +234,9 @@ def few_shot(data: Data, config: PipelineConfig) -> Callable[..., list[dict[str,
     return lambda samples: answer_few_shot(student, task, examples, samples, limit)
 
 
-def answer_all(student: Student, mode: Mode, samples: Samples, config: PipelineConfig) -> list[dict[str, Any]]:
+def answer_all(
+    student: Student, mode: Mode, samples: Samples, config: PipelineConfig
+) -> list[dict[str, Any]]:
     """One record per question: right, tokens, answer, stopped, loops."""
     task, records = task_of(config), []
     gold, questions = samples.table["answer"].to_pylist(), samples.table["question_tokens"].to_pylist()
@@ -226,10 +244,15 @@ def answer_all(student: Student, mode: Mode, samples: Samples, config: PipelineC
     for start in range(0, len(questions), size):
         answers = answer_questions(student, mode, questions[start : start + size], limit)
         for answer, truth in zip(answers, gold[start : start + size], strict=True):
-            records.append({
-                "right": task.check(answer.answer, truth), "tokens": answer.tokens, "answer": answer.answer,
-                "stopped": answer.stopped, "loops": has_loop(answer.text),
-            })  # fmt: skip
+            records.append(
+                {
+                    "right": task.check(answer.answer, truth),
+                    "tokens": answer.tokens,
+                    "answer": answer.answer,
+                    "stopped": answer.stopped,
+                    "loops": has_loop(answer.text),
+                }
+            )
     return records
 
 

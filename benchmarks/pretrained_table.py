@@ -44,12 +44,19 @@ def fill(document: str, lines: list[dict[str, Any]]) -> str:
     return BLOCK.sub(lambda found: f"{found[1]}\n{made[found[2]]}\n\n{found[3]}", document)
 
 
-def _table(columns: tuple[tuple[str, str, str], ...], arms: tuple[Arm, ...], by_key: dict[str, dict[str, Any]]) -> str:
+def _table(
+    columns: tuple[tuple[str, str, str], ...], arms: tuple[Arm, ...], by_key: dict[str, dict[str, Any]]
+) -> str:
     heads = ["arm", *(head for head, *_ in columns)]
     rows = [heads, ["---"] * len(heads)]
     for arm in arms:
         line = by_key.get(arm.key, {})
-        rows.append([arm.name, *(_cell(line[name], form) if name in line else UNMEASURED for _, name, form in columns)])
+        rows.append(
+            [
+                arm.name,
+                *(_cell(line[name], form) if name in line else UNMEASURED for _, name, form in columns),
+            ]
+        )
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 

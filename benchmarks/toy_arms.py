@@ -44,7 +44,9 @@ class ToyArm:
 
     def key(self) -> str:
         """The same for the same configuration."""
-        values = self.settings().model_dump(exclude={"name", "storage_path", "cluster", "endpoint", "tracking", "report"})
+        values = self.settings().model_dump(
+            exclude={"name", "storage_path", "cluster", "endpoint", "tracking", "report"}
+        )
         return digest([self.whole, values])
 
     def settings(self) -> PipelineConfig:

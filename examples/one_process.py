@@ -109,11 +109,16 @@ def cut(config: PipelineConfig, rows: list[ToyRow], student: Student) -> Samples
         steps = encode(student.tokenizer, split_steps(rationale))
         tokens = encode(student.tokenizer, [question, row.answer, conclusion])
         ends_RM = average_chunks(np.array([len(steps)]), len(student.ids.stages))
-        table.append({
-            **row._asdict(), "row": number, "chunk_steps": np.diff(ends_RM[0], prepend=0).tolist(),
-            "rationale_tokens": list(chain(*steps)), "step_tokens": [len(step) for step in steps],
-            **dict(zip(("question_tokens", "answer_tokens", "conclusion_tokens"), tokens, strict=True)),
-        })  # fmt: skip
+        table.append(
+            {
+                **row._asdict(),
+                "row": number,
+                "chunk_steps": np.diff(ends_RM[0], prepend=0).tolist(),
+                "rationale_tokens": list(chain(*steps)),
+                "step_tokens": [len(step) for step in steps],
+                **dict(zip(("question_tokens", "answer_tokens", "conclusion_tokens"), tokens, strict=True)),
+            }
+        )
     return Samples(pa.Table.from_pylist(table, schema=SAMPLE_SCHEMA))
 
 
@@ -158,12 +163,17 @@ def evaluate(config: PipelineConfig, students: dict[Mode, Student], rows: list[T
             seconds = (time.perf_counter() - started) / len(asked)
             answers += [
                 {
-                    "row": row, "mode": mode, "answer": one.answer, "tokens": one.tokens,
-                    "right": task.check(one.answer, rows[row].answer), "loops": has_loop(one.text),
-                    "stopped": one.stopped, "batch_seconds": seconds,
+                    "row": row,
+                    "mode": mode,
+                    "answer": one.answer,
+                    "tokens": one.tokens,
+                    "right": task.check(one.answer, rows[row].answer),
+                    "loops": has_loop(one.text),
+                    "stopped": one.stopped,
+                    "batch_seconds": seconds,
                 }
                 for row, one in enumerate(written, start)
-            ]  # fmt: skip
+            ]
     for row, question in enumerate(questions[: limits.latency_questions]):
         for mode, student in students.items():
             started = time.perf_counter()

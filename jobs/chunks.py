@@ -35,7 +35,11 @@ def main(arguments: list[str]) -> int:
 
     try:
         try:
-            found = run(parse_options(ChunkSearchConfig, arguments, "python -m jobs.chunks --student FOLDER", OmitArgPrefixes))
+            found = run(
+                parse_options(
+                    ChunkSearchConfig, arguments, "python -m jobs.chunks --student FOLDER", OmitArgPrefixes
+                )
+            )
         finally:
             disconnect()  # first, so that nothing which a worker printed comes after the last line
         print(json.dumps(found))

@@ -23,12 +23,16 @@ def ask(folder: Path, question: str, max_new_tokens: int) -> int:
     disable_progress_bar()
     torch.set_num_threads(1)  # as an evaluation actor has by default; a small student is slower with more
     students = {stage: load_student(found) for stage, found in find_students(folder).items()}
-    table = Table("mode", "writes", "answer", "tokens", "seconds", title=escape(question.strip()), title_justify="left")
+    table = Table(
+        "mode", "writes", "answer", "tokens", "seconds", title=escape(question.strip()), title_justify="left"
+    )
     for mode, stages in PREFERRED.items():
         stage = next((stage for stage in stages if stage in students), None)
         if stage:
             table.add_row(*_row(students[stage], mode, question, max_new_tokens))
-    started = {getattr(student.model.config, "skipthink", {}).get("started_from") for student in students.values()}
+    started = {
+        getattr(student.model.config, "skipthink", {}).get("started_from") for student in students.values()
+    }
     table.caption = f"trained from {escape(', '.join(filter(None, started)))}" if any(started) else None
     Console().print(table)
     return 0
@@ -44,15 +48,26 @@ def find_students(folder: Path) -> dict[str, Path]:
     own = folder / "student" if (folder / "student").is_dir() else folder
     made_by = getattr(load_student(own).model.config, "skipthink", None)
     if not isinstance(made_by, dict) or made_by.get("stage") not in MODES_OF:
-        raise ValueError(f"--student: {folder} holds no student that skipthink trained (its config.json has no 'skipthink')")
+        raise ValueError(
+            f"--student: {folder} holds no student that skipthink trained (its config.json has no 'skipthink')"
+        )
     return {made_by["stage"]: own}
 
 
 def _row(student: Student, mode: Mode, question: str, max_new_tokens: int) -> list[str]:
-    prompt = encode(student.tokenizer, [student.model.config.skipthink["question_format"].format(question=question.strip())])
+    prompt = encode(
+        student.tokenizer,
+        [student.model.config.skipthink["question_format"].format(question=question.strip())],
+    )
     answer_questions(student, mode, prompt, 2)  # warm up
     started = time.perf_counter()
     answer = answer_questions(student, mode, prompt, max_new_tokens)[0]
     seconds = time.perf_counter() - started
     ended = "" if answer.stopped else " (did not stop)"
-    return [mode, escape(answer.text.strip()), escape(answer.answer or "no answer"), f"{answer.tokens}{ended}", f"{seconds:.3f}"]
+    return [
+        mode,
+        escape(answer.text.strip()),
+        escape(answer.answer or "no answer"),
+        f"{answer.tokens}{ended}",
+        f"{seconds:.3f}",
+    ]

@@ -42,7 +42,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="skipthink", description="Skip-Thinking on Ray: rationales in, a faster student out.")
+    parser = argparse.ArgumentParser(
+        prog="skipthink", description="Skip-Thinking on Ray: rationales in, a faster student out."
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     texts = {
         "demo": "the whole method on a toy task, some minutes on two cores",
@@ -52,18 +54,27 @@ def _parser() -> argparse.ArgumentParser:
     }
     for name, text in texts.items():
         command = commands.add_parser(
-            name, help=text, description=f"{text}. Every key of the configuration is an option: --cwt.optim.lr 1e-4; see "
-            f"`skipthink {name} --options`.", allow_abbrev=False,
-        )  # fmt: skip
+            name,
+            help=text,
+            description=f"{text}. Every key of the configuration is an option: --cwt.optim.lr 1e-4; see "
+            f"`skipthink {name} --options`.",
+            allow_abbrev=False,
+        )
         command.add_argument("--config", metavar="FILE", help="YAML or JSON, on top of the preset")
         command.add_argument("--preset", choices=PRESETS, default="toy" if name == "demo" else "default")
-        command.add_argument("--dry-run", action="store_true", help="print the configuration and what is already done")
+        command.add_argument(
+            "--dry-run", action="store_true", help="print the configuration and what is already done"
+        )
         command.add_argument("--options", action="store_true", help="list every key of the configuration")
     ask = commands.add_parser("ask", help="ask a trained student a question in each mode", allow_abbrev=False)
     ask.add_argument("question")
-    ask.add_argument("--student", required=True, metavar="FOLDER", help="a run's folder, a stage's, or a student's own")
+    ask.add_argument(
+        "--student", required=True, metavar="FOLDER", help="a run's folder, a stage's, or a student's own"
+    )
     ask.add_argument("--max-new-tokens", type=int, default=256)
-    doctor = commands.add_parser("doctor", help="what of the set-up works: Ray, DeepSpeed, GPU, MLflow, disk", allow_abbrev=False)
+    doctor = commands.add_parser(
+        "doctor", help="what of the set-up works: Ray, DeepSpeed, GPU, MLflow, disk", allow_abbrev=False
+    )
     doctor.add_argument("--storage-path", default="runs")
     return parser
 
@@ -157,7 +168,11 @@ def _logged(config: "PipelineConfig", work: "Callable[[Console], object]") -> in
             return TERMINATED
         except Exception as error:  # noqa: BLE001  # the edge: everything unforeseen ends in one line and a log
             traceback.print_exc()
-            console.print(f"skipthink: failed: {cause(error)}\nEverything that was printed is in {log}", highlight=False, markup=False)
+            console.print(
+                f"skipthink: failed: {cause(error)}\nEverything that was printed is in {log}",
+                highlight=False,
+                markup=False,
+            )
             return 1
         finally:
             disconnect()  # while its last words still go to the log

@@ -30,9 +30,15 @@ def doctor(storage_path: str) -> int:
     console, failed = Console(), False
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     checks: dict[str, Callable[[], str]] = {
-        "machine": _machine, "packages": _packages, "gpu": _gpu, "disk": lambda: _disk(storage_path),
-        "student": _student, "ray": _ray, "deepspeed": _deepspeed, "mlflow": _mlflow,
-    }  # fmt: skip
+        "machine": _machine,
+        "packages": _packages,
+        "gpu": _gpu,
+        "disk": lambda: _disk(storage_path),
+        "student": _student,
+        "ray": _ray,
+        "deepspeed": _deepspeed,
+        "mlflow": _mlflow,
+    }
     for name, check in checks.items():
         try:
             mark, text = "[green]ok[/]", check()
@@ -97,13 +103,17 @@ def _ray() -> str:
             "print('RESOURCES', f\"{r.get('CPU', 0):g} CPU, {r.get('GPU', 0):g} GPU, {len(ray.nodes())} node(s)\")"
         )
         try:
-            done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=log, text=True, timeout=90)
+            done = subprocess.run(
+                [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=log, text=True, timeout=90
+            )
         except subprocess.TimeoutExpired as error:
             raise Problem("a cluster did not answer within 90 s; see `ray status` and RAY_ADDRESS") from error
         found = [line for line in done.stdout.splitlines() if line.startswith("RESOURCES")]
         if done.returncode or not found:
             log.seek(0)
-            raise Problem(f"cannot start or join a cluster: {(log.read().strip() or 'no message').splitlines()[-1]}")
+            raise Problem(
+                f"cannot start or join a cluster: {(log.read().strip() or 'no message').splitlines()[-1]}"
+            )
     return f"a task ran on {found[0].removeprefix('RESOURCES ')}"
 
 
@@ -114,7 +124,9 @@ def _deepspeed() -> str:
 
     problem = deepspeed_problem(torch.cuda.is_available())
     if problem:
-        raise Problem(f"cannot start ({problem}); training falls back to torch's DistributedDataParallel", fatal=False)
+        raise Problem(
+            f"cannot start ({problem}); training falls back to torch's DistributedDataParallel", fatal=False
+        )
     if torch.cuda.is_available():
         return "installed"
     code = "from deepspeed.ops.op_builder.cpu.comm import ShareMemCommBuilder as B; B().load(verbose=False)"

@@ -37,7 +37,9 @@ def run_group(configs: list[PipelineConfig], run: Callable[[PipelineConfig], int
     console.print(table_of(outcomes))
     for failed in (outcome for outcome in outcomes if outcome.code):
         told = failed.error or "see above"
-        console.print(f"skipthink: {failed.config.task} failed: {told}", highlight=False, markup=False, soft_wrap=True)
+        console.print(
+            f"skipthink: {failed.config.task} failed: {told}", highlight=False, markup=False, soft_wrap=True
+        )
     return int(any(outcome.code for outcome in outcomes))
 
 
@@ -65,4 +67,8 @@ def _report(config: PipelineConfig) -> dict[str, Any]:
 def _cells(report: dict[str, Any]) -> list[str]:
     modes = report["modes"]
     accuracies = [f"{modes[mode]['accuracy_pct']['value']:.1f}" for mode in ("full", "staged", "skip")]
-    return [*accuracies, f"{modes['skip']['token_ratio']['value']:.2f}", f"{modes['skip']['speedup']['value']:.2f}"]
+    return [
+        *accuracies,
+        f"{modes['skip']['token_ratio']['value']:.2f}",
+        f"{modes['skip']['speedup']['value']:.2f}",
+    ]

@@ -56,16 +56,22 @@ def look(config: PipelineConfig, console: Console, command: str) -> None:
     with console.status("counting ..."):
         held = _count(folder.child("rationales"), count_tokens)
     planned, suggested = plan(config, held.steps), suggest(held.steps)
-    chunks = {num_chunks: chunk_sizes(held.steps, num_chunks) for num_chunks in dict.fromkeys((planned, suggested))}
+    chunks = {
+        num_chunks: chunk_sizes(held.steps, num_chunks) for num_chunks in dict.fromkeys((planned, suggested))
+    }
     sizes = {f"steps per chunk, M = {num_chunks}": counts for num_chunks, counts in chunks.items()}
     console.print("", _fates(held), _accuracy(config, held), "", sep="\n", highlight=False, markup=False)
-    console.print(_numbers({"steps per rationale": held.steps, f"{unit} per rationale": held.tokens, **sizes}))
+    console.print(
+        _numbers({"steps per rationale": held.steps, f"{unit} per rationale": held.tokens, **sizes})
+    )
     for num_chunks, counts in chunks.items():
         console.print(_fit(num_chunks, counts, held.steps), highlight=False)
     console.print("", _histogram("steps", held.steps), "", _histogram(unit, held.tokens), sep="\n")
     for steps in sorted({quantile(held.steps, share) for share in SHOWN}):
         console.print("", _cut(held.samples[steps], planned), sep="\n")
-    console.print("", _advice(config, held.steps, planned, suggested), sep="\n", highlight=False, markup=False)
+    console.print(
+        "", _advice(config, held.steps, planned, suggested), sep="\n", highlight=False, markup=False
+    )
 
 
 def plan(config: PipelineConfig, steps: Counter[int]) -> int:
@@ -106,7 +112,9 @@ def _token_counter(
     from skipthink_ray.models.student import check_pretrained, encode, load_tokenizer
 
     if not made and config.student.pretrained:
-        check_pretrained(config.student.pretrained, lambda text: console.print(text, highlight=False, markup=False))
+        check_pretrained(
+            config.student.pretrained, lambda text: console.print(text, highlight=False, markup=False)
+        )
     with chunks.local("student") as student:
         source = config.student.model_copy(update={"pretrained": str(student)}) if made else config.student
         tokenizer = load_tokenizer(source, ())
@@ -140,7 +148,10 @@ def _table(titles: Iterable[str]) -> Table:
 
 
 def _fates(held: Holdings) -> Table:
-    reasons, splits = Counter[str | None](), sorted({split for split, _ in held.fates}, key=lambda split: (split != "train", split))
+    reasons, splits = (
+        Counter[str | None](),
+        sorted({split for split, _ in held.fates}, key=lambda split: (split != "train", split)),
+    )
     for (_, reason), number in held.fates.items():
         reasons[reason] += number
     table = _table(["rows", *splits, "all"])
@@ -155,14 +166,20 @@ def _accuracy(config: PipelineConfig, held: Holdings) -> str:
     right = sum(held.fates["train", reason] for reason in CONCLUDED_RIGHTLY)
     judged = right + held.fates["train", "wrong answer"]
     given = config.rationales.teacher.kind == "given" and config.rationales.source != "toy"
-    trusted = f" (rows without the column '{config.rationales.columns.teacher_answer}' count as right)" if given else ""
+    trusted = (
+        f" (rows without the column '{config.rationales.columns.teacher_answer}' count as right)"
+        if given
+        else ""
+    )
     return f"Teacher accuracy: {right / judged:.1%} of {judged:,} training rows{trusted}."
 
 
 def _numbers(measured: dict[str, Counter[int]]) -> Table:
     table = _table(["", "mean", *QUANTILES])
     for name, counts in measured.items():
-        table.add_row(name, f"{_mean(counts):.2f}", *(f"{quantile(counts, share):,}" for share in QUANTILES.values()))
+        table.add_row(
+            name, f"{_mean(counts):.2f}", *(f"{quantile(counts, share):,}" for share in QUANTILES.values())
+        )
     return table
 
 
@@ -181,15 +198,28 @@ def _histogram(title: str, counts: Counter[int]) -> Table:
     table = Table.grid(padding=(0, 1))
     for at in range(max(bins) + 1):
         start, end = low + at * width, low + (at + 1) * width - 1
-        label = f"{start}+" if at == max(bins) and max(counts) > end else f"{start}" if width == 1 else f"{start}-{end}"
+        label = (
+            f"{start}+"
+            if at == max(bins) and max(counts) > end
+            else f"{start}"
+            if width == 1
+            else f"{start}-{end}"
+        )
         bar = Text("█" * round(BAR_WIDTH * bins[at] / max(bins.values())), style="cyan")
-        table.add_row(Text(label, justify="right"), bar + Text(f" {bins[at]:,}", style="default"), "" if at else f"{title} per rationale")
+        table.add_row(
+            Text(label, justify="right"),
+            bar + Text(f" {bins[at]:,}", style="default"),
+            "" if at else f"{title} per rationale",
+        )
     return table
 
 
 def _cut(row: dict[str, Any], num_chunks: int) -> Text:
     """A rationale with a line per step, after the number of its chunk and in the colour of that."""
-    text, ends_M = Text(f"{row['id']}: {row['question']}\n"), average_chunks(np.array([len(row["steps"])]), num_chunks)[0]
+    text, ends_M = (
+        Text(f"{row['id']}: {row['question']}\n"),
+        average_chunks(np.array([len(row["steps"])]), num_chunks)[0],
+    )
     for at, step in enumerate(row["steps"]):
         chunk = int(np.searchsorted(ends_M, at, side="right"))
         text.append(f"  {chunk + 1:>2}  {step.strip()}\n", style=CHUNK_STYLES[chunk % len(CHUNK_STYLES)])
@@ -198,6 +228,10 @@ def _cut(row: dict[str, Any], num_chunks: int) -> Text:
 
 def _advice(config: PipelineConfig, steps: Counter[int], planned: int, suggested: int) -> str:
     task = task_of(config)
-    own = f"the task '{task.name}' has it" if task.num_chunks else f"the mean number of steps is {_mean(steps):.2f}"
+    own = (
+        f"the task '{task.name}' has it"
+        if task.num_chunks
+        else f"the mean number of steps is {_mean(steps):.2f}"
+    )
     found = f"the most chunks, up to {MAX_CHUNKS}, with which {MOVABLE_SHARE:.0%} of the rationales have more steps than chunks"
     return f"auto takes M = {suggested}: {found}.\nA run takes M = {planned}: {'as configured' if config.chunks.num_chunks else own}."

@@ -48,7 +48,11 @@ def run(config: PipelineConfig, console: Console, command: str, only: str | None
         console.print(f"Nothing to do: {folder.uri} is finished.", highlight=False, markup=False)
         return folder
     console.print(f"Run in {folder.uri}; starting Ray ...", highlight=False, markup=False, soft_wrap=True)
-    to_make = {name for name in ("rationales", "chunks") if name in names and not is_done(folder.child(name), identities[name])}
+    to_make = {
+        name
+        for name in ("rationales", "chunks")
+        if name in names and not is_done(folder.child(name), identities[name])
+    }
     _preflight(config, folder, to_make, console)
     with only_writer(folder):
         key = f"{folder.uri} {digest(identities['report'])}"
@@ -75,7 +79,12 @@ def _say(console: Console, text: str) -> None:
 
 
 def _run_stage(
-    name: str, config: PipelineConfig, console: Console, folder: Folder, identities: dict[str, dict[str, Any]], parent: Tracker
+    name: str,
+    config: PipelineConfig,
+    console: Console,
+    folder: Folder,
+    identities: dict[str, dict[str, Any]],
+    parent: Tracker,
 ) -> None:
     from skipthink_ray.stages.context import Context
 
@@ -85,7 +94,9 @@ def _run_stage(
         return
     for needed in STAGES[name].needs:
         if not is_done(folder.child(needed), identities[needed]):
-            raise ValueError(f"{name} needs the stage '{needed}', which is not finished in {folder.uri}; run it first")
+            raise ValueError(
+                f"{name} needs the stage '{needed}', which is not finished in {folder.uri}; run it first"
+            )
     begin(out, identity)
     tracker = parent.child(name, f"{out.uri} {digest(identity)}")
     status = "FAILED"
@@ -93,7 +104,14 @@ def _run_stage(
         inputs = {needed: folder.child(needed) for needed in STAGES[name].needs}
         make: Callable[[Context], dict[str, Any]] = import_module(f"skipthink_ray.stages.{name}").make
         summary = make(Context(name, config, console, tracker, out, inputs))
-        tracker.metrics({f"{name}/{key}": value for key, value in flatten(summary).items() if isinstance(value, int | float)}, step=0)
+        tracker.metrics(
+            {
+                f"{name}/{key}": value
+                for key, value in flatten(summary).items()
+                if isinstance(value, int | float)
+            },
+            step=0,
+        )
         finish(out, summary)
         status = "FINISHED"
     finally:
@@ -110,7 +128,9 @@ def identify(config: PipelineConfig) -> dict[str, dict[str, Any]]:
         part = config.model_dump(mode="json", include=set(stage.fields))
         extra = _files(config) if name == "rationales" else _student(config) if name == "chunks" else {}
         if name == "base" and config.match == "updates":  # trained for as many updates as cwt's epochs make
-            extra = {"cwt": config.cwt.model_dump(mode="json", include={"epochs", "batch_size", "stage_updates"})}
+            extra = {
+                "cwt": config.cwt.model_dump(mode="json", include={"epochs", "batch_size", "stage_updates"})
+            }
         inputs = {needed: digest(identities[needed]) for needed in stage.needs}
         identities[name] = {"stage": name, "config": part | extra, "inputs": inputs}
     return identities
@@ -131,7 +151,12 @@ def _student(config: PipelineConfig) -> dict[str, Any]:
         return {}
     from skipthink_ray.models.pretrained import fingerprint
 
-    return {"student": {**config.student.model_dump(mode="json"), "pretrained": fingerprint(config.student.pretrained)}}
+    return {
+        "student": {
+            **config.student.model_dump(mode="json"),
+            "pretrained": fingerprint(config.student.pretrained),
+        }
+    }
 
 
 def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -152,7 +177,10 @@ def _preflight(config: PipelineConfig, folder: Folder, to_make: set[str], consol
 
     _check_writable(folder)
     if "chunks" in to_make and config.student.pretrained:
-        check_pretrained(config.student.pretrained, lambda text: console.print(text, highlight=False, markup=False, soft_wrap=True))
+        check_pretrained(
+            config.student.pretrained,
+            lambda text: console.print(text, highlight=False, markup=False, soft_wrap=True),
+        )
     if config.rationales.source == "dataset":
         from skipthink_ray.runtime.sources import open_dataset
 
@@ -172,5 +200,3 @@ def _check_writable(folder: Folder) -> None:
         folder.delete("_writable")
     except OSError as error:
         raise ValueError(f"storage_path: cannot write to {folder.uri}: {error}") from error
-
-

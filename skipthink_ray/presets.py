@@ -13,7 +13,7 @@ from skipthink_ray.config import (
     SttConfig,
     StudentConfig,
     TrainConfig,
-)  # fmt: skip
+)
 
 
 def default() -> PipelineConfig:
@@ -38,7 +38,11 @@ def toy() -> PipelineConfig:
 
 def gpt2() -> PipelineConfig:
     """GPT-2 124M from the hub with Fine-tune-CoT's hyperparameters, where the paper is silent."""
-    return PipelineConfig(name="gpt2", student=StudentConfig(pretrained="gpt2", max_tokens=1024), cluster=ClusterConfig(use_gpu=True))
+    return PipelineConfig(
+        name="gpt2",
+        student=StudentConfig(pretrained="gpt2", max_tokens=1024),
+        cluster=ClusterConfig(use_gpu=True),
+    )
 
 
 def smollm2() -> PipelineConfig:
@@ -55,4 +59,9 @@ def smollm2() -> PipelineConfig:
     )
 
 
-PRESETS: dict[str, Callable[[], PipelineConfig]] = {"default": default, "toy": toy, "gpt2": gpt2, "smollm2": smollm2}
+PRESETS: dict[str, Callable[[], PipelineConfig]] = {
+    "default": default,
+    "toy": toy,
+    "gpt2": gpt2,
+    "smollm2": smollm2,
+}

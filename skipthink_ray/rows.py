@@ -22,64 +22,78 @@ import pyarrow.compute as pc
 
 from skipthink_ray.method.markup import Sample
 
-RATIONALE_SCHEMA = pa.schema({
-    "row": pa.int64(),
-    "id": pa.string(),
-    "split": pa.string(),
-    "question": pa.string(),
-    "answer": pa.string(),
-    "rationale": pa.string(),
-})
+RATIONALE_SCHEMA = pa.schema(
+    {
+        "row": pa.int64(),
+        "id": pa.string(),
+        "split": pa.string(),
+        "question": pa.string(),
+        "answer": pa.string(),
+        "rationale": pa.string(),
+    }
+)
 _FATE = {"reason": pa.string(), "detail": pa.string()}
 ROW_SCHEMA = pa.schema([*RATIONALE_SCHEMA, *pa.schema(_FATE)])
-DRAFT_SCHEMA = pa.schema([
-    *ROW_SCHEMA,
-    pa.field("concluded", pa.string()),  # the teacher's own answer
-    pa.field("finish", pa.string()),  # how the teacher ended: stop, length, refused
-    pa.field("request", pa.string()),  # what the teacher was asked, as a hash
-    pa.field("prompt_tokens", pa.int64()),
-    pa.field("tokens", pa.int64()),
-    pa.field("key", pa.int64()),  # of a training row that is kept: equal for duplicates
-])
+DRAFT_SCHEMA = pa.schema(
+    [
+        *ROW_SCHEMA,
+        pa.field("concluded", pa.string()),  # the teacher's own answer
+        pa.field("finish", pa.string()),  # how the teacher ended: stop, length, refused
+        pa.field("request", pa.string()),  # what the teacher was asked, as a hash
+        pa.field("prompt_tokens", pa.int64()),
+        pa.field("tokens", pa.int64()),
+        pa.field("key", pa.int64()),  # of a training row that is kept: equal for duplicates
+    ]
+)
 _TOKENS = pa.list_(pa.int32())
-SAMPLE_SCHEMA = pa.schema({
-    **{name: RATIONALE_SCHEMA.field(name).type for name in RATIONALE_SCHEMA.names},
-    "question_tokens": _TOKENS,
-    "rationale_tokens": _TOKENS,
-    "step_tokens": _TOKENS,  # number of tokens of each step
-    "answer_tokens": _TOKENS,
-    "conclusion_tokens": _TOKENS,
-    "chunk_steps": _TOKENS,  # number of steps of each of the M chunks
-    **_FATE,
-})
-SKIP_SCHEMA = pa.schema({
-    "row": pa.int64(),
-    "kept": pa.list_(pa.bool_()),  # of the M chunks
-    "right": pa.bool_(),  # the CWT student is right with all chunks
-    "verified": pa.int32(),  # answers that one forward pass settled
-    "decoded": pa.int32(),  # answers that had to be decoded
-    "chunks_verified": pa.int32(),  # chunks that the student wrote (judge: writing) and one forward pass settled
-    "chunks_decoded": pa.int32(),  # chunks that it wrote and that had to be decoded
-})
-ANSWER_SCHEMA = pa.schema({
-    "row": pa.int64(),
-    "mode": pa.string(),
-    "text": pa.string(),
-    "answer": pa.string(),  # null is a format error
-    "right": pa.bool_(),
-    "tokens": pa.int32(),
-    "stopped": pa.bool_(),  # ended in EOS before the length limit
-    "loops": pa.bool_(),  # repeats itself
-    "batch_seconds": pa.float64(),  # its share of the seconds of its batch
-})
-LATENCY_SCHEMA = pa.schema({"row": pa.int64(), "mode": pa.string(), "seconds": pa.float64(), "tokens": pa.int32()})
-HISTORY_SCHEMA = pa.schema({
-    "update": pa.int64(),
-    "epoch": pa.int32(),
-    "loss_nats": pa.float64(),
-    "target_tokens": pa.int64(),  # N
-    "lr": pa.float64(),
-})
+SAMPLE_SCHEMA = pa.schema(
+    {
+        **{name: RATIONALE_SCHEMA.field(name).type for name in RATIONALE_SCHEMA.names},
+        "question_tokens": _TOKENS,
+        "rationale_tokens": _TOKENS,
+        "step_tokens": _TOKENS,  # number of tokens of each step
+        "answer_tokens": _TOKENS,
+        "conclusion_tokens": _TOKENS,
+        "chunk_steps": _TOKENS,  # number of steps of each of the M chunks
+        **_FATE,
+    }
+)
+SKIP_SCHEMA = pa.schema(
+    {
+        "row": pa.int64(),
+        "kept": pa.list_(pa.bool_()),  # of the M chunks
+        "right": pa.bool_(),  # the CWT student is right with all chunks
+        "verified": pa.int32(),  # answers that one forward pass settled
+        "decoded": pa.int32(),  # answers that had to be decoded
+        "chunks_verified": pa.int32(),  # chunks that the student wrote (judge: writing) and one forward pass settled
+        "chunks_decoded": pa.int32(),  # chunks that it wrote and that had to be decoded
+    }
+)
+ANSWER_SCHEMA = pa.schema(
+    {
+        "row": pa.int64(),
+        "mode": pa.string(),
+        "text": pa.string(),
+        "answer": pa.string(),  # null is a format error
+        "right": pa.bool_(),
+        "tokens": pa.int32(),
+        "stopped": pa.bool_(),  # ended in EOS before the length limit
+        "loops": pa.bool_(),  # repeats itself
+        "batch_seconds": pa.float64(),  # its share of the seconds of its batch
+    }
+)
+LATENCY_SCHEMA = pa.schema(
+    {"row": pa.int64(), "mode": pa.string(), "seconds": pa.float64(), "tokens": pa.int32()}
+)
+HISTORY_SCHEMA = pa.schema(
+    {
+        "update": pa.int64(),
+        "epoch": pa.int32(),
+        "loss_nats": pa.float64(),
+        "target_tokens": pa.int64(),  # N
+        "lr": pa.float64(),
+    }
+)
 
 TEST = pc.field("reason").is_null() & (pc.field("split") == "test")
 """The samples that are evaluated, as a filter of the samples table."""
@@ -114,7 +128,8 @@ class Samples:
     def __init__(self, table: pa.Table) -> None:
         self.table = table.sort_by("row")
         self.question, self.rationale, self.steps, self.answer, self.conclusion = (
-            Ragged.from_column(self.table, f"{name}_tokens") for name in ("question", "rationale", "step", "answer", "conclusion")
+            Ragged.from_column(self.table, f"{name}_tokens")
+            for name in ("question", "rationale", "step", "answer", "conclusion")
         )
         sizes = Ragged.from_column(self.table, "chunk_steps")
         self.ends_RM = sizes.values.reshape(len(self), -1).cumsum(1) if len(self) else np.zeros((0, 1), int)

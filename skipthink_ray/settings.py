@@ -37,10 +37,14 @@ def _bare(annotation: Any) -> Any:
         return _draft(annotation)
     if get_origin(annotation) is Annotated:
         return _bare(get_args(annotation)[0])
-    return Union[tuple(map(_bare, get_args(annotation)))] if get_origin(annotation) in (Union, UnionType) else annotation  # noqa: UP007
+    if get_origin(annotation) in (Union, UnionType):
+        return Union[tuple(map(_bare, get_args(annotation)))]  # noqa: UP007
+    return annotation
 
 
-def parse_options(model: type[Model], options: list[str], program: str, style: Any, default: Model | None = None) -> Model:
+def parse_options(
+    model: type[Model], options: list[str], program: str, style: Any, default: Model | None = None
+) -> Model:
     """A configuration by its options, on top of `default` where there is one. style: how tyro names them.
 
     ValueError names the key, the value and what would be right; SystemExit (2) for what is no value at all, or (0) after --help.
@@ -60,7 +64,9 @@ def load_config(preset: str, file: str | None, overrides: list[str], program: st
         _check_keys(overrides)
         own_task = any(option.replace("_", "-").startswith(("--own-task.", "--help")) for option in overrides)
         if config.own_task is None and own_task:
-            config = config.model_copy(update={"own_task": OwnTaskConfig()})  # tyro sets fields only of what is there
+            config = config.model_copy(
+                update={"own_task": OwnTaskConfig()}
+            )  # tyro sets fields only of what is there
         config = parse_options(PipelineConfig, overrides, program, tyro.conf.AvoidSubcommands, config)
     for one in expand(config):
         check_source(one)
@@ -73,15 +79,21 @@ def expand(config: PipelineConfig) -> list[PipelineConfig]:
         return [config]
     path, source = config.rationales.path, config.rationales.source
     if source != "toy" and path and "{task}" not in path:
-        raise ValueError(f"rationales.path: '{path}' cannot be every task of '{config.task}'; write {{task}} in place of the task's name")
+        raise ValueError(
+            f"rationales.path: '{path}' cannot be every task of '{config.task}'; write {{task}} in place of the task's name"
+        )
     return [
-        config.model_copy(update={
-            "name": f"{config.name}-{task}",
-            "task": task,
-            "rationales": config.rationales.model_copy(update={"path": path and path.replace("{task}", task)}),
-        })
+        config.model_copy(
+            update={
+                "name": f"{config.name}-{task}",
+                "task": task,
+                "rationales": config.rationales.model_copy(
+                    update={"path": path and path.replace("{task}", task)}
+                ),
+            }
+        )
         for task in GROUPS[config.task]
-    ]  # fmt: skip
+    ]
 
 
 def _read(file: str) -> dict[str, Any]:
@@ -95,7 +107,9 @@ def _read(file: str) -> dict[str, Any]:
         raise ValueError(f"{file}: not YAML: {error}") from error
     if not isinstance(values, dict):
         raise ValueError(f"{file}: expected a mapping of configuration keys, found {json.dumps(values)[:80]}")
-    return cast(dict[str, Any], values.get("config", values) if set(values) == {"command", "config"} else values)
+    return cast(
+        dict[str, Any], values.get("config", values) if set(values) == {"command", "config"} else values
+    )
 
 
 def _merge(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
@@ -117,9 +131,13 @@ def explain(error: ValidationError, where: str) -> str:
     """One line: every key that is wrong, why, and what was found; an address with a password is not repeated."""
     faults = []
     for fault in error.errors():
-        of_a_part = fault["type"] == "value_error" and isinstance(fault.get("input"), dict)  # and names its fields
+        of_a_part = fault["type"] == "value_error" and isinstance(
+            fault.get("input"), dict
+        )  # and names its fields
         place = () if of_a_part else fault["loc"]
-        faults.append((".".join(map(str, place)), _fault(fault["type"], fault["msg"], place, fault.get("input"))))
+        faults.append(
+            (".".join(map(str, place)), _fault(fault["type"], fault["msg"], place, fault.get("input")))
+        )
     return "; ".join(": ".join(filter(None, (where, key, said))) for key, said in faults)
 
 

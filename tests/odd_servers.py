@@ -16,7 +16,11 @@ MODELS = {"object": "list", "data": [{"id": "oracle", "object": "model"}]}
 def completion(message: Any, finish: Any = "stop", **more: Any) -> dict[str, Any]:
     """A chat completion; a text is the content of its message."""
     message = {"role": "assistant", "content": message} if isinstance(message, str) else message
-    return {"object": "chat.completion", "choices": [{"index": 0, "message": message, "finish_reason": finish}], **more}
+    return {
+        "object": "chat.completion",
+        "choices": [{"index": 0, "message": message, "finish_reason": finish}],
+        **more,
+    }
 
 
 class OddServer(ThreadingHTTPServer):
@@ -65,7 +69,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def odd_server(reply: Callable[[dict[str, Any]], Reply], models: Reply = (200, MODELS)) -> Iterator[OddServer]:
+def odd_server(
+    reply: Callable[[dict[str, Any]], Reply], models: Reply = (200, MODELS)
+) -> Iterator[OddServer]:
     """A server on a free port for as long as the block runs."""
     server = OddServer(reply, models)
     thread = threading.Thread(target=server.serve_forever, daemon=True)

@@ -17,7 +17,15 @@ def served(folder: Path) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    words = [str(Path(sys.executable).with_name("transformers")), "serve", str(folder), "--host", "127.0.0.1", "--port", str(port)]
+    words = [
+        str(Path(sys.executable).with_name("transformers")),
+        "serve",
+        str(folder),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+    ]
     log_file = folder.with_name(f"{folder.name}.log")
     with open(log_file, "w") as log:
         server = subprocess.Popen([*words, "--device", "cpu"], stdout=log, stderr=log)

@@ -17,9 +17,20 @@ MODEL = "oracle"
 
 
 def _completion(**parts: Any) -> bytes:
-    choice = {"index": 0, "message": {"role": "assistant", "content": "The answer is 5."}, "finish_reason": "stop"}
+    choice = {
+        "index": 0,
+        "message": {"role": "assistant", "content": "The answer is 5."},
+        "finish_reason": "stop",
+    }
     usage = {"prompt_tokens": 5, "completion_tokens": 5, "total_tokens": 10}
-    whole = {"id": "1", "object": "chat.completion", "created": 0, "model": MODEL, "choices": [choice], "usage": usage}
+    whole = {
+        "id": "1",
+        "object": "chat.completion",
+        "created": 0,
+        "model": MODEL,
+        "choices": [choice],
+        "usage": usage,
+    }
     return json.dumps({**whole, **parts}).encode()
 
 
@@ -67,7 +78,10 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if not self.path.startswith("/v1/"):
             return self._send(404, {"error": {"message": "no such path"}})
-        return self._send(200, {"object": "list", "data": [{"id": MODEL, "object": "model", "created": 0, "owned_by": "test"}]})
+        return self._send(
+            200,
+            {"object": "list", "data": [{"id": MODEL, "object": "model", "created": 0, "owned_by": "test"}]},
+        )
 
     def do_POST(self) -> None:
         teacher = self.server
@@ -154,17 +168,33 @@ class _Handler(BaseHTTPRequestHandler):
         message = {"role": "assistant", "content": text}
         usage = {"prompt_tokens": 50, "completion_tokens": 20, "total_tokens": 70}
         choice = {"index": 0, "message": message, "finish_reason": finish}
-        answer = {"id": "1", "object": "chat.completion", "created": 0, "model": body["model"], "choices": [choice], "usage": usage}
+        answer = {
+            "id": "1",
+            "object": "chat.completion",
+            "created": 0,
+            "model": body["model"],
+            "choices": [choice],
+            "usage": usage,
+        }
         return json.dumps(answer).encode()
 
     def _send(self, status: int, value: dict[str, Any], headers: dict[str, str] | None = None) -> None:
         self._send_bytes(status, json.dumps(value).encode(), "application/json", headers=headers)
 
     def _send_bytes(
-        self, status: int, content: bytes, kind: str, claim: int | None = None, headers: dict[str, str] | None = None
+        self,
+        status: int,
+        content: bytes,
+        kind: str,
+        claim: int | None = None,
+        headers: dict[str, str] | None = None,
     ) -> None:
         self.send_response(status)
-        for name, value in {"Content-Type": kind, "Content-Length": str(claim or len(content)), **(headers or {})}.items():
+        for name, value in {
+            "Content-Type": kind,
+            "Content-Length": str(claim or len(content)),
+            **(headers or {}),
+        }.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(content)

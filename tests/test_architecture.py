@@ -25,7 +25,13 @@ LAYERS = (
     ("cli",),
 )
 LAYER_OF = {part: number for number, parts in enumerate(LAYERS) for part in parts}
-WITHOUT = {"method": {"ray", "torch"}, "config": {"ray", "torch"}, "rows": {"ray", "torch"}, "tasks": {"ray"}, "models": {"ray"}}
+WITHOUT = {
+    "method": {"ray", "torch"},
+    "config": {"ray", "torch"},
+    "rows": {"ray", "torch"},
+    "tasks": {"ray"},
+    "models": {"ray"},
+}
 ROWS_USES_MARKUP = ("rows", "method")
 LOOP = ("loop.py", "train")
 
@@ -50,9 +56,16 @@ def test_imports_point_downwards(module):
     for name in _imports(module):
         assert name.split(".")[0] not in WITHOUT.get(part, ()), f"{module.name} imports {name}"
         other = name.split(".")[1] if name.startswith("skipthink_ray.") else part
-        if other not in LAYER_OF or part not in LAYER_OF or other == part or (part, other) == ROWS_USES_MARKUP:
+        if (
+            other not in LAYER_OF
+            or part not in LAYER_OF
+            or other == part
+            or (part, other) == ROWS_USES_MARKUP
+        ):
             continue
-        assert LAYER_OF[other] <= LAYER_OF[part], f"{module.relative_to(PACKAGE)} imports {name}, which lies above"
+        assert LAYER_OF[other] <= LAYER_OF[part], (
+            f"{module.relative_to(PACKAGE)} imports {name}, which lies above"
+        )
 
 
 def test_no_stage_imports_another_stage():
@@ -80,7 +93,10 @@ def test_the_command_line_knows_the_stages_and_presets_of_the_pipeline():
 
 @pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.name)
 def test_every_shipped_config_loads(file):
-    assert load_config("default", str(file), [], "skipthink run").name == yaml.safe_load(file.read_text())["name"]
+    assert (
+        load_config("default", str(file), [], "skipthink run").name
+        == yaml.safe_load(file.read_text())["name"]
+    )
 
 
 def test_cluster_yaml_is_what_ray_up_accepts():

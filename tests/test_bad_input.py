@@ -18,7 +18,11 @@ from skipthink_ray.config import PipelineConfig
 from skipthink_ray.settings import known_keys
 
 ROOT = Path(__file__).parents[1]
-GOOD = {"question": "Tom has 2 pens and finds 3. How many?", "answer": "5", "rationale": "He has 2. 2 + 3 = 5."}
+GOOD = {
+    "question": "Tom has 2 pens and finds 3. How many?",
+    "answer": "5",
+    "rationale": "He has 2. 2 + 3 = 5.",
+}
 FAST = ["--student.width", "16", "--student.heads", "2", "--student.layers", "1", "--tracking.backend", "off"]
 
 
@@ -36,7 +40,9 @@ def refused(tmp_path: Path, *arguments: object) -> str:
 
 
 def write_lines(path: Path, rows: list[object]) -> Path:
-    path.write_bytes(b"".join((row if isinstance(row, bytes) else json.dumps(row).encode()) + b"\n" for row in rows))
+    path.write_bytes(
+        b"".join((row if isinstance(row, bytes) else json.dumps(row).encode()) + b"\n" for row in rows)
+    )
     return path
 
 
@@ -45,7 +51,9 @@ def from_file(path: Path) -> list[object]:
 
 
 def test_a_missing_file_is_named(tmp_path):
-    assert "no such file: " + str(tmp_path / "none.jsonl") in refused(tmp_path, *from_file(tmp_path / "none.jsonl"))
+    assert "no such file: " + str(tmp_path / "none.jsonl") in refused(
+        tmp_path, *from_file(tmp_path / "none.jsonl")
+    )
 
 
 def test_a_file_that_is_not_parquet_is_named(tmp_path):
@@ -102,7 +110,11 @@ def test_a_missing_column_is_named_with_the_columns_there_are(tmp_path, kind):
 @pytest.mark.parametrize(
     ("option", "value", "words"),
     [
-        ("--chunks.question-format", r"{question} \fbox{}", "it holds {}; write {{ and }} for braces that stay"),
+        (
+            "--chunks.question-format",
+            r"{question} \fbox{}",
+            "it holds {}; write {{ and }} for braces that stay",
+        ),
         ("--chunks.question-format", "{question} {options}", "it holds {options}; write {{ and }}"),
         ("--chunks.question-format", "{question!r}", "it holds {question!r}; write"),
         ("--chunks.question-format", "{question:>9}", "it holds {question:>9}; write"),
@@ -153,7 +165,10 @@ def test_settings_of_skips_that_exclude_each_other_are_refused_in_one_line(tmp_p
         options = ["--config", str(tmp_path / "run.yaml")]
     assert main(["run", "--dry-run", *options]) == 2
     said = capsys.readouterr().err.strip()
-    assert ": skips.judge: writing goes through the chunks in order, which skips.search exhaustive does not" in said
+    assert (
+        ": skips.judge: writing goes through the chunks in order, which skips.search exhaustive does not"
+        in said
+    )
     assert said.endswith("set skips.search to sequential, or skips.judge to reading")
     assert len(said.splitlines()) == 1
 
@@ -171,9 +186,17 @@ def test_options_are_every_key(capsys):
 def _readme_commands() -> list[list[str]]:
     """The command lines of the README that configure a run, without the program itself."""
     blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    lines = [shlex.split(line, comments=True) for block in blocks for line in block.replace("\\\n", " ").splitlines()]
-    submitted = [["run", *line[line.index("jobs.pipeline") + 1 :]] for line in lines if "jobs.pipeline" in line]
-    return submitted + [line[1:] for line in lines if line[:1] == [".venv/bin/skipthink"] and line[1] != "ask"]
+    lines = [
+        shlex.split(line, comments=True)
+        for block in blocks
+        for line in block.replace("\\\n", " ").splitlines()
+    ]
+    submitted = [
+        ["run", *line[line.index("jobs.pipeline") + 1 :]] for line in lines if "jobs.pipeline" in line
+    ]
+    return submitted + [
+        line[1:] for line in lines if line[:1] == [".venv/bin/skipthink"] and line[1] != "ask"
+    ]
 
 
 @pytest.mark.parametrize("command", _readme_commands(), ids=lambda command: " ".join(command)[:40])
@@ -203,14 +226,18 @@ def test_fewer_than_one_chunk_is_refused(tmp_path):
     assert "num_chunks" in refused(tmp_path, "--chunks.num-chunks", 0)
     file = tmp_path / "config.yaml"
     file.write_text("chunks: {num_chunks: 0}")
-    assert f"{file}: chunks.num_chunks: input should be greater than or equal to 1 (found 0)" in refused(tmp_path, "--config", file)
+    assert f"{file}: chunks.num_chunks: input should be greater than or equal to 1 (found 0)" in refused(
+        tmp_path, "--config", file
+    )
 
 
 def test_an_unknown_key_is_refused_with_a_suggestion(tmp_path):
     file = tmp_path / "config.yaml"
     file.write_text("cwt: {serch: {method: greedy}}")
     assert "cwt.serch: unknown key; did you mean 'cwt.search'?" in refused(tmp_path, "--config", file)
-    assert "--cwt.optm.lr: unknown option; did you mean 'cwt.optim.lr'?" in refused(tmp_path, "--cwt.optm.lr", 1)
+    assert "--cwt.optm.lr: unknown option; did you mean 'cwt.optim.lr'?" in refused(
+        tmp_path, "--cwt.optm.lr", 1
+    )
 
 
 def test_an_unknown_task_is_refused_with_a_suggestion(tmp_path):
@@ -272,14 +299,34 @@ BAD_ROWS: list[tuple[object, str]] = [
 
 @pytest.mark.ray
 def test_every_bad_row_becomes_a_counted_row_with_a_reason(tmp_path):
-    splits: list[object] = [{**GOOD, "split": "train"}, {**GOOD, "split": "test", "question": "Ann has 2 pens and buys 3. How many?"}]
+    splits: list[object] = [
+        {**GOOD, "split": "train"},
+        {**GOOD, "split": "test", "question": "Ann has 2 pens and buys 3. How many?"},
+    ]
     bad = [{"split": "train", **row} if isinstance(row, dict) else row for row, _ in BAD_ROWS]
     path = write_lines(tmp_path / "rows.jsonl", [*splits, *bad, b""])
-    arguments = [*from_file(path), "--storage-path", tmp_path / "runs", "--rationales.max-bad-share", 0.9, *FAST]
+    arguments = [
+        *from_file(path),
+        "--storage-path",
+        tmp_path / "runs",
+        "--rationales.max-bad-share",
+        0.9,
+        *FAST,
+    ]
     done = skipthink("rationales", *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
-    rows = dataset.dataset(tmp_path / "runs/run/rationales/rows", format="parquet").to_table().sort_by("row").to_pylist()
-    assert [row["reason"] for row in rows] == [None, None, *(reason for _, reason in BAD_ROWS), "malformed JSON"]
+    rows = (
+        dataset.dataset(tmp_path / "runs/run/rationales/rows", format="parquet")
+        .to_table()
+        .sort_by("row")
+        .to_pylist()
+    )
+    assert [row["reason"] for row in rows] == [
+        None,
+        None,
+        *(reason for _, reason in BAD_ROWS),
+        "malformed JSON",
+    ]
     assert all(row["detail"] for row in rows[2:])
     assert "15 dropped" in done.stdout
 
@@ -299,7 +346,17 @@ def test_too_many_bad_rows_fail_the_stage_and_are_kept_with_their_reasons(tmp_pa
 @pytest.mark.slow
 def test_a_loss_that_becomes_nan_stops_the_run_and_names_the_update(tmp_path):
     toy = ["--rationales.train-questions", 64, "--rationales.test-questions", 4]
-    done = skipthink("run", "--storage-path", tmp_path / "runs", *FAST, *toy, "--base.optim.lr", 1e3, "--base.optim.weight-decay", 1e3)
+    done = skipthink(
+        "run",
+        "--storage-path",
+        tmp_path / "runs",
+        *FAST,
+        *toy,
+        "--base.optim.lr",
+        1e3,
+        "--base.optim.weight-decay",
+        1e3,
+    )
     assert done.returncode == 1, done.stdout + done.stderr
     said = re.search(r"base stopped: the loss or its gradient became (nan|inf) at update \d+", done.stdout)
     assert said, done.stdout

@@ -41,6 +41,8 @@ def test_an_oracle_differs_from_the_shipped_one_in_what_it_says(arm):
 
 def test_every_table_of_the_document_is_what_the_results_say():
     document, lines = DOCUMENT.read_text(), finished(RESULTS)
-    assert {line["key"] for line in lines} <= {arm.key() for arm in arms()}, "a line that no arm asks for any more"
+    assert {line["key"] for line in lines} <= {arm.key() for arm in arms()}, (
+        "a line that no arm asks for any more"
+    )
     assert fill(document, lines) == document, "python -m benchmarks.bench_toys --document docs/results.md"
     assert len(BLOCK.findall(document)) == document.count("<!-- toys ") > 0

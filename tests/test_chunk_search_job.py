@@ -46,10 +46,14 @@ def made(tmp_path_factory):
     table = table.set_column(table.schema.get_field_index("reason"), table.schema.field("reason"), reason)
     long = table.slice(7, 1).to_pylist()[0]
     long |= {"question_tokens": [5] * 500}
-    table = pa.concat_tables([table.slice(0, 7), pa.Table.from_pylist([long], schema=table.schema), table.slice(8)])
+    table = pa.concat_tables(
+        [table.slice(0, 7), pa.Table.from_pylist([long], schema=table.schema), table.slice(8)]
+    )
     (folder / "samples").mkdir()
     for number in range(2):
-        pyarrow.parquet.write_table(table.slice(150 * number, 150), folder / "samples" / f"{number}.parquet", row_group_size=40)
+        pyarrow.parquet.write_table(
+            table.slice(150 * number, 150), folder / "samples" / f"{number}.parquet", row_group_size=40
+        )
     return student, table, folder
 
 
@@ -57,7 +61,16 @@ def made(tmp_path_factory):
 def test_the_job_finds_on_a_cluster_what_one_process_finds_and_keeps_every_row(made, tmp_path):
     student, table, folder = made
     paths = ["--student", folder / "student", "--samples", folder / "samples", "--out", tmp_path / "out"]
-    options = ["--method", METHOD["method"], "--proposals", METHOD["proposals"], "--seed", 4, "--rows-per-batch", 64]
+    options = [
+        "--method",
+        METHOD["method"],
+        "--proposals",
+        METHOD["proposals"],
+        "--seed",
+        4,
+        "--rows-per-batch",
+        64,
+    ]
     done = _job(*paths, *options)
     assert done.returncode == 0, done.stdout + done.stderr
     summary = json.loads(done.stdout.strip().splitlines()[-1])
@@ -72,10 +85,16 @@ def test_the_job_finds_on_a_cluster_what_one_process_finds_and_keeps_every_row(m
     used = np.array(written["reason"].is_null())
     samples = Samples(table.filter(pa.array(used)))
     alone = rechunk(student.model, student.ids, samples, samples.ends_RM, SearchConfig(**METHOD), (4, 0))
-    assert written.filter(pa.array(used))["chunk_steps"].to_pylist() == np.diff(alone.ends_RM, axis=1, prepend=0).tolist()
+    assert (
+        written.filter(pa.array(used))["chunk_steps"].to_pylist()
+        == np.diff(alone.ends_RM, axis=1, prepend=0).tolist()
+    )
     assert summary["boundaries_moved"] == alone.moved > 50
     assert summary["unused"] == (~used).sum() == 31
-    assert written.filter(pa.array(~used))["chunk_steps"].to_pylist() == table.filter(pa.array(~used))["chunk_steps"].to_pylist()
+    assert (
+        written.filter(pa.array(~used))["chunk_steps"].to_pylist()
+        == table.filter(pa.array(~used))["chunk_steps"].to_pylist()
+    )
 
     again = _job(*paths, *options)
     assert json.loads(again.stdout.strip().splitlines()[-1]) == summary, "a finished search is not made again"
@@ -105,7 +124,10 @@ def test_the_job_finds_on_a_cluster_what_one_process_finds_and_keeps_every_row(m
 )
 def test_a_wrong_input_is_named_before_a_cluster_is_started(made, tmp_path, capsys, change, words):
     _, table, folder = made
-    for name, rows in {"narrow": pa.table({"row": [1]}), "typed": table.set_column(0, "row", table["row"].cast(pa.string()))}.items():
+    for name, rows in {
+        "narrow": pa.table({"row": [1]}),
+        "typed": table.set_column(0, "row", table["row"].cast(pa.string())),
+    }.items():
         (folder / name).mkdir(exist_ok=True)
         pyarrow.parquet.write_table(rows, folder / name / "0.parquet")
     (folder / "precious").mkdir(exist_ok=True)
@@ -163,7 +185,10 @@ def _changed(table: pa.Table, row: int, /, **values: object) -> pa.Table:
         ({"chunk_steps": [-1, 3, 2]}, r"row 3 has \d steps, and chunks of \[-1, 3, 2\]"),
         ({"chunk_steps": [9, 9, 9]}, r"row 3 has \d steps, and chunks of \[9, 9, 9\]"),
         ({"rationale_tokens": [5]}, "row 3 has 1 rationale tokens, and steps of"),
-        ({"question_tokens": [5, 99_999]}, "question_tokens 5 to 99999, the student knows 0 to .* another tokenizer"),
+        (
+            {"question_tokens": [5, 99_999]},
+            "question_tokens 5 to 99999, the student knows 0 to .* another tokenizer",
+        ),
         ({"question_tokens": [-1]}, "question_tokens -1 to -1"),
     ],
 )
@@ -179,13 +204,18 @@ def test_another_student_or_other_samples_are_no_finished_search(made, tmp_path)
     shutil.copytree(folder / "student", tmp_path / "student")
     shutil.copytree(folder / "samples", tmp_path / "samples")
     same = fingerprints(str(folder / "student"), open_samples(str(folder / "samples")))
-    assert fingerprints(str(tmp_path / "x" / ".." / "student"), open_samples(str(tmp_path / "samples"))) == same
+    assert (
+        fingerprints(str(tmp_path / "x" / ".." / "student"), open_samples(str(tmp_path / "samples"))) == same
+    )
     pyarrow.parquet.write_table(table.slice(150, 149), tmp_path / "samples" / "1.parquet")
     fewer = fingerprints(str(tmp_path / "student"), open_samples(str(tmp_path / "samples")))
     assert fewer["student"] == same["student"]
     assert (same["samples"]["rows"], fewer["samples"]["rows"]) == (300, 299)
     (tmp_path / "student" / "config.json").write_text((folder / "student" / "config.json").read_text() + " ")
-    assert fingerprints(str(tmp_path / "student"), open_samples(str(folder / "samples")))["student"] != same["student"]
+    assert (
+        fingerprints(str(tmp_path / "student"), open_samples(str(folder / "samples")))["student"]
+        != same["student"]
+    )
 
 
 @pytest.mark.ray
@@ -199,7 +229,16 @@ def test_a_bad_row_and_a_second_writer_end_in_one_line(made, tmp_path):
     assert "samples: row 8 has" in found.stderr.strip().splitlines()[-1]
     assert not (tmp_path / "out" / "_DONE").exists()
     with only_writer(Folder.open(str(tmp_path / "other"))):
-        found = _job("--student", folder / "student", "--out", tmp_path / "other", "--samples", folder / "samples", "--num-actors", "1")
+        found = _job(
+            "--student",
+            folder / "student",
+            "--out",
+            tmp_path / "other",
+            "--samples",
+            folder / "samples",
+            "--num-actors",
+            "1",
+        )
     assert found.returncode == 2, found.stderr
     assert "is being written by process" in found.stderr.strip().splitlines()[-1]
     assert "choose another --out" in found.stderr

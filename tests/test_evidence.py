@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 
 from benchmarks.evidence import RESULTS, finished
-from benchmarks.evidence_arms import CHUNKERS, GATES, GATES_AFTER_DROPOUT, NUM_CHUNKS, UPDATE_ARMS, UPDATES, Arm, Run, runs
+from benchmarks.evidence_arms import (
+    CHUNKERS,
+    GATES,
+    GATES_AFTER_DROPOUT,
+    NUM_CHUNKS,
+    UPDATE_ARMS,
+    UPDATES,
+    Arm,
+    Run,
+    runs,
+)
 from benchmarks.evidence_run import pack, skip_numbers, toy_rows
 from benchmarks.evidence_table import BLOCK, fill, unpack
 
@@ -25,10 +35,16 @@ def _arm(arms: tuple[Arm, ...], name: str) -> Arm:
 
 
 @pytest.mark.parametrize(
-    ("gates", "start"), [(GATES, _arm(CHUNKERS, "greedy, chunk")), (GATES_AFTER_DROPOUT, _arm(UPDATE_ARMS, "mixed, dropout 0.2"))]
+    ("gates", "start"),
+    [
+        (GATES, _arm(CHUNKERS, "greedy, chunk")),
+        (GATES_AFTER_DROPOUT, _arm(UPDATE_ARMS, "mixed, dropout 0.2")),
+    ],
 )
 def test_gates_share_one_cwt_student(gates, start):
-    assert {Run("gates", arm, "stt", "multiarith", 0).cwt_key() for arm in gates} == {Run("x", start, "cwt", "multiarith", 0).cwt_key()}
+    assert {Run("gates", arm, "stt", "multiarith", 0).cwt_key() for arm in gates} == {
+        Run("x", start, "cwt", "multiarith", 0).cwt_key()
+    }
 
 
 def test_chunkers_and_seeds_share_no_cwt_student():
@@ -44,7 +60,9 @@ def test_questions_are_distinct_and_none_of_training_is_asked_in_the_test():
 
 
 def test_questions_do_not_depend_on_the_seed():
-    one, other = (toy_rows(Run("chunkers", CHUNKERS[0], "cwt", "multiarith", seed).config(), "train") for seed in (0, 1))
+    one, other = (
+        toy_rows(Run("chunkers", CHUNKERS[0], "cwt", "multiarith", seed).config(), "train") for seed in (0, 1)
+    )
     assert one == other
 
 
@@ -64,13 +82,23 @@ def test_skipped_share_counts_no_empty_chunk():
 
 def test_every_table_of_the_document_is_what_the_results_say():
     document, lines = DOCUMENT.read_text(), finished(RESULTS)
-    assert {line["key"] for line in lines} <= {run.key() for run in runs()}, "a line that no arm asks for any more"
+    assert {line["key"] for line in lines} <= {run.key() for run in runs()}, (
+        "a line that no arm asks for any more"
+    )
     assert fill(document, lines) == document, "python -m benchmarks.evidence --document docs/results.md"
     assert len(BLOCK.findall(document)) == document.count("<!-- evidence ") > 0
     assert fill(document, []).count("Not measured yet.") == document.count("<!-- evidence ")
 
 
 def test_base_with_equal_epochs_makes_the_fewer_updates():
-    lines = [line for line in finished(RESULTS) if (line["stage"], line["task"], line["seed"]) == ("base", "multiarith", 0)]
+    lines = [
+        line
+        for line in finished(RESULTS)
+        if (line["stage"], line["task"], line["seed"]) == ("base", "multiarith", 0)
+    ]
     numbers = {line["arm"]: line["numbers"]["base"] for line in lines}
-    assert numbers["Base, equal updates"]["updates"] == UPDATES["multiarith"] > numbers["Base, equal epochs"]["updates"]
+    assert (
+        numbers["Base, equal updates"]["updates"]
+        == UPDATES["multiarith"]
+        > numbers["Base, equal epochs"]["updates"]
+    )

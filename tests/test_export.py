@@ -14,7 +14,14 @@ from lm_eval.tasks import TaskManager
 from openai import OpenAI
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from skipthink_ray.config import ChunksConfig, OptimConfig, OwnTaskConfig, PipelineConfig, StudentConfig, TrainConfig
+from skipthink_ray.config import (
+    ChunksConfig,
+    OptimConfig,
+    OwnTaskConfig,
+    PipelineConfig,
+    StudentConfig,
+    TrainConfig,
+)
 from skipthink_ray.lm_eval import questions as harness
 from skipthink_ray.method.markup import THOUGHT, prompt
 from skipthink_ray.models.decoding import Answer, Mode, answer_questions
@@ -47,7 +54,10 @@ class Handed:
 
     @property
     def prompts(self) -> list[str]:
-        return [prompt_text(self.stage, STARTS[self.stage], CONFIG.chunks.question_format, question) for question in self.questions]
+        return [
+            prompt_text(self.stage, STARTS[self.stage], CONFIG.chunks.question_format, question)
+            for question in self.questions
+        ]
 
 
 @pytest.fixture(scope="module")
@@ -61,9 +71,14 @@ def handed(trained, rows, tmp_path_factory) -> dict[str, Handed]:
     train_briefly(base, samples, "base", TrainConfig(batch_size=12, optim=OptimConfig(lr=4e-3)), 120, kept_RM)
     table = make_samples(rows[:QUESTIONS], skip.tokenizer).table
     split = pa.array(["test"] * QUESTIONS)
-    Folder.open(str(run / "chunks")).write_table("samples", table.set_column(table.schema.get_field_index("split"), "split", split))
+    Folder.open(str(run / "chunks")).write_table(
+        "samples", table.set_column(table.schema.get_field_index("split"), "split", split)
+    )
     modes: tuple[tuple[str, Any, Mode], ...] = (("base", base, "full"), ("stt", skip, "skip"))
-    return {stage: _hand_over(run / stage / "student", stage, student, mode, table) for stage, student, mode in modes}
+    return {
+        stage: _hand_over(run / stage / "student", stage, student, mode, table)
+        for stage, student, mode in modes
+    }
 
 
 def _hand_over(folder: Path, stage: str, student: Any, mode: Mode, table: pa.Table) -> Handed:
@@ -73,7 +88,10 @@ def _hand_over(folder: Path, stage: str, student: Any, mode: Mode, table: pa.Tab
     prepare_for_serving(own, stage, CONFIG)
     save_student(own, folder)
     answers = answer_questions(student, mode, table["question_tokens"].to_pylist(), LIMIT)
-    right = [TASKS["multiarith"].check(answer.answer, gold) for answer, gold in zip(answers, table["answer"].to_pylist(), strict=True)]
+    right = [
+        TASKS["multiarith"].check(answer.answer, gold)
+        for answer, gold in zip(answers, table["answer"].to_pylist(), strict=True)
+    ]
     return Handed(folder, stage, table["question"].to_pylist(), answers, right)
 
 
@@ -88,7 +106,10 @@ def test_the_fifty_questions_can_tell_students_apart(handed):
 @pytest.mark.parametrize("stage", STAGES)
 def test_transformers_alone_writes_the_same_texts(handed, stage):
     student = handed[stage]
-    tokenizer, model = AutoTokenizer.from_pretrained(student.folder), AutoModelForCausalLM.from_pretrained(student.folder)
+    tokenizer, model = (
+        AutoTokenizer.from_pretrained(student.folder),
+        AutoModelForCausalLM.from_pretrained(student.folder),
+    )
     for text, answer in zip(student.prompts, student.answers, strict=True):
         inputs = tokenizer(text, return_tensors="pt")
         ids = model.generate(**inputs, max_new_tokens=LIMIT)[0, inputs["input_ids"].shape[1] :].tolist()
@@ -100,16 +121,28 @@ def test_transformers_alone_writes_the_same_texts(handed, stage):
 def test_lm_evaluation_harness_gives_the_same_texts_answers_and_accuracy(handed, stage):
     student = handed[stage]
     manager = TaskManager(
-        include_path=str(ROOT / "skipthink_ray" / "lm_eval"), include_defaults=False, metadata={"pretrained": str(student.folder)}
+        include_path=str(ROOT / "skipthink_ray" / "lm_eval"),
+        include_defaults=False,
+        metadata={"pretrained": str(student.folder)},
     )
     evaluated = lm_eval.simple_evaluate(
-        model="hf", model_args={"pretrained": str(student.folder)}, tasks=["skipthink"], task_manager=manager, device="cpu",
-        batch_size=16, gen_kwargs={"max_gen_toks": LIMIT}, bootstrap_iters=0,
-    )  # fmt: skip
+        model="hf",
+        model_args={"pretrained": str(student.folder)},
+        tasks=["skipthink"],
+        task_manager=manager,
+        device="cpu",
+        batch_size=16,
+        gen_kwargs={"max_gen_toks": LIMIT},
+        bootstrap_iters=0,
+    )
     assert evaluated is not None
     samples = sorted(evaluated["samples"]["skipthink"], key=lambda sample: sample["doc"]["row"])
-    assert [sample["resps"][0][0] for sample in samples] == [_without_markers(answer.text) for answer in student.answers]
-    assert [sample["filtered_resps"][0] for sample in samples] == [answer.answer or "" for answer in student.answers]
+    assert [sample["resps"][0][0] for sample in samples] == [
+        _without_markers(answer.text) for answer in student.answers
+    ]
+    assert [sample["filtered_resps"][0] for sample in samples] == [
+        answer.answer or "" for answer in student.answers
+    ]
     assert [bool(sample["acc"]) for sample in samples] == student.right
     scores = evaluated["results"]["skipthink"]
     assert scores["acc,answer"] == np.mean(student.right)
@@ -119,7 +152,10 @@ def test_lm_evaluation_harness_gives_the_same_texts_answers_and_accuracy(handed,
 def test_the_documented_lines_for_transformers_print_our_answer(handed, capsys):
     folder = handed["stt"].folder
     exec(_documented("AutoTokenizer").replace(DOCUMENTED_FOLDER, str(folder)), {})
-    assert capsys.readouterr().out.strip() == f"{_documented_answer(folder).text}{AutoTokenizer.from_pretrained(folder).eos_token}"
+    assert (
+        capsys.readouterr().out.strip()
+        == f"{_documented_answer(folder).text}{AutoTokenizer.from_pretrained(folder).eos_token}"
+    )
 
 
 def test_a_server_gives_the_same_texts_through_both_endpoints(handed, capsys):
@@ -129,27 +165,37 @@ def test_a_server_gives_the_same_texts_through_both_endpoints(handed, capsys):
         for question, text, ours in zip(student.questions, student.prompts, student.answers, strict=True):
             whole = client.completions.create(model=str(student.folder), prompt=text, max_tokens=LIMIT)
             assert whole.usage is not None
-            assert (whole.choices[0].text, whole.usage.completion_tokens) == (_without_markers(ours.text), ours.tokens)
+            assert (whole.choices[0].text, whole.usage.completion_tokens) == (
+                _without_markers(ours.text),
+                ours.tokens,
+            )
             chat = client.chat.completions.create(
-                model=str(student.folder), messages=[{"role": "user", "content": f"{question}\n"}], max_tokens=LIMIT
+                model=str(student.folder),
+                messages=[{"role": "user", "content": f"{question}\n"}],
+                max_tokens=LIMIT,
             )
             assert chat.choices[0].message.content == whole.choices[0].text
             assert chat.usage == whole.usage
         code = _documented("OpenAI").replace(DOCUMENTED_FOLDER, str(student.folder))
         exec(code.replace("http://127.0.0.1:8000/v1", url), {})
-    assert capsys.readouterr().out.splitlines() == [_without_markers(_documented_answer(student.folder).text)] * 2
+    assert (
+        capsys.readouterr().out.splitlines()
+        == [_without_markers(_documented_answer(student.folder).text)] * 2
+    )
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("question_format", [" {question} ###", 'Q: "{question}"\n{{so}} \\ …🙂'])
-def test_other_programs_read_our_prompt_from_the_folder(checkpoints, architecture, stage, question_format, tmp_path):
+def test_other_programs_read_our_prompt_from_the_folder(
+    checkpoints, architecture, stage, question_format, tmp_path
+):
     """Also where the tokenizer of the pretrained model begins every text with a token of its own."""
     config = StudentConfig(pretrained=str(checkpoints[architecture]))
     student = build_student(config, load_tokenizer(config, []), 3, seed=0)
     prepare_for_serving(student, stage, PipelineConfig(chunks=ChunksConfig(question_format=question_format)))
     save_student(student, tmp_path)
-    question = "Tom's bag {holds} 3 \"pens\".\nHow many now?"
+    question = 'Tom\'s bag {holds} 3 "pens".\nHow many now?'
     asked = encode(student.tokenizer, [question_format.format(question=question)])[0]
     ours = prompt(student.ids, student.ids.skip if stage == "stt" else None, asked)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path)
@@ -183,7 +229,9 @@ def test_the_harness_takes_questions_from_a_file_and_checks_them_by_the_students
     save_student(student, tmp_path)
     with pytest.raises(ValueError, match="lies in no run"):
         harness.load(str(tmp_path))
-    documents = harness.load(str(tmp_path), questions=str(_file(tmp_path, " How many? ", 5)), dtype="float32")["test"]
+    documents = harness.load(
+        str(tmp_path), questions=str(_file(tmp_path, " How many? ", 5)), dtype="float32"
+    )["test"]
     assert [harness.prompt(document) for document in documents] == ["\n[skip] How many? ###"]
     assert harness.gold(documents[0]) == "5"
     written = harness.answers([["So 9. --> 4 or about 5.0"], ["So about 5"]], documents)
@@ -209,7 +257,9 @@ def _documented_answer(folder: Path) -> Answer:
 
 def _file(folder: Path, *fields: Any) -> Path:
     file = folder / "questions.jsonl"
-    file.write_text(f"{json.dumps(dict(zip(('question', 'answer'), fields, strict=True)))}\n" if fields else "\n")
+    file.write_text(
+        f"{json.dumps(dict(zip(('question', 'answer'), fields, strict=True)))}\n" if fields else "\n"
+    )
     return file
 
 

@@ -31,8 +31,12 @@ from tests.toys import make_student
 ROOT = Path(__file__).parents[1]
 DEFAULT = PipelineConfig()
 TRAINED = {
-    "updates": 400, "epochs": 2, "first_loss_nats": 3.0, "final_loss_nats": 0.15, "marker_separation": 0.8,
-}  # fmt: skip
+    "updates": 400,
+    "epochs": 2,
+    "first_loss_nats": 3.0,
+    "final_loss_nats": 0.15,
+    "marker_separation": 0.8,
+}
 SKIPS = {"right_share": 0.97, "kept_share": 0.42}
 SOUND = {"accuracy_pct": 95.0, "format_errors_pct": 2.0, "at_limit_pct": 1.0, "loops_pct": 0.0}
 """As of a healthy run; evaluation has these numbers for every mode."""
@@ -100,7 +104,9 @@ def test_every_case_is_noticed_and_nothing_else_with_it(code):
     assert [finding.code for finding in ILL[code]] == [code]
 
 
-@pytest.mark.parametrize("finding", [*(found[0] for found in ILL.values()), *FURTHER], ids=lambda one: one.code)
+@pytest.mark.parametrize(
+    "finding", [*(found[0] for found in ILL.values()), *FURTHER], ids=lambda one: one.code
+)
 def test_a_finding_names_the_keys_to_turn_and_they_exist(finding):
     assert finding.keys
     for key in finding.keys:
@@ -167,12 +173,19 @@ def test_evaluation_counts_what_its_findings_need(tmp_path):
     out, rows = Folder.open(str(tmp_path / "evaluation")), range(20)
     answers = [
         {
-            "row": row, "mode": mode, "text": "", "answer": None if mode == "staged" and row < 18 else "7",
-            "right": row > 17, "tokens": 9, "stopped": mode != "full" or row > 3,
-            "loops": mode == "full" and row < 3, "batch_seconds": 0.1,
+            "row": row,
+            "mode": mode,
+            "text": "",
+            "answer": None if mode == "staged" and row < 18 else "7",
+            "right": row > 17,
+            "tokens": 9,
+            "stopped": mode != "full" or row > 3,
+            "loops": mode == "full" and row < 3,
+            "batch_seconds": 0.1,
         }
-        for mode in ("full", "staged", "skip") for row in rows
-    ]  # fmt: skip
+        for mode in ("full", "staged", "skip")
+        for row in rows
+    ]
     out.write_table("answers", pa.Table.from_pylist(answers, schema=ANSWER_SCHEMA))
     screen = StringIO()
     context = Context("evaluation", PipelineConfig(), Console(file=screen, width=80), NullTracker(), out, {})

@@ -21,7 +21,9 @@ OPTIONS = (
 
 
 def test_every_fold_is_held_out_of_its_own_student_and_of_no_other(tmp_path, rows):
-    samples = make_samples([*rows[:60], *rows[:20]], make_student(rows[:60]).tokenizer)  # twenty questions stand twice
+    samples = make_samples(
+        [*rows[:60], *rows[:20]], make_student(rows[:60]).tokenizer
+    )  # twenty questions stand twice
     folder = Folder.open(str(tmp_path))
     folder.write_table("samples", samples.table)
     folds = [Fold(number, 3, seed=0) for number in range(3)]
@@ -29,14 +31,24 @@ def test_every_fold_is_held_out_of_its_own_student_and_of_no_other(tmp_path, row
     held_out = [set(range(80)) - rows for rows in trained_on]
     assert sorted(row for rows in held_out for row in rows) == list(range(80)), "each sample is held out once"
     assert all(held_out)
-    assert all((row in rows) == (row + 60 in rows) for rows in held_out for row in range(20)), "a question lies in one fold"
+    assert all((row in rows) == (row + 60 in rows) for rows in held_out for row in range(20)), (
+        "a question lies in one fold"
+    )
 
 
 @pytest.mark.ray
 @pytest.mark.slow
 def test_a_cross_fitted_stage_judges_every_sample_and_leaves_no_fold_behind(tmp_path):
     for stage in ("rationales", "chunks", "cwt", "skips"):
-        command = [sys.executable, "-m", "skipthink_ray.cli", stage, "--storage-path", str(tmp_path), *OPTIONS]
+        command = [
+            sys.executable,
+            "-m",
+            "skipthink_ray.cli",
+            stage,
+            "--storage-path",
+            str(tmp_path),
+            *OPTIONS,
+        ]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1500)
         assert done.returncode == 0, done.stdout + done.stderr
     assert all(f"fold {number} of 3: a student without" in done.stdout for number in (1, 2, 3))

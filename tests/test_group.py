@@ -20,8 +20,14 @@ def seven(tmp_path: Path) -> list[PipelineConfig]:
 
 def write_report(config: PipelineConfig, skip_accuracy: float) -> None:
     """As much of report.json as the table reads."""
-    accuracy = {mode: {"accuracy_pct": {"value": value}} for mode, value in (("full", 41.25), ("staged", 40.0), ("skip", skip_accuracy))}
-    modes: dict[str, Any] = {**accuracy, "skip": {**accuracy["skip"], "token_ratio": {"value": 1.5}, "speedup": {"value": 1.375}}}
+    accuracy = {
+        mode: {"accuracy_pct": {"value": value}}
+        for mode, value in (("full", 41.25), ("staged", 40.0), ("skip", skip_accuracy))
+    }
+    modes: dict[str, Any] = {
+        **accuracy,
+        "skip": {**accuracy["skip"], "token_ratio": {"value": 1.5}, "speedup": {"value": 1.375}},
+    }
     folder = Path(config.storage_path) / config.name / "report"
     folder.mkdir(parents=True)
     (folder / "report.json").write_text(json.dumps({"task": config.task, "modes": modes}))
@@ -51,7 +57,12 @@ def test_the_input_path_of_a_group_names_the_task(tmp_path):
     paths = [config.rationales.path for config in expand(PipelineConfig(task="seven", rationales=source))]
     assert paths == [f"{tmp_path}/{task}.jsonl" for task in GROUPS["seven"]]
     with pytest.raises(ValueError, match=r"'x\.jsonl' cannot be every task of 'seven'; write \{task\}"):
-        load_config("default", None, ["--task", "seven", "--rationales.source", "file", "--rationales.path", "x.jsonl"], "skipthink run")
+        load_config(
+            "default",
+            None,
+            ["--task", "seven", "--rationales.source", "file", "--rationales.path", "x.jsonl"],
+            "skipthink run",
+        )
 
 
 def test_a_group_where_one_task_is_needed_is_refused():
@@ -84,7 +95,10 @@ def test_a_failure_is_told_at_the_end_while_the_others_go_on(tmp_path):
     code, screen = table(seven(tmp_path), run)
     assert code == 1
     lines = screen.splitlines()
-    assert lines[-2:] == ["skipthink: addsub failed: see above", "skipthink: svamp failed: no such file: svamp.jsonl"]
+    assert lines[-2:] == [
+        "skipthink: addsub failed: see above",
+        "skipthink: svamp failed: no such file: svamp.jsonl",
+    ]
     assert [line.split()[1] for line in lines if line.split()[:1] == ["svamp"]] == ["failed"]
     assert sum("1.38" in line for line in lines) == 5
 

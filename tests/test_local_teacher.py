@@ -35,7 +35,9 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[ToyRow
     steps = [encode(tokenizer, split_steps(row.rationale)) for row in spoken]
     asked = encode(tokenizer, [FORMATS.question_format.format(question=row.question) for row in spoken])
     ends_RM = average_chunks(np.array([len(one) for one in steps]), 4)
-    samples = token_samples(asked, steps, encode(tokenizer, [row.answer for row in spoken]), [[] for _ in spoken], ends_RM, spoken)
+    samples = token_samples(
+        asked, steps, encode(tokenizer, [row.answer for row in spoken]), [[] for _ in spoken], ends_RM, spoken
+    )
     config = TrainConfig(batch_size=10, optim=OptimConfig(lr=5e-3))
     losses = train_briefly(student, samples, "base", config, 200, np.ones_like(ends_RM, dtype=bool))
     assert losses[-1] < 0.02
@@ -48,26 +50,54 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[ToyRow
 def rationales(tmp_path: Path, folder: Path, rows: list[ToyRow], name: str, *more: str) -> list[dict]:
     """Rows of a run of the stage over the questions alone; the first four are for test."""
     file = tmp_path / "questions.jsonl"
-    lines = [{"question": row.question, "answer": row.answer, "split": "test" if at < 4 else "train"} for at, row in enumerate(rows)]
+    lines = [
+        {"question": row.question, "answer": row.answer, "split": "test" if at < 4 else "train"}
+        for at, row in enumerate(rows)
+    ]
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
     words = [
-        sys.executable, "-m", "skipthink_ray.cli", "rationales", "--storage-path", tmp_path / name, "--tracking.backend", "off",
-        "--rationales.source", "file", "--rationales.path", file, "--rationales.teacher.model", folder,
-        "--rationales.teacher.prompt", "zero_shot", "--rationales.teacher.max-tokens", 100, *more,
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "skipthink_ray.cli",
+        "rationales",
+        "--storage-path",
+        tmp_path / name,
+        "--tracking.backend",
+        "off",
+        "--rationales.source",
+        "file",
+        "--rationales.path",
+        file,
+        "--rationales.teacher.model",
+        folder,
+        "--rationales.teacher.prompt",
+        "zero_shot",
+        "--rationales.teacher.max-tokens",
+        100,
+        *more,
+    ]
     done = subprocess.run(list(map(str, words)), capture_output=True, text=True, timeout=1500)
     assert done.returncode == 0, done.stdout + done.stderr
-    written = dataset.dataset(tmp_path / name / "run/rationales/rows", format="parquet").to_table().sort_by("row").to_pylist()
+    written = (
+        dataset.dataset(tmp_path / name / "run/rationales/rows", format="parquet")
+        .to_table()
+        .sort_by("row")
+        .to_pylist()
+    )
     assert [row["question"] for row in written] == [row.question for row in rows]
     return written
 
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_a_model_behind_transformers_server_and_one_in_actors_write_the_same_right_rationales(tmp_path, teacher):
+def test_a_model_behind_transformers_server_and_one_in_actors_write_the_same_right_rationales(
+    tmp_path, teacher
+):
     folder, rows = teacher
     with served(folder) as url:
-        asked = rationales(tmp_path, folder, rows, "asked", "--rationales.teacher.kind", "endpoint", "--endpoint.url", url)
+        asked = rationales(
+            tmp_path, folder, rows, "asked", "--rationales.teacher.kind", "endpoint", "--endpoint.url", url
+        )
     inside = rationales(tmp_path, folder, rows, "inside", "--rationales.teacher.kind", "transformers")
     assert [row["rationale"] for row in asked[4:]] == [row.rationale for row in rows[4:]]
     assert {row["reason"] for row in asked} == {None}
@@ -83,13 +113,19 @@ def test_a_chat_template_without_a_system_role_behind_transformers_server_is_wor
     no_system = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system here') }}{% endif %}"
     (known / "chat_template.jinja").write_text(f"{no_system}{{{{ ' ' + {question} + ' ###' }}}}")
     settings = TeacherConfig(kind="endpoint", model=str(known), prompt="zero_shot", max_tokens=100)
-    requests = [make_request(settings, get_task("multiarith"), row.question, row.answer, 0) for row in rows[:3]]
+    requests = [
+        make_request(settings, get_task("multiarith"), row.question, row.answer, 0) for row in rows[:3]
+    ]
     answers, said = dict[str, str](), list[str]()
     with served(known) as url:
         reached = EndpointConfig(url=url, concurrency=1, deadline_s=120)
         probe(settings, reached, requests[0].messages)
-        failed = Endpoint(settings, reached, said.append).answer_all(requests, lambda one, written: answers.update({one.key: written.text}))
+        failed = Endpoint(settings, reached, said.append).answer_all(
+            requests, lambda one, written: answers.update({one.key: written.text})
+        )
     assert not failed
-    assert [answers[one.key] for one in requests] == [f"{row.rationale}\nThe answer is {row.answer}." for row in rows[:3]]
+    assert [answers[one.key] for one in requests] == [
+        f"{row.rationale}\nThe answer is {row.answer}." for row in rows[:3]
+    ]
     assert len(said) == 1
     assert "the instruction stands before the first question" in said[0]

@@ -16,7 +16,13 @@ def thinking(boxes: int) -> str:
     lines, total = [], 0
     for step in range(1, STEPS + 1):
         more = step % boxes + 1
-        opener, end = (("Wait, let me check that:", "."), (f"{step}. Now", "."), ("So", "."), ("\\[", " \\]"), ("- Next,", "."))[step % 5]
+        opener, end = (
+            ("Wait, let me check that:", "."),
+            (f"{step}. Now", "."),
+            ("So", "."),
+            ("\\[", " \\]"),
+            ("- Next,", "."),
+        )[step % 5]
         sums = f"the sum of all {boxes} boxes up to number {step} is {total} + {more} = {total + more} pens, and none of them is lost"
         lines.append(f"{opener} {sums}{end}")
         total += more
@@ -24,21 +30,43 @@ def thinking(boxes: int) -> str:
 
 
 def rows(file: Path) -> Path:
-    told = {"question": "Tom fills 7 boxes with pens. How many pens are there?", "answer": "7", "rationale": thinking(7), "split": "train"}
-    test = {"question": "Eva fills 2 bags with cups. How many cups are there?", "answer": "2", "split": "test"}
+    told = {
+        "question": "Tom fills 7 boxes with pens. How many pens are there?",
+        "answer": "7",
+        "rationale": thinking(7),
+        "split": "train",
+    }
+    test = {
+        "question": "Eva fills 2 bags with cups. How many cups are there?",
+        "answer": "2",
+        "split": "test",
+    }
     file.write_text("".join(json.dumps(row) + "\n" for row in (told, test)))
     return file
 
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_a_rationale_of_8000_tokens_and_300_steps_is_chunked_searched_trained_on_ablated_and_reported(tmp_path):
+def test_a_rationale_of_8000_tokens_and_300_steps_is_chunked_searched_trained_on_ablated_and_reported(
+    tmp_path,
+):
     options = {
-        "storage-path": tmp_path, "tracking.backend": "off", "rationales.source": "file", "rationales.path": rows(tmp_path / "long.jsonl"),
-        "rationales.max-chars": 60_000, "student.max-tokens": 12_000, "student.layers": 1, "student.width": 16, "student.heads": 2,
-        "cwt.epochs": 1, "cluster.backend": "ddp", "cluster.num-workers": 1, "cluster.num-actors": 1,
-        "evaluation.max-new-tokens": 8, "evaluation.latency-questions": 2,
-    }  # fmt: skip
+        "storage-path": tmp_path,
+        "tracking.backend": "off",
+        "rationales.source": "file",
+        "rationales.path": rows(tmp_path / "long.jsonl"),
+        "rationales.max-chars": 60_000,
+        "student.max-tokens": 12_000,
+        "student.layers": 1,
+        "student.width": 16,
+        "student.heads": 2,
+        "cwt.epochs": 1,
+        "cluster.backend": "ddp",
+        "cluster.num-workers": 1,
+        "cluster.num-actors": 1,
+        "evaluation.max-new-tokens": 8,
+        "evaluation.latency-questions": 2,
+    }
     words = [sys.executable, "-m", "skipthink_ray.cli", "run"]
     for name, value in options.items():
         words += [f"--{name}", str(value)]

@@ -23,7 +23,13 @@ WRONG, DUPLICATES, CUT = 6, 3, 2
 
 def _row(number: int, steps: int, **more: str) -> dict[str, str]:
     rationale = " ".join(f"Here Tom counts {number + at}." for at in range(steps))
-    return {"question": f"What is {number} and 1?", "rationale": rationale, "answer": str(number + 1), "split": "train", **more}
+    return {
+        "question": f"What is {number} and 1?",
+        "rationale": rationale,
+        "answer": str(number + 1),
+        "split": "train",
+        **more,
+    }
 
 
 def _write(path):
@@ -44,16 +50,26 @@ def _line(shown: str, start: str) -> list[str]:
 def _look(*options: object) -> str:
     """What the command prints where there is nothing left to run for it."""
     screen = io.StringIO()
-    look(load_config("default", None, [str(option) for option in options], "skipthink look"), Console(file=screen, width=120), "")
+    look(
+        load_config("default", None, [str(option) for option in options], "skipthink look"),
+        Console(file=screen, width=120),
+        "",
+    )
     return screen.getvalue()
 
 
 @pytest.mark.ray
 def test_look_says_what_the_rows_hold_and_a_later_stage_goes_on_from_its_artifact(tmp_path, checkpoints):
     options = [
-        *from_file(_write(tmp_path / "rows.jsonl")), "--rationales.max-chars", 2000, "--storage-path", tmp_path / "runs", *FAST,
-        "--task", "last_letter_concatenation",
-    ]  # fmt: skip
+        *from_file(_write(tmp_path / "rows.jsonl")),
+        "--rationales.max-chars",
+        2000,
+        "--storage-path",
+        tmp_path / "runs",
+        *FAST,
+        "--task",
+        "last_letter_concatenation",
+    ]
     shown = skipthink("look", *options).stdout
     mean = np.mean(STEPS)
     assert _line(shown, "kept") == [str(len(STEPS)), "5", str(len(STEPS) + 5)]
@@ -66,18 +82,30 @@ def test_look_says_what_the_rows_hold_and_a_later_stage_goes_on_from_its_artifac
     assert _line(shown, "steps per rationale")[3] == str(sorted(STEPS)[len(STEPS) // 2 - 1])
     assert _line(shown, "words per rationale")[:1] == [f"{WORDS * mean:.2f}"]
     assert _line(shown, "steps per chunk, M = 4") == [f"{mean / 4:.2f}", "0", "1", "1", "1", "2", "3"]
-    assert f"M = 4: {sum(max(0, 4 - n) for n in STEPS) / (4 * len(STEPS)):.1%} of {4 * len(STEPS)} average chunks are empty" in shown
+    assert (
+        f"M = 4: {sum(max(0, 4 - n) for n in STEPS) / (4 * len(STEPS)):.1%} of {4 * len(STEPS)} average chunks are empty"
+        in shown
+    )
     assert f"{np.mean(np.array(STEPS) > 2):.1%} of the rationales have more steps than chunks" in shown
     assert "auto takes M = 2" in shown
     assert f"A run takes M = 4: the mean number of steps is {mean:.2f}." in shown
-    assert [line.split()[:2] for line in shown.splitlines() if "Here Tom" in line][-5:] == [[str(c), "Here"] for c in (1, 1, 2, 3, 4)]
+    assert [line.split()[:2] for line in shown.splitlines() if "Here Tom" in line][-5:] == [
+        [str(c), "Here"] for c in (1, 1, 2, 3, 4)
+    ]
     assert re.search(r"5 █{40} 6", shown)
 
     again = _look(*options, "--chunks.num-chunks", 9, "--student.pretrained", checkpoints["llama"])
     tokenizer = AutoTokenizer.from_pretrained(checkpoints["llama"])
-    rationales = [json.loads(line)["rationale"] for line in (tmp_path / "rows.jsonl").read_text().splitlines()[: len(STEPS)]]
+    rationales = [
+        json.loads(line)["rationale"]
+        for line in (tmp_path / "rows.jsonl").read_text().splitlines()[: len(STEPS)]
+    ]
     sentences = [re.split(r"(?= Here)", rationale) for rationale in rationales]
-    tokens = sum(len(tokenizer(sentence, add_special_tokens=False)["input_ids"]) for one in sentences for sentence in one)
+    tokens = sum(
+        len(tokenizer(sentence, add_special_tokens=False)["input_ids"])
+        for one in sentences
+        for sentence in one
+    )
     assert "starting Ray" not in again
     assert _line(again, "tokens per rationale")[0] == f"{tokens / len(STEPS):.2f}"
     assert "A run takes M = 9: as configured." in again

@@ -34,9 +34,14 @@ NLL_MK = np.array([[2.4, 3.0, 7.0, 0, 0], [0, 2.0, 2.1, 3.9, 0], [0, 0, 3.0, 3.3
 EOS_MK = np.array([[0.9, 1.2, 1.2, 0, 0], [0, 2.2, 0.7, 1.2, 0], [0, 0, 0, 0, 0.7]])
 """Losses of a student, chosen so that they divide well. 0: no chunking into non-empty chunks asks for it."""
 ANSWERS = {
-    (3, (0, 1, 2)): "14", (3, (1, 2)): "14", (3, (2,)): "14", (3, ()): "5",
-    (1, ()): "14", (2, ()): "5", (3, (1,)): "12",
-}  # fmt: skip
+    (3, (0, 1, 2)): "14",
+    (3, (1, 2)): "14",
+    (3, (2,)): "14",
+    (3, ()): "5",
+    (1, ()): "14",
+    (2, ()): "5",
+    (3, (1,)): "12",
+}
 """What the same student answers, by w and its chunks among the first w (from 0); it writes the others."""
 
 

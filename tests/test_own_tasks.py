@@ -27,12 +27,18 @@ class Local(Task):
 '''
 
 
-@pytest.mark.parametrize(("arguments", "fault"), [
-    (["--task", "svmp"], "unknown task 'svmp'; did you mean 'svamp'?"),
-    (["--task", "no_such_module:Mine"], "cannot import the module of 'no_such_module:Mine'"),
-    (["--task", "coin_flip", "--rationales.source", "dataset"], "no public data set is known for the task 'coin_flip'"),
-    (["--task", "coin_flip"], "task 'coin_flip' has no toy generator"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        (["--task", "svmp"], "unknown task 'svmp'; did you mean 'svamp'?"),
+        (["--task", "no_such_module:Mine"], "cannot import the module of 'no_such_module:Mine'"),
+        (
+            ["--task", "coin_flip", "--rationales.source", "dataset"],
+            "no public data set is known for the task 'coin_flip'",
+        ),
+        (["--task", "coin_flip"], "task 'coin_flip' has no toy generator"),
+    ],
+)
 def test_a_bad_task_is_named_within_seconds(tmp_path, arguments, fault):
     started = time.monotonic()
     assert fault in refused(tmp_path, *arguments)
@@ -48,21 +54,52 @@ def test_a_group_where_one_task_is_needed_is_refused_within_seconds(tmp_path):
 
 
 def test_a_bad_column_of_an_own_task_is_named(tmp_path):
-    file = write_lines(tmp_path / "rows.jsonl", [{"frage": GOOD["question"], "answer": "5", "rationale": "r"}])
+    file = write_lines(
+        tmp_path / "rows.jsonl", [{"frage": GOOD["question"], "answer": "5", "rationale": "r"}]
+    )
     own = ["--task", "mine", "--own-task.answer-type", "number"]
     error = refused(tmp_path, *own, *from_file(file), "--rationales.columns.question", "fragen")
-    assert "no column 'fragen' for the question; it has answer, frage, rationale. Did you mean 'frage'?" in error
+    assert (
+        "no column 'fragen' for the question; it has answer, frage, rationale. Did you mean 'frage'?" in error
+    )
 
 
 @pytest.mark.ray
 def test_a_class_in_the_working_directory_reads_and_checks_a_data_set_in_the_workers(tmp_path):
-    rows = [{"question": f"How many are {n} and 2?", "answer": f"{n} + 2 = <<{n}+2={n + 2}>>{n + 2}\n#### {n + 2}"} for n in range(8)]
-    for split, part in (("train", rows[:6]), ("test", [*rows[6:], {"question": "Why?", "answer": "#### none"}])):
-        datasets.Dataset.from_list(part).to_parquet(str(tmp_path / "data" / f"{split}-00000-of-00001.parquet"))
+    rows = [
+        {
+            "question": f"How many are {n} and 2?",
+            "answer": f"{n} + 2 = <<{n}+2={n + 2}>>{n + 2}\n#### {n + 2}",
+        }
+        for n in range(8)
+    ]
+    for split, part in (
+        ("train", rows[:6]),
+        ("test", [*rows[6:], {"question": "Why?", "answer": "#### none"}]),
+    ):
+        datasets.Dataset.from_list(part).to_parquet(
+            str(tmp_path / "data" / f"{split}-00000-of-00001.parquet")
+        )
     (tmp_path / "local_task.py").write_text(LOCAL_TASK.format(folder=str(tmp_path / "data")))
-    command = [sys.executable, "-c", "import sys; sys.path.remove(''); from skipthink_ray.cli import main; sys.exit(main())", "rationales"]
-    options = ["--task", "local_task:Local", "--rationales.source", "dataset", "--rationales.max-bad-share", 0.5, "--storage-path", "runs"]
-    done = subprocess.run([*command, *map(str, options), *FAST], capture_output=True, text=True, timeout=1500, cwd=tmp_path)
+    command = [
+        sys.executable,
+        "-c",
+        "import sys; sys.path.remove(''); from skipthink_ray.cli import main; sys.exit(main())",
+        "rationales",
+    ]
+    options = [
+        "--task",
+        "local_task:Local",
+        "--rationales.source",
+        "dataset",
+        "--rationales.max-bad-share",
+        0.5,
+        "--storage-path",
+        "runs",
+    ]
+    done = subprocess.run(
+        [*command, *map(str, options), *FAST], capture_output=True, text=True, timeout=1500, cwd=tmp_path
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     kept = dataset.dataset(tmp_path / "runs/run/rationales/rows").to_table().sort_by("row").to_pylist()
     assert [row["split"] for row in kept] == ["train"] * 6 + ["test"] * 3

@@ -49,12 +49,30 @@ def test_another_configuration_in_the_same_place_is_an_error_that_names_the_diff
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_real_rationales_and_a_gpt2_checkpoint_go_through_the_whole_pipeline(tmp_path, real_data, checkpoints):
+def test_real_rationales_and_a_gpt2_checkpoint_go_through_the_whole_pipeline(
+    tmp_path, real_data, checkpoints
+):
     command = [sys.executable, "-m", "skipthink_ray.cli", "run", "--config", "configs/multiarith_small.yaml"]
-    command += ["--rationales.path", real_data / "teacher" / "multiarith.jsonl", "--storage-path", tmp_path, "--name", "real"]
-    command += ["--student.pretrained", checkpoints["gpt2"], "--cwt.epochs", "1", "--evaluation.latency-questions", "3"]
+    command += [
+        "--rationales.path",
+        real_data / "teacher" / "multiarith.jsonl",
+        "--storage-path",
+        tmp_path,
+        "--name",
+        "real",
+    ]
+    command += [
+        "--student.pretrained",
+        checkpoints["gpt2"],
+        "--cwt.epochs",
+        "1",
+        "--evaluation.latency-questions",
+        "3",
+    ]
     command += ["--evaluation.max-new-tokens", "24"]
-    done = subprocess.run([str(part) for part in command], cwd=ROOT, capture_output=True, text=True, timeout=1500)
+    done = subprocess.run(
+        [str(part) for part in command], cwd=ROOT, capture_output=True, text=True, timeout=1500
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Even full thinking is right in only" in done.stdout
     run = tmp_path / "real"
@@ -83,7 +101,12 @@ def _assert_warnings_are_told(screen: str, report: dict[str, Any], page: str) ->
 def _assert_transformers_alone_decodes_the_same(run: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(run / "stt" / "student")
     model = AutoModelForCausalLM.from_pretrained(run / "stt" / "student")
-    answers = dataset.dataset(run / "evaluation" / "answers", format="parquet").to_table().sort_by("row").to_pylist()
+    answers = (
+        dataset.dataset(run / "evaluation" / "answers", format="parquet")
+        .to_table()
+        .sort_by("row")
+        .to_pylist()
+    )
     skipped = [answer for answer in answers if answer["mode"] == "skip"]
     documents = harness.load(str(run / "stt" / "student"))["test"]  # as lm-evaluation-harness asks them
     for answer, document in list(zip(skipped, documents, strict=True))[:10]:
@@ -91,5 +114,7 @@ def _assert_transformers_alone_decodes_the_same(run: Path) -> None:
         assert document["prompt"].lstrip().startswith("[skip] ")
         prompt = tokenizer(document["prompt"], return_tensors="pt")
         written = model.generate(**prompt, max_new_tokens=24)[0, prompt["input_ids"].shape[1] :].tolist()
-        written = [token for token in written if token not in (tokenizer.eos_token_id, tokenizer.pad_token_id)]
+        written = [
+            token for token in written if token not in (tokenizer.eos_token_id, tokenizer.pad_token_id)
+        ]
         assert tokenizer.decode(written) == answer["text"]

@@ -27,7 +27,12 @@ def test_the_document_has_the_tables_of_the_results_file():
 
 
 def test_what_is_not_measured_is_shown_as_such():
-    line = {"key": GREEDY.key, "test_accuracy_pct": 12.345, "kept_pct_by_chunk": [6.0, 8.4], "target_tokens": 12_300}
+    line = {
+        "key": GREEDY.key,
+        "test_accuracy_pct": 12.345,
+        "kept_pct_by_chunk": [6.0, 8.4],
+        "target_tokens": 12_300,
+    }
     row = next(row for row in tables([line])["table"].splitlines() if GREEDY.name in row)
     assert "| 12.3 |" in row
     assert "| 6 8 |" in row

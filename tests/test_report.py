@@ -16,18 +16,33 @@ from skipthink_ray.config import PipelineConfig, SkipsConfig
 from skipthink_ray.method.metrics import bootstrap, bounded_mean, percent, ratio_of_sums, smooth_curve
 from skipthink_ray.reporting.page import number, render, short
 from skipthink_ray.reporting.table import show_report
-from skipthink_ray.rows import ANSWER_SCHEMA, HISTORY_SCHEMA, LATENCY_SCHEMA, ROW_SCHEMA, SAMPLE_SCHEMA, SKIP_SCHEMA
+from skipthink_ray.rows import (
+    ANSWER_SCHEMA,
+    HISTORY_SCHEMA,
+    LATENCY_SCHEMA,
+    ROW_SCHEMA,
+    SAMPLE_SCHEMA,
+    SKIP_SCHEMA,
+)
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.runtime.tracking import NullTracker
 from skipthink_ray.stages import report as stage
 from skipthink_ray.stages.context import Context
 
-CONFIG = PipelineConfig.model_validate({"name": "small", "evaluation": {"bootstrap_samples": 200}, "report": {"samples": 3}})
+CONFIG = PipelineConfig.model_validate(
+    {"name": "small", "evaluation": {"bootstrap_samples": 200}, "report": {"samples": 3}}
+)
 HOSTILE = "<script>alert(1)</script> How many & why?"
 TEST_ROWS, TRAIN_ROWS, WRONG_ROWS = range(10), range(10, 16), range(16, 23)
 RIGHT = {"full": [True] * 9 + [False], "staged": [True] * 8 + [False] * 2, "skip": [True] * 7 + [False] * 3}
 TOKENS = {"full": 40, "staged": 48, "skip": 20}
-WARNING = {"code": "markers-together", "stage": "cwt", "text": "Markers at <0.02>.", "remedy": "Raise cwt.optim.lr.", "keys": []}
+WARNING = {
+    "code": "markers-together",
+    "stage": "cwt",
+    "text": "Markers at <0.02>.",
+    "remedy": "Raise cwt.optim.lr.",
+    "keys": [],
+}
 SECONDS = {"full": 0.4, "staged": 0.6, "skip": 0.1}
 
 
@@ -36,12 +51,27 @@ def write(folder: Folder, name: str, rows: list[dict[str, Any]], schema: pa.Sche
 
 
 def write_samples(run: Folder) -> None:
-    wrong = [{"row": row, "id": f"w{row}", "split": "train", "reason": "wrong answer", "detail": "x" * 300} for row in WRONG_ROWS]
+    wrong = [
+        {"row": row, "id": f"w{row}", "split": "train", "reason": "wrong answer", "detail": "x" * 300}
+        for row in WRONG_ROWS
+    ]
     write(run.child("rationales"), "rows", wrong, ROW_SCHEMA)
-    test = [{"row": row, "id": f"t{row}", "split": "test", "question": HOSTILE, "answer": "7"} for row in TEST_ROWS]
+    test = [
+        {"row": row, "id": f"t{row}", "split": "test", "question": HOSTILE, "answer": "7"}
+        for row in TEST_ROWS
+    ]
     text = {"question": "How many?", "answer": "7", "rationale": "First this. Then that. So seven."}
-    train = [{"row": row, "id": f"r{row}", "split": "train", **text, "chunk_steps": [1, 2, 0]} for row in TRAIN_ROWS]
-    long = {"row": 23, "id": "long", "split": "train", "reason": "too many tokens", "detail": "600 tokens, limit 512"}
+    train = [
+        {"row": row, "id": f"r{row}", "split": "train", **text, "chunk_steps": [1, 2, 0]}
+        for row in TRAIN_ROWS
+    ]
+    long = {
+        "row": 23,
+        "id": "long",
+        "split": "train",
+        "reason": "too many tokens",
+        "detail": "600 tokens, limit 512",
+    }
     write(run.child("chunks"), "samples", [*test, *train, long], SAMPLE_SCHEMA)
     write(run.child("cwt"), "samples", train, SAMPLE_SCHEMA)
     counts = {"verified": 2, "decoded": 1, "chunks_verified": 3, "chunks_decoded": 0}
@@ -52,40 +82,80 @@ def write_samples(run: Folder) -> None:
 def write_evaluation(run: Folder, right: dict[str, list[bool]]) -> None:
     answers = [
         {
-            "row": row, "mode": mode, "text": "[thought] <b>bold</b> --> 7" if mode == "skip" else "This. --> 7",
-            "answer": None if mode == "skip" and row == 9 else "7", "right": is_right, "tokens": TOKENS[mode] + row,
-            "stopped": row > 0, "loops": False, "batch_seconds": 0.05,
+            "row": row,
+            "mode": mode,
+            "text": "[thought] <b>bold</b> --> 7" if mode == "skip" else "This. --> 7",
+            "answer": None if mode == "skip" and row == 9 else "7",
+            "right": is_right,
+            "tokens": TOKENS[mode] + row,
+            "stopped": row > 0,
+            "loops": False,
+            "batch_seconds": 0.05,
         }
-        for mode in right for row, is_right in zip(TEST_ROWS, right[mode], strict=True)
-    ]  # fmt: skip
+        for mode in right
+        for row, is_right in zip(TEST_ROWS, right[mode], strict=True)
+    ]
     write(run.child("evaluation"), "answers", answers[::-1], ANSWER_SCHEMA)
-    timed = [{"row": row, "mode": mode, "seconds": SECONDS[mode] * (row + 1), "tokens": 9} for row in range(6) for mode in RIGHT]
+    timed = [
+        {"row": row, "mode": mode, "seconds": SECONDS[mode] * (row + 1), "tokens": 9}
+        for row in range(6)
+        for mode in RIGHT
+    ]
     write(run.child("evaluation"), "latencies", timed, LATENCY_SCHEMA)
 
 
 def write_summaries(run: Folder) -> None:
     trained = {
-        "updates": 90, "epochs": 2, "target_tokens": 9000, "item_tokens": 12345, "seconds": 3.0, "search_seconds": 0.3,
-        "final_loss_nats": 0.25, "backend": "ddp", "padding_share": 0.02,
-    }  # fmt: skip
+        "updates": 90,
+        "epochs": 2,
+        "target_tokens": 9000,
+        "item_tokens": 12345,
+        "seconds": 3.0,
+        "search_seconds": 0.3,
+        "final_loss_nats": 0.25,
+        "backend": "ddp",
+        "padding_share": 0.02,
+    }
     summaries = {
         "rationales": {"rows": 24, "train": 7, "test": 10, "dropped": 7, "reasons": {"wrong answer": 7}},
-        "chunks": {"num_chunks": 3, "train": 6, "test": 10, "reasons": {"too many tokens": 1}, "student_parameters": 282432},
+        "chunks": {
+            "num_chunks": 3,
+            "train": 6,
+            "test": 10,
+            "reasons": {"too many tokens": 1},
+            "student_parameters": 282432,
+        },
         **dict.fromkeys(("base", "cwt", "stt"), trained),
         "skips": {
-            "samples": 6, "right_share": 1.0, "kept_share": 0.5, "kept_share_by_chunk": [0.0, 1.0, 0.0], "verified": 12, "decoded": 6,
-            "chunks_verified": 18, "chunks_decoded": 0, "seconds": 4.25,
+            "samples": 6,
+            "right_share": 1.0,
+            "kept_share": 0.5,
+            "kept_share_by_chunk": [0.0, 1.0, 0.0],
+            "verified": 12,
+            "decoded": 6,
+            "chunks_verified": 18,
+            "chunks_decoded": 0,
+            "seconds": 4.25,
         },
         "evaluation": {"questions": 10},
-    }  # fmt: skip
+    }
     summaries["cwt"] = {**trained, "warnings": [WARNING]}
     for name, summary in summaries.items():
         run.child(name).write_json("summary.json", summary)
         run.child(name).write_json("config.json", {"stage": name, "config": {}, "inputs": {}})
     run.child("report").write_json("config.json", {"stage": "report", "config": {}, "inputs": {}})
-    searched = {"epoch": 0, "boundaries_moved": 5, "boundaries_movable": 12, "energy_nats": 3.25, "search_s": 0.3}
+    searched = {
+        "epoch": 0,
+        "boundaries_moved": 5,
+        "boundaries_movable": 12,
+        "energy_nats": 3.25,
+        "search_s": 0.3,
+    }
     run.child("cwt").write_json("epochs.json", [searched, {"epoch": 1}])
-    history = [{"update": n, "epoch": 0, "loss_nats": 2 / (n + 1), "target_tokens": 100, "lr": 0.1} for n in range(90)]
+    history = [
+        {"update": n, "epoch": 0, "loss_nats": 2 / (n + 1), "target_tokens": 100, "lr": 0.1}
+        for n in range(90)
+    ]
     for name in ("base", "cwt", "stt"):
         write(run.child(name), "history", history, HISTORY_SCHEMA)
     run.write_json("command.json", {"command": "skipthink run --name small", "config": CONFIG.model_dump()})
@@ -101,9 +171,14 @@ def write_run(path: Path, right: dict[str, list[bool]] = RIGHT) -> Folder:
 
 def make_report(run: Folder) -> tuple[Folder, dict[str, Any]]:
     """The report's folder, and what the stage returned."""
-    inputs = {name: run.child(name) for name in ("rationales", "chunks", "base", "cwt", "skips", "stt", "evaluation")}
+    inputs = {
+        name: run.child(name)
+        for name in ("rationales", "chunks", "base", "cwt", "skips", "stt", "evaluation")
+    }
     console = Console(file=StringIO(), width=100)
-    return run.child("report"), stage.make(Context("report", CONFIG, console, NullTracker(), run.child("report"), inputs))
+    return run.child("report"), stage.make(
+        Context("report", CONFIG, console, NullTracker(), run.child("report"), inputs)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +223,11 @@ class NumberCells(HTMLParser):
 
 def numbers_in(value: Any) -> list[float]:
     if isinstance(value, dict | list):
-        return [found for one in (value.values() if isinstance(value, dict) else value) for found in numbers_in(one)]
+        return [
+            found
+            for one in (value.values() if isinstance(value, dict) else value)
+            for found in numbers_in(one)
+        ]
     return [value] if isinstance(value, int | float) and not isinstance(value, bool) else []
 
 
@@ -164,7 +243,10 @@ def test_the_page_is_well_formed_and_loads_nothing_from_elsewhere(page: str) -> 
     parser = NumberCells()
     parser.feed(page)
     assert parser.open == []
-    names = {"http://www.w3.org/1999/xlink", PipelineConfig().endpoint.url}  # a name, and a value of the configuration: never loaded
+    names = {
+        "http://www.w3.org/1999/xlink",
+        PipelineConfig().endpoint.url,
+    }  # a name, and a value of the configuration: never loaded
     assert set(re.findall(r"https?://[^\s\"'<&]*", page)) == names
     assert not re.search(r"<script|<link|<img|\bsrc=|@import", page)
     assert len(re.findall(r'\bid="([^"]+)"', page)) == len(set(re.findall(r'\bid="([^"]+)"', page)))
@@ -177,7 +259,9 @@ def test_markup_in_questions_and_outputs_is_shown_as_text(page: str) -> None:
     assert "&lt;b&gt;bold&lt;/b&gt;" in page
 
 
-def test_accuracy_speedup_and_tokens_equal_a_hand_computation(report: dict[str, Any], made: tuple[Folder, dict[str, Any]]) -> None:
+def test_accuracy_speedup_and_tokens_equal_a_hand_computation(
+    report: dict[str, Any], made: tuple[Folder, dict[str, Any]]
+) -> None:
     skip = report["modes"]["skip"]
     assert skip["accuracy_pct"]["value"] == 70.0
     assert skip["difference_points"]["value"] == -20.0
@@ -194,7 +278,9 @@ def test_the_result_is_a_sentence_with_accuracy_beside_speed(report: dict[str, A
     assert len(report["result"]) == 1
     assert report["result"][0].startswith("The skip student answers 70.0 % (")
     assert "full thinking 90.0 % (" in report["result"][0]
-    assert report["result"][0].endswith("it writes 1.82x fewer tokens and is 4.00x (4.00 to 4.00) faster at batch 1.")
+    assert report["result"][0].endswith(
+        "it writes 1.82x fewer tokens and is 4.00x (4.00 to 4.00) faster at batch 1."
+    )
 
 
 def test_warnings_of_the_stages_stand_at_the_top_of_the_page(report: dict[str, Any], page: str) -> None:
@@ -206,7 +292,9 @@ def test_warnings_of_the_stages_stand_at_the_top_of_the_page(report: dict[str, A
 
 def test_poor_accuracy_is_said_plainly(tmp_path: Path) -> None:
     folder, _ = make_report(write_run(tmp_path, {**RIGHT, "full": [True] + [False] * 9}))
-    said = "Even full thinking is right in only 10.0 % (a student from scratch on 6 rationales: expect little)"
+    said = (
+        "Even full thinking is right in only 10.0 % (a student from scratch on 6 rationales: expect little)"
+    )
     assert said in folder.read_text("report.html")
 
 
@@ -220,7 +308,9 @@ def test_intervals_contain_their_value(report: dict[str, Any]) -> None:
 def test_pairs_are_resampled_together() -> None:
     full = np.geomspace(0.01, 100.0, 50)
     paired = bootstrap(ratio_of_sums, [full, full / 2], 200, 0.95, seed=0)
-    unpaired = bootstrap(ratio_of_sums, [full, np.random.default_rng(1).permutation(full / 2)], 200, 0.95, seed=0)
+    unpaired = bootstrap(
+        ratio_of_sums, [full, np.random.default_rng(1).permutation(full / 2)], 200, 0.95, seed=0
+    )
     assert (paired.low, paired.value, paired.high) == (2.0, 2.0, 2.0)
     assert unpaired.high - unpaired.low > 0.5
 
@@ -256,7 +346,12 @@ def test_the_same_artifacts_give_the_same_numbers(report: dict[str, Any], tmp_pa
 
 def test_no_dropped_row_is_cut_silently(report: dict[str, Any], page: str) -> None:
     wrong, long = report["dropped"]["reasons"]
-    assert (wrong["reason"], wrong["count"], len(wrong["examples"]), wrong["more"]) == ("wrong answer", 7, 5, 2)
+    assert (wrong["reason"], wrong["count"], len(wrong["examples"]), wrong["more"]) == (
+        "wrong answer",
+        7,
+        5,
+        2,
+    )
     assert [row["row"] for row in wrong["examples"]] == [17, 18, 19, 20, 21]  # counted from 1
     assert wrong["examples"][0]["detail"] == "x" * 200 + "…"
     assert (long["stage"], long["count"], long["more"]) == ("chunks", 1, 0)
@@ -276,11 +371,19 @@ def test_no_dropped_row_is_cut_silently(report: dict[str, Any], page: str) -> No
 )
 def test_the_page_says_how_skips_were_found(report: dict[str, Any], skips: dict[str, Any], said: str) -> None:
     changed = {**report, "chunks": {**report["chunks"], **skips}}
-    others = ("wrote the later ones", "was not asked without it", "handed to random samples", "was not trained on it")
+    others = (
+        "wrote the later ones",
+        "was not asked without it",
+        "handed to random samples",
+        "was not trained on it",
+    )
     page = " ".join(render(changed).split())
     assert said in page
     assert not any(other in page for other in others if other not in said)
-    shown = {**SkipsConfig().model_dump(include={"judge", "search", "skippable", "gate", "shuffled"}), **skips}
+    shown = {
+        **SkipsConfig().model_dump(include={"judge", "search", "skippable", "gate", "shuffled"}),
+        **skips,
+    }
     assert all(f"{key}: {str(value).lower()}</code>" in page for key, value in shown.items())
     assert ("of the chunks that the student wrote, 18 and 0." in page) == (shown["judge"] == "writing")
 
@@ -302,18 +405,27 @@ def test_modes_that_answered_other_questions_are_an_error(tmp_path: Path) -> Non
 
 def test_chunks_are_the_rationale_cut_at_its_steps(report: dict[str, Any], page: str) -> None:
     chunks = report["samples"][0]["chunks"]
-    assert [(chunk["text"], chunk["kept"]) for chunk in chunks] == [("First this.", False), (" Then that. So seven.", True), ("", True)]
+    assert [(chunk["text"], chunk["kept"]) for chunk in chunks] == [
+        ("First this.", False),
+        (" Then that. So seven.", True),
+        ("", True),
+    ]
     assert len(report["samples"]) == CONFIG.report.samples
     assert '<span class="thought">[thought]</span> <del>First this.</del>' in page
     assert report["chunks"]["positions"][1]["sizes_pct"] == [0.0, 0.0, 100.0]
 
 
-def test_the_terminal_table_fits_80_columns_and_says_where_the_page_is(made: tuple[Folder, dict[str, Any]]) -> None:
+def test_the_terminal_table_fits_80_columns_and_says_where_the_page_is(
+    made: tuple[Folder, dict[str, Any]],
+) -> None:
     screen = StringIO()
     show_report(made[0], Console(file=screen, width=80))
     text = screen.getvalue()
     table = text[text.index("full (base)") : text.index("bootstrap intervals")]
-    assert [line[:8] for line in table.splitlines() if line.startswith(("s at", "accuracy"))] == ["accuracy", "s at bat"]
+    assert [line[:8] for line in table.splitlines() if line.startswith(("s at", "accuracy"))] == [
+        "accuracy",
+        "s at bat",
+    ]
     assert "70.0 (" in table
     assert "4.00 (4.00-4.00)" in table
     assert f"{made[0].uri}/report.html" in text

@@ -22,7 +22,17 @@ OPTIONS = (
 
 
 def _command(storage: Path) -> list[str]:
-    return [sys.executable, "-m", "skipthink_ray.cli", "run", "--name", "run", "--storage-path", str(storage), *OPTIONS]
+    return [
+        sys.executable,
+        "-m",
+        "skipthink_ray.cli",
+        "run",
+        "--name",
+        "run",
+        "--storage-path",
+        str(storage),
+        *OPTIONS,
+    ]
 
 
 def _finish(storage: Path) -> subprocess.CompletedProcess[str]:
@@ -63,8 +73,14 @@ def test_a_run_killed_in_every_stage_ends_with_the_artifacts_of_an_undisturbed_o
     for stage in STAGES:
         _kill_in(stage, killed)
         for done in finished:
-            assert os.path.getmtime(killed / "run" / done / "_DONE") == finished[done], f"{done} was made again"
-        finished = {done: os.path.getmtime(file) for done in STAGES if (file := killed / "run" / done / "_DONE").exists()}
+            assert os.path.getmtime(killed / "run" / done / "_DONE") == finished[done], (
+                f"{done} was made again"
+            )
+        finished = {
+            done: os.path.getmtime(file)
+            for done in STAGES
+            if (file := killed / "run" / done / "_DONE").exists()
+        }
     last = _finish(killed)
     assert last.returncode == 0, last.stdout + last.stderr
     for stage in TRAINING:
@@ -98,13 +114,19 @@ def _assert_one_tracked_run(storage: Path) -> None:
     assert {run.info.status for run in runs} == {"FINISHED"}
     for stage in TRAINING:
         child = next(run for run in children if run.info.run_name == stage)
-        steps = sorted(metric.step for metric in client.get_metric_history(child.info.run_id, f"{stage}/loss_nats"))
+        steps = sorted(
+            metric.step for metric in client.get_metric_history(child.info.run_id, f"{stage}/loss_nats")
+        )
         assert steps == list(range(len(steps)))
         assert len(steps) == json.loads((storage / "run" / stage / "summary.json").read_text())["updates"]
 
 
 def _assert_a_finished_run_is_a_no_op(storage: Path) -> None:
-    before = {file: file.stat().st_mtime_ns for file in (storage / "run").rglob("*") if file.is_file() and file.suffix != ".log"}
+    before = {
+        file: file.stat().st_mtime_ns
+        for file in (storage / "run").rglob("*")
+        if file.is_file() and file.suffix != ".log"
+    }
     started = time.monotonic()
     again = _finish(storage)
     assert again.returncode == 0

@@ -25,7 +25,15 @@ def _table(folder):
 @pytest.mark.slow
 def test_shuffled_skips_are_as_many_per_chunk_index_as_writing_found(tmp_path):
     for stage in ("rationales", "chunks", "cwt", "skips"):
-        command = [sys.executable, "-m", "skipthink_ray.cli", stage, "--storage-path", str(tmp_path), *OPTIONS]
+        command = [
+            sys.executable,
+            "-m",
+            "skipthink_ray.cli",
+            stage,
+            "--storage-path",
+            str(tmp_path),
+            *OPTIONS,
+        ]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1500)
         assert done.returncode == 0, done.stdout + done.stderr
     assert "by writing" in done.stdout
@@ -42,5 +50,9 @@ def test_shuffled_skips_are_as_many_per_chunk_index_as_writing_found(tmp_path):
     sizes = _table(tmp_path / "run" / "cwt" / "samples")["chunk_steps"].to_pylist()
     asked_RM = (np.array(sizes) > 0) & np.array(found["right"].to_pylist())[:, None]
     assert asked_RM.any()
-    assert summary["verified"] + summary["decoded"] == 60 + asked_RM.sum(), "with all chunks, and without each one"
-    assert summary["chunks_verified"] + summary["chunks_decoded"] == (asked_RM * [3, 2, 1, 0]).sum(), "those behind it"
+    assert summary["verified"] + summary["decoded"] == 60 + asked_RM.sum(), (
+        "with all chunks, and without each one"
+    )
+    assert summary["chunks_verified"] + summary["chunks_decoded"] == (asked_RM * [3, 2, 1, 0]).sum(), (
+        "those behind it"
+    )

@@ -13,9 +13,23 @@ from tests.conftest import ROOT
 from tests.toys import toy_rows
 
 OPTIONS = [
-    "--cwt.epochs", "1", "--evaluation.latency-questions", "2", "--evaluation.max-new-tokens", "8", "--skips.max-chunk-tokens", "8",
-    "--cluster.num-workers", "1", "--cluster.num-actors", "1", "--tracking.backend", "off", "--cwt.search.method", "average",
-]  # fmt: skip
+    "--cwt.epochs",
+    "1",
+    "--evaluation.latency-questions",
+    "2",
+    "--evaluation.max-new-tokens",
+    "8",
+    "--skips.max-chunk-tokens",
+    "8",
+    "--cluster.num-workers",
+    "1",
+    "--cluster.num-actors",
+    "1",
+    "--tracking.backend",
+    "off",
+    "--cwt.search.method",
+    "average",
+]
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +43,11 @@ def smollm2() -> str:
 
 def _skipthink(*arguments: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "skipthink_ray.cli", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=900
+        [sys.executable, "-m", "skipthink_ray.cli", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=900,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -39,16 +57,28 @@ def _skipthink(*arguments: str) -> str:
 @pytest.mark.ray
 @pytest.mark.timeout(1800)
 def test_one_command_trains_a_skip_student_from_smollm2_and_it_answers(smollm2: str, tmp_path: Path):
-    rows = [row._asdict() | {"split": "test" if at < 3 else "train"} for at, row in enumerate(toy_rows("multiarith", 9))]
+    rows = [
+        row._asdict() | {"split": "test" if at < 3 else "train"}
+        for at, row in enumerate(toy_rows("multiarith", 9))
+    ]
     file = tmp_path / "rows.jsonl"
     file.write_text("\n".join(map(json.dumps, rows)))
     shown = _skipthink(
-        "run", "--config", "configs/smollm2.yaml", "--rationales.path", str(file), "--storage-path", str(tmp_path / "runs"), *OPTIONS
+        "run",
+        "--config",
+        "configs/smollm2.yaml",
+        "--rationales.path",
+        str(file),
+        "--storage-path",
+        str(tmp_path / "runs"),
+        *OPTIONS,
     )
     run = tmp_path / "runs" / "smollm2"
     report = json.loads((run / "report" / "report.json").read_text())
     assert "SmolLM2" in report["student"]["pretrained"]
-    assert report["training"]["stages"]["cwt"]["updates"] == report["training"]["stages"]["stt"]["updates"] == 4
+    assert (
+        report["training"]["stages"]["cwt"]["updates"] == report["training"]["stages"]["stt"]["updates"] == 4
+    )
     assert "skip student" in shown
     answers = Folder.open(str(run / "evaluation")).table("answers").to_table()
     assert answers.num_rows == 3 * 3

@@ -11,7 +11,10 @@ from skipthink_ray.config import RationalesConfig
 from skipthink_ray.runtime import sources
 from skipthink_ray.runtime.artifacts import Folder
 
-ROWS = [{"question": f"q{number} é", "answer": str(number), "rationale": "r" * (number % 50)} for number in range(300)]
+ROWS = [
+    {"question": f"q{number} é", "answer": str(number), "rationale": "r" * (number % 50)}
+    for number in range(300)
+]
 
 
 def _read(folder: Path, name: str) -> list[dict]:
@@ -19,7 +22,9 @@ def _read(folder: Path, name: str) -> list[dict]:
     file = Folder(fs.SubTreeFileSystem(str(folder), fs.LocalFileSystem()), name, f"s3://bucket/{name}")
     first_row, rows = 0, []
     for piece in sources._pieces(file, RationalesConfig()):
-        rows.extend(sources._read_piece({"path": file.path, "first_row": first_row, **piece}, file.filesystem))
+        rows.extend(
+            sources._read_piece({"path": file.path, "first_row": first_row, **piece}, file.filesystem)
+        )
         first_row += piece["rows"]
     return rows
 

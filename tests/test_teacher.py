@@ -20,21 +20,41 @@ def questions(path: Path, count: int, kinds: tuple[str, ...] = ("",)) -> Path:
     """Questions without rationales; every fifth is a test question, which is never asked."""
     rows = [
         {
-            "id": f"q{at}", "split": "test" if at % 5 == 0 else "train", "answer": str(at + 3),
+            "id": f"q{at}",
+            "split": "test" if at % 5 == 0 else "train",
+            "answer": str(at + 3),
             "question": f"Tom has {at} pens and finds 3. How many? [{kinds[at % len(kinds)]}]",
         }
         for at in range(count)
-    ]  # fmt: skip
+    ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
 
 
 def command(tmp_path: Path, file: Path, teacher: Teacher, *more: object) -> list[str]:
     words: list[object] = [
-        sys.executable, "-m", "skipthink_ray.cli", "rationales", "--storage-path", tmp_path / "runs", "--tracking.backend", "off",
-        "--rationales.source", "file", "--rationales.path", file, "--rationales.teacher.kind", "endpoint",
-        "--rationales.teacher.model", MODEL, "--rationales.teacher.prompt", "zero_shot", "--endpoint.url", teacher.url, *more,
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "skipthink_ray.cli",
+        "rationales",
+        "--storage-path",
+        tmp_path / "runs",
+        "--tracking.backend",
+        "off",
+        "--rationales.source",
+        "file",
+        "--rationales.path",
+        file,
+        "--rationales.teacher.kind",
+        "endpoint",
+        "--rationales.teacher.model",
+        MODEL,
+        "--rationales.teacher.prompt",
+        "zero_shot",
+        "--endpoint.url",
+        teacher.url,
+        *more,
+    ]
     return list(map(str, words))
 
 
@@ -43,27 +63,54 @@ def ask(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def rows_of(tmp_path: Path, name: str = "run") -> list[dict]:
-    return dataset.dataset(tmp_path / "runs" / name / "rationales" / "rows", format="parquet").to_table().sort_by("row").to_pylist()
+    return (
+        dataset.dataset(tmp_path / "runs" / name / "rationales" / "rows", format="parquet")
+        .to_table()
+        .sort_by("row")
+        .to_pylist()
+    )
 
 
 @pytest.mark.ray
 @pytest.mark.slow
 def test_every_question_becomes_a_row_and_another_filter_asks_none_again(tmp_path):
     file = questions(tmp_path / "questions.jsonl", 20, ("", "wrong", "refuse", "long", "bad-request", "500"))
-    loose = ["--rationales.max-bad-share", "0.5", "--endpoint.price-input", "2", "--endpoint.price-output", "10"]
+    loose = [
+        "--rationales.max-bad-share",
+        "0.5",
+        "--endpoint.price-input",
+        "2",
+        "--endpoint.price-output",
+        "10",
+    ]
     with serve() as teacher:
         done = ask(*command(tmp_path, file, teacher, *loose))
         assert done.returncode == 0, done.stdout + done.stderr
         first = dict(teacher.asked)
-        again = ask(*command(tmp_path, file, teacher, *loose, "--name", "unfiltered", "--rationales.filters.no-refusals"))
+        again = ask(
+            *command(
+                tmp_path, file, teacher, *loose, "--name", "unfiltered", "--rationales.filters.no-refusals"
+            )
+        )
         assert again.returncode == 0, again.stdout + again.stderr
-        assert teacher.asked == {question: times + times * ("[bad-request]" in question) for question, times in first.items()}
+        assert teacher.asked == {
+            question: times + times * ("[bad-request]" in question) for question, times in first.items()
+        }
     rows = rows_of(tmp_path)
     assert len(rows) == 20
     asked = [row for row in rows if row["split"] == "train"]
     assert set(first) == {row["question"] for row in asked}
-    fates = {kind: {row["reason"] for row in asked if f"[{kind}]" in row["question"]} for kind in ("", "wrong", "refuse", "long", "500")}
-    assert fates == {"": {None}, "wrong": {"wrong answer"}, "refuse": {"refusal"}, "long": {"cut off"}, "500": {None}}
+    fates = {
+        kind: {row["reason"] for row in asked if f"[{kind}]" in row["question"]}
+        for kind in ("", "wrong", "refuse", "long", "500")
+    }
+    assert fates == {
+        "": {None},
+        "wrong": {"wrong answer"},
+        "refuse": {"refusal"},
+        "long": {"cut off"},
+        "500": {None},
+    }
     failed = next(row for row in asked if "[bad-request]" in row["question"])
     assert failed["reason"] == "teacher failed"
     assert "too long a prompt" in failed["detail"]
@@ -92,7 +139,11 @@ def test_a_run_killed_three_times_asks_no_finished_question_again(tmp_path):
             _wait_until_silent(teacher)
             finished = {entry["key"]: entry for entry in _entries(tmp_path)}
             times = dict(teacher.asked)
-            settled = {question for question in times if any(_number(question) in entry["text"] for entry in finished.values())}
+            settled = {
+                question
+                for question in times
+                if any(_number(question) in entry["text"] for entry in finished.values())
+            }
             assert len(settled) == len(finished) >= 10
         done = ask(*words)
         assert done.returncode == 0, done.stdout + done.stderr
@@ -107,7 +158,12 @@ def _number(question: str) -> str:
 
 
 def _entries(tmp_path: Path) -> list[dict]:
-    lines = [line for file in (tmp_path / "runs/.teacher").glob("*.jsonl") for line in file.read_bytes().split(b"\n") if line]
+    lines = [
+        line
+        for file in (tmp_path / "runs/.teacher").glob("*.jsonl")
+        for line in file.read_bytes().split(b"\n")
+        if line
+    ]
     return [json.loads(line) for line in lines if line.endswith(b"}")]
 
 
@@ -122,7 +178,15 @@ def _wait_until_silent(teacher: Teacher) -> None:
 
 def test_a_dry_run_says_what_asking_will_cost_and_asks_nothing(tmp_path):
     file = questions(tmp_path / "questions.jsonl", 1000)
-    prices = ["--endpoint.price-input", "2", "--endpoint.price-output", "10", "--rationales.teacher.max-tokens", "100", "--dry-run"]
+    prices = [
+        "--endpoint.price-input",
+        "2",
+        "--endpoint.price-output",
+        "10",
+        "--rationales.teacher.max-tokens",
+        "100",
+        "--dry-run",
+    ]
     with serve() as teacher:
         done = ask(*command(tmp_path, file, teacher, *prices))
         assert not teacher.asked
@@ -160,7 +224,16 @@ def test_an_endpoint_that_does_not_answer_is_named_before_any_question(tmp_path)
 
 def test_a_teacher_without_a_model_or_with_equal_samples_is_refused(tmp_path):
     file = questions(tmp_path / "questions.jsonl", 10)
-    words = [sys.executable, "-m", "skipthink_ray.cli", "rationales", "--rationales.source", "file", "--rationales.path", str(file)]
+    words = [
+        sys.executable,
+        "-m",
+        "skipthink_ray.cli",
+        "rationales",
+        "--rationales.source",
+        "file",
+        "--rationales.path",
+        str(file),
+    ]
     done = ask(*words, "--rationales.teacher.kind", "endpoint")
     assert done.returncode == 2
     assert "rationales.teacher.model: name the model" in done.stderr

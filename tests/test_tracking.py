@@ -22,8 +22,24 @@ from skipthink_ray.runtime.tracking import NullTracker, start_tracker
 @contextmanager
 def mlflow_server(folder: Path, port: int) -> Iterator[str]:
     """Its URI; stopped, with all its processes, at the end of the block."""
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{folder}/server.db", "--artifacts-destination", str(folder / "artifacts")]
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--workers",
+        "1",
+    ]
+    command += [
+        "--backend-store-uri",
+        f"sqlite:///{folder}/server.db",
+        "--artifacts-destination",
+        str(folder / "artifacts"),
+    ]
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
     try:
@@ -78,7 +94,9 @@ def test_a_restart_goes_on_in_the_same_runs_and_tracks_no_step_twice(server: str
     assert runs["cwt"].data.tags["mlflow.parentRunId"] == runs["run"].info.run_id
     assert runs["run"].data.params["cwt.optim.lr"] == "0.1"
     history = client.get_metric_history(runs["cwt"].info.run_id, "cwt/loss_nats")
-    assert sorted((metric.step, metric.value) for metric in history) == [(step, 1.0 / (step + 1)) for step in range(6)]
+    assert sorted((metric.step, metric.value) for metric in history) == [
+        (step, 1.0 / (step + 1)) for step in range(6)
+    ]
     assert [file.path for file in client.list_artifacts(runs["cwt"].info.run_id)] == ["report.json"]
 
 
@@ -119,7 +137,9 @@ def test_a_server_that_goes_away_stops_nothing_and_gets_what_it_missed(tmp_path:
         experiment = client.get_experiment_by_name("skipthink")
         assert experiment
         runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
-        assert {name: run.info.status for name, run in runs.items()} == dict.fromkeys(("run", "base", "cwt"), "FINISHED")
+        assert {name: run.info.status for name, run in runs.items()} == dict.fromkeys(
+            ("run", "base", "cwt"), "FINISHED"
+        )
         assert runs["cwt"].data.tags["mlflow.parentRunId"] == runs["run"].info.run_id
         assert len(client.get_metric_history(runs["base"].info.run_id, "base/loss_nats")) == 2500
         assert runs["cwt"].data.metrics == {"cwt/loss_nats": 1.0}
@@ -128,7 +148,9 @@ def test_a_server_that_goes_away_stops_nothing_and_gets_what_it_missed(tmp_path:
 
 
 @pytest.mark.slow
-def test_a_server_that_never_comes_back_is_told_of_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_server_that_never_comes_back_is_told_of_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     port, said = free_port(), list[str]()
@@ -160,8 +182,15 @@ def test_a_run_that_is_deleted_under_way_stops_nothing_and_is_told_once(tmp_path
     tracker.end("FINISHED")
     assert len(said) == 1
     assert "refuses what is to be tracked" in said[0]
-    with pytest.raises(ValueError, match=r"tracking\.experiment: the experiment 'skipthink' was deleted .* --experiment-id 1") as caught:
+    with pytest.raises(
+        ValueError, match=r"tracking\.experiment: the experiment 'skipthink' was deleted .* --experiment-id 1"
+    ) as caught:
         start_tracker(TrackingConfig(), Folder.open(str(tmp_path)), "run", "key")
     restore = str(caught.value).split("`")[1]
-    subprocess.run(restore, shell=True, check=True, env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"})
+    subprocess.run(
+        restore,
+        shell=True,
+        check=True,
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+    )
     start_tracker(TrackingConfig(), Folder.open(str(tmp_path)), "run", "key").end("FINISHED")

@@ -12,7 +12,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
 
 from skipthink_ray.config import ChunksConfig, StudentConfig, TrainConfig
 from skipthink_ray.method.chunking import average_chunks
@@ -41,18 +49,26 @@ def toy_rows(task: str, count: int, difficulty: int = 1, seed: int = 0) -> list[
 def read_rows(path: Path) -> list[ToyRow]:
     """Rows of a JSON Lines file that have a rationale."""
     rows = (json.loads(line) for line in path.read_text(encoding="utf-8").strip().split("\n"))
-    return [ToyRow(row["question"], row["rationale"], row["answer"]) for row in rows if row["rationale"].strip()]
+    return [
+        ToyRow(row["question"], row["rationale"], row["answer"]) for row in rows if row["rationale"].strip()
+    ]
 
 
 def written(rows: list[ToyRow]) -> Iterator[str]:
     """Everything a student reads or writes about some rows."""
     for row in rows:
-        yield FORMATS.question_format.format(**row._asdict()) + row.rationale + FORMATS.answer_format.format(**row._asdict())
+        yield (
+            FORMATS.question_format.format(**row._asdict())
+            + row.rationale
+            + FORMATS.answer_format.format(**row._asdict())
+        )
 
 
 def make_student(rows: list[ToyRow], num_chunks: int = 4, **shape: Any) -> Student:
     """A student from scratch whose tokenizer was trained on `rows`."""
-    config = StudentConfig(**{"layers": 2, "width": 32, "heads": 2, "vocabulary": 400, "max_tokens": 256, **shape})
+    config = StudentConfig(
+        **{"layers": 2, "width": 32, "heads": 2, "vocabulary": 400, "max_tokens": 256, **shape}
+    )
     return build_student(config, load_tokenizer(config, written(rows)), num_chunks, seed=0)
 
 
@@ -95,7 +111,9 @@ def token_samples(
     return Samples(pa.Table.from_pylist(table, schema=SAMPLE_SCHEMA))
 
 
-def train_briefly(student: Student, samples: Samples, stage: Stage, config: TrainConfig, updates: int, kept_RM: np.ndarray) -> list[float]:
+def train_briefly(
+    student: Student, samples: Samples, stage: Stage, config: TrainConfig, updates: int, kept_RM: np.ndarray
+) -> list[float]:
     """Train in this process; the losses of all updates. Leaves the student in eval mode."""
     progress, nothing = Progress(), Hooks(lambda *_: None, lambda *_: None)
     job = Job(stage, config, updates, seed=0)
@@ -109,13 +127,19 @@ def train_briefly(student: Student, samples: Samples, stage: Stage, config: Trai
 
 def save_tiny(architecture: str, folder: Path, texts: Iterator[str]) -> None:
     """A random checkpoint with a tokenizer as the released ones of that architecture have it."""
-    names = {"gpt2": ["<|endoftext|>"], "llama": ["<unk>", "<s>", "</s>"], "qwen2": ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]}
+    names = {
+        "gpt2": ["<|endoftext|>"],
+        "llama": ["<unk>", "<s>", "</s>"],
+        "qwen2": ["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
+    }
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # type: ignore[assignment]
     tokenizer.decoder = decoders.ByteLevel()  # type: ignore[assignment]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     special = names[architecture]
-    trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=special, initial_alphabet=alphabet, show_progress=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=400, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+    )
     tokenizer.train_from_iterator(texts, trainer)
     tokens = {"eos_token": special[0], "bos_token": special[0]}
     if architecture == "llama":  # writes <s> before every text, unless told not to
@@ -123,7 +147,9 @@ def save_tiny(architecture: str, folder: Path, texts: Iterator[str]) -> None:
         tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])  # type: ignore[assignment]
     if architecture == "qwen2":
         tokens = {"eos_token": special[0], "pad_token": special[0]}
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, clean_up_tokenization_spaces=False, **tokens).save_pretrained(folder)
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, clean_up_tokenization_spaces=False, **tokens
+    ).save_pretrained(folder)
     _tiny_model(architecture, tokenizer.get_vocab_size()).save_pretrained(folder)
 
 
@@ -132,8 +158,18 @@ def _tiny_model(architecture: str, vocabulary: int) -> Any:
     if architecture == "gpt2":
         shape = {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 512, "initializer_range": 0.2}
         return GPT2LMHeadModel(GPT2Config(vocab_size=vocabulary, bos_token_id=0, eos_token_id=0, **shape))
-    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "initializer_range": 0.2}
+    shape = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "initializer_range": 0.2,
+    }
     if architecture == "llama":
-        return LlamaForCausalLM(LlamaConfig(vocab_size=vocabulary, max_position_embeddings=256, tie_word_embeddings=False, **shape))
+        return LlamaForCausalLM(
+            LlamaConfig(
+                vocab_size=vocabulary, max_position_embeddings=256, tie_word_embeddings=False, **shape
+            )
+        )
     heads = {"num_key_value_heads": 1, "max_position_embeddings": 256, "tie_word_embeddings": True}
     return Qwen2ForCausalLM(Qwen2Config(vocab_size=vocabulary + SPARE_ROWS, **heads, **shape))

@@ -18,12 +18,17 @@ def main(folder: Path) -> None:
     lists: dict[str, dict[str, str]] = {}
     for file in sorted(folder.glob("*.jsonl")):
         rows = [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
-        sides = {side: {digest(row["question"]) for row in rows if row["split"] == side} for side in ("train", "test")}
+        sides = {
+            side: {digest(row["question"]) for row in rows if row["split"] == side}
+            for side in ("train", "test")
+        }
         both = sides["train"] & sides["test"]
         sides["train"] -= both
         lists[file.stem] = {side: "".join(sorted(digests)) for side, digests in sides.items()}
         ids = [row["id"] for row in rows if digest(row["question"]) in both]
-        print(f"{file.stem}: {len(rows)} rows, {', '.join(f'{len(d)} {side}' for side, d in sides.items())} questions; both sides: {ids}")
+        print(
+            f"{file.stem}: {len(rows)} rows, {', '.join(f'{len(d)} {side}' for side, d in sides.items())} questions; both sides: {ids}"
+        )
     OUT.write_text(json.dumps(lists, indent=0) + "\n", encoding="utf-8")
 
 

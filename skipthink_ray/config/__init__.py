@@ -19,14 +19,33 @@ from skipthink_ray.config.rationales import (
     RationalesConfig,
     TeacherConfig,
     check_pattern,
-)  # fmt: skip
+)
 from skipthink_ray.config.skips import SkipsConfig
 
 __all__ = [
-    "Address", "ChunksConfig", "ClusterConfig", "ColumnsConfig", "Config", "CwtConfig", "EndpointConfig", "EvaluationConfig",
-    "FiltersConfig", "OptimConfig", "OwnTaskConfig", "PipelineConfig", "RationalesConfig", "ReportConfig", "SearchConfig",
-    "SkipsConfig", "SttConfig", "StudentConfig", "TeacherConfig", "TrackingConfig", "TrainConfig", "check_pattern",
-]  # fmt: skip
+    "Address",
+    "ChunksConfig",
+    "ClusterConfig",
+    "ColumnsConfig",
+    "Config",
+    "CwtConfig",
+    "EndpointConfig",
+    "EvaluationConfig",
+    "FiltersConfig",
+    "OptimConfig",
+    "OwnTaskConfig",
+    "PipelineConfig",
+    "RationalesConfig",
+    "ReportConfig",
+    "SearchConfig",
+    "SkipsConfig",
+    "SttConfig",
+    "StudentConfig",
+    "TeacherConfig",
+    "TrackingConfig",
+    "TrainConfig",
+    "check_pattern",
+]
 
 
 class StudentConfig(Config):
@@ -68,7 +87,9 @@ class ChunksConfig(Config):
     the largest M up to 8 for which four fifths of the rationales have more than M steps."""
     question_format: Annotated[str, AfterValidator(format_of("question"))] = " {question} ###"
     """How a question is written for the student; braces that stay are doubled, as in `\\boxed{{}}`."""
-    answer_format: Annotated[str, Field(pattern=r"-->\s*\{answer\}$"), AfterValidator(format_of("answer"))] = " --> {answer}"
+    answer_format: Annotated[
+        str, Field(pattern=r"-->\s*\{answer\}$"), AfterValidator(format_of("answer"))
+    ] = " --> {answer}"
     """How the answer is written after a rationale; ends in `--> {answer}`, by which it is found again."""
 
 
@@ -234,10 +255,20 @@ class PipelineConfig(Config):
         """What no field can see by itself."""
         teacher = self.rationales.teacher
         if teacher.kind != "given" and not teacher.model:
-            raise ValueError(f"rationales.teacher.model: name the model of the teacher of kind {teacher.kind}")
+            raise ValueError(
+                f"rationales.teacher.model: name the model of the teacher of kind {teacher.kind}"
+            )
         if teacher.samples > 1 and teacher.temperature == 0:
-            raise ValueError(f"rationales.teacher.temperature: {teacher.samples} greedy samples would be the same; set it above 0")
+            raise ValueError(
+                f"rationales.teacher.temperature: {teacher.samples} greedy samples would be the same; set it above 0"
+            )
         for stage in ("base", "cwt", "stt"):
-            if getattr(self, stage).precision == "bf16" and self.cluster.zero_stage == 0 and self.cluster.backend != "ddp":
-                raise ValueError(f"{stage}.precision: bf16 needs fp32 master weights; set cluster.zero_stage to 1, 2 or 3")
+            if (
+                getattr(self, stage).precision == "bf16"
+                and self.cluster.zero_stage == 0
+                and self.cluster.backend != "ddp"
+            ):
+                raise ValueError(
+                    f"{stage}.precision: bf16 needs fp32 master weights; set cluster.zero_stage to 1, 2 or 3"
+                )
         return self

@@ -14,7 +14,9 @@ SECRET = "secret"
 def without_password(address: str) -> str:
     """The address itself. An error where it holds a user or password: it would stand in every record of the run."""
     if "@" in address.partition("://")[2].partition("/")[0]:
-        raise PydanticCustomError(SECRET, "an address holds no user or password here; give them through the environment")
+        raise PydanticCustomError(
+            SECRET, "an address holds no user or password here; give them through the environment"
+        )
     return address
 
 
@@ -24,7 +26,11 @@ def format_of(name: str) -> Callable[[str], str]:
     def check(text: str) -> str:
         double = f"write {{{{ and }}}} for braces that stay, and {{{name}}} for the {name}"
         try:
-            fields = [(field, spec, conversion) for _, field, spec, conversion in Formatter().parse(text) if field is not None]
+            fields = [
+                (field, spec, conversion)
+                for _, field, spec, conversion in Formatter().parse(text)
+                if field is not None
+            ]
         except ValueError as error:
             raise ValueError(f"a brace without its partner ({error}); {double}") from error
         for field, spec, conversion in fields:
@@ -45,4 +51,6 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class Config(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True
+    )

@@ -15,7 +15,9 @@ def check_pattern(pattern: str) -> str:
     except re.error as error:
         raise ValueError(f"no regular expression: {error}") from error
     if groups != 1:
-        raise ValueError(f"it has {groups} groups; put brackets around the answer alone, as in 'Result: (.+)', others as (?:...)")
+        raise ValueError(
+            f"it has {groups} groups; put brackets around the answer alone, as in 'Result: (.+)', others as (?:...)"
+        )
     return pattern
 
 

@@ -27,13 +27,17 @@ def load(pretrained: str, questions: str | None = None, **_: Any) -> DatasetDict
     """
     made_by = getattr(AutoConfig.from_pretrained(pretrained), "skipthink", None)
     if not made_by or "stage" not in made_by:
-        raise ValueError(f"'{pretrained}' is no student that skipthink trained (its config.json has no 'skipthink')")
+        raise ValueError(
+            f"'{pretrained}' is no student that skipthink trained (its config.json has no 'skipthink')"
+        )
     rows = _read(Path(questions)) if questions else _of_run(pretrained)
     task = json.dumps({"task": made_by["task"], "own_task": made_by["own_task"]})
     documents = [
         {
             "row": row["row"],
-            "prompt": prompt_text(made_by["stage"], made_by["prompt_start"], made_by["question_format"], row["question"]),
+            "prompt": prompt_text(
+                made_by["stage"], made_by["prompt_start"], made_by["question_format"], row["question"]
+            ),
             "answer": row["answer"],
             "task": task,
         }
@@ -58,7 +62,10 @@ def answers(responses: Iterable[list[str]], documents: Any) -> list[str]:
 def score(document: dict[str, Any], results: list[str]) -> dict[str, float]:
     """Shares of right answers and of format errors, as `skipthink run` counts them."""
     answer = results[0] or None
-    return {"acc": float(_task(document["task"]).check(answer, document["answer"])), "format_errors": float(answer is None)}
+    return {
+        "acc": float(_task(document["task"]).check(answer, document["answer"])),
+        "format_errors": float(answer is None),
+    }
 
 
 def _task(described: str) -> Task:
@@ -70,9 +77,14 @@ def _of_run(student: str) -> list[dict[str, Any]]:
     if not chunks.exists("samples"):
         raise ValueError(
             f"'{student}' lies in no run, so its test questions are not known; name a JSON Lines file with question and "
-            "answer: --metadata '{\"questions\": \"FILE\"}'"
+            'answer: --metadata \'{"questions": "FILE"}\''
         )
-    return chunks.table("samples").to_table(columns=["row", "question", "answer"], filter=TEST).sort_by("row").to_pylist()
+    return (
+        chunks.table("samples")
+        .to_table(columns=["row", "question", "answer"], filter=TEST)
+        .sort_by("row")
+        .to_pylist()
+    )
 
 
 def _read(file: Path) -> list[dict[str, Any]]:
@@ -81,7 +93,9 @@ def _read(file: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(file.read_text(encoding="utf-8").splitlines()):
         if line.strip():
             row = json.loads(line)
-            rows.append({"row": number, "question": row["question"].strip(), "answer": str(row["answer"]).strip()})
+            rows.append(
+                {"row": number, "question": row["question"].strip(), "answer": str(row["answer"]).strip()}
+            )
     if not rows:
         raise ValueError(f"{file} holds no questions")
     return rows

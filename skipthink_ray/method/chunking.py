@@ -33,7 +33,11 @@ class StageLosses:
 
     def part(self, rows: np.ndarray, num_steps: int) -> "StageLosses":
         """Some rationales of at most `num_steps` steps."""
-        return StageLosses(self.nll_RMK[rows, :, :num_steps], self.eos_RMK[rows, :, :num_steps], self.count_RK[rows, :num_steps])
+        return StageLosses(
+            self.nll_RMK[rows, :, :num_steps],
+            self.eos_RMK[rows, :, :num_steps],
+            self.count_RK[rows, :num_steps],
+        )
 
 
 def join_losses(parts: list[StageLosses]) -> StageLosses:
@@ -42,7 +46,9 @@ def join_losses(parts: list[StageLosses]) -> StageLosses:
 
     def joined(arrays: list[np.ndarray], fill: float) -> np.ndarray:
         gaps = [[(0, 0)] * (array.ndim - 1) + [(0, width - array.shape[-1])] for array in arrays]
-        return np.concatenate([np.pad(array, gap, constant_values=fill) for array, gap in zip(arrays, gaps, strict=True)])
+        return np.concatenate(
+            [np.pad(array, gap, constant_values=fill) for array, gap in zip(arrays, gaps, strict=True)]
+        )
 
     fields = ((part.nll_RMK, part.eos_RMK, part.count_RK) for part in parts)
     nll, eos, count = zip(*fields, strict=True)
@@ -109,7 +115,9 @@ def reach(ends_RM: np.ndarray, config: "SearchConfig") -> np.ndarray:
     return until_RM
 
 
-def search(losses: StageLosses, ends_RM: np.ndarray, config: "SearchConfig", row_R: np.ndarray, seed: tuple[int, int]) -> np.ndarray:
+def search(
+    losses: StageLosses, ends_RM: np.ndarray, config: "SearchConfig", row_R: np.ndarray, seed: tuple[int, int]
+) -> np.ndarray:
     """New ends by the configured chunker, from a matrix as far as `reach`; every rationale must be `movable`.
 
     `row_R` numbers the rationales: with it and `seed`, (seed, epoch), a rationale draws the same random numbers
@@ -136,7 +144,10 @@ def energy(losses: StageLosses, ends_RM: np.ndarray) -> np.ndarray:
     """Sum over chunks of loss(c_m), in nats per token, for every rationale."""
     loss, rows_R = ChunkLosses(losses), np.arange(len(ends_RM))
     starts_RM = np.concatenate([np.zeros_like(ends_RM[:, :1]), ends_RM[:, :-1]], axis=1)
-    return sum((loss(rows_R, m, starts_RM[:, m], ends_RM[:, m]) for m in range(ends_RM.shape[1])), np.zeros(len(ends_RM)))
+    return sum(
+        (loss(rows_R, m, starts_RM[:, m], ends_RM[:, m]) for m in range(ends_RM.shape[1])),
+        np.zeros(len(ends_RM)),
+    )
 
 
 def greedy_chunks(losses: StageLosses, ends_RM: np.ndarray, eta_nats: float, pair: bool) -> np.ndarray:
@@ -168,7 +179,9 @@ class Proposals:
 
     def of(self, row_R: np.ndarray) -> "Proposals":
         """Those of some rationales: stream `row % STREAMS`."""
-        return Proposals(np.take(self.move_PS, row_R % STREAMS, axis=1), np.take(self.patience_PS, row_R % STREAMS, axis=1))
+        return Proposals(
+            np.take(self.move_PS, row_R % STREAMS, axis=1), np.take(self.patience_PS, row_R % STREAMS, axis=1)
+        )
 
 
 def draw_proposals(proposals: int, seed: tuple[int, int]) -> Proposals:
@@ -185,12 +198,16 @@ def pick_move(bounds_RB: np.ndarray, move_R: np.ndarray) -> tuple[np.ndarray, np
     """
     num_boundaries = bounds_RB.shape[1] - 2
     long_RM = np.diff(bounds_RB) > 1
-    moves_R = np.concatenate([long_RM[:, :-1], long_RM[:, 1:]], axis=1).cumsum(1)  # c_m loses its last step, c_m+1 its first
+    moves_R = np.concatenate([long_RM[:, :-1], long_RM[:, 1:]], axis=1).cumsum(
+        1
+    )  # c_m loses its last step, c_m+1 its first
     code_R = (moves_R <= (move_R * moves_R[:, -1]).astype(np.int64)[:, None]).sum(1)
     return code_R % num_boundaries, np.where(code_R < num_boundaries, -1, 1)
 
 
-def annealed_chunks(losses: StageLosses, ends_RM: np.ndarray, config: "SearchConfig", drawn: Proposals) -> np.ndarray:
+def annealed_chunks(
+    losses: StageLosses, ends_RM: np.ndarray, config: "SearchConfig", drawn: Proposals
+) -> np.ndarray:
     """SA-SBC: shift one boundary by one step, accept by Metropolis, cool after every M-1 proposals; the best state seen.
 
     Metropolis accepts a rise with probability exp(-rise / T): where it is less than T times an exponential draw.
@@ -200,9 +217,13 @@ def annealed_chunks(losses: StageLosses, ends_RM: np.ndarray, config: "SearchCon
     num_rows, num_chunks = ends_RM.shape
     num_ends, rows_R = loss.count_RE.shape[1], np.arange(len(ends_RM))
     before, through, count = loss.before_RME.ravel(), loss.through_RME.ravel(), loss.count_RE.ravel()
-    bounds_RB = np.concatenate([np.zeros((num_rows, 1), np.int64), ends_RM], axis=1)  # chunk m lies between m and m + 1
+    bounds_RB = np.concatenate(
+        [np.zeros((num_rows, 1), np.int64), ends_RM], axis=1
+    )  # chunk m lies between m and m + 1
     bounds = bounds_RB.ravel()
-    own = np.stack([loss(rows_R, m, bounds_RB[:, m], bounds_RB[:, m + 1]) for m in range(num_chunks)], axis=1).ravel()
+    own = np.stack(
+        [loss(rows_R, m, bounds_RB[:, m], bounds_RB[:, m + 1]) for m in range(num_chunks)], axis=1
+    ).ravel()
     rise_R, lowest_R, best_RM = np.zeros(num_rows), np.zeros(num_rows), ends_RM.copy()
     for proposal, (move_R, patience_R) in enumerate(zip(drawn.move_PS, drawn.patience_PS, strict=True)):
         temperature = config.start_temperature_nats * config.cooling ** (proposal // (num_chunks - 1))
@@ -211,9 +232,13 @@ def annealed_chunks(losses: StageLosses, ends_RM: np.ndarray, config: "SearchCon
         stage = chunk * num_ends
         left, moved, right = bounds.take(at), bounds.take(at + 1) + shift, bounds.take(at + 2)
         at_moved = count.take(tokens + moved)
-        first = (through.take(stage + moved) - before.take(stage + left)) / (at_moved - count.take(tokens + left) + 1)
+        first = (through.take(stage + moved) - before.take(stage + left)) / (
+            at_moved - count.take(tokens + left) + 1
+        )
         stage += num_ends
-        second = (through.take(stage + right) - before.take(stage + moved)) / (count.take(tokens + right) - at_moved + 1)
+        second = (through.take(stage + right) - before.take(stage + moved)) / (
+            count.take(tokens + right) - at_moved + 1
+        )
         rise = first + second - own.take(chunk) - own.take(chunk + 1)
         row = np.flatnonzero(rise < temperature * patience_R)
         chunk = chunk[row]
@@ -228,7 +253,9 @@ def optimal_chunks(losses: StageLosses, ends_RM: np.ndarray) -> np.ndarray:
     """The minimum of the energy over all chunkings into non-empty chunks, by dynamic programming over (stage, end)."""
     loss, num_chunks, end_R = ChunkLosses(losses), ends_RM.shape[1], ends_RM[:, -1]
     rows_R, ends_E = np.arange(len(ends_RM)), np.arange(losses.count_RK.shape[1] + 1)
-    best_RE = loss.to_every_end(0, np.zeros_like(end_R))  # of the chunks so far, if the last of them ends at E
+    best_RE = loss.to_every_end(
+        0, np.zeros_like(end_R)
+    )  # of the chunks so far, if the last of them ends at E
     best_RE[:, 0] = np.inf
     start_RME = np.zeros((len(ends_RM), num_chunks, len(ends_E)), dtype=ends_RM.dtype)
     for m in range(1, num_chunks - 1):
@@ -242,7 +269,9 @@ def optimal_chunks(losses: StageLosses, ends_RM: np.ndarray) -> np.ndarray:
     return found_RM
 
 
-def _one_more_chunk(loss: ChunkLosses, stage: int, best_RE: np.ndarray, stop: int) -> tuple[np.ndarray, np.ndarray]:
+def _one_more_chunk(
+    loss: ChunkLosses, stage: int, best_RE: np.ndarray, stop: int
+) -> tuple[np.ndarray, np.ndarray]:
     """(lowest energy, start of the last chunk) for every end below `stop`, of chunkings that go on to `stage`.
 
     The formula of `from_every_start`, for the possible starts alone: half the arithmetic.
@@ -252,7 +281,9 @@ def _one_more_chunk(loss: ChunkLosses, stage: int, best_RE: np.ndarray, stop: in
     rows_R = np.arange(len(best_RE))
     for end in range(stage + 1, stop):
         starts = slice(stage, end)
-        cost = (through_RE[:, end, None] - before_RE[:, starts]) / (count_RE[:, end, None] - count_RE[:, starts] + 1)
+        cost = (through_RE[:, end, None] - before_RE[:, starts]) / (
+            count_RE[:, end, None] - count_RE[:, starts] + 1
+        )
         cost += best_RE[:, starts]
         choice_R = cost.argmin(1)
         reached_RE[:, end], start_RE[:, end] = cost[rows_R, choice_R], choice_R + stage

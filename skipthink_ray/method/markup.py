@@ -75,17 +75,23 @@ def full_item(sample: Sample, ids: MarkerIds) -> Item:
 def stage_item(sample: Sample, ids: MarkerIds, stage: int) -> Item:
     """CWT stage m (0-based): `[m]` q c_1..c_m-1, then c_m; an empty chunk's target is EOS alone."""
     chunks = sample.chunks
-    return Item(prompt(ids, ids.stages[stage], sample.question, join(chunks[:stage])), [*chunks[stage], ids.eos])
+    return Item(
+        prompt(ids, ids.stages[stage], sample.question, join(chunks[:stage])), [*chunks[stage], ids.eos]
+    )
 
 
 def answer_item(sample: Sample, ids: MarkerIds, kept: Kept) -> Item:
     """CWT answer: `[answer]` q and the kept chunks, then y."""
-    return Item(prompt(ids, ids.answer, sample.question, kept_tokens(sample, kept)), [*sample.answer, ids.eos])
+    return Item(
+        prompt(ids, ids.answer, sample.question, kept_tokens(sample, kept)), [*sample.answer, ids.eos]
+    )
 
 
 def skip_item(sample: Sample, ids: MarkerIds, kept: Kept) -> Item:
     """STT: `[skip]` q, then every kept chunk, `[thought]` for a skipped one, nothing for an empty one, ` --> y`."""
-    shown = (chunk if keep else [ids.thought] for chunk, keep in zip(sample.chunks, kept, strict=True) if chunk)
+    shown = (
+        chunk if keep else [ids.thought] for chunk, keep in zip(sample.chunks, kept, strict=True) if chunk
+    )
     return Item(prompt(ids, ids.skip, sample.question), [*join(shown), *sample.conclusion, ids.eos])
 
 

@@ -17,7 +17,9 @@ class Estimate:
     high: float
 
 
-def bootstrap(statistic: Callable[..., float], columns: list[np.ndarray], samples: int, confidence: float, seed: int) -> Estimate:
+def bootstrap(
+    statistic: Callable[..., float], columns: list[np.ndarray], samples: int, confidence: float, seed: int
+) -> Estimate:
     """Percentile bootstrap over the rows of `columns`, resampled together: paired measurements stay paired."""
     rng, size = np.random.default_rng(seed), len(columns[0])
     draws = []
@@ -29,7 +31,9 @@ def bootstrap(statistic: Callable[..., float], columns: list[np.ndarray], sample
     return Estimate(float(statistic(*columns)), float(low), float(high))
 
 
-def bounded_mean(values: np.ndarray, bounds: tuple[float, float], samples: int, confidence: float, seed: int) -> Estimate:
+def bounded_mean(
+    values: np.ndarray, bounds: tuple[float, float], samples: int, confidence: float, seed: int
+) -> Estimate:
     """Mean of values that cannot leave `bounds`, such as 0 or 100 for one question, with its bootstrap interval.
 
     Equal values have nothing to resample, and "0 % (0 to 0)" would claim certainty. There the interval is exact: values that
@@ -56,7 +60,11 @@ def smooth_curve(values: np.ndarray, window: int, points: int) -> np.ndarray:
     at = np.arange(len(values))
     first, last = np.maximum(at - half, 0), np.minimum(at + half + 1, len(values))
     smooth = (running[last] - running[first]) / (last - first)
-    return np.array([stretch.mean() for stretch in np.array_split(smooth, min(points, len(values)))]) if len(values) else smooth
+    return (
+        np.array([stretch.mean() for stretch in np.array_split(smooth, min(points, len(values)))])
+        if len(values)
+        else smooth
+    )
 
 
 def has_loop(text: str) -> bool:

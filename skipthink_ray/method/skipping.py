@@ -88,7 +88,9 @@ class Fold:
 
     def holds(self, questions: Sequence[str]) -> np.ndarray:
         """Which samples are in this fold: those that its student never trained on."""
-        return np.array([fold_of(question, self.folds, self.seed) == self.number for question in questions], dtype=bool)
+        return np.array(
+            [fold_of(question, self.folds, self.seed) == self.number for question in questions], dtype=bool
+        )
 
 
 def _sequential(
@@ -108,7 +110,9 @@ def _sequential(
     return kept_RM
 
 
-def _exhaustive(present_RM: np.ndarray, may_skip_RM: np.ndarray, tokens_RM: np.ndarray, answers_right: AnswersRight) -> np.ndarray:
+def _exhaustive(
+    present_RM: np.ndarray, may_skip_RM: np.ndarray, tokens_RM: np.ndarray, answers_right: AnswersRight
+) -> np.ndarray:
     """The first right one of a sample's subsets, cheapest first; so a sample is asked only up to its own optimum.
 
     A round asks every open sample about its next subset. All chunks, known to be right, end the list.
@@ -126,13 +130,22 @@ def _exhaustive(present_RM: np.ndarray, may_skip_RM: np.ndarray, tokens_RM: np.n
     return kept_RM
 
 
-def _cheapest_first(present_RM: np.ndarray, may_skip_RM: np.ndarray, tokens_RM: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _cheapest_first(
+    present_RM: np.ndarray, may_skip_RM: np.ndarray, tokens_RM: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """(subsets_RSM, how many of them a sample has): by kept tokens, then chunks, then those that keep earlier chunks."""
     num_chunks = present_RM.shape[1]
     skipped_SM = (np.arange(2**num_chunks)[:, None] >> np.arange(num_chunks)[::-1] & 1).astype(bool)
     fits_RS = ~(skipped_SM & ~may_skip_RM[:, None]).any(-1)
     kept_RSM = present_RM[:, None] & ~skipped_SM
-    earliest_S = np.arange(2**num_chunks)  # as a binary number, c_1 leading: fewer early chunks skipped is smaller
-    keys = (np.broadcast_to(earliest_S, fits_RS.shape), kept_RSM.sum(-1), (kept_RSM * tokens_RM[:, None]).sum(-1), ~fits_RS)
+    earliest_S = np.arange(
+        2**num_chunks
+    )  # as a binary number, c_1 leading: fewer early chunks skipped is smaller
+    keys = (
+        np.broadcast_to(earliest_S, fits_RS.shape),
+        kept_RSM.sum(-1),
+        (kept_RSM * tokens_RM[:, None]).sum(-1),
+        ~fits_RS,
+    )
     order_RS = np.lexsort(keys)
     return np.take_along_axis(kept_RSM, order_RS[..., None], 1), fits_RS.sum(1)

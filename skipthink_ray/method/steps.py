@@ -20,11 +20,15 @@ _ABBREVIATIONS = frozenset(
     "oz lb lbs in hr hrs min sec mi yd pt qt gal sq sq.ft kg cm mm km".split()
 )
 # These are words as often as they are abbreviations: a capital letter after them starts a sentence.
-_ALSO_WORDS = frozenset("in no mar sat sun may min sec ed al mi co etc a.m p.m oz lb lbs hr hrs ft yd pt qt gal sq.ft kg cm mm km".split())
+_ALSO_WORDS = frozenset(
+    "in no mar sat sun may min sec ed al mi co etc a.m p.m oz lb lbs hr hrs ft yd pt qt gal sq.ft kg cm mm km".split()
+)
 # These are words unless a number stands before them: `it is 5 in. long`, `14 more are brought in. 3 go`.
 _UNITS = frozenset("oz lb lbs in hr hrs min sec mi ft yd pt qt gal kg cm mm km".split())
 # These stand before a name, a day or an example, whatever it begins with: `Mr. So`, `e.g. The Hobbit`.
-_ALWAYS_GO_ON = frozenset("mr mrs ms dr prof st mt vs approx e.g i.e cf jan feb apr jun jul aug sep sept oct nov dec".split())
+_ALWAYS_GO_ON = frozenset(
+    "mr mrs ms dr prof st mt vs approx e.g i.e cf jan feb apr jun jul aug sep sept oct nov dec".split()
+)
 # What often opens a sentence; it decides after `the U.S.`, `Inc.` or `vitamin C.`, where a sentence may go on or end.
 _OPENER = re.compile(
     r"""["'“‘(\[]*(?:(?:a|an|the|this|that|these|those|there|here|he|she|it|we|they|you|i|his|her|its|their|our|my|your|so|then|therefore
@@ -50,7 +54,8 @@ _WIDE_END = re.compile(  # `。` and the like; `「行く。」と言った` and
 _LAST_WORD = re.compile(r"[^\s(\[\"'“‘]*\Z")
 # What stands before the full stop of a list number, from the start of the line: `1`, `2.1`, `### Step 3`, `**b`, `- iv`.
 _LIST_NUMBER = re.compile(
-    r"[\s>#*_-]*(?:(?:step|part|case)\ )?(?:\d{1,3}(?:\.\d{1,3})*|[A-Za-z]|[ivx]{2,5})[*_]*", re.IGNORECASE | re.VERBOSE
+    r"[\s>#*_-]*(?:(?:step|part|case)\ )?(?:\d{1,3}(?:\.\d{1,3})*|[A-Za-z]|[ivx]{2,5})[*_]*",
+    re.IGNORECASE | re.VERBOSE,
 )
 _BLOCK = re.compile(  # an end that is far away is none, so that a text with many beginnings takes no quadratic time
     r"""^[ \t]*(?P<fence>```|~~~).{0,8000}?\n[ \t]*(?P=fence)[ \t]*$ | \\\[.{0,4000}?\\\] | ^[ \t]*\$\$.{0,4000}?\$\$
@@ -89,7 +94,11 @@ def _within(place: int, blocks: list[tuple[int, int]]) -> bool:
 
 
 def _sentence_ends(text: str, start: int, end: int, blocks: list[tuple[int, int]]) -> list[int]:
-    plain = [m.end() for m in _END.finditer(text, start, end) if _ends_sentence(text[start : m.start()], m[0], text[m.end() : end])]
+    plain = [
+        m.end()
+        for m in _END.finditer(text, start, end)
+        if _ends_sentence(text[start : m.start()], m[0], text[m.end() : end])
+    ]
     wide = [m.end() for m in _WIDE_END.finditer(text, start, end) if text[m.end() : end].strip()]
     return sorted(cut for cut in {*plain, *wide} if not _within(cut, blocks))
 
@@ -106,7 +115,9 @@ def _ends_sentence(before: str, mark: str, after: str) -> bool:
     if _DOTTED_CAPITALS.fullmatch(last) and last != "I":
         return not (following[0].islower() or _goes_on(before, last, following))
     if last.lower() in _ABBREVIATIONS and not (following[0].isdigit() and _is_word(before, last)):
-        opens = last.lower() in _ALSO_WORDS or (last.lower() not in _ALWAYS_GO_ON and _OPENER.match(following))
+        opens = last.lower() in _ALSO_WORDS or (
+            last.lower() not in _ALWAYS_GO_ON and _OPENER.match(following)
+        )
         return bool(opens and following[0].isupper())
     return not following[0].islower() or bool(mark == "." and _LOWER_OPENER.match(following))
 

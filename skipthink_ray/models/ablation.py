@@ -32,7 +32,9 @@ class Writer(Protocol):
 
 def judges_of(student: Student, config: SkipsConfig, seed: int) -> list[Student]:
     """The student, and its perturbed copies that must agree with it; none without `agreement_passes`."""
-    numbers = range(seed * config.agreement_passes, (seed + 1) * config.agreement_passes)  # no two seeds share a copy
+    numbers = range(
+        seed * config.agreement_passes, (seed + 1) * config.agreement_passes
+    )  # no two seeds share a copy
     return [student, *(perturbed(student, config.agreement_noise, number) for number in numbers)]
 
 
@@ -73,7 +75,9 @@ class Ablation:
             rendered = [self.rendered[row] for row in rows]
             writers = [self.writer(judge, rendered, self.config) for judge in self.judges]
 
-            def passes(at_A: np.ndarray, kept_AM: np.ndarray, given: int, rows=rows, writers=writers) -> np.ndarray:
+            def passes(
+                at_A: np.ndarray, kept_AM: np.ndarray, given: int, rows=rows, writers=writers
+            ) -> np.ndarray:
                 return self._passes(writers, rows, at_A, kept_AM, given)
 
             kept_RM[rows], right_R[rows] = find_kept(present_RM[rows], tokens_RM[rows], passes, self.config)
@@ -96,7 +100,9 @@ class Ablation:
             written = writer.write(at_A[asked], kept_AM[asked], given)
             margin_nats = self.config.margin_nats if number == 0 else 0.0
             right = [self._is_right(one, row) for one, row in zip(written, rows[at_A[asked]], strict=True)]
-            passes_A[asked] = np.array(right) & (np.array([one.margin_nats for one in written]) >= margin_nats)
+            passes_A[asked] = np.array(right) & (
+                np.array([one.margin_nats for one in written]) >= margin_nats
+            )
             self._count(rows[at_A[asked]], written)
         return passes_A
 

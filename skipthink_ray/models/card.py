@@ -10,7 +10,10 @@ from skipthink_ray.models.student import Student
 _ABOUT = {
     "base": ("Full thinking: it writes the whole rationale, then the answer.", ""),
     "cwt": ("Chunk-wise training: it writes one chunk per prompt, `[1]` to `[M]`, then `[answer]`.", "[1]"),
-    "stt": ("Skip-thinking: it writes only the chunks it needs, `[thought]` for those it skips, then the answer.", "[skip]"),
+    "stt": (
+        "Skip-thinking: it writes only the chunks it needs, `[thought]` for those it skips, then the answer.",
+        "[skip]",
+    ),
 }
 
 _SERVED = (

@@ -64,7 +64,9 @@ class Contexts:
         tokens = prompt(ids, ids.answer, question, context)
         held = 0 if teachers is None else len(ids.start) + 1 + len(question) + teachers
         held_verified = len(tokens) if teachers is None else 0
-        return Ask(row, tokens, [*self.samples[row].answer, ids.eos], self.config.max_new_tokens, held, held_verified)
+        return Ask(
+            row, tokens, [*self.samples[row].answer, ids.eos], self.config.max_new_tokens, held, held_verified
+        )
 
 
 def without_eos(ids: list[int], eos: int) -> list[int]:

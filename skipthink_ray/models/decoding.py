@@ -34,7 +34,9 @@ def generate(student: Student, prompts: list[list[int]], max_new_tokens: int) ->
     positions = max_positions(student)
     together = [at for at, tokens in enumerate(prompts) if len(tokens) + max_new_tokens <= positions]
     written: list[list[int]] = [[] for _ in prompts]
-    for at, ids in zip(together, _generate_batch(student, [prompts[at] for at in together], max_new_tokens), strict=True):
+    for at, ids in zip(
+        together, _generate_batch(student, [prompts[at] for at in together], max_new_tokens), strict=True
+    ):
         written[at] = ids
     for at, tokens in enumerate(prompts):  # near the end of the positions each has a limit of its own
         room = min(max_new_tokens, positions - len(tokens))
@@ -60,17 +62,24 @@ def _generate_batch(student: Student, prompts: list[list[int]], max_new_tokens: 
         mask_BT[at, width - len(tokens) :] = 1
     device = student.model.device
     written_BT = student.model.generate(
-        input_ids=ids_BT.to(device), attention_mask=mask_BT.to(device), max_new_tokens=max_new_tokens, do_sample=False
+        input_ids=ids_BT.to(device),
+        attention_mask=mask_BT.to(device),
+        max_new_tokens=max_new_tokens,
+        do_sample=False,
     )[:, width:].tolist()
     return [_until_eos(ids, student.ids.eos) for ids in written_BT]
 
 
-def answer_questions(student: Student, mode: Mode, questions: Sequence[Ids], max_new_tokens: int) -> list[Answer]:
+def answer_questions(
+    student: Student, mode: Mode, questions: Sequence[Ids], max_new_tokens: int
+) -> list[Answer]:
     """Answer questions (token ids of the question part q) together, in one mode."""
     if mode == "staged":
         return _answer_in_stages(student, questions, max_new_tokens)
     marker = student.ids.skip if mode == "skip" else None
-    written = generate(student, [prompt(student.ids, marker, question) for question in questions], max_new_tokens)
+    written = generate(
+        student, [prompt(student.ids, marker, question) for question in questions], max_new_tokens
+    )
     answers = []
     for ids in written:
         text = text_of(student, ids)
@@ -92,7 +101,10 @@ def _answer_in_stages(student: Student, questions: Sequence[Ids], max_new_tokens
             if marker != student.ids.answer:
                 contexts[at].extend(token for token in ids if token != student.ids.eos)
     answers = [text_of(student, ids).strip() or None for ids in written]
-    texts = [f"{text_of(student, context)} --> {answer or ''}" for context, answer in zip(contexts, answers, strict=True)]
+    texts = [
+        f"{text_of(student, context)} --> {answer or ''}"
+        for context, answer in zip(contexts, answers, strict=True)
+    ]
     return [Answer(*fields) for fields in zip(texts, answers, tokens, stopped, strict=True)]
 
 

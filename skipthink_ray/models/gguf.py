@@ -30,8 +30,15 @@ DIGITS_FIRST = ("smollm", "starcoder", "refact", "command-r", "codeshell", "exao
 GPT2_SPLIT = ("default", "gpt-2", "phi-2", "mpt", "olmo", "jais")
 """Its names for GPT-2's split."""
 BROKEN = (
-    OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, ArithmeticError, struct.error,
-)  # fmt: skip
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    ArithmeticError,
+    struct.error,
+)
 """What the readers raise for a file that is cut off or damaged, or for an unknown architecture."""
 
 
@@ -67,7 +74,9 @@ def _mend_split(tokenizer: Any, name: str | None, say: Callable[[str], None]) ->
         return  # not GPT-2's: transformers knew the name
     if name in DIGITS_FIRST:
         digits = pre_tokenizers.Digits(individual_digits=True)
-        backend.pre_tokenizer = pre_tokenizers.Sequence([digits, pre_tokenizers.ByteLevel(add_prefix_space=False)])
+        backend.pre_tokenizer = pre_tokenizers.Sequence(
+            [digits, pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        )
     elif name not in GPT2_SPLIT:
         say(
             f"Note: the GGUF file splits text as '{name}', which transformers does not know. GPT-2's split "

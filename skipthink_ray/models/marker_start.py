@@ -26,7 +26,10 @@ def start_markers(model: Any, tokenizer: Any, start: str, num_chunks: int, seed:
     """Set the markers' rows, in input and output embeddings. start: `student.marker_start`."""
     names = markers(num_chunks)
     index_K = torch.tensor(tokenizer.convert_tokens_to_ids(names))
-    layers = {id(layer.weight): layer.weight for layer in (model.get_input_embeddings(), model.get_output_embeddings())}
+    layers = {
+        id(layer.weight): layer.weight
+        for layer in (model.get_input_embeddings(), model.get_output_embeddings())
+    }
     for weight_VD in layers.values():
         ordinary_D = weight_VD[: int(index_K.min())]
         weight_VD[index_K] = _rows(ordinary_D, tokenizer, start, names, seed).to(weight_VD.dtype)

@@ -91,7 +91,10 @@ class Prefixes:
             return
         size = max(2 * size, self.used + tokens)
         for layer, (keys_NHD, values_NHD) in enumerate(like):
-            grown = keys_NHD.new_empty(size, *keys_NHD.shape[1:]), values_NHD.new_empty(size, *values_NHD.shape[1:])
+            grown = (
+                keys_NHD.new_empty(size, *keys_NHD.shape[1:]),
+                values_NHD.new_empty(size, *values_NHD.shape[1:]),
+            )
             if self.used:
                 for new_NHD, old_NHD in zip(grown, self.stores[layer], strict=True):
                     new_NHD[: self.used] = old_NHD[: self.used]

@@ -46,7 +46,9 @@ class _Stage:
 
 
 @torch.no_grad()
-def stage_losses(model: Any, ids: MarkerIds, samples: "Samples", rows: np.ndarray, until_BM: np.ndarray, bf16: bool = False) -> StageLosses:
+def stage_losses(
+    model: Any, ids: MarkerIds, samples: "Samples", rows: np.ndarray, until_BM: np.ndarray, bf16: bool = False
+) -> StageLosses:
     """The matrix of some samples, by at most M forward passes over them. The model is left in eval mode.
 
     until_BM: the step before which each stage's chunks end at the latest; a stage where it is 0 for all costs no pass.
@@ -64,7 +66,9 @@ def stage_losses(model: Any, ids: MarkerIds, samples: "Samples", rows: np.ndarra
     for m in stages:
         input_BT[:, marker] = ids.stages[m]
         with _autocast(device, bf16):
-            per_stage.append(_entries(model, ids.eos, input_BT, _plan(samples, rows, starts_B, m, band_BM[:, m])))
+            per_stage.append(
+                _entries(model, ids.eos, input_BT, _plan(samples, rows, starts_B, m, band_BM[:, m]))
+            )
     shape = (len(rows), num_chunks, int(steps_B.max()))
     nll_BMK, eos_BMK, count_BK = np.zeros(shape), np.zeros(shape), np.ones((shape[0], shape[2]))
     for m, entries in zip(stages, per_stage, strict=True):
@@ -96,13 +100,17 @@ def _inputs(ids: MarkerIds, samples: "Samples", rows: np.ndarray, starts_B: np.n
     return ids_BT
 
 
-def _plan(samples: "Samples", rows: np.ndarray, starts_B: np.ndarray, stage: int, band_B: np.ndarray) -> _Stage:
+def _plan(
+    samples: "Samples", rows: np.ndarray, starts_B: np.ndarray, stage: int, band_B: np.ndarray
+) -> _Stage:
     ends, first_B = samples.step_ends.values, samples.steps.offsets[rows] + stage
     empty_B = band_B == 0
     from_B = np.where(empty_B | (stage == 0), 0, ends[np.minimum(first_B, len(ends)) - 1])
     to_B = np.where(empty_B, -1, ends[np.minimum(first_B + band_B, len(ends)) - 1])
     at_N, inside_N = _runs(to_B - from_B + 1)
-    origin_B = np.concatenate([[0], (to_B - from_B + 1).cumsum()[:-1]]) - from_B  # where in N token 0 would be
+    origin_B = (
+        np.concatenate([[0], (to_B - from_B + 1).cumsum()[:-1]]) - from_B
+    )  # where in N token 0 would be
     at_J, nth_J = _runs(band_B)
     behind_J = ends[first_B[at_J] + nth_J] + origin_B[at_J]
     begin_J = np.where(nth_J == 0, from_B[at_J], ends[first_B[at_J] + nth_J - 1])
@@ -113,16 +121,23 @@ def _plan(samples: "Samples", rows: np.ndarray, starts_B: np.ndarray, stage: int
 def _entries(model: Any, eos: int, input_BT: torch.Tensor, stage: _Stage) -> torch.Tensor:
     """NLL and EOS of a stage's entries, [2, J], in fp64."""
     at_N, position_N, before_J, behind_J = (
-        torch.from_numpy(array).to(input_BT.device) for array in (stage.at_N, stage.position_N, stage.before_J, stage.behind_J)
+        torch.from_numpy(array).to(input_BT.device)
+        for array in (stage.at_N, stage.position_N, stage.before_J, stage.behind_J)
     )
-    next_N = input_BT[at_N, (position_N + 1).clamp(max=input_BT.shape[1] - 1)]  # of a last position: some token, not used
+    next_N = input_BT[
+        at_N, (position_N + 1).clamp(max=input_BT.shape[1] - 1)
+    ]  # of a last position: some token, not used
     token_N, eos_N = _losses(model, input_BT[:, : stage.width], (at_N, position_N), next_N, eos)
     running_N = torch.cat([token_N.new_zeros(1), token_N.cumsum(0)])
     return torch.stack([running_N[behind_J] - running_N[before_J], eos_N[behind_J]])
 
 
 def _losses(
-    model: Any, input_BT: torch.Tensor, where_N: tuple[torch.Tensor, torch.Tensor], next_N: torch.Tensor, eos: int
+    model: Any,
+    input_BT: torch.Tensor,
+    where_N: tuple[torch.Tensor, torch.Tensor],
+    next_N: torch.Tensor,
+    eos: int,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Losses of the next token and of EOS at some positions, in fp64.
 
@@ -143,7 +158,9 @@ def _losses(
 
 def _of_logits(logits_NV: torch.Tensor, next_N: torch.Tensor, eos: int) -> tuple[torch.Tensor, torch.Tensor]:
     log_probability_NV = logits_NV.float().log_softmax(-1)
-    return -log_probability_NV.gather(-1, next_N[:, None]).squeeze(-1).double(), -log_probability_NV[:, eos].double()
+    return -log_probability_NV.gather(-1, next_N[:, None]).squeeze(-1).double(), -log_probability_NV[
+        :, eos
+    ].double()
 
 
 def _hidden(model: Any, input_BT: torch.Tensor) -> torch.Tensor:

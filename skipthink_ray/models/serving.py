@@ -37,7 +37,9 @@ def prepare_for_serving(student: Student, stage: str, config: PipelineConfig) ->
 def prompt_text(stage: str, start: str, question_format: str, question: str) -> str:
     """The prompt of a question as text, to be tokenised without further special tokens. ValueError for a cwt student."""
     if stage not in MARKER_OF:
-        raise ValueError(f"a student of the stage '{stage}' answers in several prompts; take the one of {' or '.join(MARKER_OF)}")
+        raise ValueError(
+            f"a student of the stage '{stage}' answers in several prompts; take the one of {' or '.join(MARKER_OF)}"
+        )
     return start + MARKER_OF[stage] + question_format.format(question=question)
 
 
@@ -49,7 +51,9 @@ def chat_template(stage: str, start: str, question_format: str) -> str | None:
     if stage not in MARKER_OF:
         return None
     question = " + (messages[0]['content'] | trim) + "
-    prompt = question.join(_literal(part) for part in prompt_text(stage, start, question_format, "\0").split("\0"))
+    prompt = question.join(
+        _literal(part) for part in prompt_text(stage, start, question_format, "\0").split("\0")
+    )
     return (
         "{%- if messages | length != 1 or messages[0]['role'] != 'user' -%}"
         "{{- raise_exception('this student answers one question at a time: send one user message and nothing else') -}}"

@@ -50,9 +50,13 @@ def load_tokenizer(config: StudentConfig, texts: Iterable[str]) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(source)
     except (OSError, ValueError) as error:
-        raise ValueError(f"student.pretrained: no tokenizer could be loaded from '{config.pretrained}': {error}") from error
+        raise ValueError(
+            f"student.pretrained: no tokenizer could be loaded from '{config.pretrained}': {error}"
+        ) from error
     if tokenizer.eos_token_id is None:
-        raise ValueError(f"student.pretrained: the tokenizer of '{config.pretrained}' has no EOS token; a student must be able to stop")
+        raise ValueError(
+            f"student.pretrained: the tokenizer of '{config.pretrained}' has no EOS token; a student must be able to stop"
+        )
     return tokenizer
 
 
@@ -90,10 +94,12 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenize
     single digits.
     """
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
-        pre_tokenizers.Split(Regex(r" ?\d{1,3}| ?\p{L}+| ?[^\s\p{L}\d]+|\s+"), "isolated"),
-        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-    ])  # type: ignore[assignment]
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(r" ?\d{1,3}| ?\p{L}+| ?[^\s\p{L}\d]+|\s+"), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )  # type: ignore[assignment]
     tokenizer.decoder = decoders.ByteLevel()  # type: ignore[assignment]
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary,
@@ -102,14 +108,19 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenize
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=PAD, eos_token=EOS, clean_up_tokenization_spaces=False)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token=PAD, eos_token=EOS, clean_up_tokenization_spaces=False
+    )
 
 
 def build_student(config: StudentConfig, tokenizer: Any, num_chunks: int, seed: int) -> Student:
     """The student before training, markers added to its tokenizer and embeddings."""
     known = len(tokenizer)
     tokenizer.add_tokens(markers(num_chunks), special_tokens=True)
-    if tokenizer.pad_token_id in (None, tokenizer.eos_token_id):  # never EOS: padding must not hide it from the loss
+    if tokenizer.pad_token_id in (
+        None,
+        tokenizer.eos_token_id,
+    ):  # never EOS: padding must not hide it from the loss
         tokenizer.add_special_tokens({"pad_token": PAD})
     torch.manual_seed(seed)
     if config.pretrained is None:
@@ -152,11 +163,15 @@ def marker_ids(tokenizer: Any, start: str = "") -> MarkerIds:
     vocabulary = tokenizer.get_added_vocab()
     missing = [marker for marker in markers(1) if marker not in vocabulary]
     if missing:
-        raise ValueError(f"the tokenizer has no marker {', '.join(missing)}; it belongs to no skipthink student")
+        raise ValueError(
+            f"the tokenizer has no marker {', '.join(missing)}; it belongs to no skipthink student"
+        )
     num_chunks = next(m for m in range(1, len(vocabulary) + 2) if f"[{m}]" not in vocabulary) - 1
     stages = tuple(vocabulary[f"[{stage}]"] for stage in range(1, num_chunks + 1))
     first = tuple(encode(tokenizer, [start])[0]) if start else ()
-    return MarkerIds(stages, vocabulary[ANSWER], vocabulary[SKIP], vocabulary[THOUGHT], tokenizer.eos_token_id, first)
+    return MarkerIds(
+        stages, vocabulary[ANSWER], vocabulary[SKIP], vocabulary[THOUGHT], tokenizer.eos_token_id, first
+    )
 
 
 def encode(tokenizer: Any, texts: list[str]) -> list[list[int]]:
@@ -168,22 +183,28 @@ def _from_pretrained(name: str) -> Any:
     try:
         return AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32, use_safetensors=True)
     except (OSError, ValueError) as error:
-        raise ValueError(f"student.pretrained: no causal LM could be loaded from '{name}': {error}") from error
+        raise ValueError(
+            f"student.pretrained: no causal LM could be loaded from '{name}': {error}"
+        ) from error
 
 
 def _from_scratch(config: StudentConfig, vocabulary: int) -> PreTrainedModel:
     if config.width % (2 * config.heads):
-        raise ValueError(f"student.width: {config.width} is no multiple of 2 * student.heads = {2 * config.heads}")
-    return LlamaForCausalLM(LlamaConfig(
-        vocab_size=vocabulary,
-        hidden_size=config.width,
-        intermediate_size=3 * config.width,
-        num_hidden_layers=config.layers,
-        num_attention_heads=config.heads,
-        max_position_embeddings=2 * config.max_tokens,
-        tie_word_embeddings=True,
-        initializer_range=config.width**-0.5,
-    ))
+        raise ValueError(
+            f"student.width: {config.width} is no multiple of 2 * student.heads = {2 * config.heads}"
+        )
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=vocabulary,
+            hidden_size=config.width,
+            intermediate_size=3 * config.width,
+            num_hidden_layers=config.layers,
+            num_attention_heads=config.heads,
+            max_position_embeddings=2 * config.max_tokens,
+            tie_word_embeddings=True,
+            initializer_range=config.width**-0.5,
+        )
+    )
 
 
 def _set_token_ids(model: Any, tokenizer: Any) -> None:

@@ -76,9 +76,13 @@ class LocalTeacher:
         try:
             self.tokenizer: Any = AutoTokenizer.from_pretrained(teacher.model, padding_side="left")
             dtype = torch.bfloat16 if device == "cuda" else torch.float32
-            self.model: Any = AutoModelForCausalLM.from_pretrained(teacher.model, dtype=dtype, use_safetensors=True)
+            self.model: Any = AutoModelForCausalLM.from_pretrained(
+                teacher.model, dtype=dtype, use_safetensors=True
+            )
         except (OSError, ValueError) as error:
-            raise ValueError(f"rationales.teacher.model: no causal LM could be loaded from '{teacher.model}': {error}") from error
+            raise ValueError(
+                f"rationales.teacher.model: no causal LM could be loaded from '{teacher.model}': {error}"
+            ) from error
         self.model.to(device).eval()
         added = self.tokenizer.added_tokens_decoder.items()
         self.hidden = {number for number, token in added if token.special and not is_tag(token.content)}
@@ -93,7 +97,9 @@ class LocalTeacher:
         for request in requests:
             tokens = len(self.tokenizer(self._prompt(request), add_special_tokens=False)["input_ids"])
             if limit and tokens + self.teacher.max_tokens > limit:
-                failed[request.key] = f"the prompt of {tokens} tokens leaves no room for {self.teacher.max_tokens} of the model's {limit}"
+                failed[request.key] = (
+                    f"the prompt of {tokens} tokens leaves no room for {self.teacher.max_tokens} of the model's {limit}"
+                )
             else:
                 fitting.append(request)
         for start in range(0, len(fitting), self.batch_size):
@@ -107,7 +113,9 @@ class LocalTeacher:
             names = {"system": "", "user": NEXT_QUESTION.lstrip(), "assistant": "A: "}
             return "\n\n".join(names[said["role"]] + said["content"] for said in request.messages) + "\n\nA:"
         try:
-            return self.tokenizer.apply_chat_template(list(request.messages), tokenize=False, add_generation_prompt=True)
+            return self.tokenizer.apply_chat_template(
+                list(request.messages), tokenize=False, add_generation_prompt=True
+            )
         except TemplateError:  # some chats have no system: what it says then stands before the first question
             system, first, *rest = request.messages
             told = [{"role": "user", "content": f"{system['content']}\n\n{first['content']}"}, *rest]
@@ -116,7 +124,10 @@ class LocalTeacher:
     @torch.no_grad()
     def _generate(self, batch: list[Request]) -> list[Written]:
         prompts = self.tokenizer(
-            [self._prompt(request) for request in batch], return_tensors="pt", padding=True, add_special_tokens=False
+            [self._prompt(request) for request in batch],
+            return_tensors="pt",
+            padding=True,
+            add_special_tokens=False,
         ).to(self.model.device)
         sampling: dict[str, Any] = {"do_sample": False}
         if self.teacher.temperature:
@@ -124,15 +135,29 @@ class LocalTeacher:
             sampling = {"do_sample": True, "temperature": self.teacher.temperature, "top_k": 0, "top_p": 1.0}
         width = prompts["input_ids"].shape[1]
         written_BT = self.model.generate(
-            **prompts, **sampling, max_new_tokens=self.teacher.max_tokens, pad_token_id=self.tokenizer.pad_token_id,
-            **({} if self.tokenizer.chat_template else {"stop_strings": [NEXT_QUESTION], "tokenizer": self.tokenizer}),
+            **prompts,
+            **sampling,
+            max_new_tokens=self.teacher.max_tokens,
+            pad_token_id=self.tokenizer.pad_token_id,
+            **(
+                {}
+                if self.tokenizer.chat_template
+                else {"stop_strings": [NEXT_QUESTION], "tokenizer": self.tokenizer}
+            ),
         )[:, width:].tolist()
-        ends = set(_as_list(self.model.generation_config.eos_token_id) or _as_list(self.tokenizer.eos_token_id))
-        return [self._written(ids, ends, int(mask.sum())) for ids, mask in zip(written_BT, prompts["attention_mask"], strict=True)]
+        ends = set(
+            _as_list(self.model.generation_config.eos_token_id) or _as_list(self.tokenizer.eos_token_id)
+        )
+        return [
+            self._written(ids, ends, int(mask.sum()))
+            for ids, mask in zip(written_BT, prompts["attention_mask"], strict=True)
+        ]
 
     def _written(self, ids: list[int], ends: set[int], prompt_tokens: int) -> Written:
         stop = next((at for at, token in enumerate(ids) if token in ends), None)
-        shown = [token for token in ids[:stop] if token not in self.hidden]  # tags around thinking are special tokens of some models
+        shown = [
+            token for token in ids[:stop] if token not in self.hidden
+        ]  # tags around thinking are special tokens of some models
         text, asks_on, _ = self.tokenizer.decode(shown).partition(NEXT_QUESTION)
         finish = "length" if stop is None and not asks_on else "stop"
         return Written(text.strip(), finish, prompt_tokens, len(ids) if stop is None else stop + 1)

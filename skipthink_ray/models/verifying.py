@@ -96,7 +96,9 @@ class Verifier:
         return _Question(replace(ask, limit=self._limit(ask)), known, ask.prompt[len(known) :])
 
     def _answer(self, questions: list[_Question]) -> list[Written]:
-        cache, mask_BT = self.prefixes.load([question.known for question in questions], self.student.model.device)
+        cache, mask_BT = self.prefixes.load(
+            [question.known for question in questions], self.student.model.device
+        )
         before = mask_BT.shape[1]
         width = max(len(question.fresh) for question in questions)
         best_BT, lead_BT, mask_BT = self._read(questions, cache, mask_BT, width)
@@ -105,7 +107,9 @@ class Verifier:
             target, limit = question.ask.target, question.ask.limit
             agrees = [one == other for one, other in zip(best, target, strict=False)]
             accepted = agrees.index(False) if False in agrees else len(agrees)
-            ids = best[: min(accepted + 1, len(agrees), limit)]  # the gold text, then one token of the student's own
+            ids = best[
+                : min(accepted + 1, len(agrees), limit)
+            ]  # the gold text, then one token of the student's own
             written.append(Written(ids, min(lead[: len(ids)]), accepted == len(target) <= limit))
             accepted_B.append(accepted)
         self._remember(questions, written, cache, before + width)
@@ -122,25 +126,43 @@ class Verifier:
         for at, question in enumerate(questions):
             start, end = width - len(question.fresh), width + len(question.ask.target) - 1
             ids_BT[at, start:end] = [*question.fresh, *question.ask.target[:-1]]
-            fresh_BT[at, start:end], position_BT[at, start:end] = 1, len(question.known) + np.arange(end - start)
-        ids, fresh, position = (torch.from_numpy(array).to(mask_BT.device) for array in (ids_BT, fresh_BT, position_BT))
+            fresh_BT[at, start:end], position_BT[at, start:end] = (
+                1,
+                len(question.known) + np.arange(end - start),
+            )
+        ids, fresh, position = (
+            torch.from_numpy(array).to(mask_BT.device) for array in (ids_BT, fresh_BT, position_BT)
+        )
         mask_BT = torch.cat([mask_BT, fresh], 1)
         best_BT, lead_BT = self._forward(ids, mask_BT, position, cache, target_width)
         return best_BT.tolist(), lead_BT.tolist(), mask_BT
 
     def _forward(
-        self, ids_BT: torch.Tensor, mask_BT: torch.Tensor, position_BT: torch.Tensor, cache: DynamicCache, keep: int
+        self,
+        ids_BT: torch.Tensor,
+        mask_BT: torch.Tensor,
+        position_BT: torch.Tensor,
+        cache: DynamicCache,
+        keep: int,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The best next token and its lead over the second, at the last `keep` positions."""
-        position_BT = position_BT.clamp(max=max_positions(self.student) - 1)  # nothing beyond is read: see `_limit`
+        position_BT = position_BT.clamp(
+            max=max_positions(self.student) - 1
+        )  # nothing beyond is read: see `_limit`
         logits_BTV = self.student.model(
-            input_ids=ids_BT, attention_mask=mask_BT, position_ids=position_BT, past_key_values=cache,
-            use_cache=True, logits_to_keep=keep,
-        ).logits  # fmt: skip
+            input_ids=ids_BT,
+            attention_mask=mask_BT,
+            position_ids=position_BT,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=keep,
+        ).logits
         leading = logits_BTV.float().topk(2, dim=-1)
         return leading.indices[..., 0], leading.values[..., 0] - leading.values[..., 1]
 
-    def _remember(self, questions: list[_Question], written: list[Written], cache: DynamicCache, end: int) -> None:
+    def _remember(
+        self, questions: list[_Question], written: list[Written], cache: DynamicCache, end: int
+    ) -> None:
         """Hold the beginnings that were asked for and are not known; `end` is the prompts' last column and one."""
         beginnings = []
         for at, question in enumerate(questions):
@@ -151,21 +173,32 @@ class Verifier:
         self.prefixes.hold(beginnings, cache)
 
     def _decode(
-        self, questions: list[_Question], written: list[Written], accepted_B: list[int],
-        cache: DynamicCache, mask_BT: torch.Tensor, start: int,
-    ) -> None:  # fmt: skip
+        self,
+        questions: list[_Question],
+        written: list[Written],
+        accepted_B: list[int],
+        cache: DynamicCache,
+        mask_BT: torch.Tensor,
+        start: int,
+    ) -> None:
         """Greedy decoding, in place, of the texts that are neither whole nor at their limit."""
-        for at, accepted in enumerate(accepted_B):  # of the target only what the student would have written itself
+        for at, accepted in enumerate(
+            accepted_B
+        ):  # of the target only what the student would have written itself
             mask_BT[at, start + accepted :] = 0
         rows = list(range(len(questions)))
         while unfinished := [at for at in rows if self._is_open(questions[at], written[at])]:
-            if 4 * len(unfinished) <= 3 * len(rows):  # dropping rows copies the cache, so not for every one that ends
+            if 4 * len(unfinished) <= 3 * len(
+                rows
+            ):  # dropping rows copies the cache, so not for every one that ends
                 chosen = torch.tensor([rows.index(at) for at in unfinished], device=mask_BT.device)
                 cache.batch_select_indices(chosen)
                 rows, mask_BT = unfinished, mask_BT[chosen]
             last = [[written[at].ids[-1]] for at in rows]
             position = [[len(questions[at].ask.prompt) + len(written[at].ids) - 1] for at in rows]
-            last_B1, position_B1 = (torch.tensor(values, device=mask_BT.device) for values in (last, position))
+            last_B1, position_B1 = (
+                torch.tensor(values, device=mask_BT.device) for values in (last, position)
+            )
             mask_BT = torch.cat([mask_BT, torch.ones_like(last_B1)], 1)
             best_BT, lead_BT = self._forward(last_B1, mask_BT, position_B1, cache, 1)
             for at, best, lead in zip(rows, best_BT[:, 0].tolist(), lead_BT[:, 0].tolist(), strict=True):

@@ -16,29 +16,57 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 # Stand-ins that matplotlib draws with, and what the page's style sheet calls them.
 _INK, _GRID = "#010101", "#020202"
-_COLOURS = {"full": "#030303", "staged": "#040404", "skip": "#050505", "base": "#030303", "cwt": "#040404", "stt": "#050505"}
-_VARIABLES = {_INK: "var(--ink)", _GRID: "var(--line)", "#030303": "var(--full)", "#040404": "var(--staged)", "#050505": "var(--skip)"}
+_COLOURS = {
+    "full": "#030303",
+    "staged": "#040404",
+    "skip": "#050505",
+    "base": "#030303",
+    "cwt": "#040404",
+    "stt": "#050505",
+}
+_VARIABLES = {
+    _INK: "var(--ink)",
+    _GRID: "var(--line)",
+    "#030303": "var(--full)",
+    "#040404": "var(--staged)",
+    "#050505": "var(--skip)",
+}
 _MARKERS = {"full": "o", "staged": "s", "skip": "D"}
 _DASHES = {"base": "-", "cwt": (0, (5, 2)), "stt": (0, (1.5, 1.5))}
 _STYLE: dict[str, Any] = {
-    "svg.hashsalt": "skipthink", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 10,
-    "text.color": _INK, "axes.labelcolor": _INK, "axes.edgecolor": _INK, "xtick.color": _INK, "ytick.color": _INK,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": _GRID, "axes.axisbelow": True,
-    "legend.frameon": False, "lines.linewidth": 1.6,
-}  # fmt: skip
+    "svg.hashsalt": "skipthink",
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "text.color": _INK,
+    "axes.labelcolor": _INK,
+    "axes.edgecolor": _INK,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": _GRID,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+}
 
 
 def accuracy_chart(modes: dict[str, Any]) -> Markup:
     """Accuracy over speed-up, a point for each mode, with both intervals."""
     told = [
-        f"{mode} {here['accuracy_pct']['value']:.1f} % at {_speedup(here)['value']:.2f}x" for mode, here in modes.items()
-    ]  # fmt: skip
+        f"{mode} {here['accuracy_pct']['value']:.1f} % at {_speedup(here)['value']:.2f}x"
+        for mode, here in modes.items()
+    ]
     with matplotlib.style.context(["default", _STYLE]):
         figure, axes = _figure()
         for mode, here in modes.items():
             x, y = _speedup(here), here["accuracy_pct"]
             look: dict[str, Any] = {"color": _COLOURS[mode], "linestyle": "none"}
-            axes.errorbar(x["value"], y["value"], xerr=_error(x), yerr=_error(y), capsize=3, elinewidth=1.2, **look)
+            axes.errorbar(
+                x["value"], y["value"], xerr=_error(x), yerr=_error(y), capsize=3, elinewidth=1.2, **look
+            )
             axes.plot(x["value"], y["value"], marker=_MARKERS[mode], markersize=7, label=mode, **look)
         axes.margins(0.12)
         bottom, top = axes.get_ylim()
@@ -54,7 +82,9 @@ def curve_chart(curves: dict[str, Any], name: str, title: str, label: str) -> Ma
     with matplotlib.style.context(["default", _STYLE]):
         figure, axes = _figure()
         for stage, curve in curves.items():
-            axes.plot(curve["update"], curve[name], label=stage, color=_COLOURS[stage], linestyle=_DASHES[stage])
+            axes.plot(
+                curve["update"], curve[name], label=stage, color=_COLOURS[stage], linestyle=_DASHES[stage]
+            )
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -94,5 +124,7 @@ def _svg(figure: Figure, axes: Axes, name: str, title: str, description: str) ->
     for colour, variable in _VARIABLES.items():
         body = body.replace(colour, variable)
     head = f'<svg viewBox="{view_box}" role="img" aria-labelledby="{name}-title {name}-text" xmlns:xlink="http://www.w3.org/1999/xlink">'
-    words = f'<title id="{name}-title">{escape(title)}</title><desc id="{name}-text">{escape(description)}</desc>'
+    words = (
+        f'<title id="{name}-title">{escape(title)}</title><desc id="{name}-text">{escape(description)}</desc>'
+    )
     return Markup(head + words + body)  # drawn here from numbers, the words escaped

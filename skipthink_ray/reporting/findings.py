@@ -12,9 +12,16 @@ from skipthink_ray.config import PipelineConfig
 from skipthink_ray.reporting.numbers import STAGE_OF
 
 Code = Literal[
-    "markers-together", "loss-flat", "gate-rarely-right", "gate-keeps-all", "gate-skips-all",
-    "staged-empty", "no-answer", "answers-endless", "memorised",
-]  # fmt: skip
+    "markers-together",
+    "loss-flat",
+    "gate-rarely-right",
+    "gate-keeps-all",
+    "gate-skips-all",
+    "staged-empty",
+    "no-answer",
+    "answers-endless",
+    "memorised",
+]
 Summary = dict[str, Any]
 """summary.json of a stage."""
 
@@ -112,24 +119,26 @@ def _all_longer(config: PipelineConfig) -> tuple[str, ...]:
 def _markers_together(stage: str, config: PipelineConfig, separation: float) -> Finding:
     rate, longer = f"{stage}.optim.marker_lr_stds", _longer(stage, config)
     return Finding(
-        "markers-together", stage,
+        "markers-together",
+        stage,
         f"The markers did not part: the two closest are {separation:.3f} times as far from each other as two "
         "ordinary tokens. The student can hardly tell them apart.",
         f"Raise {rate}, take another student.marker_start, or train longer ({longer}).",
         (rate, "student.marker_start", longer),
-    )  # fmt: skip
+    )
 
 
 def _loss_flat(stage: str, config: PipelineConfig, summary: Summary) -> Finding:
     rate, longer = f"{stage}.optim.lr", _longer(stage, config)
     return Finding(
-        "loss-flat", stage,
+        "loss-flat",
+        stage,
         f"The loss hardly fell: {summary['first_loss_nats']:.3f} nats in the first updates, "
         f"{summary['final_loss_nats']:.3f} in the last of {summary['updates']:,}. "
         "The student learned little.",
         f"Take another learning rate ({rate}), mostly a higher one, or train longer ({longer}).",
         (rate, longer),
-    )  # fmt: skip
+    )
 
 
 def _gate_rarely_right(config: PipelineConfig, right_share: float) -> Finding:
@@ -139,11 +148,12 @@ def _gate_rarely_right(config: PipelineConfig, right_share: float) -> Finding:
         "cwt.optim.marker_lr_stds": "raise cwt.optim.marker_lr_stds",
     }
     return Finding(
-        "gate-rarely-right", "skips",
+        "gate-rarely-right",
+        "skips",
         f"Only {right_share:.1%} of the samples pass the gate with all of the teacher's chunks. "
         "The others keep every chunk, so the skip student learns to skip little.",
         *_one_of(remedies | _laxer_gate(config)),
-    )  # fmt: skip
+    )
 
 
 def _gate_keeps_all(config: PipelineConfig, kept_share: float) -> Finding:
@@ -153,33 +163,40 @@ def _gate_keeps_all(config: PipelineConfig, kept_share: float) -> Finding:
     if config.skips.judge == "writing":
         remedies["skips.judge"] = "let the student read the chunks behind a removed one (skips.judge reading)"
     return Finding(
-        "gate-keeps-all", "skips",
+        "gate-keeps-all",
+        "skips",
         f"{kept_share:.1%} of all chunks were kept. "
         "The skip student will write nearly as much as full thinking.",
         *_one_of(remedies | _laxer_gate(config)),
-    )  # fmt: skip
+    )
 
 
 def _gate_skips_all(config: PipelineConfig, kept_share: float) -> Finding:
     skips, remedies = config.skips, {"skips.margin_nats": "raise skips.margin_nats"}
     if skips.judge == "reading":
-        remedies["skips.judge"] = "let the student write the chunks behind a removed one (skips.judge writing)"
+        remedies["skips.judge"] = (
+            "let the student write the chunks behind a removed one (skips.judge writing)"
+        )
     if skips.gate == "own":
         remedies["skips.gate"] = "ask a student that never saw the sample (skips.gate cross_fitted)"
     if skips.skippable == "any":
         remedies["skips.skippable"] = "keep the first and the last chunk (skips.skippable interior)"
     return Finding(
-        "gate-skips-all", "skips",
+        "gate-skips-all",
+        "skips",
         f"Only {kept_share:.1%} of all chunks were kept. "
         "The skip student will learn to answer without thinking.",
         *_one_of(remedies),
-    )  # fmt: skip
+    )
 
 
 def _laxer_gate(config: PipelineConfig) -> dict[str, str]:
     """What lets more answers pass, by its key."""
     skips = config.skips
-    strict = {"skips.margin_nats": skips.margin_nats > 0, "skips.agreement_passes": skips.agreement_passes > 0}
+    strict = {
+        "skips.margin_nats": skips.margin_nats > 0,
+        "skips.agreement_passes": skips.agreement_passes > 0,
+    }
     return {key: f"lower {key}" for key, is_set in strict.items() if is_set}
 
 
@@ -192,22 +209,24 @@ def _one_of(remedies: dict[str, str]) -> tuple[str, tuple[str, ...]]:
 
 def _staged_empty(share_pct: float) -> Finding:
     return Finding(
-        "staged-empty", "evaluation",
+        "staged-empty",
+        "evaluation",
         f"{share_pct:.1f} % of the staged answers are empty: behind [answer] the cwt student stops at once. "
         "It takes [answer] for the marker of a chunk, or has learned to stop behind the last chunk.",
         "Raise cwt.optim.marker_lr_stds, take another student.marker_start, or train longer (cwt.epochs).",
         ("cwt.optim.marker_lr_stds", "student.marker_start", "cwt.epochs"),
-    )  # fmt: skip
+    )
 
 
 def _no_answer(config: PipelineConfig, errors: str) -> Finding:
     keys = _all_longer(config)
     return Finding(
-        "no-answer", "evaluation",
+        "no-answer",
+        "evaluation",
         f"Many answers have no --> with an answer behind it: {errors}. They count as wrong.",
         f"Train longer ({', '.join(keys)}). If they also ran into the length limit, mend that first.",
         keys,
-    )  # fmt: skip
+    )
 
 
 def _answers_endless(config: PipelineConfig, at_limit: str, loops: str) -> Finding:
@@ -229,11 +248,12 @@ def _memorised(stage: str, config: PipelineConfig, accuracy_pct: float, trained:
     if longer != own:
         shorter, keys = f"set match epochs and {own} below that", ("match", own)
     return Finding(
-        "memorised", "evaluation",
+        "memorised",
+        "evaluation",
         f"The {stage} student knows its training data by heart ({trained['final_loss_nats']:.4f} nats per "
         f"target token after {trained['epochs']:,} epochs), but answers only {accuracy_pct:.1f} % of the test "
         "questions.",
         "Train on more rationales (a teacher writes several per question with rationales.teacher.samples), "
         f"or train less: {shorter}.",
         ("rationales.teacher.samples", *keys),
-    )  # fmt: skip
+    )

@@ -12,7 +12,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from skipthink_ray.config import EvaluationConfig, PipelineConfig
-from skipthink_ray.method.metrics import Estimate, bootstrap, bounded_mean, percent, ratio_of_sums, smooth_curve
+from skipthink_ray.method.metrics import (
+    Estimate,
+    bootstrap,
+    bounded_mean,
+    percent,
+    ratio_of_sums,
+    smooth_curve,
+)
 from skipthink_ray.method.steps import split_steps
 from skipthink_ray.models.pretrained import describe
 
@@ -58,14 +65,18 @@ def build_report(material: Material) -> dict[str, Any]:
     modes = {mode: mode_numbers(mode, config, material.answers, material.latencies) for mode in STAGE_OF}
     timed = len(_of_mode(material.latencies, "full"))
     evaluation = {
-        "questions": len(_of_mode(material.answers, "full")), "timed_questions": timed, "seed": config.seed,
+        "questions": len(_of_mode(material.answers, "full")),
+        "timed_questions": timed,
+        "seed": config.seed,
         "confidence_pct": 100 * config.evaluation.confidence,
         **config.evaluation.model_dump(include={"bootstrap_samples", "batch_size", "max_new_tokens"}),
-    }  # fmt: skip
+    }
     pretrained = config.student.pretrained and describe(config.student.pretrained)
     student = {"pretrained": pretrained, "parameters": summaries["chunks"]["student_parameters"]}
     return {
-        "name": config.name, "task": config.task, "student": student,
+        "name": config.name,
+        "task": config.task,
+        "student": student,
         "result": _result(modes, evaluation["questions"], student, summaries["chunks"]["train"]),
         "warnings": [warning for stage in summaries.values() for warning in stage.get("warnings", [])],
         "evaluation": evaluation,
@@ -77,7 +88,7 @@ def build_report(material: Material) -> dict[str, Any]:
         "questions": [{**row, "row": row["row"] + 1} for row in material.questions],
         "dropped": _dropped(material),
         "made": {**material.made, "seed": config.seed, "config": config.model_dump(mode="json")},
-    }  # fmt: skip
+    }
 
 
 def _of_mode(table: pa.Table, mode: str) -> pa.Table:
@@ -88,11 +99,15 @@ def _paired(table: pa.Table, mode: str) -> tuple[pa.Table, pa.Table]:
     """The rows of a mode and of full thinking, question by question. RuntimeError where the questions differ."""
     here, full = _of_mode(table, mode), _of_mode(table, "full")
     if here["row"] != full["row"] or not len(full):
-        raise RuntimeError(f"report: the questions answered in mode {mode} are not those answered in mode full")
+        raise RuntimeError(
+            f"report: the questions answered in mode {mode} are not those answered in mode full"
+        )
     return here, full
 
 
-def mode_numbers(mode: str, pipeline: PipelineConfig, answers: pa.Table, latencies: pa.Table) -> dict[str, Any]:
+def mode_numbers(
+    mode: str, pipeline: PipelineConfig, answers: pa.Table, latencies: pa.Table
+) -> dict[str, Any]:
     """What is measured of a mode, and how it compares with full thinking. In: ANSWER_SCHEMA and LATENCY_SCHEMA, all modes."""
     config, seed = pipeline.evaluation, pipeline.seed
     answers, full = _paired(answers, mode)
@@ -100,11 +115,15 @@ def mode_numbers(mode: str, pipeline: PipelineConfig, answers: pa.Table, latenci
     right, full_right = (100.0 * _array(table, "right") for table in (answers, full))
     tokens, seconds = _array(answers, "tokens"), _array(timed, "seconds")
     draw = (config.bootstrap_samples, config.confidence, seed)
-    versus_full = {} if mode == "full" else {
-        "difference_points": asdict(bounded_mean(right - full_right, (-100.0, 100.0), *draw)),
-        "token_ratio": _ratio(_array(full, "tokens"), tokens, config, seed),
-        "speedup": _ratio(_array(full_timed, "seconds"), seconds, config, seed),
-    }  # fmt: skip
+    versus_full = (
+        {}
+        if mode == "full"
+        else {
+            "difference_points": asdict(bounded_mean(right - full_right, (-100.0, 100.0), *draw)),
+            "token_ratio": _ratio(_array(full, "tokens"), tokens, config, seed),
+            "speedup": _ratio(_array(full_timed, "seconds"), seconds, config, seed),
+        }
+    )
     return {
         "stage": STAGE_OF[mode],
         "accuracy_pct": asdict(bounded_mean(right, (0.0, 100.0), *draw)),
@@ -170,29 +189,45 @@ def _training(material: Material) -> dict[str, Any]:
     for stage in STAGE_OF.values():
         summary = material.summaries[stage]
         stages[stage] = {
-            "updates": summary["updates"], "epochs": summary["epochs"], "target_tokens": summary["target_tokens"],
+            "updates": summary["updates"],
+            "epochs": summary["epochs"],
+            "target_tokens": summary["target_tokens"],
             "target_tokens_per_update": summary["target_tokens"] / summary["updates"],
-            "seconds": summary["seconds"], "tokens_per_s": summary["item_tokens"] / summary["seconds"],
+            "seconds": summary["seconds"],
+            "tokens_per_s": summary["item_tokens"] / summary["seconds"],
             "padding_pct": 100 * summary["padding_share"],
             "search_pct": 100 * summary["search_seconds"] / summary["seconds"],
-            "final_loss_nats": summary["final_loss_nats"], "backend": summary["backend"],
-        }  # fmt: skip
+            "final_loss_nats": summary["final_loss_nats"],
+            "backend": summary["backend"],
+        }
     searches = [
         {
-            "epoch": epoch["epoch"] + 1, "moved": epoch["boundaries_moved"], "movable": epoch["boundaries_movable"],
+            "epoch": epoch["epoch"] + 1,
+            "moved": epoch["boundaries_moved"],
+            "movable": epoch["boundaries_movable"],
             "moved_pct": 100 * epoch["boundaries_moved"] / max(epoch["boundaries_movable"], 1),
-            "energy_nats": epoch["energy_nats"], "seconds": epoch["search_s"],
+            "energy_nats": epoch["energy_nats"],
+            "seconds": epoch["search_s"],
         }
-        for epoch in material.epochs if "boundaries_moved" in epoch
-    ]  # fmt: skip
-    return {"match": material.config.match, "search": material.config.cwt.search.method, "stages": stages, "searches": searches}
+        for epoch in material.epochs
+        if "boundaries_moved" in epoch
+    ]
+    return {
+        "match": material.config.match,
+        "search": material.config.cwt.search.method,
+        "stages": stages,
+        "searches": searches,
+    }
 
 
 def _curve(history: pa.Table) -> dict[str, Any]:
     """Loss and N over the updates, smoothed and thinned."""
     history = history.sort_by("update")
     window = len(history) // CURVE_WINDOWS // 2 * 2 + 1
-    curves = {name: smooth_curve(_array(history, name), window, CURVE_POINTS).tolist() for name in ("loss_nats", "target_tokens")}
+    curves = {
+        name: smooth_curve(_array(history, name), window, CURVE_POINTS).tolist()
+        for name in ("loss_nats", "target_tokens")
+    }
     updates = smooth_curve(_array(history, "update") + 1.0, 1, CURVE_POINTS).tolist()
     return {"window_updates": window, "update": updates, **curves}
 
@@ -202,22 +237,33 @@ def _chunks(material: Material) -> dict[str, Any]:
     used = np.nonzero(sizes_MS.sum(0))[0]
     last = int(used[-1]) if len(used) else 0
     positions = [
-        {"position": m + 1, "kept_pct": 100 * kept, "sizes_pct": (100 * sizes_S[: last + 1] / max(sizes_S.sum(), 1)).tolist()}
+        {
+            "position": m + 1,
+            "kept_pct": 100 * kept,
+            "sizes_pct": (100 * sizes_S[: last + 1] / max(sizes_S.sum(), 1)).tolist(),
+        }
         for m, (kept, sizes_S) in enumerate(zip(skips["kept_share_by_chunk"], sizes_MS, strict=True))
     ]
     return {
-        "samples": skips["samples"], "right_pct": 100 * skips["right_share"], "kept_pct": 100 * skips["kept_share"],
-        **{name: skips[name] for name in ("verified", "decoded", "chunks_verified", "chunks_decoded", "seconds")},
+        "samples": skips["samples"],
+        "right_pct": 100 * skips["right_share"],
+        "kept_pct": 100 * skips["kept_share"],
+        **{
+            name: skips[name]
+            for name in ("verified", "decoded", "chunks_verified", "chunks_decoded", "seconds")
+        },
         **material.config.skips.model_dump(include={"judge", "search", "skippable", "gate", "shuffled"}),
         "sizes": [f"{size} or more" if size == LARGEST_SIZE else str(size) for size in range(last + 1)],
         "positions": positions,
-    }  # fmt: skip
+    }
 
 
 def _sample(row: dict[str, Any]) -> dict[str, Any]:
     steps, chunks, at = split_steps(row["rationale"]), [], 0
     for position, (size, kept) in enumerate(zip(row["chunk_steps"], row["kept"], strict=True), start=1):
-        chunks.append({"position": position, "steps": size, "kept": kept, "text": "".join(steps[at : at + size])})
+        chunks.append(
+            {"position": position, "steps": size, "kept": kept, "text": "".join(steps[at : at + size])}
+        )
         at += size
     shown = {name: row[name] for name in ("id", "question", "answer", "right")}
     return {"row": row["row"] + 1, **shown, "chunks": chunks}
@@ -228,15 +274,25 @@ def _dropped(material: Material) -> dict[str, Any]:
     reasons = [
         {
             **{name: drop[name] for name in ("stage", "reason", "count")},
-            "examples": [{**row, "row": row["row"] + 1, "detail": _short(row["detail"])} for row in drop["examples"]],
+            "examples": [
+                {**row, "row": row["row"] + 1, "detail": _short(row["detail"])} for row in drop["examples"]
+            ],
             "more": drop["count"] - len(drop["examples"]),
         }
         for drop in material.drops
     ]
     total = sum(reason["count"] for reason in reasons)
     if total != read["rows"] - cut["train"] - cut["test"]:
-        raise RuntimeError(f"report: {read['rows']} rows read, {cut['train']} + {cut['test']} kept, but {total} dropped with a reason")
-    return {"read": read["rows"], "train": cut["train"], "test": cut["test"], "total": total, "reasons": reasons}
+        raise RuntimeError(
+            f"report: {read['rows']} rows read, {cut['train']} + {cut['test']} kept, but {total} dropped with a reason"
+        )
+    return {
+        "read": read["rows"],
+        "train": cut["train"],
+        "test": cut["test"],
+        "total": total,
+        "reasons": reasons,
+    }
 
 
 def _short(detail: str | None) -> str:

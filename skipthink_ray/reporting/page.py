@@ -15,15 +15,23 @@ ESTIMATE_DIGITS = 3
 
 def render(report: dict[str, Any]) -> str:
     """The page; the same report gives the same bytes."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     environment.filters.update(number=number, short=short, span=span, thoughts=thoughts)
-    template = environment.from_string(resources.files("skipthink_ray.reporting").joinpath("page.html").read_text("utf-8"))
+    template = environment.from_string(
+        resources.files("skipthink_ray.reporting").joinpath("page.html").read_text("utf-8")
+    )
     curves = report["curves"]
     return template.render(
         report=report,
         accuracy_chart=accuracy_chart(report["modes"]),
-        loss_chart=curve_chart(curves, "loss_nats", "Training loss over the updates", "loss (nats per target token)"),
-        tokens_chart=curve_chart(curves, "target_tokens", "Target tokens per update (N)", "target tokens (N)"),
+        loss_chart=curve_chart(
+            curves, "loss_nats", "Training loss over the updates", "loss (nats per target token)"
+        ),
+        tokens_chart=curve_chart(
+            curves, "target_tokens", "Target tokens per update (N)", "target tokens (N)"
+        ),
         config=yaml.safe_dump(report["made"]["config"], sort_keys=False, allow_unicode=True),
     )
 

@@ -33,8 +33,9 @@ def print_table(report: dict[str, Any], page: str, console: Console) -> None:
     console.print(
         f"{evaluation['confidence_pct']:g} % bootstrap intervals. Seconds of {evaluation['timed_questions']:,} questions, one at a time; "
         f"questions/s of one actor at batch {evaluation['batch_size']}.",
-        highlight=False, markup=False,
-    )  # fmt: skip
+        highlight=False,
+        markup=False,
+    )
     reasons = ", ".join(f"{reason['reason']} {reason['count']:,}" for reason in dropped["reasons"])
     told = f"Rows dropped: {dropped['total']:,} of {dropped['read']:,}"
     console.print(f"{told} ({reasons})." if reasons else f"{told}.", highlight=False, markup=False)

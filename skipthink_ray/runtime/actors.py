@@ -22,7 +22,13 @@ ROWS_PER_FILE = 1 << 14
 
 
 def map_row_groups(
-    source: Folder, name: str, actor: type, arguments: dict[str, Any], out: Folder, out_name: str, config: ClusterConfig
+    source: Folder,
+    name: str,
+    actor: type,
+    arguments: dict[str, Any],
+    out: Folder,
+    out_name: str,
+    config: ClusterConfig,
 ) -> None:
     """Put every row group of a table through a pool of `num_actors` and write what comes out as another table.
 
@@ -35,17 +41,27 @@ def map_row_groups(
     ]
     pool = ray.data.ActorPoolStrategy(size=min(config.num_actors, len(pieces)))
     done = ray.data.from_items(pieces, override_num_blocks=len(pieces)).map_batches(
-        actor, fn_constructor_kwargs=arguments, batch_format="pyarrow", batch_size=1, compute=pool, **resources(config)
+        actor,
+        fn_constructor_kwargs=arguments,
+        batch_format="pyarrow",
+        batch_size=1,
+        compute=pool,
+        **resources(config),
     )
     done.write_parquet(
-        f"{out.path}/{out_name}", filesystem=out.filesystem, min_rows_per_file=ROWS_PER_FILE, ray_remote_args={"num_cpus": 0}
+        f"{out.path}/{out_name}",
+        filesystem=out.filesystem,
+        min_rows_per_file=ROWS_PER_FILE,
+        ray_remote_args={"num_cpus": 0},
     )
 
 
 def read_piece(batch: pa.Table, source: Folder) -> pa.Table:
     """The row group that a batch of `map_row_groups` names."""
     piece = batch.to_pylist()[0]
-    return pyarrow.parquet.ParquetFile(piece["piece"], filesystem=source.filesystem).read_row_group(piece["group"])
+    return pyarrow.parquet.ParquetFile(piece["piece"], filesystem=source.filesystem).read_row_group(
+        piece["group"]
+    )
 
 
 def resources(config: ClusterConfig) -> dict[str, Any]:

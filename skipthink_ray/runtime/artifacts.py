@@ -71,7 +71,10 @@ class Folder:
             self.filesystem.delete_file(info.path)
 
     def names(self) -> list[str]:
-        return sorted(info.base_name for info in self.filesystem.get_file_info(fs.FileSelector(self.path, allow_not_found=True)))
+        return sorted(
+            info.base_name
+            for info in self.filesystem.get_file_info(fs.FileSelector(self.path, allow_not_found=True))
+        )
 
     def write_text(self, name: str, text: str) -> None:
         """Write a file; on a local disk it appears whole or not at all."""
@@ -95,7 +98,9 @@ class Folder:
 
     def write_table(self, name: str, table: pa.Table) -> None:
         self.child(name).create()
-        pyarrow.parquet.write_table(table, f"{self.path}/{name}/part-0.parquet", filesystem=self.filesystem, row_group_size=ROW_GROUP)
+        pyarrow.parquet.write_table(
+            table, f"{self.path}/{name}/part-0.parquet", filesystem=self.filesystem, row_group_size=ROW_GROUP
+        )
 
     def table(self, name: str) -> pyarrow.dataset.Dataset:
         """A table as a lazy pyarrow data set over its Parquet files."""
@@ -107,7 +112,12 @@ class Folder:
         """Copy a local folder to storage as `name`, in place of what was there."""
         self.delete(name)
         self.child(name).create()
-        fs.copy_files(str(local), f"{self.path}/{name}", source_filesystem=fs.LocalFileSystem(), destination_filesystem=self.filesystem)
+        fs.copy_files(
+            str(local),
+            f"{self.path}/{name}",
+            source_filesystem=fs.LocalFileSystem(),
+            destination_filesystem=self.filesystem,
+        )
 
     @contextmanager
     def local(self, name: str) -> Iterator[Path]:
@@ -116,7 +126,12 @@ class Folder:
             yield Path(self.path) / name
             return
         with TemporaryDirectory() as copy:
-            fs.copy_files(f"{self.path}/{name}", copy, source_filesystem=self.filesystem, destination_filesystem=fs.LocalFileSystem())
+            fs.copy_files(
+                f"{self.path}/{name}",
+                copy,
+                source_filesystem=self.filesystem,
+                destination_filesystem=fs.LocalFileSystem(),
+            )
             yield Path(copy)
 
 
@@ -131,7 +146,9 @@ def is_done(folder: Folder, identity: dict[str, Any], instead: str = "Choose ano
     try:
         made_with = folder.read_json(CONFIG)
     except ValueError as error:
-        raise ValueError(f"{folder.uri}/{CONFIG} is not JSON ({error}); delete the folder to make the stage again") from error
+        raise ValueError(
+            f"{folder.uri}/{CONFIG} is not JSON ({error}); delete the folder to make the stage again"
+        ) from error
     differences = list(_differences(made_with, identity))
     if differences:
         raise ValueError(

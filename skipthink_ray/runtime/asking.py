@@ -39,7 +39,9 @@ def check_teacher(config: PipelineConfig) -> None:
         style = "zero_shot" if teacher.prompt == "zero_shot" else "few_shot"
         probe(teacher, config.endpoint, tuple(messages(task_of(config), "Hello", style)))
     if teacher.kind == "vllm" and find_spec("vllm") is None:
-        raise ValueError("rationales.teacher.kind: vllm is not installed here; `pip install vllm`, or choose transformers or endpoint")
+        raise ValueError(
+            "rationales.teacher.kind: vllm is not installed here; `pip install vllm`, or choose transformers or endpoint"
+        )
     if teacher.kind == "transformers":
         check_causal_lm("rationales.teacher.model", teacher.model)
 
@@ -66,7 +68,9 @@ class Ask:
         failed = self.writer.answer_all(list(missing.values()), self._keep) if missing else {}
         filled = [self._fill(row, request, failed) if request else row for row, request in asked]
         self.ledger.merge()
-        self.board.advance.remote(len(asked) - (len(missing) - len(failed)))  # the others were counted as they came
+        self.board.advance.remote(
+            len(asked) - (len(missing) - len(failed))
+        )  # the others were counted as they came
         judged = [with_key(judge_row(row, self.config, self.task)) for row in filled]
         return pa.Table.from_pylist(judged, schema=DRAFT_SCHEMA)
 
@@ -80,7 +84,12 @@ class Ask:
         written = self.ledger.read(request.key)
         counts = {name: written[name] for name in ("finish", "prompt_tokens", "tokens")}
         read = read_written(
-            written["text"], written.get("thinking", ""), written["finish"], self.config.rationales, self.task, row["question"]
+            written["text"],
+            written.get("thinking", ""),
+            written["finish"],
+            self.config.rationales,
+            self.task,
+            row["question"],
         )
         return {**row, **counts, "request": request.key, **read}
 
@@ -93,7 +102,10 @@ def expand(rows: Iterable[Row], config: PipelineConfig) -> Iterator[tuple[Row, R
             yield {**row, "row": row["row"] * teacher.samples}, None
             continue
         for sample in range(teacher.samples):
-            named = {"row": row["row"] * teacher.samples + sample, "id": f"{row['id']}-{sample}" if teacher.samples > 1 else row["id"]}
+            named = {
+                "row": row["row"] * teacher.samples + sample,
+                "id": f"{row['id']}-{sample}" if teacher.samples > 1 else row["id"],
+            }
             yield {**row, **named}, make_request(teacher, task, row["question"], row["answer"], sample)
 
 
@@ -104,7 +116,9 @@ class _Nobody:
         return dict.fromkeys((request.key for request in requests), "vLLM wrote no answer")
 
 
-def _writer(config: PipelineConfig, say: Callable[[str], Any]) -> "endpoint.Endpoint | LocalTeacher | _Nobody":
+def _writer(
+    config: PipelineConfig, say: Callable[[str], Any]
+) -> "endpoint.Endpoint | LocalTeacher | _Nobody":
     teacher = config.rationales.teacher
     if teacher.kind == "endpoint":
         return endpoint.Endpoint(teacher, config.endpoint, say)
@@ -121,21 +135,29 @@ def fill_with_vllm(config: PipelineConfig, parsed: Folder) -> None:
     ledger = Ledger(ledger_folder(config))
     known = ray.put(set(ledger.places))
     engine = vLLMEngineProcessorConfig(
-        model_source=teacher.model, batch_size=config.endpoint.batch_size, concurrency=config.cluster.num_actors
+        model_source=teacher.model,
+        batch_size=config.endpoint.batch_size,
+        concurrency=config.cluster.num_actors,
     )
     sampling = {"temperature": teacher.temperature, "max_tokens": teacher.max_tokens}
 
     def requests(batch: pa.Table) -> pa.Table:
         done = ray.get(known)
         asked = [request for _, request in expand(batch.to_pylist(), config) if request]
-        rows = [{"key": r.key, "sample": r.sample, "messages": list(r.messages)} for r in asked if bytes.fromhex(r.key) not in done]
+        rows = [
+            {"key": r.key, "sample": r.sample, "messages": list(r.messages)}
+            for r in asked
+            if bytes.fromhex(r.key) not in done
+        ]
         return pa.Table.from_pylist(rows, schema=_REQUESTS)
 
     def write(batch: pa.Table) -> pa.Table:
         mine = Ledger(ledger_folder(config), write_only=True)
         for row in batch.to_pylist():
             finish = "length" if row["num_generated_tokens"] >= teacher.max_tokens else "stop"
-            written = Written(row["generated_text"].strip(), finish, row["num_input_tokens"], row["num_generated_tokens"])
+            written = Written(
+                row["generated_text"].strip(), finish, row["num_input_tokens"], row["num_generated_tokens"]
+            )
             mine.write(row["key"], to_record(written))
         mine.merge()
         return batch.select(["key"])
@@ -149,13 +171,19 @@ def fill_with_vllm(config: PipelineConfig, parsed: Folder) -> None:
     )
     source = ray.data.read_parquet(parsed.table("parsed").files, filesystem=parsed.filesystem)
     asked = source.map_batches(requests, batch_format="pyarrow", batch_size=PIECE_ROWS)
-    for _ in processor(asked).map_batches(write, batch_format="pyarrow", batch_size=PIECE_ROWS).iter_batches():
+    for _ in (
+        processor(asked).map_batches(write, batch_format="pyarrow", batch_size=PIECE_ROWS).iter_batches()
+    ):
         pass
 
 
-_REQUESTS = pa.schema({
-    "key": pa.string(), "sample": pa.int64(), "messages": pa.list_(pa.struct({"role": pa.string(), "content": pa.string()})),
-})  # fmt: skip
+_REQUESTS = pa.schema(
+    {
+        "key": pa.string(),
+        "sample": pa.int64(),
+        "messages": pa.list_(pa.struct({"role": pa.string(), "content": pa.string()})),
+    }
+)
 
 
 def tokens_used(drafts: pa.Table) -> dict[str, int]:

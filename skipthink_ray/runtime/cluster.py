@@ -45,7 +45,9 @@ def connect(config: ClusterConfig) -> None:
         else:
             ray.init(include_dashboard=False, log_to_driver=True, logging_level=logging.WARNING)
     except ConnectionError as error:
-        raise ValueError(f"cluster.address or RAY_ADDRESS: no Ray cluster answers at '{address}': {error}") from error
+        raise ValueError(
+            f"cluster.address or RAY_ADDRESS: no Ray cluster answers at '{address}': {error}"
+        ) from error
 
 
 def _probe(address: str | None) -> None:
@@ -56,7 +58,9 @@ def _probe(address: str | None) -> None:
     try:
         socket.create_connection((host, int(port)), timeout=5).close()
     except OSError as error:
-        raise ValueError(f"cluster.address or RAY_ADDRESS: no Ray cluster answers at '{address}': {error}") from error
+        raise ValueError(
+            f"cluster.address or RAY_ADDRESS: no Ray cluster answers at '{address}': {error}"
+        ) from error
 
 
 def disconnect() -> None:
@@ -66,7 +70,11 @@ def disconnect() -> None:
 
 
 def require(
-    what: str, config: ClusterConfig, processes: int, lower: str = "cluster.num_workers / cluster.num_actors", wait: str = "cluster.wait_s"
+    what: str,
+    config: ClusterConfig,
+    processes: int,
+    lower: str = "cluster.num_workers / cluster.num_actors",
+    wait: str = "cluster.wait_s",
 ) -> None:
     """ValueError within seconds where `processes` workers or actors cannot be placed: what is needed, what there is.
 

@@ -42,7 +42,9 @@ class Unanswered(Exception):
 class Endpoint:
     """Asks a server many questions at once, from one thread."""
 
-    def __init__(self, teacher: TeacherConfig, endpoint: EndpointConfig, say: Callable[[str], None] = log.warning) -> None:
+    def __init__(
+        self, teacher: TeacherConfig, endpoint: EndpointConfig, say: Callable[[str], None] = log.warning
+    ) -> None:
         """`say` is told, once each, in which other form the server takes the questions."""
         self.teacher, self.endpoint, self.say = teacher, endpoint, say
         self.loop = asyncio.new_event_loop()
@@ -54,7 +56,9 @@ class Endpoint:
 
     def answer_all(self, requests: list[Request], keep: Keep) -> dict[str, str]:
         """Ask all; `keep` is called, in a thread, with every answer as it comes. Returns why, by key, for those without one."""
-        self.heard = time.monotonic() - self.silent_s  # what lay between two calls is no silence of the server
+        self.heard = (
+            time.monotonic() - self.silent_s
+        )  # what lay between two calls is no silence of the server
         try:
             return self.loop.run_until_complete(self._answer_all(requests, keep))
         finally:
@@ -89,7 +93,9 @@ class Endpoint:
             async with asyncio.timeout(self.endpoint.deadline_s):
                 return await self._try(request, last)
         except TimeoutError as error:
-            raise Unanswered(f"no answer within endpoint.deadline_s = {self.endpoint.deadline_s:g}; last: {last[0]}") from error
+            raise Unanswered(
+                f"no answer within endpoint.deadline_s = {self.endpoint.deadline_s:g}; last: {last[0]}"
+            ) from error
 
     async def _try(self, request: Request, last: list[str]) -> Written:
         """Until it is answered, or one more attempt would not help; `last` holds what the last attempt came to."""
@@ -102,7 +108,9 @@ class Endpoint:
                 self._learn(form, changes)
                 return written
             except TimeoutError:
-                last[0] = f"no answer within endpoint.timeout_s = {self.endpoint.timeout_s:g}; raise it if the teacher writes long"
+                last[0] = (
+                    f"no answer within endpoint.timeout_s = {self.endpoint.timeout_s:g}; raise it if the teacher writes long"
+                )
             except ServerError as error:
                 last[0] = error.said
                 if error.refuses:
@@ -148,7 +156,12 @@ class Endpoint:
 
 
 async def send(
-    client: AsyncOpenAI, teacher: TeacherConfig, endpoint: EndpointConfig, request: Request, form: Form, limit: int | None = None
+    client: AsyncOpenAI,
+    teacher: TeacherConfig,
+    endpoint: EndpointConfig,
+    request: Request,
+    form: Form,
+    limit: int | None = None,
 ) -> Written:
     """One attempt. ServerError for what the server refuses; ValueError for what is no answer; the client's for no connection."""
     body = fields(form, teacher, request, limit)
@@ -162,14 +175,18 @@ async def send(
         return read_reply(reply.http_response.content)
     except openai.APIStatusError as error:
         failure = read_failure(error.status_code, error.response.content)
-        raise replace(failure, pause_s=_retry_after_s(error.response.headers.get("retry-after", ""))) from None
+        raise replace(
+            failure, pause_s=_retry_after_s(error.response.headers.get("retry-after", ""))
+        ) from None
 
 
 def open_client(endpoint: EndpointConfig) -> AsyncOpenAI:
     """ValueError, which never shows the key, for an address or key that cannot be sent."""
     key = key_of(endpoint)
     if not (key.isascii() and key.isprintable()):
-        raise ValueError(f"endpoint.key_variable: the key in {endpoint.key_variable} holds characters that cannot be sent") from None
+        raise ValueError(
+            f"endpoint.key_variable: the key in {endpoint.key_variable} holds characters that cannot be sent"
+        ) from None
     address = endpoint.url.rstrip("/").removesuffix("/chat/completions")
     try:
         return AsyncOpenAI(base_url=address, api_key=key or "none", max_retries=0)

@@ -25,9 +25,13 @@ _AT_MOST = re.compile(
     |not\ exceed|up\ to|between\ \d+\ and|\[\d+,[ ]?)\D{0,20}?(\d+)""",
     re.IGNORECASE | re.VERBOSE,
 )
-_CONTEXT = re.compile(r"context (?:length|window|size)|context_length|max_model_len|prompt is too long", re.IGNORECASE)
+_CONTEXT = re.compile(
+    r"context (?:length|window|size)|context_length|max_model_len|prompt is too long", re.IGNORECASE
+)
 _CONTEXT_TOKENS = re.compile(r"context (?:length|window|size)\D{0,30}(\d+)", re.IGNORECASE)
-_PROMPT_TOKENS = re.compile(r"(\d+) (?:input tokens|(?:tokens )?(?:in|from|of) the (?:messages|prompt|input))", re.IGNORECASE)
+_PROMPT_TOKENS = re.compile(
+    r"(\d+) (?:input tokens|(?:tokens )?(?:in|from|of) the (?:messages|prompt|input))", re.IGNORECASE
+)
 _STREAM = re.compile(r"\bstream", re.IGNORECASE)
 _TEMPERATURE, _SEED = re.compile("temperature", re.IGNORECASE), re.compile(r"\bseed\b", re.IGNORECASE)
 
@@ -49,7 +53,11 @@ class Form:
 
 def fields(form: Form, teacher: TeacherConfig, request: Request, limit: int | None = None) -> dict[str, Any]:
     """The body of a request; `limit` in place of the length limit."""
-    body: dict[str, Any] = {"model": teacher.model, "messages": _messages(form, request), "temperature": teacher.temperature}
+    body: dict[str, Any] = {
+        "model": teacher.model,
+        "messages": _messages(form, request),
+        "temperature": teacher.temperature,
+    }
     if teacher.temperature:
         body["seed"] = request.sample
     if form.limit_field:
@@ -59,7 +67,9 @@ def fields(form: Form, teacher: TeacherConfig, request: Request, limit: int | No
     return {name: value for name, value in body.items() if name not in form.without}
 
 
-def adapt(form: Form, teacher: TeacherConfig, request: Request, error: ServerError) -> tuple[Form, str] | None:
+def adapt(
+    form: Form, teacher: TeacherConfig, request: Request, error: ServerError
+) -> tuple[Form, str] | None:
     """Another form that the server may take after it said this, and what changes, in one line; None if there is none."""
     if error.status not in STATUSES:
         return None
@@ -70,12 +80,17 @@ def adapt(form: Form, teacher: TeacherConfig, request: Request, error: ServerErr
         (_CONTEXT, lambda: _other_limit(form, teacher, words)),
         (_TEMPERATURE, lambda: _left_out(form, "temperature", teacher.temperature)),
         (_SEED, lambda: _left_out(form, "seed", request.sample)),
-        (_STREAM, lambda: None if form.stream else (replace(form, stream=True), "answers are read as a stream")),
+        (
+            _STREAM,
+            lambda: None if form.stream else (replace(form, stream=True), "answers are read as a stream"),
+        ),
     ]
-    named = sorted((found.start(), at) for at, (pattern, _) in enumerate(ways) if (found := pattern.search(words)))
+    named = sorted(
+        (found.start(), at) for at, (pattern, _) in enumerate(ways) if (found := pattern.search(words))
+    )
     for _, at in named:
         if way := ways[at][1]():
-            return way[0], f"the server says \"{error.words[:120]}\": {way[1]}"
+            return way[0], f'the server says "{error.words[:120]}": {way[1]}'
     return None
 
 
@@ -105,7 +120,9 @@ def _other_limit(form: Form, teacher: TeacherConfig, words: str) -> tuple[Form, 
         room = int(context[1]) - int(prompt[1]) if context and prompt else 0
         if not form.limit_field or not limit * SMALLEST_ROOM_SHARE <= room < limit:
             return None
-        return replace(form, limit=room, for_all=False), f"if {limit} tokens do not fit beside a question, as many as fit are asked for"
+        return replace(
+            form, limit=room, for_all=False
+        ), f"if {limit} tokens do not fit beside a question, as many as fit are asked for"
     if form.limit_field is None:
         return None
     named = _LIMIT_NAME.search(words)
@@ -113,11 +130,15 @@ def _other_limit(form: Form, teacher: TeacherConfig, words: str) -> tuple[Form, 
         return replace(form, limit_field=named[0]), f"max_tokens is sent as {named[0]}"
     smaller = [int(number) for number in _AT_MOST.findall(words) if 0 < int(number) < limit]
     if smaller:
-        return replace(form, limit=max(smaller)), f"rationales.teacher.max_tokens = {limit} is sent as {max(smaller)}"
+        return replace(
+            form, limit=max(smaller)
+        ), f"rationales.teacher.max_tokens = {limit} is sent as {max(smaller)}"
     return replace(form, limit_field=None), f"{form.limit_field} is left out"
 
 
 def _left_out(form: Form, name: str, value: object) -> tuple[Form, str] | None:
     if name in form.without:
         return None
-    return replace(form, without=form.without | {name}), f"{name} = {value} is left out, so the server's own holds"
+    return replace(
+        form, without=form.without | {name}
+    ), f"{name} = {value} is left out, so the server's own holds"

@@ -27,7 +27,9 @@ _NOT_THE_QUESTIONS = ("context length", "context window", "maximum context")
 """A greeting with exemplars may be too long when a question is not."""
 
 
-def probe(teacher: TeacherConfig, endpoint: EndpointConfig, greeting: tuple[dict[str, str], ...] = GREETING) -> None:
+def probe(
+    teacher: TeacherConfig, endpoint: EndpointConfig, greeting: tuple[dict[str, str], ...] = GREETING
+) -> None:
     """ValueError within seconds if no question can be answered: address, key, model, settings. `greeting`: chat messages."""
     open_client(endpoint)  # the address and the key can be sent at all
     if error := asyncio.run(_greet(teacher, endpoint, Request(greeting, 0, ""))):
@@ -46,12 +48,22 @@ async def _greet(teacher: TeacherConfig, endpoint: EndpointConfig, request: Requ
             return None  # it may be loading the model: the questions will tell
         except openai.APIConnectionError as error:
             why = str(error.__cause__ or error) or "no connection"
-            return f"endpoint.url: {endpoint.url} does not answer: {why}; start the server, or mend the address"
+            return (
+                f"endpoint.url: {endpoint.url} does not answer: {why}; start the server, or mend the address"
+            )
         except ServerError as error:
-            if error.again or error.refuses or any(words in error.words.lower() for words in _NOT_THE_QUESTIONS):
+            if (
+                error.again
+                or error.refuses
+                or any(words in error.words.lower() for words in _NOT_THE_QUESTIONS)
+            ):
                 return None
             other = adapt(form, teacher, request, error)
-            if limit and error.status in STATUSES and (other is None or other[0].limit_field != form.limit_field):
+            if (
+                limit
+                and error.status in STATUSES
+                and (other is None or other[0].limit_field != form.limit_field)
+            ):
                 limit = None  # some servers refuse so small a limit; the questions have another
                 continue
             if other:
@@ -77,7 +89,13 @@ async def _refusal(error: ServerError, teacher: TeacherConfig, endpoint: Endpoin
         return None
     listed = await _models(endpoint)
     near = get_close_matches(teacher.model, listed, n=1)
-    has = f"; did you mean '{near[0]}'?" if near else f"; it has {', '.join(sorted(listed)[:10])}" if listed else ""
+    has = (
+        f"; did you mean '{near[0]}'?"
+        if near
+        else f"; it has {', '.join(sorted(listed)[:10])}"
+        if listed
+        else ""
+    )
     return f"{where} refuses rationales.teacher.model '{teacher.model}' or its settings: {error.said}{has} (the address mostly ends in /v1)"
 
 

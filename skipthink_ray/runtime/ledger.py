@@ -56,7 +56,9 @@ class Ledger:
         """Add an answer; it is on storage when this returns. Threads may call it together."""
         line = json.dumps({"key": key, **answer}, ensure_ascii=False).encode() + b"\n"
         known = bytes.fromhex(key)
-        if not self.folder.is_local:  # nothing can be appended to an object: each answer is one, until `merge`
+        if (
+            not self.folder.is_local
+        ):  # nothing can be appended to an object: each answer is one, until `merge`
             name = f"{self.mine}-{key}.jsonl"
             with self.folder.filesystem.open_output_stream(f"{self.folder.path}/{name}") as stream:
                 stream.write(line)

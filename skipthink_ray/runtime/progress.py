@@ -18,7 +18,14 @@ from typing import Any
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from skipthink_ray.config import PipelineConfig
 from skipthink_ray.runtime.artifacts import Folder
@@ -61,14 +68,23 @@ class StageLine:
         self.console, self.name, self.unit, self.total, self.tracker = console, name, unit, total, tracker
         self.board: Any = Board.remote()
         self.bar = Progress(
-            TextColumn(f"{name:<11}"), BarColumn(30), MofNCompleteColumn(), TextColumn("{task.fields[unit]} {task.fields[note]}"),
-            TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
-            console=console, transient=True, disable=not console.is_terminal,
-        )  # fmt: skip
+            TextColumn(f"{name:<11}"),
+            BarColumn(30),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[unit]} {task.fields[note]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
         self.task = self.bar.add_task(name, total=total or None, unit=unit, note="")
         self.stop, self.thread = threading.Event(), threading.Thread(target=self._follow, daemon=True)
         self.last_plain = time.monotonic()
-        self.first: tuple[float, int] | None = None  # when work was first seen done: start-up is no part of the rate
+        self.first: tuple[float, int] | None = (
+            None  # when work was first seen done: start-up is no part of the rate
+        )
         self.failure: Exception | None = None
 
     def __enter__(self) -> "StageLine":

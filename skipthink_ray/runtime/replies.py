@@ -14,17 +14,40 @@ from skipthink_ray.models.teacher import Finish, Written
 
 SHOWN_CHARS = 300
 _THOUGHTS = (
-    "reasoning_content", "reasoning", "thinking", "reasoning_text", "thoughts", "thought", "reasoning_details", "thinking_blocks",
-)  # fmt: skip
+    "reasoning_content",
+    "reasoning",
+    "thinking",
+    "reasoning_text",
+    "thoughts",
+    "thought",
+    "reasoning_details",
+    "thinking_blocks",
+)
 _INSIDE = ("text", "content", "summary", *_THOUGHTS)
-_WORDS = ("message", "msg", "error", "detail", "error_message", "error_msg", "status_msg", "description", "title", "reason")
+_WORDS = (
+    "message",
+    "msg",
+    "error",
+    "detail",
+    "error_message",
+    "error_msg",
+    "status_msg",
+    "description",
+    "title",
+    "reason",
+)
 _CODES = ("code", "status", "status_code", "error_code", "http_status", "type", "error_type")
 _FINISHES = ("finish_reason", "stop_reason", "done_reason")
-_LENGTH = re.compile(r"length|max_?(?:output_?|new_?|completion_?)?tokens|token_?limit|context_window", re.IGNORECASE)
-_REFUSED = re.compile(
-    r"content_?filter|safety|prohibited|recitation|blocklist|refus|spii|guardrail|sensitive|responsible_?ai", re.IGNORECASE
+_LENGTH = re.compile(
+    r"length|max_?(?:output_?|new_?|completion_?)?tokens|token_?limit|context_window", re.IGNORECASE
 )
-_NEVER = re.compile(r"insufficient_quota|invalid.?request|bad.?request|context.?length|not.?found|billing", re.IGNORECASE)
+_REFUSED = re.compile(
+    r"content_?filter|safety|prohibited|recitation|blocklist|refus|spii|guardrail|sensitive|responsible_?ai",
+    re.IGNORECASE,
+)
+_NEVER = re.compile(
+    r"insufficient_quota|invalid.?request|bad.?request|context.?length|not.?found|billing", re.IGNORECASE
+)
 _LATER = re.compile(
     r"rate.?limit|too.?many|overload|unavailable|try again|time[d ]?.?out|temporar|busy|exhausted|capacity|throttl"
     r"|server_?error|internal.{0,8}error|bad gateway|loading",
@@ -99,22 +122,37 @@ def read_failure(status: int, content: bytes) -> ServerError:
 
 def _error_in(value: dict[str, Any], has_choices: bool) -> ServerError | None:
     """The error that a reply with HTTP 200 holds. Beside an answer only what is called an error is one."""
-    error = next((value[key] for key in ("error", "errors") if value.get(key)), None) if has_choices else _find_error(value)
+    error = (
+        next((value[key] for key in ("error", "errors") if value.get(key)), None)
+        if has_choices
+        else _find_error(value)
+    )
     code = _code_of(error)
     words = _one_line(_words_of(error)) or (code if isinstance(value.get("error"), dict) else "")
     if not words or (has_choices and code in _FINE):
         return None
     number = re.match(r"[1-5]\d\d\b", code)
-    return _error(f"error in the answer: {f'{number[0]}: ' if number else ''}", words, int(number[0]) if number else None, error)
+    return _error(
+        f"error in the answer: {f'{number[0]}: ' if number else ''}",
+        words,
+        int(number[0]) if number else None,
+        error,
+    )
 
 
 def _error(prefix: str, words: str, status: int | None, error: Any) -> ServerError:
     told = f"{_code_of(error)} {words}"
-    again: bool | None = status in _STATUS_AGAIN or status >= 500 if status else bool(_LATER.search(told)) or None
-    if "insufficient_quota" in told or (status not in _STATUS_AGAIN and _NEVER.search(_code_of(error) if status else told)):
+    again: bool | None = (
+        status in _STATUS_AGAIN or status >= 500 if status else bool(_LATER.search(told)) or None
+    )
+    if "insufficient_quota" in told or (
+        status not in _STATUS_AGAIN and _NEVER.search(_code_of(error) if status else told)
+    ):
         again = False
     field = str(error.get("param") or "") if isinstance(error, dict) else ""
-    return ServerError(prefix + words, words, status, again, field, refuses=bool(_FILTERED.search(_code_of(error))))
+    return ServerError(
+        prefix + words, words, status, again, field, refuses=bool(_FILTERED.search(_code_of(error)))
+    )
 
 
 def _find_error(value: Any) -> Any:
@@ -126,13 +164,20 @@ def _find_error(value: Any) -> Any:
     named = (value.get(key) for key in ("error", "errors", "fault", "base_resp"))
     found = next((one for one in named if one and isinstance(one, dict | list | str)), value)
     if isinstance(found, str):  # `{"error": "invalid_request", "message": "..."}`: the longer one says more
-        return {**value, "message": max((text for text in (found, value.get("message")) if isinstance(text, str)), key=len)}
+        return {
+            **value,
+            "message": max(
+                (text for text in (found, value.get("message")) if isinstance(text, str)), key=len
+            ),
+        }
     return found
 
 
 def _code_of(error: Any) -> str:
     """All codes of an error in one text, its number first."""
-    codes = [str(error[key]) for key in _CODES if error.get(key) is not None] if isinstance(error, dict) else []
+    codes = (
+        [str(error[key]) for key in _CODES if error.get(key) is not None] if isinstance(error, dict) else []
+    )
     return " ".join(sorted(codes, key=lambda code: not code.isdigit())).lower()
 
 
@@ -141,7 +186,9 @@ def _words_of(value: Any) -> str:
     if isinstance(value, str):
         value = value[:20_000]
         title = re.search(r"<title[^>]*>(.*?)</title>", value, re.IGNORECASE | re.DOTALL)
-        bare = re.sub(r"<(?:style|script|title)\b.*?</\w+>|<[^<>]*>", " ", value, flags=re.IGNORECASE | re.DOTALL)
+        bare = re.sub(
+            r"<(?:style|script|title)\b.*?</\w+>|<[^<>]*>", " ", value, flags=re.IGNORECASE | re.DOTALL
+        )
         return f"{title[1]}: {bare}" if title else bare
     if isinstance(value, list):
         return "; ".join(filter(None, map(_words_of, value)))
@@ -150,21 +197,30 @@ def _words_of(value: Any) -> str:
     said = next((words for key in _WORDS if (words := _words_of(value.get(key)))), "")
     place = value.get("loc")
     raw = value["metadata"].get("raw") if isinstance(value.get("metadata"), dict) else None
-    return ": ".join(filter(None, (".".join(map(str, place)) if isinstance(place, list) else "", said, _words_of(raw))))
+    return ": ".join(
+        filter(None, (".".join(map(str, place)) if isinstance(place, list) else "", said, _words_of(raw)))
+    )
 
 
 def _written(choice: dict[str, Any], usage: Any) -> Written:
     message = choice.get("message", choice.get("delta"))
     message = message if isinstance(message, dict) else {"content": message or choice.get("text")}
     text, thinking = _parts(message.get("content"))
-    thinking = next((plain for key in _THOUGHTS if (plain := _plain(message.get(key)).strip())), thinking.strip())
+    thinking = next(
+        (plain for key in _THOUGHTS if (plain := _plain(message.get(key)).strip())), thinking.strip()
+    )
     refusal = _plain(message.get("refusal")).strip()
     text = text.strip() or refusal
     (text + thinking).encode()  # half a character cannot be stored
     ended = next((str(choice[key]) for key in _FINISHES if choice.get(key)), "")
-    finish: Finish = "refused" if refusal or _REFUSED.search(ended) else "length" if _LENGTH.search(ended) else "stop"
+    finish: Finish = (
+        "refused" if refusal or _REFUSED.search(ended) else "length" if _LENGTH.search(ended) else "stop"
+    )
     counts = usage if isinstance(usage, dict) else {}
-    asked, written = _count(counts, "prompt_tokens", "input_tokens"), _count(counts, "completion_tokens", "output_tokens")
+    asked, written = (
+        _count(counts, "prompt_tokens", "input_tokens"),
+        _count(counts, "completion_tokens", "output_tokens"),
+    )
     return Written(text, finish, asked, written, thinking)
 
 
@@ -241,7 +297,9 @@ def _joined(chunks: list[dict[str, Any]], whole: bool) -> dict[str, Any]:
             return chunk
         usage = chunk.get("usage") or usage
         listed = chunk.get("choices")
-        for choice in listed[:1] if isinstance(listed, list) and isinstance(listed[0] if listed else None, dict) else []:
+        for choice in (
+            listed[:1] if isinstance(listed, list) and isinstance(listed[0] if listed else None, dict) else []
+        ):
             piece = choice.get("delta") or choice.get("message")
             piece = piece if isinstance(piece, dict) else {"content": piece or choice.get("text")}
             for key in ("content", "refusal", *_THOUGHTS):

@@ -40,8 +40,16 @@ def find_files(config: RationalesConfig) -> list[Folder]:
     else:
         info = root.filesystem.get_file_info(root.path)
         inside = info.type == fs.FileType.Directory
-        names = sorted(i.path for i in root.filesystem.get_file_info(fs.FileSelector(root.path))) if inside else [info.path]
-        files = [Folder(root.filesystem, name, name) for name in names] if info.type != fs.FileType.NotFound else []
+        names = (
+            sorted(i.path for i in root.filesystem.get_file_info(fs.FileSelector(root.path)))
+            if inside
+            else [info.path]
+        )
+        files = (
+            [Folder(root.filesystem, name, name) for name in names]
+            if info.type != fs.FileType.NotFound
+            else []
+        )
     if not files:
         raise ValueError(f"rationales.path: no such file: {config.path}")
     for file in files:
@@ -52,7 +60,9 @@ def find_files(config: RationalesConfig) -> list[Folder]:
 def _kind(file: Folder) -> str:
     suffix = Path(file.path).suffix.lower()
     if suffix not in _SUFFIXES:
-        raise ValueError(f"{file.uri}: unknown kind of file '{suffix}'; expected .jsonl (JSON Lines) or .parquet")
+        raise ValueError(
+            f"{file.uri}: unknown kind of file '{suffix}'; expected .jsonl (JSON Lines) or .parquet"
+        )
     return _SUFFIXES[suffix]
 
 
@@ -105,7 +115,9 @@ def read_dataset(config: PipelineConfig) -> "ray.data.Dataset":
     first_row, parts = 0, []
     for split, part in open_dataset(config).items():
         numbered = part.add_column("__row__", list(range(first_row, first_row + len(part))))
-        raw = ray.data.from_huggingface(numbered).map(_as_raw, fn_kwargs={"split": split, "config": config}, num_cpus=0)  # pyright: ignore[reportArgumentType]
+        raw = ray.data.from_huggingface(numbered).map(
+            _as_raw, fn_kwargs={"split": split, "config": config}, num_cpus=0
+        )  # pyright: ignore[reportArgumentType]
         parts.append(raw)
         first_row += len(part)
     return parts[0].union(*parts[1:])
@@ -137,7 +149,9 @@ def _open_public(config: PipelineConfig) -> dict[str, Any]:
     parts = {split: parts[split] for split in public.splits}
     for part in parts.values():
         if absent := [name for name in public.needs if name not in part.column_names]:
-            raise ValueError(f"{where} has no column {', '.join(absent)}; it has {', '.join(part.column_names)}")
+            raise ValueError(
+                f"{where} has no column {', '.join(absent)}; it has {', '.join(part.column_names)}"
+            )
     if public.train_rows and len(parts["train"]) > public.train_rows:
         parts["train"] = parts["train"].shuffle(seed=0).select(range(public.train_rows))
     return parts
@@ -153,7 +167,9 @@ def _load_dataset(path: str, arguments: dict[str, str]) -> dict[str, Any]:
             loaded = datasets.load_dataset(path, **arguments)  # pyright: ignore[reportArgumentType, reportCallIssue]
         return {str(split): part for split, part in loaded.items()}
     except Exception as error:  # whatever the hub, a script or a parser raises, with what was asked for
-        raise ValueError(f"rationales: `datasets` could not load '{path}' {arguments or ''}: {error}") from error
+        raise ValueError(
+            f"rationales: `datasets` could not load '{path}' {arguments or ''}: {error}"
+        ) from error
 
 
 def _as_raw(row: dict[str, Any], split: str, config: PipelineConfig) -> dict[str, Any]:
@@ -161,7 +177,9 @@ def _as_raw(row: dict[str, Any], split: str, config: PipelineConfig) -> dict[str
     if config.rationales.path:
         values = {columns.split: split, **row}
     else:
-        values = {getattr(columns, name): value for name, value in task_of(config).read_public(row, split).items()}
+        values = {
+            getattr(columns, name): value for name, value in task_of(config).read_public(row, split).items()
+        }
     return {"row": number, "raw": json.dumps(values, ensure_ascii=False, default=str), "error": None}
 
 
@@ -182,7 +200,11 @@ def _line_pieces(file: Folder, source: RationalesConfig) -> Iterator[dict[str, A
             last = len(block) - len(rest) < PIECE_BYTES
             piece, rest = (block, b"") if last else (block[:end], block[end:])
             if piece:
-                yield {"offset": offset, "bytes": len(piece), "rows": piece.count(b"\n") + (not piece.endswith(b"\n"))}
+                yield {
+                    "offset": offset,
+                    "bytes": len(piece),
+                    "rows": piece.count(b"\n") + (not piece.endswith(b"\n")),
+                }
             offset += len(piece)
             if last:
                 return
@@ -194,7 +216,9 @@ def _check_first_lines(uri: str, block: bytes, source: RationalesConfig) -> None
     if block.startswith(b"\x1f\x8b"):
         raise ValueError(f"{uri}: compressed with gzip; unpack it first")
     if block.lstrip().startswith(b"["):
-        raise ValueError(f"{uri}: a JSON array, not JSON Lines (one object per line); `jq -c '.[]'` converts it")
+        raise ValueError(
+            f"{uri}: a JSON array, not JSON Lines (one object per line); `jq -c '.[]'` converts it"
+        )
     objects = []
     for line in block.splitlines()[:100]:
         try:
@@ -204,7 +228,9 @@ def _check_first_lines(uri: str, block: bytes, source: RationalesConfig) -> None
         if isinstance(value, dict):
             objects.append(value)
     if not objects:
-        raise ValueError(f"{uri}: none of the first {min(100, len(block.splitlines()))} lines is a JSON object; is it JSON Lines in UTF-8?")
+        raise ValueError(
+            f"{uri}: none of the first {min(100, len(block.splitlines()))} lines is a JSON object; is it JSON Lines in UTF-8?"
+        )
     _require_columns(uri, sorted({name for value in objects for name in value}), source)
 
 
@@ -219,7 +245,9 @@ def _row_groups(file: Folder, source: RationalesConfig) -> Iterator[dict[str, An
 
 
 def _require_columns(where: str, present: list[str], source: RationalesConfig) -> None:
-    for field in ("question", "answer", "rationale") if source.teacher.kind == "given" else ("question", "answer"):
+    for field in (
+        ("question", "answer", "rationale") if source.teacher.kind == "given" else ("question", "answer")
+    ):
         wanted = getattr(source.columns, field)
         if wanted not in present:
             near = get_close_matches(wanted, present, n=1)
@@ -232,7 +260,9 @@ def _require_columns(where: str, present: list[str], source: RationalesConfig) -
 
 def _read_piece(piece: dict[str, Any], filesystem: fs.FileSystem) -> Iterator[dict[str, Any]]:
     if piece.get("group") is not None:
-        table = pyarrow.parquet.ParquetFile(piece["path"], filesystem=filesystem).read_row_group(piece["group"])
+        table = pyarrow.parquet.ParquetFile(piece["path"], filesystem=filesystem).read_row_group(
+            piece["group"]
+        )
         for number, row in enumerate(table.to_pylist(), start=piece["first_row"]):
             yield {"row": number, "raw": json.dumps(row, ensure_ascii=False, default=str), "error": None}
         return

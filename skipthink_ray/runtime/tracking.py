@@ -23,7 +23,13 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 30.0, 300.0
 """How long a server that does not answer is left alone."""
 BATCH = 1000
 """Metrics that MLflow takes in a request, at most."""
-REFUSED = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "BAD_REQUEST", "INVALID_STATE", "PERMISSION_DENIED")
+REFUSED = (
+    "INVALID_PARAMETER_VALUE",
+    "RESOURCE_DOES_NOT_EXIST",
+    "BAD_REQUEST",
+    "INVALID_STATE",
+    "PERMISSION_DENIED",
+)
 """What a server says that is there: the same would be refused again."""
 log = logging.getLogger(__name__)
 
@@ -107,7 +113,9 @@ class Link:
 
     def _refused(self, error: Exception) -> None:
         if not self.refusal_told:
-            self.say(f"MLflow at '{self.uri}' refuses what is to be tracked ({_first_line(error)}); the run goes on without it")
+            self.say(
+                f"MLflow at '{self.uri}' refuses what is to be tracked ({_first_line(error)}); the run goes on without it"
+            )
         self.refusal_told = True
 
 
@@ -156,7 +164,9 @@ class MlflowTracker:
         self.status = status
         last = self.parent is None
         if not self.link.send(force=last and status != "KILLED") and last:
-            self.link.say(f"MLflow at '{self.link.uri}' still does not answer: some metrics of this run are not tracked")
+            self.link.say(
+                f"MLflow at '{self.link.uri}' still does not answer: some metrics of this run are not tracked"
+            )
 
     def how_to_open(self) -> str:
         if self.link.uri.startswith("sqlite:"):
@@ -209,14 +219,21 @@ class MlflowTracker:
             run_id = known[0].info.run_id
             client.update_run(run_id, status="RUNNING")
             histories = {name: client.get_metric_history(run_id, name) for name in known[0].data.metrics}
-            self.last_step = {name: max(metric.step for metric in history) for name, history in histories.items()}
+            self.last_step = {
+                name: max(metric.step for metric in history) for name, history in histories.items()
+            }
         else:
-            tags = {KEY: self.key, **({PARENT: self.parent.run_id} if self.parent and self.parent.run_id else {})}
+            tags = {
+                KEY: self.key,
+                **({PARENT: self.parent.run_id} if self.parent and self.parent.run_id else {}),
+            }
             run_id = client.create_run(experiment_id, run_name=self.name, tags=tags).info.run_id
         self.run_id = run_id
 
 
-def start_tracker(config: TrackingConfig, storage: Folder, name: str, key: str, say: Callable[[str], None] = log.warning) -> Tracker:
+def start_tracker(
+    config: TrackingConfig, storage: Folder, name: str, key: str, say: Callable[[str], None] = log.warning
+) -> Tracker:
     """The parent run of a pipeline. ValueError if the tracking server or the experiment cannot be used now.
 
     `say` is told, once, if the server goes away later.
@@ -246,7 +263,9 @@ def _experiment(config: TrackingConfig, storage: Folder, uri: str) -> str:
     client = MlflowClient(tracking_uri=uri)
     experiment = client.get_experiment_by_name(config.experiment)
     if experiment is None:
-        artifacts = f"file://{storage.path}/mlartifacts" if uri.startswith("sqlite:") and storage.is_local else None
+        artifacts = (
+            f"file://{storage.path}/mlartifacts" if uri.startswith("sqlite:") and storage.is_local else None
+        )
         return client.create_experiment(config.experiment, artifact_location=artifacts)
     if experiment.lifecycle_stage != "active":
         raise ValueError(

@@ -38,7 +38,9 @@ def open_samples(uri: str) -> pyarrow.dataset.Dataset:
     except (OSError, pa.ArrowInvalid) as error:
         raise ValueError(f"samples: {uri} is no folder of Parquet files: {error}") from error
     if not rows:
-        raise ValueError(f"samples: no {'row in the Parquet files' if table.files else 'Parquet file'} in {uri}")
+        raise ValueError(
+            f"samples: no {'row in the Parquet files' if table.files else 'Parquet file'} in {uri}"
+        )
     for fragment in table.get_fragments():
         _check_columns(fragment.path, fragment.physical_schema)
     return table
@@ -47,10 +49,14 @@ def open_samples(uri: str) -> pyarrow.dataset.Dataset:
 def _check_columns(path: str, schema: pa.Schema) -> None:
     missing = [name for name in SAMPLE_SCHEMA.names if name not in schema.names]
     if missing:
-        raise ValueError(f"samples: {path} lacks the columns {', '.join(missing)}; the stage chunks makes them of rationales")
+        raise ValueError(
+            f"samples: {path} lacks the columns {', '.join(missing)}; the stage chunks makes them of rationales"
+        )
     for field in SAMPLE_SCHEMA:
         if schema.field(field.name).type != field.type:
-            raise ValueError(f"samples: in {path} the column {field.name} is {schema.field(field.name).type}, not {field.type}")
+            raise ValueError(
+                f"samples: in {path} the column {field.name} is {schema.field(field.name).type}, not {field.type}"
+            )
 
 
 def check_student(uri: str) -> None:
@@ -95,10 +101,17 @@ def fingerprints(student: str, samples: pyarrow.dataset.Dataset) -> dict[str, An
             with file.open("rb") as stream:
                 weights.update(file.name.encode() + hashlib.file_digest(stream, "sha256").digest())
     files = [
-        [fragment.path.rpartition("/")[2], samples.filesystem.get_file_info(fragment.path).size, fragment.count_rows()]
+        [
+            fragment.path.rpartition("/")[2],
+            samples.filesystem.get_file_info(fragment.path).size,
+            fragment.count_rows(),
+        ]
         for fragment in samples.get_fragments()
     ]
-    return {"student": weights.hexdigest()[:16], "samples": {"rows": sum(file[2] for file in files), "files": files}}
+    return {
+        "student": weights.hexdigest()[:16],
+        "samples": {"rows": sum(file[2] for file in files), "files": files},
+    }
 
 
 def check_rows(table: pa.Table, student: Student) -> None:
@@ -109,24 +122,36 @@ def check_rows(table: pa.Table, student: Student) -> None:
         if table[name].null_count:
             raise ValueError(f"samples: {table[name].null_count} rows have no {name}")
     sizes = table["chunk_steps"].to_pylist()
-    _refuse(table, [len(one) != stages for one in sizes], lambda at: f"has {len(sizes[at])} chunks, the student markers for {stages}")
+    _refuse(
+        table,
+        [len(one) != stages for one in sizes],
+        lambda at: f"has {len(sizes[at])} chunks, the student markers for {stages}",
+    )
     steps = np.array(pc.list_value_length(table["step_tokens"]))
     wrong_R = [min(one) < 0 or sum(one) != count for one, count in zip(sizes, steps, strict=True)]
     _refuse(table, wrong_R, lambda at: f"has {steps[at]} steps, and chunks of {sizes[at]}")
     tokens = [sum(one) for one in table["step_tokens"].to_pylist()]
     length = np.array(pc.list_value_length(table["rationale_tokens"]))
-    _refuse(table, np.array(tokens) != length, lambda at: f"has {length[at]} rationale tokens, and steps of {tokens[at]} together")
+    _refuse(
+        table,
+        np.array(tokens) != length,
+        lambda at: f"has {length[at]} rationale tokens, and steps of {tokens[at]} together",
+    )
     for name in TOKEN_COLUMNS:
         lists = table[name].to_pylist()
         _refuse(
             table,
             [bool(one) and not 0 <= min(one) <= max(one) < known for one in lists],
-            lambda at, name=name, lists=lists: f"has the {name} {min(lists[at])} to {max(lists[at])}, the student knows 0 to {known - 1}; "
-            "they were made with another tokenizer",
+            lambda at, name=name, lists=lists: (
+                f"has the {name} {min(lists[at])} to {max(lists[at])}, the student knows 0 to {known - 1}; "
+                "they were made with another tokenizer"
+            ),
         )
 
 
 def _refuse(table: pa.Table, wrong_R: "list[bool] | np.ndarray", why: Callable[[int], str]) -> None:
     found = np.flatnonzero(wrong_R)
     if len(found):
-        raise ValueError(f"samples: row {table['row'][int(found[0])].as_py()} {why(int(found[0]))} ({len(found)} such rows in its batch)")
+        raise ValueError(
+            f"samples: row {table['row'][int(found[0])].as_py()} {why(int(found[0]))} ({len(found)} such rows in its batch)"
+        )

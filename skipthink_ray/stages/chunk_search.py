@@ -32,7 +32,14 @@ from skipthink_ray.rows import Samples
 from skipthink_ray.runtime import actors, cluster
 from skipthink_ray.runtime.artifacts import ROW_GROUP, Folder, begin, finish, is_done, refuse_foreign
 from skipthink_ray.runtime.lock import only_writer
-from skipthink_ray.stages.chunk_input import check_rows, check_student, check_tokenizer, fingerprints, open_samples, split
+from skipthink_ray.stages.chunk_input import (
+    check_rows,
+    check_student,
+    check_tokenizer,
+    fingerprints,
+    open_samples,
+    split,
+)
 from skipthink_ray.training.rechunk import rechunk
 
 MOVED = "boundaries_moved"
@@ -79,9 +86,12 @@ class ChunkSearchConfig(Config):
     @property
     def cluster(self) -> ClusterConfig:
         return ClusterConfig(
-            address=self.address, num_actors=self.num_actors, cpus_per_worker=self.cpus_per_actor, use_gpu=self.gpus_per_actor > 0,
+            address=self.address,
+            num_actors=self.num_actors,
+            cpus_per_worker=self.cpus_per_actor,
+            use_gpu=self.gpus_per_actor > 0,
             wait_s=self.wait_s,
-        )  # fmt: skip
+        )
 
 
 class SearchChunks:
@@ -111,19 +121,28 @@ class SearchChunks:
         samples = Samples(used)
         before_RM = samples.ends_RM
         after_RM = rechunk(
-            self.student.model, self.student.ids, samples, before_RM, self.config.search, (self.config.seed, 0),
+            self.student.model,
+            self.student.ids,
+            samples,
+            before_RM,
+            self.config.search,
+            (self.config.seed, 0),
             self.config.precision == "bf16",
-        ).ends_RM  # fmt: skip
+        ).ends_RM
         moved = pa.array((after_RM != before_RM).sum(1), pa.int32(), mask=~movable(before_RM))
         searched = samples.with_ends(after_RM).append_column(MOVED, moved)
         rest = batch.filter(unused)
-        return pa.concat_tables([searched, rest.append_column(MOVED, pa.nulls(len(rest), pa.int32()))]).sort_by("row")
+        return pa.concat_tables(
+            [searched, rest.append_column(MOVED, pa.nulls(len(rest), pa.int32()))]
+        ).sort_by("row")
 
 
 def run(config: ChunkSearchConfig) -> dict[str, Any]:
     """Search and write. Returns summary.json. ValueError for what the user can mend."""
     if config.search.method == "average":
-        raise ValueError("method: average searches nothing; the stage chunks makes average chunks. Take greedy, annealed or optimal")
+        raise ValueError(
+            "method: average searches nothing; the stage chunks makes average chunks. Take greedy, annealed or optimal"
+        )
     if config.precision == "bf16" and not config.gpus_per_actor:
         raise ValueError("precision: bf16 is for GPUs; set --gpus-per-actor, or take fp32")
     check_student(config.student)
@@ -149,7 +168,11 @@ def run(config: ChunkSearchConfig) -> dict[str, Any]:
 
 
 def _search(
-    config: ChunkSearchConfig, table: pyarrow.dataset.Dataset, pieces: list[dict[str, Any]], num_actors: int, out: Folder
+    config: ChunkSearchConfig,
+    table: pyarrow.dataset.Dataset,
+    pieces: list[dict[str, Any]],
+    num_actors: int,
+    out: Folder,
 ) -> None:
     started = time.perf_counter()
     found = ray.data.from_items(pieces, override_num_blocks=len(pieces)).map_batches(
@@ -162,7 +185,10 @@ def _search(
         num_gpus=config.gpus_per_actor,
     )
     found.write_parquet(
-        f"{out.path}/samples", filesystem=out.filesystem, row_group_size=ROW_GROUP, ray_remote_args={"num_cpus": 0}
+        f"{out.path}/samples",
+        filesystem=out.filesystem,
+        row_group_size=ROW_GROUP,
+        ray_remote_args={"num_cpus": 0},
     )
     summary = _summary(out.table("samples"), table.count_rows())
     finish(out, {**summary, "actors": num_actors, "seconds": time.perf_counter() - started})
@@ -186,14 +212,22 @@ def _check_room(config: ChunkSearchConfig, num_actors: int) -> None:
     share = config.gpus_per_actor
     if share:  # first, and in whole GPUs, for an autoscaler; no actor is split over two
         what = f"chunk search ({num_actors} actors of {share:g} GPU)"
-        cluster.require(what, config.cluster, math.ceil(num_actors / int(1 / share)), "--num-actors or --gpus-per-actor", "--wait-s")
+        cluster.require(
+            what,
+            config.cluster,
+            math.ceil(num_actors / int(1 / share)),
+            "--num-actors or --gpus-per-actor",
+            "--wait-s",
+        )
     on_cpu = config.cluster.model_copy(update={"use_gpu": False})
     cluster.require("chunk search", on_cpu, num_actors, "--num-actors or --cpus-per-actor", "--wait-s")
 
 
 def _without_long_ones(batch: pa.Table, positions: int) -> pa.Table:
     """The batch, with a reason where marker, question and rationale have more tokens than the student has positions."""
-    question, rationale = (np.array(pc.list_value_length(batch[f"{part}_tokens"])) for part in ("question", "rationale"))
+    question, rationale = (
+        np.array(pc.list_value_length(batch[f"{part}_tokens"])) for part in ("question", "rationale")
+    )
     tokens = 1 + question + rationale
     long = pa.array((tokens > positions) & np.array(pc.is_null(batch["reason"])))
     details = pa.array([f"{count} tokens, the student has {positions} positions" for count in tokens])

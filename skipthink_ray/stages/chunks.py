@@ -48,9 +48,13 @@ def make(context: Context) -> dict[str, Any]:
             context.out.upload(Path(folder), "student")
         limit = min(config.student.max_tokens, max_positions(student))
         arguments = {
-            "tokenizer": student.tokenizer, "start_tokens": len(student.ids.start), "num_chunks": num_chunks, "config": config,
-            "limit": limit, "board": line.board,
-        }  # fmt: skip
+            "tokenizer": student.tokenizer,
+            "start_tokens": len(student.ids.start),
+            "num_chunks": num_chunks,
+            "config": config,
+            "limit": limit,
+            "board": line.board,
+        }
         source = ray.data.read_parquet(
             rows.files, filesystem=context.inputs["rationales"].filesystem, ray_remote_args={"num_cpus": 0.1}
         )
@@ -60,7 +64,9 @@ def make(context: Context) -> dict[str, Any]:
             batch_size=1000,
             fn_kwargs=arguments,
         )
-        samples.write_parquet(f"{context.out.path}/samples", filesystem=context.out.filesystem, row_group_size=ROW_GROUP)
+        samples.write_parquet(
+            f"{context.out.path}/samples", filesystem=context.out.filesystem, row_group_size=ROW_GROUP
+        )
     if config.skips.gate == "cross_fitted":
         count_folds(config, context.out)  # likewise
     return _summary(context, num_chunks, student.model.num_parameters())
@@ -71,7 +77,11 @@ def _texts(rows: pa.dataset.Dataset, config: PipelineConfig) -> Iterator[str]:
     train = pc.field("reason").is_null() & (pc.field("split") == "train")
     batches = rows.to_batches(columns=["question", "rationale", "answer"], filter=train)
     for row in islice((row for batch in batches for row in batch.to_pylist()), TOKENIZER_ROWS):
-        yield config.chunks.question_format.format(**row) + row["rationale"] + config.chunks.answer_format.format(**row)
+        yield (
+            config.chunks.question_format.format(**row)
+            + row["rationale"]
+            + config.chunks.answer_format.format(**row)
+        )
 
 
 def _num_chunks(config: PipelineConfig, rows: pa.dataset.Dataset) -> int:
@@ -81,12 +91,20 @@ def _num_chunks(config: PipelineConfig, rows: pa.dataset.Dataset) -> int:
         return wanted
     train = pc.field("reason").is_null() & (pc.field("split") == "train")
     batches = rows.to_batches(columns=["rationale"], filter=train)
-    counts = np.array([len(split_steps(text)) for batch in batches for text in batch["rationale"].to_pylist()])
+    counts = np.array(
+        [len(split_steps(text)) for batch in batches for text in batch["rationale"].to_pylist()]
+    )
     return choose_num_chunks(counts) if wanted == "auto" else max(1, round(float(np.mean(counts))))
 
 
 def _cut(
-    batch: pa.Table, tokenizer: Any, start_tokens: int, num_chunks: int, config: PipelineConfig, limit: int, board: Any
+    batch: pa.Table,
+    tokenizer: Any,
+    start_tokens: int,
+    num_chunks: int,
+    config: PipelineConfig,
+    limit: int,
+    board: Any,
 ) -> pa.Table:
     board.advance.remote(len(batch))
     batch = batch.filter(pc.is_null(batch["reason"]))
@@ -98,7 +116,9 @@ def _cut(
     answers = encode(tokenizer, [row["answer"] for row in rows])
     conclusions = encode(tokenizer, [config.chunks.answer_format.format(**row) for row in rows])
     cut = []
-    for row, one, ends_M, question, answer, conclusion in zip(rows, steps, ends_RM, questions, answers, conclusions, strict=True):
+    for row, one, ends_M, question, answer, conclusion in zip(
+        rows, steps, ends_RM, questions, answers, conclusions, strict=True
+    ):
         tokens = list(islice(flat, len(one)))
         sample = {
             **row,
@@ -114,15 +134,24 @@ def _cut(
 
 
 def _fate(sample: dict[str, Any], start_tokens: int, limit: int) -> dict[str, str | None]:
-    length = sum(len(sample[f"{part}_tokens"]) for part in ("question", "rationale", "conclusion")) + start_tokens + 2
+    length = (
+        sum(len(sample[f"{part}_tokens"]) for part in ("question", "rationale", "conclusion"))
+        + start_tokens
+        + 2
+    )
     if length <= limit:
         return {"reason": None, "detail": None}
-    return {"reason": "too many tokens", "detail": f"{length} tokens, limit {limit} (student.max_tokens or the model's positions)"}
+    return {
+        "reason": "too many tokens",
+        "detail": f"{length} tokens, limit {limit} (student.max_tokens or the model's positions)",
+    }
 
 
 def _summary(context: Context, num_chunks: int, parameters: int) -> dict[str, Any]:
     lengths = {name: pc.list_value_length(pc.field(f"{name}_tokens")) for name in ("step", "rationale")}
-    table = context.out.table("samples").to_table(columns={"split": pc.field("split"), "reason": pc.field("reason"), **lengths})
+    table = context.out.table("samples").to_table(
+        columns={"split": pc.field("split"), "reason": pc.field("reason"), **lengths}
+    )
     used = table.filter(pc.is_null(table["reason"]))
     train = used.filter(pc.equal(used["split"], "train"))
     dropped = table.num_rows - used.num_rows
@@ -137,7 +166,12 @@ def _summary(context: Context, num_chunks: int, parameters: int) -> dict[str, An
         + (f"; {dropped} too long" if dropped else "")
     )
     return {
-        "num_chunks": num_chunks, "train": train.num_rows, "test": used.num_rows - train.num_rows, "dropped": dropped,
+        "num_chunks": num_chunks,
+        "train": train.num_rows,
+        "test": used.num_rows - train.num_rows,
+        "dropped": dropped,
         "reasons": {"too many tokens": dropped} if dropped else {},
-        "steps_mean": steps, "rationale_tokens_mean": tokens, "student_parameters": parameters,
-    }  # fmt: skip
+        "steps_mean": steps,
+        "rationale_tokens_mean": tokens,
+        "student_parameters": parameters,
+    }

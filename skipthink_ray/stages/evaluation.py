@@ -28,7 +28,9 @@ STUDENT_OF: dict[Mode, str] = {"full": "base", "staged": "cwt", "skip": "stt"}
 class AnswerInEveryMode:
     """Loads the three students once; a row group of the samples in, ANSWER_SCHEMA of its test questions out."""
 
-    def __init__(self, config: PipelineConfig, chunks: Folder, folders: dict[str, Folder], board: Any) -> None:
+    def __init__(
+        self, config: PipelineConfig, chunks: Folder, folders: dict[str, Folder], board: Any
+    ) -> None:
         self.config, self.chunks, self.board, self.task = config, chunks, board, task_of(config)
         self.students = _load(config, folders)
 
@@ -43,16 +45,24 @@ class AnswerInEveryMode:
     def _answer(self, mode: Mode, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         questions = [row["question_tokens"] for row in rows]
         started = time.perf_counter()
-        answers = answer_questions(self.students[mode], mode, questions, self.config.evaluation.max_new_tokens)
+        answers = answer_questions(
+            self.students[mode], mode, questions, self.config.evaluation.max_new_tokens
+        )
         seconds = (time.perf_counter() - started) / max(len(rows), 1)
         return [
             {
-                "row": row["row"], "mode": mode, "text": answer.text, "answer": answer.answer,
-                "right": self.task.check(answer.answer, row["answer"]), "tokens": answer.tokens,
-                "stopped": answer.stopped, "loops": has_loop(answer.text), "batch_seconds": seconds,
+                "row": row["row"],
+                "mode": mode,
+                "text": answer.text,
+                "answer": answer.answer,
+                "right": self.task.check(answer.answer, row["answer"]),
+                "tokens": answer.tokens,
+                "stopped": answer.stopped,
+                "loops": has_loop(answer.text),
+                "batch_seconds": seconds,
             }
             for row, answer in zip(rows, answers, strict=True)
-        ]  # fmt: skip
+        ]
 
 
 def make(context: Context) -> dict[str, Any]:
@@ -63,7 +73,9 @@ def make(context: Context) -> dict[str, Any]:
     folders = {stage: context.inputs[stage] for stage in STUDENT_OF.values()}
     with context.line("questions", total) as line:
         arguments = {"config": config, "chunks": chunks, "folders": folders, "board": line.board}
-        actors.map_row_groups(chunks, "samples", AnswerInEveryMode, arguments, context.out, "answers", config.cluster)
+        actors.map_row_groups(
+            chunks, "samples", AnswerInEveryMode, arguments, context.out, "answers", config.cluster
+        )
         questions = samples.to_table(columns=["row", "question_tokens"], filter=TEST).sort_by("row")
         timed = questions.slice(0, config.evaluation.latency_questions).to_pylist()
         timing = ray.remote(**actors.resources(config.cluster))(_time_modes)
@@ -89,7 +101,9 @@ def _time_modes(config: PipelineConfig, folders: dict[str, Folder], rows: list[d
     for number, row in enumerate([rows[0], *rows]):
         for mode in MODES:
             started = time.perf_counter()
-            answer = answer_questions(students[mode], mode, [row["question_tokens"]], config.evaluation.max_new_tokens)[0]
+            answer = answer_questions(
+                students[mode], mode, [row["question_tokens"]], config.evaluation.max_new_tokens
+            )[0]
             if number:
                 seconds = time.perf_counter() - started
                 timings.append({"row": row["row"], "mode": mode, "seconds": seconds, "tokens": answer.tokens})
@@ -97,9 +111,13 @@ def _time_modes(config: PipelineConfig, folders: dict[str, Folder], rows: list[d
 
 
 def _summary(context: Context, total: int) -> dict[str, Any]:
-    answers = context.out.table("answers").to_table(columns=["mode", "answer", "right", "tokens", "stopped", "loops"])
+    answers = context.out.table("answers").to_table(
+        columns=["mode", "answer", "right", "tokens", "stopped", "loops"]
+    )
     if answers.num_rows != total * len(MODES):
-        raise RuntimeError(f"evaluation: {total} questions in {len(MODES)} modes went in, {answers.num_rows} answers came out")
+        raise RuntimeError(
+            f"evaluation: {total} questions in {len(MODES)} modes went in, {answers.num_rows} answers came out"
+        )
     summary: dict[str, Any] = {"questions": total}
     for mode in MODES:
         of_mode = answers.filter(pc.equal(answers["mode"], mode))
@@ -108,5 +126,10 @@ def _summary(context: Context, total: int) -> dict[str, Any]:
         summary[f"{mode}_format_errors_pct"] = percent(of_mode["answer"].is_null().to_numpy())
         summary[f"{mode}_at_limit_pct"] = percent(~of_mode["stopped"].to_numpy())
         summary[f"{mode}_loops_pct"] = percent(of_mode["loops"].to_numpy())
-    context.say(", ".join(f"{mode} {summary[f'{mode}_accuracy_pct']:.1f} % in {summary[f'{mode}_tokens']:.1f} tokens" for mode in MODES))
+    context.say(
+        ", ".join(
+            f"{mode} {summary[f'{mode}_accuracy_pct']:.1f} % in {summary[f'{mode}_tokens']:.1f} tokens"
+            for mode in MODES
+        )
+    )
     return summary

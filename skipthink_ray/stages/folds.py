@@ -45,5 +45,7 @@ def count_folds(config: PipelineConfig, chunks: Folder) -> Counter[int]:
     for batch in chunks.table("samples").to_batches(columns=["question"], filter=TRAIN):
         counts.update(fold_of(question, folds, config.seed) for question in batch["question"].to_pylist())
     if len(counts) < folds:
-        raise ValueError(f"skips.folds: {counts.total()} samples leave one of {folds} folds empty; take fewer folds, or more samples")
+        raise ValueError(
+            f"skips.folds: {counts.total()} samples leave one of {folds} folds empty; take fewer folds, or more samples"
+        )
     return counts

@@ -42,7 +42,11 @@ KEPT = pc.field("reason").is_null()
 def make(context: Context) -> dict[str, Any]:
     """Write `rows/`. Returns how many rows were kept and dropped, by split and reason, and the teacher's tokens."""
     config, out = context.config, context.out
-    total = config.rationales.train_questions + config.rationales.test_questions if config.rationales.source == "toy" else 0
+    total = (
+        config.rationales.train_questions + config.rationales.test_questions
+        if config.rationales.source == "toy"
+        else 0
+    )
     given = config.rationales.teacher.kind == "given"
     with context.line("rows", total) as line:
         parsed = _source(config).map_batches(
@@ -51,14 +55,20 @@ def make(context: Context) -> dict[str, Any]:
             batch_size=1000,
             fn_kwargs={"config": config, "board": line.board if given else None},
         )
-        parsed.write_parquet(f"{out.path}/{'drafts' if given else 'parsed'}", filesystem=out.filesystem, row_group_size=asking.PIECE_ROWS)
+        parsed.write_parquet(
+            f"{out.path}/{'drafts' if given else 'parsed'}",
+            filesystem=out.filesystem,
+            row_group_size=asking.PIECE_ROWS,
+        )
         if not given:
             _ask(context, line.board)
         _compare(context)
     summary = _count(context)
     for name in ("parsed", "drafts"):
         out.delete(name)
-    context.say(f"{summary['train']} to train on, {summary['test']} to test on, {summary['dropped']} dropped {summary['reasons'] or ''}")
+    context.say(
+        f"{summary['train']} to train on, {summary['test']} to test on, {summary['dropped']} dropped {summary['reasons'] or ''}"
+    )
     return summary
 
 
@@ -94,19 +104,27 @@ def _ask(context: Context, board: Any) -> None:
     parsed = context.out.table("parsed")
     asked = parsed.count_rows(filter=KEPT & (pc.field("split") == "train"))
     board.post.remote(0, parsed.count_rows() + asked * (config.rationales.teacher.samples - 1), "")
-    with only_writer(ledger_folder(config).create(), "a teacher's answers are shared by all runs of a storage path"):
+    with only_writer(
+        ledger_folder(config).create(), "a teacher's answers are shared by all runs of a storage path"
+    ):
         if config.rationales.teacher.kind == "vllm":
             asking.fill_with_vllm(config, context.out)
         arguments = {"config": config, "folder": context.out, "board": board}
-        actors.map_row_groups(context.out, "parsed", asking.Ask, arguments, context.out, "drafts", asking.pool(config))
+        actors.map_row_groups(
+            context.out, "parsed", asking.Ask, arguments, context.out, "drafts", asking.pool(config)
+        )
 
 
 def _compare(context: Context) -> None:
     """`drafts` to `rows`: drop training rows that stand there twice, and those whose question is one of test."""
     filters, drafts = context.config.rationales.filters, context.out.table("drafts")
-    test = drafts.to_table(columns=["row", "id", "question"], filter=KEPT & (pc.field("split") == "test")).sort_by("row")
+    test = drafts.to_table(
+        columns=["row", "id", "question"], filter=KEPT & (pc.field("split") == "test")
+    ).sort_by("row")
     known = {
-        "test": ray.put((TestQuestions(test["question"].to_pylist(), filters.leak_similarity), test["id"].to_pylist())),
+        "test": ray.put(
+            (TestQuestions(test["question"].to_pylist(), filters.leak_similarity), test["id"].to_pylist())
+        ),
         "samples": context.config.rationales.teacher.samples,
         "twice": ray.put(_repeated(drafts) if filters.duplicates else (np.zeros(0, np.int64),) * 2),
     }
@@ -146,9 +164,15 @@ def _mark(batch: pa.Table, test: Any, twice: Any, samples: int) -> pa.Table:
             continue
         at = int(np.searchsorted(repeated, row["row"]))
         if at < len(repeated) and repeated[at] == row["row"]:
-            row |= {"reason": "duplicate", "detail": f"row {earlier[at] // samples + 1} has the same question and rationale"}
+            row |= {
+                "reason": "duplicate",
+                "detail": f"row {earlier[at] // samples + 1} has the same question and rationale",
+            }
         elif near := questions.near(row["question"]):
-            row |= {"reason": "test question", "detail": f"{near[1]:.0%} of test question '{test_ids[near[0]]}': {row['question']}"}
+            row |= {
+                "reason": "test question",
+                "detail": f"{near[1]:.0%} of test question '{test_ids[near[0]]}': {row['question']}",
+            }
     return pa.Table.from_pylist(rows, schema=ROW_SCHEMA)
 
 
@@ -172,7 +196,11 @@ def estimate(config: PipelineConfig) -> str:
     return (
         f"teacher     {asked} rationales to ask of {teacher.kind} '{teacher.model}', {answered} answered before; about {prompt_tokens:,} "
         f"prompt tokens ({CHARACTERS_PER_TOKEN} characters each) and at most {tokens:,} generated"
-        + (f"; about {cost:,.2f} at most, at {endpoint.price_input:g} and {endpoint.price_output:g} per million" if priced else "")
+        + (
+            f"; about {cost:,.2f} at most, at {endpoint.price_input:g} and {endpoint.price_output:g} per million"
+            if priced
+            else ""
+        )
     )
 
 
@@ -180,7 +208,13 @@ def _rows_here(config: PipelineConfig) -> Iterator[dict[str, Any]]:
     if config.rationales.source != "toy":
         return sources.read_here(config)
     test = _test_questions(config)
-    return chain(test, (_toy_row(config, len(test) + draw, draw, "train") for draw in range(config.rationales.train_questions)))
+    return chain(
+        test,
+        (
+            _toy_row(config, len(test) + draw, draw, "train")
+            for draw in range(config.rationales.train_questions)
+        ),
+    )
 
 
 def _is_test_question(question: str) -> bool:
@@ -223,17 +257,25 @@ def _count(context: Context) -> dict[str, Any]:
     table = context.out.table("rows")
     rows = table.to_table(columns=["row", "split", "reason"])
     counts = rows.group_by(["split", "reason"]).aggregate([([], "count_all")]).to_pylist()
-    kept = {split: sum(c["count_all"] for c in counts if c["reason"] is None and c["split"] == split) for split in ("train", "test")}
+    kept = {
+        split: sum(c["count_all"] for c in counts if c["reason"] is None and c["split"] == split)
+        for split in ("train", "test")
+    }
     reasons: dict[str, int] = {}
     for count in counts:
         if count["reason"]:
             reasons[count["reason"]] = reasons.get(count["reason"], 0) + count["count_all"]
     samples = context.config.rationales.teacher.samples  # one input row may have become several
-    inputs, bad = (len(np.unique(part["row"].to_numpy() // samples)) for part in (rows, rows.filter(pc.field("reason").isin(UNUSABLE))))
+    inputs, bad = (
+        len(np.unique(part["row"].to_numpy() // samples))
+        for part in (rows, rows.filter(pc.field("reason").isin(UNUSABLE)))
+    )
     limit = context.config.rationales.max_bad_share
     where = context.config.rationales.path or "the toy"
     if bad > limit * inputs:
-        first = table.to_table(filter=pc.field("reason").isin(UNUSABLE)).sort_by("row").slice(0, 1).to_pylist()[0]
+        first = (
+            table.to_table(filter=pc.field("reason").isin(UNUSABLE)).sort_by("row").slice(0, 1).to_pylist()[0]
+        )
         raise ValueError(
             f"{where}: {bad} of {inputs} rows are unusable, more than rationales.max_bad_share = {limit:g}. "
             f"First: row {first['row'] // samples + 1}, {first['reason']}: {first['detail'][:200]}. All are listed with their reasons in "
@@ -241,13 +283,26 @@ def _count(context: Context) -> dict[str, Any]:
         )
     for split, number in kept.items():
         if not number:
-            raise ValueError(f"{where}: no usable row is left to {split} on; dropped: {reasons or 'none'}{_example(table, split)}")
-    return {"rows": rows.num_rows, **kept, "dropped": sum(reasons.values()), "reasons": reasons, **_teacher_tokens(context)}
+            raise ValueError(
+                f"{where}: no usable row is left to {split} on; dropped: {reasons or 'none'}{_example(table, split)}"
+            )
+    return {
+        "rows": rows.num_rows,
+        **kept,
+        "dropped": sum(reasons.values()),
+        "reasons": reasons,
+        **_teacher_tokens(context),
+    }
 
 
 def _example(table: "pa.dataset.Dataset", split: str) -> str:
     """Why the first dropped row of a split is dropped."""
-    dropped = table.to_table(filter=pc.field("reason").is_valid() & (pc.field("split") == split)).sort_by("row").slice(0, 1).to_pylist()
+    dropped = (
+        table.to_table(filter=pc.field("reason").is_valid() & (pc.field("split") == split))
+        .sort_by("row")
+        .slice(0, 1)
+        .to_pylist()
+    )
     return f". First: {dropped[0]['reason']}, {(dropped[0]['detail'] or '')[:300]}" if dropped else ""
 
 
@@ -256,6 +311,12 @@ def _teacher_tokens(context: Context) -> dict[str, float]:
     endpoint = context.config.endpoint
     if context.config.rationales.teacher.kind == "given":
         return {}
-    used = asking.tokens_used(context.out.table("drafts").to_table(columns=["request", "prompt_tokens", "tokens"]))
+    used = asking.tokens_used(
+        context.out.table("drafts").to_table(columns=["request", "prompt_tokens", "tokens"])
+    )
     cost = (used["prompt_tokens"] * endpoint.price_input + used["tokens"] * endpoint.price_output) / 1e6
-    return {"teacher_prompt_tokens": used["prompt_tokens"], "teacher_tokens": used["tokens"], "teacher_cost": cost}
+    return {
+        "teacher_prompt_tokens": used["prompt_tokens"],
+        "teacher_tokens": used["tokens"],
+        "teacher_cost": cost,
+    }

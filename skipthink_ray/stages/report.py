@@ -57,12 +57,17 @@ def _read(context: Context) -> Material:
         sizes_MS=count_sizes(inputs["cwt"].table("samples").to_batches(columns=["chunk_steps"]), num_chunks),
         samples=_samples(inputs["cwt"], inputs["skips"], shown),
         questions=_questions(inputs["chunks"], inputs["evaluation"], shown),
-        drops=[*_drops(inputs["rationales"], "rationales", "rows"), *_drops(inputs["chunks"], "chunks", "samples")],
+        drops=[
+            *_drops(inputs["rationales"], "rationales", "rows"),
+            *_drops(inputs["chunks"], "chunks", "samples"),
+        ],
         made=_made(context),
     )
 
 
-def _first(folder: Folder, name: str, columns: list[str], number: int, rows: pc.Expression | None = None) -> pa.Table:
+def _first(
+    folder: Folder, name: str, columns: list[str], number: int, rows: pc.Expression | None = None
+) -> pa.Table:
     """The first rows of a table in the order of `row`; only their numbers are sorted, so it need not fit in memory."""
     table = folder.table(name)
     numbers = table.to_table(columns=["row"], filter=rows).sort_by("row")["row"].slice(0, number)
@@ -84,22 +89,31 @@ def _questions(chunks: Folder, evaluation: Folder, number: int) -> list[dict[str
     columns = ["text", "answer", "right", "tokens", "stopped"]
     answers = evaluation.table("answers").to_table(columns=["row", "mode", *columns], filter=rows).to_pylist()
     found = {(answer["row"], answer["mode"]): {name: answer[name] for name in columns} for answer in answers}
-    return [{**question, "modes": {mode: found[question["row"], mode] for mode in STAGE_OF}} for question in questions]
+    return [
+        {**question, "modes": {mode: found[question["row"], mode] for mode in STAGE_OF}}
+        for question in questions
+    ]
 
 
 def _drops(folder: Folder, stage: str, table: str) -> list[dict[str, Any]]:
     reasons: dict[str, int] = folder.read_json("summary.json")["reasons"]
     return [
         {
-            "stage": stage, "reason": reason, "count": count,
-            "examples": _first(folder, table, ["row", "id", "detail"], EXAMPLES, pc.field("reason") == reason).to_pylist(),
+            "stage": stage,
+            "reason": reason,
+            "count": count,
+            "examples": _first(
+                folder, table, ["row", "id", "detail"], EXAMPLES, pc.field("reason") == reason
+            ).to_pylist(),
         }
         for reason, count in sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
-    ]  # fmt: skip
+    ]
 
 
 def _made(context: Context) -> dict[str, Any]:
-    run = Folder(context.out.filesystem, context.out.path.rpartition("/")[0], context.out.uri.rpartition("/")[0])
+    run = Folder(
+        context.out.filesystem, context.out.path.rpartition("/")[0], context.out.uri.rpartition("/")[0]
+    )
     folders = {**context.inputs, context.name: context.out}
     return {
         "command": run.read_json("command.json")["command"],
@@ -128,13 +142,23 @@ def _cluster() -> dict[str, Any] | None:
     if not ray.is_initialized():
         return None
     resources = ray.cluster_resources()
-    kinds = sorted(name.removeprefix("accelerator_type:") for name in resources if name.startswith("accelerator_type:"))
+    kinds = sorted(
+        name.removeprefix("accelerator_type:") for name in resources if name.startswith("accelerator_type:")
+    )
     nodes = sum(bool(node["Alive"]) for node in ray.nodes())
-    return {"nodes": nodes, "cpus": resources.get("CPU", 0.0), "gpus": resources.get("GPU", 0.0), "accelerators": kinds}
+    return {
+        "nodes": nodes,
+        "cpus": resources.get("CPU", 0.0),
+        "gpus": resources.get("GPU", 0.0),
+        "accelerators": kinds,
+    }
 
 
 def _main_numbers(report: dict[str, Any]) -> dict[str, Any]:
-    numbers: dict[str, Any] = {"questions": report["evaluation"]["questions"], "dropped": report["dropped"]["total"]}
+    numbers: dict[str, Any] = {
+        "questions": report["evaluation"]["questions"],
+        "dropped": report["dropped"]["total"],
+    }
     for mode, measured in report["modes"].items():
         for name in ("accuracy_pct", "difference_points", "tokens", "token_ratio", "latency_s", "speedup"):
             if name in measured:

@@ -53,10 +53,14 @@ class Ablate:
         ablation = Ablation(judges, self.task, self.config.skips, samples)
         kept_RM, right_R = ablation.find()
         columns = {
-            "row": samples.table["row"], "kept": kept_RM.tolist(), "right": right_R,
-            "verified": ablation.verified_R, "decoded": ablation.decoded_R,
-            "chunks_verified": ablation.chunks_verified_R, "chunks_decoded": ablation.chunks_decoded_R,
-        }  # fmt: skip
+            "row": samples.table["row"],
+            "kept": kept_RM.tolist(),
+            "right": right_R,
+            "verified": ablation.verified_R,
+            "decoded": ablation.decoded_R,
+            "chunks_verified": ablation.chunks_verified_R,
+            "chunks_decoded": ablation.chunks_decoded_R,
+        }
         return pa.table(columns, schema=SKIP_SCHEMA)
 
 

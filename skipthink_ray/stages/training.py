@@ -9,7 +9,9 @@ from skipthink_ray.training.batches import Stage
 from skipthink_ray.training.launch import Request, launch, total_updates
 
 
-def train_stage(context: Context, stage: Stage, samples: Folder, student: Folder, skips: Folder | None = None) -> dict[str, Any]:
+def train_stage(
+    context: Context, stage: Stage, samples: Folder, student: Folder, skips: Folder | None = None
+) -> dict[str, Any]:
     config, sizes = context.config, context.inputs["chunks"].read_json("summary.json")
     updates = total_updates(config, stage, sizes["train"], sizes["num_chunks"])
     request = Request(stage, config, updates, samples, student, skips, context.out)

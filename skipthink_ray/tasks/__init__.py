@@ -25,14 +25,22 @@ __all__ = ["GROUPS", "TASKS", "Task", "ToyRow", "check_source", "get_task", "tas
 TASKS: dict[str, Task] = {
     "single_eq": Task("single_eq", "number", num_chunks=4, toy=single_eq.toy_row, public=public.SINGLE_EQ),
     "addsub": Task("addsub", "number", num_chunks=4, toy=addsub.toy_row, public=public.ADDSUB),
-    "multiarith": Task("multiarith", "number", num_chunks=4, toy=multiarith.toy_row, public=public.MULTIARITH),
+    "multiarith": Task(
+        "multiarith", "number", num_chunks=4, toy=multiarith.toy_row, public=public.MULTIARITH
+    ),
     "svamp": Task("svamp", "number", num_chunks=4, toy=svamp.toy_row, public=public.SVAMP),
     "gsm8k": Task("gsm8k", "number", num_chunks=4, public=public.GSM8K),
     "tracking_shuffled_objects": Task(
-        "tracking_shuffled_objects", "choice", toy=tracking_shuffled_objects.toy_row, public=public.TRACKING_SHUFFLED_OBJECTS
+        "tracking_shuffled_objects",
+        "choice",
+        toy=tracking_shuffled_objects.toy_row,
+        public=public.TRACKING_SHUFFLED_OBJECTS,
     ),
     "last_letter_concatenation": Task(
-        "last_letter_concatenation", "string", toy=last_letter_concatenation.toy_row, public=public.LAST_LETTER_CONCATENATION
+        "last_letter_concatenation",
+        "string",
+        toy=last_letter_concatenation.toy_row,
+        public=public.LAST_LETTER_CONCATENATION,
     ),
     "strategy_qa": Task("strategy_qa", "yes_no", toy=strategy_qa.toy_row, public=public.STRATEGY_QA),
     "coin_flip": Task("coin_flip", "yes_no", public=public.COIN_FLIP),
@@ -44,9 +52,15 @@ TASKS: dict[str, Task] = {
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "seven": (
-        "single_eq", "addsub", "multiarith", "svamp", "tracking_shuffled_objects", "last_letter_concatenation", "strategy_qa",
-    ),
-}  # fmt: skip
+        "single_eq",
+        "addsub",
+        "multiarith",
+        "svamp",
+        "tracking_shuffled_objects",
+        "last_letter_concatenation",
+        "strategy_qa",
+    )
+}
 """Tasks that `skipthink run` runs one after another: the paper's seven (method §7)."""
 
 
@@ -54,7 +68,9 @@ def task_of(config: PipelineConfig) -> Task:
     """The task a run is about: its own (`own_task`, or a class by import path) or a benchmark. ValueError says what is wrong."""
     if ":" in config.task:
         if config.own_task:
-            raise ValueError(f"task: '{config.task}' is an import path, and own_task is given too; keep one of them")
+            raise ValueError(
+                f"task: '{config.task}' is an import path, and own_task is given too; keep one of them"
+            )
         return own.from_path(config.task)
     return own.from_config(config.task, config.own_task) if config.own_task else get_task(config.task)
 
@@ -63,12 +79,16 @@ def check_source(config: PipelineConfig) -> None:
     """ValueError where the task has not what `rationales.source` takes from it. Opens nothing."""
     source, task = config.rationales, task_of(config)
     if source.source == "toy" and task.toy is None:
-        raise ValueError(f"rationales.source: task '{task.name}' has no toy generator; name a file with rationales.path")
+        raise ValueError(
+            f"rationales.source: task '{task.name}' has no toy generator; name a file with rationales.path"
+        )
     if source.source != "dataset" or source.path:
         return
     if task.public is None or task.public.hub_id is None:
         instead = task.public.instead if task.public else "name one with rationales.path"
-        raise ValueError(f"rationales.source: no public data set is known for the task '{task.name}': {instead}")
+        raise ValueError(
+            f"rationales.source: no public data set is known for the task '{task.name}': {instead}"
+        )
     if not task.public.has_rationale and source.teacher.kind == "given":
         raise ValueError(
             f"rationales.source: '{task.public.hub_id}', the data set of the task '{task.name}', holds no rationales; "
@@ -81,7 +101,11 @@ def get_task(name: str) -> Task:
     if name in TASKS:
         return TASKS[name]
     if name in GROUPS:
-        raise ValueError(f"task: '{name}' is a group of {len(GROUPS[name])} tasks, which only `skipthink run` takes; name one of them")
+        raise ValueError(
+            f"task: '{name}' is a group of {len(GROUPS[name])} tasks, which only `skipthink run` takes; name one of them"
+        )
     near = get_close_matches(name, [*TASKS, *GROUPS], n=1)
     hint = f"did you mean '{near[0]}'?" if near else f"known tasks: {', '.join(TASKS)}."
-    raise ValueError(f"task: unknown task '{name}'; {hint} A task of your own needs own_task, or its class as package.module:ClassName")
+    raise ValueError(
+        f"task: unknown task '{name}'; {hint} A task of your own needs own_task, or its class as package.module:ClassName"
+    )

@@ -26,18 +26,27 @@ def toy_row(random: Random, difficulty: int) -> ToyRow:
         told.append(sentence)
         operations.append(operation)
     if asked == "now":
-        asked, goal = f"How many {things} does {person.name} have now?", f"how many {things} {person.name} has now"
+        asked, goal = (
+            f"How many {things} does {person.name} have now?",
+            f"how many {things} {person.name} has now",
+        )
         story = Story(told, asked, goal, operations, f"{person.name} has {have} {things}", str(have))
         return story_row(random, difficulty, person.name, story)
     low, high = AMOUNTS[difficulty]
-    amount = random.choice([amount for amount in range(low, high + 1) if asked == "together" or abs(have - amount) >= 2])
+    amount = random.choice(
+        [amount for amount in range(low, high + 1) if asked == "together" or abs(have - amount) >= 2]
+    )
     end = _together if asked == "together" else _difference
     story = end({person.name: have, other.name: amount}, things)
     told.append(f"{other.name} has {amount} {things}.")
-    return story_row(random, difficulty, person.name, story._replace(told=told, operations=operations + story.operations))
+    return story_row(
+        random, difficulty, person.name, story._replace(told=told, operations=operations + story.operations)
+    )
 
 
-def _change(random: Random, person: Person, have: int, things: str, difficulty: int) -> tuple[str, Operation, int]:
+def _change(
+    random: Random, person: Person, have: int, things: str, difficulty: int
+) -> tuple[str, Operation, int]:
     """What happens, the operation it asks for, and how many there are then: always 2 or more."""
     change = random.randint(*AMOUNTS[difficulty])
     loses = random.random() < 0.5 and change <= have - 2
@@ -49,7 +58,11 @@ def _change(random: Random, person: Person, have: int, things: str, difficulty: 
         f"{he} {act} {change}, so we {'subtract' if loses else 'add'}.",
         f"After that {person.he} has {'fewer' if loses else 'more'} {things} than before.",
     )
-    return f"{he} {act} {change} {'' if loses else 'more '}{things}.", Operation(equation, f"there are {equation} {things}", reasons), then
+    return (
+        f"{he} {act} {change} {'' if loses else 'more '}{things}.",
+        Operation(equation, f"there are {equation} {things}", reasons),
+        then,
+    )
 
 
 def _together(amounts: dict[str, int], things: str) -> Story:

@@ -8,7 +8,15 @@ from fractions import Fraction
 from math import pi
 
 from skipthink_ray.tasks.decimals import THREES, NoValue, decimal, power, real, small
-from skipthink_ray.tasks.tokens import BEFORE_A_SIGN, NO_TOKEN, OPERATIONS, SCALES, SCALES_OF_MONEY, Token, tokenise
+from skipthink_ray.tasks.tokens import (
+    BEFORE_A_SIGN,
+    NO_TOKEN,
+    OPERATIONS,
+    SCALES,
+    SCALES_OF_MONEY,
+    Token,
+    tokenise,
+)
 
 MAX_DEPTH = 12
 _DATE = re.compile(r"\d+(?:/\d+){2,}|\d{4}(?:[-–]\d\d?){2}|\d\d?[-–]\d\d?[-–]\d{4}")
@@ -63,7 +71,9 @@ class Reader:
             return True
         if follows.text == "/":
             return bool(_UNKNOWN.fullmatch(self.token(after + 1).text))
-        return self._operation(after) in ("+", "-", "*") and bool(_VARIABLE.fullmatch(self.token(after + 1).text))
+        return self._operation(after) in ("+", "-", "*") and bool(
+            _VARIABLE.fullmatch(self.token(after + 1).text)
+        )
 
     def expression(self, at: int, depth: int = 0) -> tuple[Fraction, int]:
         """The value of the longest sum that begins at a token, and the token after it."""

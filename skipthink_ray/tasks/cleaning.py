@@ -14,7 +14,15 @@ from skipthink_ray.rows import DRAFT_SCHEMA
 from skipthink_ray.tasks.conclusions import without_run_on
 from skipthink_ray.tasks.task import Task
 
-UNUSABLE = ("not UTF-8", "malformed JSON", "not an object", "missing field", "empty field", "unusable answer", "teacher failed")
+UNUSABLE = (
+    "not UTF-8",
+    "malformed JSON",
+    "not an object",
+    "missing field",
+    "empty field",
+    "unusable answer",
+    "teacher failed",
+)
 """Reasons that say the input or the teacher is broken; more than `max_bad_share` of them fails the stage."""
 SHOWN_CHARS = 1000
 _NOTHING = {
@@ -39,9 +47,16 @@ def parse_row(raw: dict[str, Any], config: PipelineConfig, task: Task) -> dict[s
     values, reason, detail = _load(raw)
     named = values.get(columns.id)
     row_id = f"row-{raw['row'] + 1}" if named is None else str(named)
-    row = {**dict.fromkeys(DRAFT_SCHEMA.names), "row": raw["row"], "id": row_id, "split": _split(values, row_id, config, task)}
+    row = {
+        **dict.fromkeys(DRAFT_SCHEMA.names),
+        "row": raw["row"],
+        "id": row_id,
+        "split": _split(values, row_id, config, task),
+    }
     if not reason:
-        fields = ("question", "answer", "rationale") if given or row["split"] == "test" else ("question", "answer")
+        fields = (
+            ("question", "answer", "rationale") if given or row["split"] == "test" else ("question", "answer")
+        )
         row |= {name: _text(values.get(getattr(columns, name))) for name in fields}
         reason, detail = _malformed(row, values, config, task)
         if row["rationale"]:
@@ -68,7 +83,9 @@ def _load(raw: dict[str, Any]) -> tuple[dict[str, Any], str | None, str | None]:
         return {}, "not UTF-8", f"{error.reason}: {raw['raw'][:SHOWN_CHARS]}"
     except (ValueError, RecursionError) as error:
         return {}, "malformed JSON", f"{error}: {raw['raw'][:SHOWN_CHARS]}"
-    return (values, None, None) if isinstance(values, dict) else ({}, "not an object", raw["raw"][:SHOWN_CHARS])
+    return (
+        (values, None, None) if isinstance(values, dict) else ({}, "not an object", raw["raw"][:SHOWN_CHARS])
+    )
 
 
 def _text(value: Any) -> str | None:
@@ -79,7 +96,9 @@ def _text(value: Any) -> str | None:
 
 def _split(values: dict[str, Any], row_id: str, config: PipelineConfig, task: Task) -> str:
     """The named split, else the benchmark's, else one drawn by the question: one question never stands on both sides."""
-    named, question = (values.get(column) for column in (config.rationales.columns.split, config.rationales.columns.question))
+    named, question = (
+        values.get(column) for column in (config.rationales.columns.split, config.rationales.columns.question)
+    )
     if named is not None:
         return str(named).strip().lower()
     if isinstance(question, str) and (published := task.split(question)):
@@ -88,7 +107,9 @@ def _split(values: dict[str, Any], row_id: str, config: PipelineConfig, task: Ta
     return "test" if drawn < config.rationales.test_share else "train"
 
 
-def _malformed(row: dict[str, Any], values: dict[str, Any], config: PipelineConfig, task: Task) -> tuple[str | None, str | None]:
+def _malformed(
+    row: dict[str, Any], values: dict[str, Any], config: PipelineConfig, task: Task
+) -> tuple[str | None, str | None]:
     columns = config.rationales.columns
     if row["split"] not in ("train", "test"):
         return "other split", f"column '{columns.split}' is '{row['split']}', neither train nor test"
@@ -100,7 +121,10 @@ def _malformed(row: dict[str, Any], values: dict[str, Any], config: PipelineConf
         if not row[name]:
             return "empty field", f"'{getattr(columns, name)}' is empty"
     if not task.check(row["answer"], row["answer"]):
-        return "unusable answer", f"the answer '{row['answer']}' is no {task.kind}, as task '{task.name}' expects"
+        return (
+            "unusable answer",
+            f"the answer '{row['answer']}' is no {task.kind}, as task '{task.name}' expects",
+        )
     return None, None
 
 
@@ -114,7 +138,10 @@ def _fault(row: dict[str, Any], config: PipelineConfig, task: Task) -> tuple[str
         return "refusal", rationale[:SHOWN_CHARS]
     if train and row["finish"] == "length":
         limit = config.rationales.teacher.max_tokens
-        return "cut off", f"it reached rationales.teacher.max_tokens = {limit}: ... {rationale[-SHOWN_CHARS:]}"
+        return (
+            "cut off",
+            f"it reached rationales.teacher.max_tokens = {limit}: ... {rationale[-SHOWN_CHARS:]}",
+        )
     if train and not task.check(row["concluded"], row["answer"]):
         return "wrong answer", f"the teacher concluded '{row['concluded']}', right is '{row['answer']}'"
     if train and not rationale:

@@ -30,12 +30,16 @@ def toy_row(random: Random, difficulty: int) -> ToyRow:
     question = f'Take the last letters of each word in "{full_name}" and concatenate them.'
     if difficulty > 1 and random.random() < DISTRACTED[difficulty]:
         question += f" {_distractor(random, words)}"
-    restate = random.choice(("", f"The words are {_listed(words)}.", "We look at each word and keep its last letter."))
+    restate = random.choice(
+        ("", f"The words are {_listed(words)}.", "We look at each word and keep its last letter.")
+    )
     finding = [
-        random.choice((
-            f'The last letter of "{word}" is "{letter}".',
-            f'The {ORDINALS[place]} word is "{word}", which ends in "{letter}".',
-        ))
+        random.choice(
+            (
+                f'The last letter of "{word}" is "{letter}".',
+                f'The {ORDINALS[place]} word is "{word}", which ends in "{letter}".',
+            )
+        )
         for place, (word, letter) in enumerate(zip(words, letters, strict=True))
     ]
     joining = random.choice((f'Together they make "{answer}".', f'Concatenating them gives "{answer}".'))
@@ -47,11 +51,13 @@ def toy_row(random: Random, difficulty: int) -> ToyRow:
 def _distractor(random: Random, words: list[str]) -> str:
     """Something about other names."""
     one, other = random.sample([name for name in NAMES if name not in words], 2)
-    return random.choice((
-        f"{one} wrote these words on a card.",
-        f"{one} and {other} have other names.",
-        f"The words were found by {one}.",
-    ))
+    return random.choice(
+        (
+            f"{one} wrote these words on a card.",
+            f"{one} and {other} have other names.",
+            f"The words were found by {one}.",
+        )
+    )
 
 
 def _listed(words: list[str]) -> str:

@@ -26,29 +26,47 @@ def toy_row(random: Random, difficulty: int) -> ToyRow:
     total = product - change if loses else product + change
     sign = "-" if loses else "+"
     acts = f"gives away {change}" if loses else f"finds {change} more"
-    extra = f" {name} is {random.randint(*CHANGES[difficulty])} years old." if random.random() < DISTRACTORS[difficulty] else ""
+    extra = (
+        f" {name} is {random.randint(*CHANGES[difficulty])} years old."
+        if random.random() < DISTRACTORS[difficulty]
+        else ""
+    )
     question = f"{name} has {first} {boxes} of {each} {things}.{extra} {name} {acts}. How many {things} now?"
-    restate = random.choice((
-        f"We want to know how many {things} {name} has now.",
-        f"Let us count the {things} of {name} step by step.",
-        f"The question is how many {things} there are now.",
-    ))
-    given = random.choice((
-        "",
-        f"There are {first} {boxes} and each holds {each} {things}.",
-        f"All {first} {boxes} hold {each} {things} each.",
-    ))
-    multiply = random.choice((
-        f"At first {name} has {first} * {each} = {product} {things}.",
-        f"The {boxes} hold {first} * {each} = {product} {things}.",
-    ))
-    between = random.choice(("", f"So {name} starts with {product} {things}.", f"That is {product} {things} before the change."))
-    middle = random.choice(("", f"Then {name} {acts}.", f"After that {name} {acts}, so we {'subtract' if loses else 'add'}."))
-    result = random.choice((
-        f"So there are {product} {sign} {change} = {total} {things}.",
-        f"That makes {product} {sign} {change} = {total} {things}.",
-        f"Now {name} has {product} {sign} {change} = {total} {things}.",
-    ))
-    summary = random.choice(("", "", f"In short, {first} * {each} = {product} and {product} {sign} {change} = {total}."))
+    restate = random.choice(
+        (
+            f"We want to know how many {things} {name} has now.",
+            f"Let us count the {things} of {name} step by step.",
+            f"The question is how many {things} there are now.",
+        )
+    )
+    given = random.choice(
+        (
+            "",
+            f"There are {first} {boxes} and each holds {each} {things}.",
+            f"All {first} {boxes} hold {each} {things} each.",
+        )
+    )
+    multiply = random.choice(
+        (
+            f"At first {name} has {first} * {each} = {product} {things}.",
+            f"The {boxes} hold {first} * {each} = {product} {things}.",
+        )
+    )
+    between = random.choice(
+        ("", f"So {name} starts with {product} {things}.", f"That is {product} {things} before the change.")
+    )
+    middle = random.choice(
+        ("", f"Then {name} {acts}.", f"After that {name} {acts}, so we {'subtract' if loses else 'add'}.")
+    )
+    result = random.choice(
+        (
+            f"So there are {product} {sign} {change} = {total} {things}.",
+            f"That makes {product} {sign} {change} = {total} {things}.",
+            f"Now {name} has {product} {sign} {change} = {total} {things}.",
+        )
+    )
+    summary = random.choice(
+        ("", "", f"In short, {first} * {each} = {product} and {product} {sign} {change} = {total}.")
+    )
     steps = (restate, given, multiply, between, middle, result, summary)
     return ToyRow(question, " ".join(step for step in steps if step), str(total))

@@ -68,15 +68,23 @@ class TestQuestions:
         if self.similarity == 1:
             return None
         triples_T, particulars = _triples(words), _particulars(text)
-        candidates = {at for triple in self._prefix(triples_T).tolist() for at in self.prefixes.get(triple, ())}
-        found = [(self._jaccard(triples_T, at), -at) for at in candidates if self.particulars_Q[at] == particulars]
+        candidates = {
+            at for triple in self._prefix(triples_T).tolist() for at in self.prefixes.get(triple, ())
+        }
+        found = [
+            (self._jaccard(triples_T, at), -at) for at in candidates if self.particulars_Q[at] == particulars
+        ]
         best, at = max(found, default=(-1.0, 0))
         return (-at, best) if best >= self.similarity else None
 
     def _prefix(self, triples_T: np.ndarray) -> np.ndarray:
         """The rarest triples: two sets that reach the similarity have one of these in common."""
         place_T = np.searchsorted(self.known, triples_T).clip(max=max(len(self.known) - 1, 0))
-        rarity_T = np.where(self.known[place_T] == triples_T, self.holders[place_T], 0) if len(self.known) else np.zeros(len(triples_T))
+        rarity_T = (
+            np.where(self.known[place_T] == triples_T, self.holders[place_T], 0)
+            if len(self.known)
+            else np.zeros(len(triples_T))
+        )
         rarest_first_T = triples_T[np.lexsort((triples_T, rarity_T))]
         shared = math.ceil(self.similarity * len(triples_T) - 1e-9)  # rounding must not ask for one more
         return rarest_first_T[: len(triples_T) - shared + 1]
@@ -96,7 +104,11 @@ def _triples(words: list[str]) -> np.ndarray:
 def _particulars(text: str) -> int:
     """A hash of the numbers and names of a question, in their order."""
     plain = unicodedata.normalize("NFKC", text)
-    return _hash(" ".join(found for sentence in _SENTENCE.split(plain) for found in _PARTICULAR.findall(sentence.strip())))
+    return _hash(
+        " ".join(
+            found for sentence in _SENTENCE.split(plain) for found in _PARTICULAR.findall(sentence.strip())
+        )
+    )
 
 
 def _hash(text: str) -> int:

@@ -17,14 +17,53 @@ from skipthink_ray.tasks.decimals import MAX_DIGITS, NoValue
 from skipthink_ray.tasks.tokens import Token
 
 _UNITS = {
-    "hour": "h", "hours": "h", "hr": "h", "hrs": "h", "h": "h", "minute": "min", "minutes": "min", "min": "min", "mins": "min", "m": "min",
-    "second": "s", "seconds": "s", "sec": "s", "secs": "s", "s": "s", "foot": "ft", "feet": "ft", "ft": "ft", "inch": "in", "inches": "in",
-    "in": "in", "pound": "lb", "pounds": "lb", "lb": "lb", "lbs": "lb", "ounce": "oz", "ounces": "oz", "oz": "oz", "year": "y",
-    "years": "y", "month": "mo", "months": "mo", "week": "w", "weeks": "w", "day": "d", "days": "d", "dollar": "$", "dollars": "$",
-    "cent": "c", "cents": "c", "euro": "€", "euros": "€",
-}  # fmt: skip
+    "hour": "h",
+    "hours": "h",
+    "hr": "h",
+    "hrs": "h",
+    "h": "h",
+    "minute": "min",
+    "minutes": "min",
+    "min": "min",
+    "mins": "min",
+    "m": "min",
+    "second": "s",
+    "seconds": "s",
+    "sec": "s",
+    "secs": "s",
+    "s": "s",
+    "foot": "ft",
+    "feet": "ft",
+    "ft": "ft",
+    "inch": "in",
+    "inches": "in",
+    "in": "in",
+    "pound": "lb",
+    "pounds": "lb",
+    "lb": "lb",
+    "lbs": "lb",
+    "ounce": "oz",
+    "ounces": "oz",
+    "oz": "oz",
+    "year": "y",
+    "years": "y",
+    "month": "mo",
+    "months": "mo",
+    "week": "w",
+    "weeks": "w",
+    "day": "d",
+    "days": "d",
+    "dollar": "$",
+    "dollars": "$",
+    "cent": "c",
+    "cents": "c",
+    "euro": "€",
+    "euros": "€",
+}
 _TWO_UNITS = re.compile(r"(\d+)\s?([a-z]+)(?:,? and|,)?\s?(\d+)\s?([a-z]+)\b", re.IGNORECASE)
-_PAIRS = {tuple(pair.split()) for pair in ("h min", "min s", "ft in", "lb oz", "y mo", "w d", "d h", "$ c", "€ c")}
+_PAIRS = {
+    tuple(pair.split()) for pair in ("h min", "min s", "ft in", "lb oz", "y mo", "w d", "d h", "$ c", "€ c")
+}
 _HALF_OF_DAY = re.compile(r"\s?([ap])\.?m\b", re.IGNORECASE)
 
 

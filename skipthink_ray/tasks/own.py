@@ -11,11 +11,19 @@ from skipthink_ray.tasks.answers import AnswerKind
 from skipthink_ray.tasks.task import Task
 
 INTERFACE = (*(field.name for field in fields(Task)), "parse", "check", "split")
-EXPECTED = f"a subclass of skipthink_ray.tasks.Task that needs no arguments, or a class with {', '.join(INTERFACE)}"
+EXPECTED = (
+    f"a subclass of skipthink_ray.tasks.Task that needs no arguments, or a class with {', '.join(INTERFACE)}"
+)
 
 
 def from_config(name: str, config: OwnTaskConfig) -> Task:
-    return Task(name, config.answer_type, num_chunks=config.num_chunks, pattern=config.pattern, instruction=config.instruction)
+    return Task(
+        name,
+        config.answer_type,
+        num_chunks=config.num_chunks,
+        pattern=config.pattern,
+        instruction=config.instruction,
+    )
 
 
 def from_path(path: str) -> Task:
@@ -28,9 +36,13 @@ def from_path(path: str) -> Task:
     try:
         module = import_module(module_name)
     except (ImportError, SyntaxError, NameError) as error:
-        raise ValueError(f"task: cannot import the module of '{path}': {error}; looked in {os.getcwd()} and the Python path") from error
+        raise ValueError(
+            f"task: cannot import the module of '{path}': {error}; looked in {os.getcwd()} and the Python path"
+        ) from error
     if not isinstance(made := getattr(module, class_name, None), type):
-        raise ValueError(f"task: {module.__file__} has no class '{class_name}' (of '{path}'); expected {EXPECTED}")
+        raise ValueError(
+            f"task: {module.__file__} has no class '{class_name}' (of '{path}'); expected {EXPECTED}"
+        )
     return _checked(path, _instance(path, made))
 
 
@@ -38,16 +50,24 @@ def _instance(path: str, made: type) -> Any:
     try:
         return made()
     except TypeError as error:
-        raise ValueError(f"task: '{path}' cannot be made without arguments: {error}; expected {EXPECTED}") from error
+        raise ValueError(
+            f"task: '{path}' cannot be made without arguments: {error}; expected {EXPECTED}"
+        ) from error
 
 
 def _checked(path: str, task: Any) -> Task:
     missing = [name for name in INTERFACE if not hasattr(task, name)]
-    missing += [name for name in ("parse", "check", "split") if name not in missing and not callable(getattr(task, name))]
+    missing += [
+        name
+        for name in ("parse", "check", "split")
+        if name not in missing and not callable(getattr(task, name))
+    ]
     if missing:
         raise ValueError(f"task: '{path}' lacks {', '.join(missing)}; expected {EXPECTED}")
     if task.kind not in get_args(AnswerKind):
-        raise ValueError(f"task: the kind of '{path}' is '{task.kind}'; expected one of {', '.join(get_args(AnswerKind))}")
+        raise ValueError(
+            f"task: the kind of '{path}' is '{task.kind}'; expected one of {', '.join(get_args(AnswerKind))}"
+        )
     if task.pattern is not None:
         try:
             check_pattern(task.pattern)

@@ -7,10 +7,17 @@ Three dashes stay apart: `-` (minus and hyphen), `–` (en dash, which also writ
 import re
 import unicodedata
 
-_CHARACTERS = str.maketrans({
-    **dict.fromkeys("‐‑−﹣－➖", "-"), **dict.fromkeys("‒–", "–"), **dict.fromkeys("—―﹘", "—"),
-    **dict.fromkeys("×✕✖⋅·∙•∗", "*"), **dict.fromkeys("÷∕⁄", "/"), **dict.fromkeys("’‘ʼ′", "'"), "⩵": "=",
-})  # fmt: skip
+_CHARACTERS = str.maketrans(
+    {
+        **dict.fromkeys("‐‑−﹣－➖", "-"),
+        **dict.fromkeys("‒–", "–"),
+        **dict.fromkeys("—―﹘", "—"),
+        **dict.fromkeys("×✕✖⋅·∙•∗", "*"),
+        **dict.fromkeys("÷∕⁄", "/"),
+        **dict.fromkeys("’‘ʼ′", "'"),
+        "⩵": "=",
+    }
+)
 _POWER = re.compile(r"(?<=[\d)}\]])[⁺⁻]?[⁰¹²³⁴-⁹]+")
 _SUPERSCRIPT = re.compile(r"[⁺⁻⁰¹²³⁴-⁹]+")
 _VULGAR = re.compile(r"(?:[¼½¾⅐-⅞↉])")
@@ -22,10 +29,20 @@ _NOTHING = re.compile(
 _REPEATING = re.compile(r"(\d+)\.(\d{0,20})\\(?:overline|bar)\s*\{(\d{1,20})\}")
 _COMMAND = re.compile(r"\\(?:([a-zA-Z]+)|([%$#&_{}])|[()\[\]])")
 _COMMANDS = {
-    **dict.fromkeys(("times", "cdot", "ast"), "*"), "div": "/", "pm": "±", "mp": "±", "pi": "π", "sqrt": "√", "approx": "≈",
-    **dict.fromkeys(("neq", "ne"), "≠"), "circ": "°", "infty": "∞", "euro": "€", "pounds": "£",
+    **dict.fromkeys(("times", "cdot", "ast"), "*"),
+    "div": "/",
+    "pm": "±",
+    "mp": "±",
+    "pi": "π",
+    "sqrt": "√",
+    "approx": "≈",
+    **dict.fromkeys(("neq", "ne"), "≠"),
+    "circ": "°",
+    "infty": "∞",
+    "euro": "€",
+    "pounds": "£",
     **dict.fromkeys(("frac", "dfrac", "tfrac", "cfrac", "sfrac"), r"\frac"),
-}  # fmt: skip
+}
 
 
 def plain(text: str) -> str:

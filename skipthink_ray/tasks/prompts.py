@@ -56,7 +56,9 @@ def messages(task: Task, question: str, style: Style, gold: str | None = None) -
     asked = [_message("system", _instruction(task, with_gold))]
     for exemplar in () if style == "zero_shot" else exemplars(task):
         asked.append(_message("user", _question(exemplar.question, exemplar.answer if with_gold else None)))
-        asked.append(_message("assistant", f"{exemplar.rationale}\n{conclusion_line(task.kind, exemplar.answer)}"))
+        asked.append(
+            _message("assistant", f"{exemplar.rationale}\n{conclusion_line(task.kind, exemplar.answer)}")
+        )
     return [*asked, _message("user", _question(question, gold if with_gold else None))]
 
 
@@ -72,8 +74,12 @@ def conclusion_line(kind: AnswerKind, answer: str) -> str:
 
 def _instruction(task: Task, with_gold: bool) -> str:
     told = task.instruction or INSTRUCTIONS[task.kind]
-    way = " The right answer is given: explain how to get there, without mentioning that it was given." if with_gold else ""
-    return f"{told}{way} End with a line \"The answer is X.\", where X is {FORMS[task.kind]}."
+    way = (
+        " The right answer is given: explain how to get there, without mentioning that it was given."
+        if with_gold
+        else ""
+    )
+    return f'{told}{way} End with a line "The answer is X.", where X is {FORMS[task.kind]}.'
 
 
 def _question(question: str, gold: str | None) -> str:

@@ -45,7 +45,9 @@ class PublicData:
 
 def options(choices: list[str]) -> str:
     """` Answer Choices: (A) .. (B) ..`, as the questions of all choice tasks end."""
-    return "Answer Choices: " + " ".join(f"({chr(ord('A') + place)}) {text}" for place, text in enumerate(choices))
+    return "Answer Choices: " + " ".join(
+        f"({chr(ord('A') + place)}) {text}" for place, text in enumerate(choices)
+    )
 
 
 def read_lila(row: Row) -> Row:
@@ -72,7 +74,11 @@ def read_gsm8k(row: Row) -> Row:
 
 def read_aqua(row: Row) -> Row:
     choices = [_OPTION_LETTER.sub("", option) for option in row["options"]]
-    return {"question": f"{row['question']} {options(choices)}", "answer": row["correct"], "rationale": row["rationale"]}
+    return {
+        "question": f"{row['question']} {options(choices)}",
+        "answer": row["correct"],
+        "rationale": row["rationale"],
+    }
 
 
 def read_commonsense_qa(row: Row) -> Row:
@@ -97,16 +103,28 @@ THREE = {"train": "train", "validation": "train", "test": "test"}
 TWO = {"train": "train", "validation": "test"}
 
 SINGLE_EQ = PublicData(
-    "allenai/lila", {"data_dir": "singleq", "revision": "refs/convert/parquet"}, splits=THREE, needs=LILA, read=read_lila
+    "allenai/lila",
+    {"data_dir": "singleq", "revision": "refs/convert/parquet"},
+    splits=THREE,
+    needs=LILA,
+    read=read_lila,
 )
 ADDSUB = PublicData(
-    "allenai/lila", {"data_dir": "addsub", "revision": "refs/convert/parquet"}, splits=THREE, needs=LILA, read=read_lila
+    "allenai/lila",
+    {"data_dir": "addsub", "revision": "refs/convert/parquet"},
+    splits=THREE,
+    needs=LILA,
+    read=read_lila,
 )
 MULTIARITH = PublicData("ChilleD/MultiArith", needs=("question", "final_ans"), read=read_multiarith)
 SVAMP = PublicData("ChilleD/SVAMP", needs=("Body", "Question", "Answer"), read=read_svamp)
 GSM8K = PublicData("openai/gsm8k", {"name": "main"}, read=read_gsm8k, has_rationale=True)
 TRACKING_SHUFFLED_OBJECTS = PublicData(
-    "tasksource/bigbench", {"name": "tracking_shuffled_objects"}, splits=TWO, needs=BIG_BENCH, read=read_big_bench
+    "tasksource/bigbench",
+    {"name": "tracking_shuffled_objects"},
+    splits=TWO,
+    needs=BIG_BENCH,
+    read=read_big_bench,
 )
 LAST_LETTER_CONCATENATION = PublicData("ChilleD/LastLetterConcat")
 STRATEGY_QA = PublicData("ChilleD/StrategyQA", read=read_strategy_qa)
@@ -125,11 +143,13 @@ AQUA = PublicData(
     train_rows=10_000,
 )
 DATE_UNDERSTANDING = PublicData(
-    "tasksource/bigbench", {"name": "date_understanding"}, splits=TWO, needs=BIG_BENCH, read=read_big_bench, test_share=111 / 369
+    "tasksource/bigbench",
+    {"name": "date_understanding"},
+    splits=TWO,
+    needs=BIG_BENCH,
+    read=read_big_bench,
+    test_share=111 / 369,
 )
 COMMONSENSE_QA = PublicData(
-    "tau/commonsense_qa",
-    splits=TWO,
-    needs=("question", "choices", "answerKey"),
-    read=read_commonsense_qa,
+    "tau/commonsense_qa", splits=TWO, needs=("question", "choices", "answerKey"), read=read_commonsense_qa
 )

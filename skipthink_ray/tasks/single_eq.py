@@ -8,7 +8,17 @@ distractor.
 from random import Random
 from typing import NamedTuple
 
-from skipthink_ray.tasks.stories import BOXES, PEOPLE, THINGS, Person, capitalised, concluded, joined, restated, with_distractor
+from skipthink_ray.tasks.stories import (
+    BOXES,
+    PEOPLE,
+    THINGS,
+    Person,
+    capitalised,
+    concluded,
+    joined,
+    restated,
+    with_distractor,
+)
 from skipthink_ray.tasks.task import ToyRow
 
 AMOUNTS = {1: (2, 9), 2: (2, 20), 3: (5, 40)}
@@ -61,15 +71,23 @@ def toy_row(random: Random, difficulty: int) -> ToyRow:
     steps = [
         random.choice(("", restated(random, unknown.goal))),
         random.choice((f"Let x be {unknown.x}.", f"We call {unknown.x} x.")),
-        random.choice((
-            f"{capitalised(unknown.because)}, so {unknown.equation}.",
-            f"The story says that {unknown.equation}.",
-            f"This means that {unknown.equation}.",
-        )),
+        random.choice(
+            (
+                f"{capitalised(unknown.because)}, so {unknown.equation}.",
+                f"The story says that {unknown.equation}.",
+                f"This means that {unknown.equation}.",
+            )
+        ),
     ]
     for why, gives in unknown.solution:
-        steps += [random.choice(("", f"{capitalised(why)}.")), random.choice((f"So {gives}.", f"This gives {gives}."))]
-    steps += [random.choice(("", "", f"To check, {check}.")), concluded(random, unknown.conclusion, unknown.answer)]
+        steps += [
+            random.choice(("", f"{capitalised(why)}.")),
+            random.choice((f"So {gives}.", f"This gives {gives}.")),
+        ]
+    steps += [
+        random.choice(("", "", f"To check, {check}.")),
+        concluded(random, unknown.conclusion, unknown.answer),
+    ]
     return ToyRow(f"{joined(told)} {unknown.asked}", joined(steps), unknown.answer)
 
 
@@ -124,7 +142,10 @@ def _each(random: Random, person: Person, difficulty: int) -> Unknown:
     number, each = (random.randint(*FACTORS[difficulty]) for _ in range(2))
     whole = number * each
     return Unknown(
-        told=[f"{person.name} has {number} {boxes} with the same number of {things}.", f"In all there are {whole} {things}."],
+        told=[
+            f"{person.name} has {number} {boxes} with the same number of {things}.",
+            f"In all there are {whole} {things}.",
+        ],
         asked=f"How many {things} are in each of the {boxes}?",
         goal=f"how many {things} are in each of the {boxes}",
         x=f"the number of {things} in each",
@@ -164,7 +185,9 @@ def _price(random: Random, person: Person, difficulty: int) -> Unknown:
     """a * x + b = c, in dollars and cents."""
     things, box = random.choice(THINGS), random.choice(("box", "bag", "jar", "tray"))
     number, each, other = random.randint(*FACTORS[difficulty]), random.choice(CENTS), random.choice(CENTS)
-    price, extra, part, total = (_dollars(cents) for cents in (each, other, number * each, number * each + other))
+    price, extra, part, total = (
+        _dollars(cents) for cents in (each, other, number * each, number * each + other)
+    )
     return Unknown(
         told=[
             f"{person.name} buys {number} {things} at the same price and a {box} for {extra} dollars.",

@@ -52,8 +52,13 @@ def drawn_split(task: str, question: str, test_share: float) -> Split:
 @cache
 def _listed() -> dict[str, dict[Split, frozenset[str]]]:
     """splits.json: task -> side -> digests, written one after another as one string."""
-    lists: dict[str, dict[Split, str]] = json.loads(files("skipthink_ray.tasks").joinpath("splits.json").read_text(encoding="utf-8"))
-    return {task: {side: frozenset(_cut(digests)) for side, digests in sides.items()} for task, sides in lists.items()}
+    lists: dict[str, dict[Split, str]] = json.loads(
+        files("skipthink_ray.tasks").joinpath("splits.json").read_text(encoding="utf-8")
+    )
+    return {
+        task: {side: frozenset(_cut(digests)) for side, digests in sides.items()}
+        for task, sides in lists.items()
+    }
 
 
 def _cut(digests: str) -> list[str]:

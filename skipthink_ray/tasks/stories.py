@@ -27,10 +27,17 @@ class Person(NamedTuple):
 
 
 PEOPLE = (
-    Person("Tom", "he", "his"), Person("Anna", "she", "her"), Person("Luke", "he", "his"), Person("Maya", "she", "her"),
-    Person("Omar", "he", "his"), Person("Ella", "she", "her"), Person("Hugo", "he", "his"), Person("Nina", "she", "her"),
-    Person("Paul", "he", "his"), Person("Rosa", "she", "her"),
-)  # fmt: skip
+    Person("Tom", "he", "his"),
+    Person("Anna", "she", "her"),
+    Person("Luke", "he", "his"),
+    Person("Maya", "she", "her"),
+    Person("Omar", "he", "his"),
+    Person("Ella", "she", "her"),
+    Person("Hugo", "he", "his"),
+    Person("Nina", "she", "her"),
+    Person("Paul", "he", "his"),
+    Person("Rosa", "she", "her"),
+)
 
 
 class Operation(NamedTuple):
@@ -56,7 +63,9 @@ class Story(NamedTuple):
 
 def story_row(random: Random, difficulty: int, name: str, story: Story) -> ToyRow:
     """The story with, by difficulty, a sentence that does not matter about the person of that name, and an oracle's solution."""
-    told = with_distractor(random, difficulty, name, story.told, story.asked, *(each.equation for each in story.operations))
+    told = with_distractor(
+        random, difficulty, name, story.told, story.asked, *(each.equation for each in story.operations)
+    )
     steps = [restated(random, story.goal), *_given(random, story.told)]
     for operation in story.operations:
         steps += [random.choice(("", *operation.reasons)), _calculated(random, operation)]
@@ -72,12 +81,14 @@ def with_distractor(random: Random, difficulty: int, name: str, told: list[str],
     taken = set(NUMBER.findall(text))
     number = random.choice([number for number in IRRELEVANT_NUMBERS if str(number) not in taken])
     others = random.choice([things for things in THINGS if things not in text])
-    sentence = random.choice((
-        f"{name} is {number} years old.",
-        f"{name} also has {number} {others}.",
-        f"{name} has {number} cousins.",
-        f"{name} lives in house number {number}.",
-    ))
+    sentence = random.choice(
+        (
+            f"{name} is {number} years old.",
+            f"{name} also has {number} {others}.",
+            f"{name} has {number} cousins.",
+            f"{name} lives in house number {number}.",
+        )
+    )
     place = random.randint(1, len(told))
     return [*told[:place], sentence, *told[place:]]
 
@@ -107,9 +118,11 @@ def _given(random: Random, told: list[str]) -> list[str]:
 
 
 def _calculated(random: Random, operation: Operation) -> str:
-    return random.choice((
-        f"{capitalised(operation.says)}.",
-        f"So {operation.says}.",
-        f"We get {operation.equation}.",
-        f"We calculate {operation.equation}.",
-    ))
+    return random.choice(
+        (
+            f"{capitalised(operation.says)}.",
+            f"So {operation.says}.",
+            f"We get {operation.equation}.",
+            f"We calculate {operation.equation}.",
+        )
+    )

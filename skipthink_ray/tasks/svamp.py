@@ -19,7 +19,11 @@ ONE_OPERATION = {1: 1.0, 2: 0.5, 3: 0.0}
 
 def toy_row(random: Random, difficulty: int) -> ToyRow:
     person = random.choice(PEOPLE)
-    stories = (_two_kinds, _shares, _gift) if random.random() < ONE_OPERATION[difficulty] else (_boxes_and_others, _shares_of_the_rest)
+    stories = (
+        (_two_kinds, _shares, _gift)
+        if random.random() < ONE_OPERATION[difficulty]
+        else (_boxes_and_others, _shares_of_the_rest)
+    )
     return story_row(random, difficulty, person.name, random.choice(stories)(random, person, difficulty))
 
 
@@ -38,34 +42,47 @@ def _shares(random: Random, person: Person, difficulty: int) -> Story:
     if asked == "whole":
         told = [f"{name} has {number} {boxes}.", f"There are {share} {things} in each of the {boxes}."]
         reasons = (f"All {boxes} hold the same number of {things}.", "Equal groups mean that we multiply.")
-        operation = Operation(f"{number} * {share} = {whole}", f"there are {number} * {share} = {whole} {things}", reasons)
+        operation = Operation(
+            f"{number} * {share} = {whole}", f"there are {number} * {share} = {whole} {things}", reasons
+        )
         question, goal = f"How many {things} does {name} have?", f"how many {things} {name} has"
         return Story(told, question, goal, [operation], f"{name} has {whole} {things}", str(whole))
     told = [f"{name} has {whole} {things}."]
     if asked == "share":
-        told.append(f"{person.he.capitalize()} puts the same number of {things} into each of {number} {boxes}.")
+        told.append(
+            f"{person.he.capitalize()} puts the same number of {things} into each of {number} {boxes}."
+        )
         return _divided(person, things, boxes, (whole, number))._replace(told=told)
     told.append(f"{person.he.capitalize()} puts {share} {things} into each of {person.his} {boxes}.")
     reasons = (f"We ask how often {share} goes into {whole}.", "To find the number of groups, we divide.")
-    operation = Operation(f"{whole} / {share} = {number}", f"there are {whole} / {share} = {number} {boxes}", reasons)
+    operation = Operation(
+        f"{whole} / {share} = {number}", f"there are {whole} / {share} = {number} {boxes}", reasons
+    )
     question, goal = f"How many {boxes} does {person.he} fill?", f"how many {boxes} {name} fills"
     return Story(told, question, goal, [operation], f"{name} fills {number} {boxes}", str(number))
 
 
 def _gift(random: Random, person: Person, difficulty: int) -> Story:
-    things, friend = random.choice(THINGS), random.choice([each.name for each in PEOPLE if each is not person])
+    things, friend = (
+        random.choice(THINGS),
+        random.choice([each.name for each in PEOPLE if each is not person]),
+    )
     given, left = (random.randint(*AMOUNTS[difficulty]) for _ in range(2))
     before, name, he = given + left, person.name, person.he
     gives = f"{he.capitalize()} gives {given} {things} to {friend}."
     if random.random() < 0.5:
         told = [f"{name} has {before} {things}.", gives]
         reasons = (f"Giving away means fewer {things}, so we subtract.", f"{friend} gets {given} of them.")
-        operation = Operation(f"{before} - {given} = {left}", f"there are {before} - {given} = {left} {things} left", reasons)
+        operation = Operation(
+            f"{before} - {given} = {left}", f"there are {before} - {given} = {left} {things} left", reasons
+        )
         question, goal = f"How many {things} does {name} have left?", f"how many {things} {name} has left"
         return Story(told, question, goal, [operation], f"{name} has {left} {things} left", str(left))
     told = [f"{name} has some {things}.", gives, f"Then {he} has {left} {things} left."]
     reasons = (f"Before, {he} also had the {given} that {friend} got.", "We go back in time, so we add.")
-    operation = Operation(f"{left} + {given} = {before}", f"there were {left} + {given} = {before} {things}", reasons)
+    operation = Operation(
+        f"{left} + {given} = {before}", f"there were {left} + {given} = {before} {things}", reasons
+    )
     question, goal = f"How many {things} did {name} have before?", f"how many {things} {name} had before"
     return Story(told, question, goal, [operation], f"{name} had {before} {things} before", str(before))
 
@@ -76,9 +93,14 @@ def _boxes_and_others(random: Random, person: Person, difficulty: int) -> Story:
     whole = number * each
     amount = random.choice([amount for amount in _amounts(difficulty) if abs(amount - whole) >= 2])
     reasons = (f"All {boxes} hold the same number of {things}.", f"First we count the {things}.")
-    operation = Operation(f"{number} * {each} = {whole}", f"there are {number} * {each} = {whole} {things}", reasons)
+    operation = Operation(
+        f"{number} * {each} = {whole}", f"there are {number} * {each} = {whole} {things}", reasons
+    )
     story = _compared(random, person, {things: whole, others: amount})
-    told = [f"{person.name} has {number} {boxes} of {each} {things}.", f"{person.he.capitalize()} has {amount} {others}."]
+    told = [
+        f"{person.name} has {number} {boxes} of {each} {things}.",
+        f"{person.he.capitalize()} has {amount} {others}.",
+    ]
     return story._replace(told=told, operations=[operation, *story.operations])
 
 
@@ -90,11 +112,17 @@ def _shares_of_the_rest(random: Random, person: Person, difficulty: int) -> Stor
     before, he = rest - change if gains else rest + change, person.he.capitalize()
     does = f"buys {change} more" if gains else f"gives away {change}"
     equation = f"{before} {'+' if gains else '-'} {change} = {rest}"
-    reasons = (f"{he} {does}, so we {'add' if gains else 'subtract'}.", f"First we count the {things} for the {boxes}.")
+    reasons = (
+        f"{he} {does}, so we {'add' if gains else 'subtract'}.",
+        f"First we count the {things} for the {boxes}.",
+    )
     told = [f"{person.name} has {before} {things}.", f"{he} {does} {things}."]
     told.append(f"Then {person.he} puts the same number of {things} into each of {number} {boxes}.")
     story = _divided(person, things, boxes, (rest, number))
-    return story._replace(told=told, operations=[Operation(equation, f"there are {equation} {things}", reasons), *story.operations])
+    return story._replace(
+        told=told,
+        operations=[Operation(equation, f"there are {equation} {things}", reasons), *story.operations],
+    )
 
 
 def _divided(person: Person, things: str, boxes: str, numbers: tuple[int, int]) -> Story:
@@ -103,7 +131,10 @@ def _divided(person: Person, things: str, boxes: str, numbers: tuple[int, int]) 
     equation = f"{whole} / {number} = {whole // number}"
     reasons = (f"The {things} are shared equally.", "Equal shares mean that we divide.")
     operation = Operation(equation, f"each holds {equation} {things}", reasons)
-    question, goal = f"How many {things} are in each of the {boxes}?", f"how many {things} are in each of the {boxes}"
+    question, goal = (
+        f"How many {things} are in each of the {boxes}?",
+        f"how many {things} are in each of the {boxes}",
+    )
     conclusion = f"{person.name} puts {whole // number} {things} into each"
     return Story([], question, goal, [operation], conclusion, str(whole // number))
 
@@ -118,13 +149,22 @@ def _compared(random: Random, person: Person, amounts: dict[str, int]) -> Story:
         operation = Operation(equation, f"in all there are {equation}", reasons)
         goal = f"how many {one} and {other} {person.name} has in all"
         question = f"How many {one} and {other} does {person.name} have in all?"
-        return Story([], question, goal, [operation], f"{person.name} has {less + most} {one} and {other}", str(less + most))
+        return Story(
+            [],
+            question,
+            goal,
+            [operation],
+            f"{person.name} has {less + most} {one} and {other}",
+            str(less + most),
+        )
     equation = f"{most} - {less} = {most - less}"
     reasons = ("To compare them, we subtract.", f"There are more {more} than {fewer}.")
     operation = Operation(equation, f"there are {equation} more {more}", reasons)
     goal = f"how many more {more} than {fewer} {person.name} has"
     question = f"How many more {more} than {fewer} does {person.name} have?"
-    return Story([], question, goal, [operation], f"{person.name} has {most - less} more {more}", str(most - less))
+    return Story(
+        [], question, goal, [operation], f"{person.name} has {most - less} more {more}", str(most - less)
+    )
 
 
 def _amounts(difficulty: int) -> range:

@@ -68,7 +68,9 @@ class Task:
         assert self.public
         try:
             values = self.public.read(row)
-            side = self.split(values["question"]) or (UNLISTED if is_listed(self.name) else self.public.splits[split])
+            side = self.split(values["question"]) or (
+                UNLISTED if is_listed(self.name) else self.public.splits[split]
+            )
         except (AttributeError, KeyError, IndexError, TypeError, ValueError):
             return {"question": None, "answer": None, "split": self.public.splits[split]}
         return {**values, "split": side}

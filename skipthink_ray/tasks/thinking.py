@@ -27,7 +27,9 @@ _CLOSE = re.compile(
 )
 _BARE_HARMONY = re.compile(r"\Aanalysis(?=[A-Z\s]).*?assistant\s?final(?=\S)", re.DOTALL)
 """The channels of gpt-oss after a server dropped its special tokens: `analysisWe need ...assistantfinalThe answer ...`."""
-_WRAPPING = re.compile(r"</?answer>|<\|(?:begin|end)_of_solution\|>|<\|(?:START|END)_RESPONSE\|>", re.IGNORECASE)
+_WRAPPING = re.compile(
+    r"</?answer>|<\|(?:begin|end)_of_solution\|>|<\|(?:START|END)_RESPONSE\|>", re.IGNORECASE
+)
 _END_OF_TURN = re.compile(
     r"<\|(?:im_end|im_start|eot_id|eom_id|end_of_text|endoftext|end|return|user|end_of_turn|eos)\|>|<end_of_turn>|</s>|<｜[^｜<>\n]{1,30}｜>"
 )
@@ -41,7 +43,8 @@ _LAST_LINE = re.compile(
 )
 """A last line that holds nothing but the answer: after `####`, `-->` or `Answer:`, or in a box of LaTeX."""
 _ANNOUNCING = re.compile(
-    r"\b(?:so|thus|hence|therefore|the|my|final|correct|right|answer|choice|option|letter|is|are|was|be|it|boxed|text)\b", re.IGNORECASE
+    r"\b(?:so|thus|hence|therefore|the|my|final|correct|right|answer|choice|option|letter|is|are|was|be|it|boxed|text)\b",
+    re.IGNORECASE,
 )
 
 
@@ -59,7 +62,10 @@ def tell_apart(text: str, thinking: str = "") -> Told:
     answer that ends while it thinks has no final text.
     """
     if bare := _BARE_HARMONY.match(text):
-        inside, final = text[len("analysis") : bare.end() - len("final")].removesuffix("assistant"), text[bare.end() :]
+        inside, final = (
+            text[len("analysis") : bare.end() - len("final")].removesuffix("assistant"),
+            text[bare.end() :],
+        )
     else:
         closing = max((match.end() for match in _CLOSE.finditer(text)), default=0)
         inside, final = text[:closing], text[closing:]
@@ -118,7 +124,10 @@ def _without_final(told: Told, finish: str, config: RationalesConfig) -> dict[st
     end = f": ... {told.thinking[-SHOWN_CHARS:]}" if told.thinking else ""
     if finish == "length":
         limit = config.teacher.max_tokens
-        return {"reason": "cut off", "detail": f"it reached rationales.teacher.max_tokens = {limit} before any final text{end}"}
+        return {
+            "reason": "cut off",
+            "detail": f"it reached rationales.teacher.max_tokens = {limit} before any final text{end}",
+        }
     if told.thinking:
         said = "it ended while it was thinking, without a final text (or the server takes its whole answer for thinking)"
         return {"reason": "cut off", "detail": f"{said}; raise rationales.teacher.max_tokens{end}"}

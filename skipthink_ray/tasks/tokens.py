@@ -4,13 +4,28 @@ import re
 from typing import NamedTuple
 
 SCALES = {
-    "hundred": 2, "thousand": 3, "lakh": 5, "million": 6, "millions": 6, "crore": 7, "billion": 9, "billions": 9, "trillion": 12,
-}  # fmt: skip
+    "hundred": 2,
+    "thousand": 3,
+    "lakh": 5,
+    "million": 6,
+    "millions": 6,
+    "crore": 7,
+    "billion": 9,
+    "billions": 9,
+    "trillion": 12,
+}
 """Powers of ten."""
 SCALES_OF_MONEY = {"k": 3, "K": 3, "m": 6, "M": 6, "mn": 6, "B": 9, "b": 9, "bn": 9}
 OPERATIONS = {
-    **{sign: sign for sign in "+-*/"}, "–": "-", "x": "*", "X": "*", "times": "*", "plus": "+", "minus": "-", "over": "/",
-}  # fmt: skip
+    **{sign: sign for sign in "+-*/"},
+    "–": "-",
+    "x": "*",
+    "X": "*",
+    "times": "*",
+    "plus": "+",
+    "minus": "-",
+    "over": "/",
+}
 BEFORE_A_SIGN = set("is are was be to equals equal gives get of by at = : ( [ { $ ≈ < >".split())
 """After these, `- 5` is a number."""
 _TOKEN = re.compile(

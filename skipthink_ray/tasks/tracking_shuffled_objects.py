@@ -24,7 +24,12 @@ def toy_row(random: Random, difficulty: int) -> ToyRow:
 
 
 def phrased_row(
-    random: Random, difficulty: int, *, same_names: bool = True, all_balls: bool = True, letters_with_balls: bool = True
+    random: Random,
+    difficulty: int,
+    *,
+    same_names: bool = True,
+    all_balls: bool = True,
+    letters_with_balls: bool = True,
 ) -> ToyRow:
     """A row; benchmarks/bench_toys.py switches off one thing that makes it learnable.
 
@@ -44,11 +49,15 @@ def phrased_row(
         holds[left], holds[right] = holds[right], holds[left]
         swaps.append(f"{'Then' if number else 'First'} {left} and {right} swap balls.")
         now = _state(holds if all_balls else {left: holds[left], right: holds[right]}, told)
-        finding.append(random.choice((f"{left} and {right} swap, so {now}.", f"After {left} and {right} swap, {now}.")))
+        finding.append(
+            random.choice((f"{left} and {right} swap, so {now}.", f"After {left} and {right} swap, {now}."))
+        )
     if difficulty > 1 and random.random() < DISTRACTED[difficulty]:
         swaps.insert(random.randint(0, len(swaps)), _distractor(random, people, colours))
     asked = random.choice(people)
-    choices = "" if letters_with_balls else "".join(f" ({letter}) {colour}" for colour, letter in letters.items())
+    choices = (
+        "" if letters_with_balls else "".join(f" ({letter}) {colour}" for colour, letter in letters.items())
+    )
     question = f"{start}. {' '.join(swaps)} Which ball does {asked} have at the end?{choices}"
     plan = random.choice(("", f"We follow the ball of {asked}.", "We follow all three balls."))
     restate = f"{random.choice(('At the start', 'Before any swap'))} {start}." if all_balls else ""
@@ -68,4 +77,6 @@ def _distractor(random: Random, people: list[str], colours: list[str]) -> str:
 def _state(holds: dict[str, str], letters: dict[str, str]) -> str:
     """Who has which ball, with its letter if there is one."""
     letter_of = {colour: f" ({letter})" for colour, letter in letters.items()}
-    return ", ".join(f"{person} has the {colour} ball{letter_of.get(colour, '')}" for person, colour in holds.items())
+    return ", ".join(
+        f"{person} has the {colour} ball{letter_of.get(colour, '')}" for person, colour in holds.items()
+    )

@@ -31,5 +31,8 @@ def choose_backend(cluster: ClusterConfig) -> tuple[str, str | None]:
             raise RuntimeError(f"cluster.backend is deepspeed, but {problem}")
         if cluster.zero_stage == 3:
             raise RuntimeError(f"cluster.zero_stage is 3, but DeepSpeed cannot start: {problem}")
-        return "ddp", f"DeepSpeed cannot start here ({problem}); training on torch's DistributedDataParallel instead"
+        return (
+            "ddp",
+            f"DeepSpeed cannot start here ({problem}); training on torch's DistributedDataParallel instead",
+        )
     return "deepspeed", None

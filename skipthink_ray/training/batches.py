@@ -35,7 +35,12 @@ class Items:
 
 
 def epoch_items(
-    stage: Stage, config: TrainConfig, samples: Samples, ends_RM: np.ndarray, kept_RM: np.ndarray, rng: np.random.Generator,
+    stage: Stage,
+    config: TrainConfig,
+    samples: Samples,
+    ends_RM: np.ndarray,
+    kept_RM: np.ndarray,
+    rng: np.random.Generator,
     start_tokens: int = 0,
 ) -> Items:
     """All items of one epoch: full ones for base; CWT stages and answers for cwt; these and skip items for stt.
@@ -55,7 +60,9 @@ def epoch_items(
         rows, parts = _weigh_skips(rows, parts, num_chunks + 1, config.skip_share, rng)
     answer_kept_RM = _drop_chunks(present_RM, config.answer_chunk_dropout, rng)
     tokens, targets = _lengths(samples, ends_RM, answer_kept_RM, kept_RM & present_RM, present_RM)
-    return Items(rows, parts, tokens[rows, parts] + start_tokens, targets[rows, parts], answer_kept_RM, kept_RM)
+    return Items(
+        rows, parts, tokens[rows, parts] + start_tokens, targets[rows, parts], answer_kept_RM, kept_RM
+    )
 
 
 def plan_updates(items: Items, config: TrainConfig, rng: np.random.Generator) -> list[np.ndarray]:
@@ -67,8 +74,14 @@ def plan_updates(items: Items, config: TrainConfig, rng: np.random.Generator) ->
         pool = config.batch_size * config.bucket_updates
         for start in range(0, len(order), pool):
             shuffled = order[start : start + pool]
-            by_length = shuffled[np.argsort(items.tokens_I[shuffled], kind="stable")] if config.bucket_updates > 1 else shuffled
-            updates.extend(by_length[at : at + config.batch_size] for at in range(0, len(by_length), config.batch_size))
+            by_length = (
+                shuffled[np.argsort(items.tokens_I[shuffled], kind="stable")]
+                if config.bucket_updates > 1
+                else shuffled
+            )
+            updates.extend(
+                by_length[at : at + config.batch_size] for at in range(0, len(by_length), config.batch_size)
+            )
     return [updates[at] for at in rng.permutation(len(updates))]
 
 
@@ -78,7 +91,9 @@ def updates_per_epoch(stage: Stage, config: TrainConfig, num_rows: int, num_chun
     if stage == "stt":
         share = config.skip_share if isinstance(config, SttConfig) else None
         groups = [0] * len(groups) if share == 1 else groups
-        groups.append(num_rows if share is None else _wanted_skips(share, num_rows, (num_chunks + 1) * num_rows))
+        groups.append(
+            num_rows if share is None else _wanted_skips(share, num_rows, (num_chunks + 1) * num_rows)
+        )
     items = groups if config.stage_updates == "grouped" else [sum(groups)]
     return sum(-(-count // config.batch_size) for count in items)
 
@@ -88,7 +103,9 @@ def share_of(update: np.ndarray, rank: int, world: int, accumulation: int) -> li
     return [update[micro * world + rank :: world * accumulation] for micro in range(accumulation)]
 
 
-def build_item(items: Items, number: int, samples: Samples, ends_RM: np.ndarray, ids: markup.MarkerIds) -> markup.Item:
+def build_item(
+    items: Items, number: int, samples: Samples, ends_RM: np.ndarray, ids: markup.MarkerIds
+) -> markup.Item:
     row, part, num_chunks = items.row_I[number], items.part_I[number], ends_RM.shape[1]
     sample = samples.sample(row, ends_RM[row])
     if part < num_chunks:
@@ -124,7 +141,9 @@ def _weigh_skips(
     skips, others = np.nonzero(parts == skip_part)[0], np.nonzero(parts != skip_part)[0]
     wanted = _wanted_skips(share, len(skips), len(others))
     whole, rest = divmod(wanted, max(len(skips), 1))
-    chosen = np.concatenate([np.tile(skips, whole), rng.permutation(skips)[:rest], others if share < 1 else others[:0]])
+    chosen = np.concatenate(
+        [np.tile(skips, whole), rng.permutation(skips)[:rest], others if share < 1 else others[:0]]
+    )
     return rows[chosen], parts[chosen]
 
 
@@ -133,23 +152,33 @@ def _wanted_skips(share: float, num_skips: int, num_others: int) -> int:
 
 
 def _lengths(
-    samples: Samples, ends_RM: np.ndarray, answer_kept_RM: np.ndarray, skip_kept_RM: np.ndarray, present_RM: np.ndarray
+    samples: Samples,
+    ends_RM: np.ndarray,
+    answer_kept_RM: np.ndarray,
+    skip_kept_RM: np.ndarray,
+    present_RM: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Tokens and target tokens of every part of every sample, [R, M + 3] each; as build_item makes them."""
     token_ends_RM = samples.chunk_token_ends(ends_RM)
     chunk_RM = np.diff(token_ends_RM, axis=1, prepend=0)
-    question_R, answer_R, conclusion_R = (part.lengths for part in (samples.question, samples.answer, samples.conclusion))
+    question_R, answer_R, conclusion_R = (
+        part.lengths for part in (samples.question, samples.answer, samples.conclusion)
+    )
     thoughts_R = (present_RM & ~skip_kept_RM).sum(1)
-    targets = np.column_stack([
-        chunk_RM,
-        answer_R,
-        (chunk_RM * skip_kept_RM).sum(1) + thoughts_R + conclusion_R,
-        token_ends_RM[:, -1] + conclusion_R,
-    ])
-    context = np.column_stack([
-        1 + token_ends_RM - chunk_RM,
-        1 + (chunk_RM * answer_kept_RM).sum(1),
-        np.ones_like(question_R),
-        np.zeros_like(question_R),
-    ])
+    targets = np.column_stack(
+        [
+            chunk_RM,
+            answer_R,
+            (chunk_RM * skip_kept_RM).sum(1) + thoughts_R + conclusion_R,
+            token_ends_RM[:, -1] + conclusion_R,
+        ]
+    )
+    context = np.column_stack(
+        [
+            1 + token_ends_RM - chunk_RM,
+            1 + (chunk_RM * answer_kept_RM).sum(1),
+            np.ones_like(question_R),
+            np.zeros_like(question_R),
+        ]
+    )
     return context + question_R[:, None] + targets + 1, targets + 1

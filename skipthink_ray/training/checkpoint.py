@@ -57,7 +57,9 @@ def save_checkpoint(folder: Path, engine: Engine, progress: Progress, ends_RM: n
     for file, key in KEYS.items():
         tensors = full_tensors(engine, key)
         if _anywhere_broken(tensors):
-            raise NonFiniteLoss(f"a weight is not finite after update {progress.update - 1}; lower the learning rate")
+            raise NonFiniteLoss(
+                f"a weight is not finite after update {progress.update - 1}; lower the learning rate"
+            )
         if rank() == 0:
             save_file(tensors, folder / f"{file}.safetensors")
     if rank() == 0:
@@ -93,4 +95,6 @@ def adam_step(engine: Engine) -> float:
 def set_adam_step(engine: Engine, step: float) -> None:
     for state in engine.optimizer.state.values():
         if "step" in state:
-            state["step"] = torch.full_like(state["step"], step) if torch.is_tensor(state["step"]) else int(step)
+            state["step"] = (
+                torch.full_like(state["step"], step) if torch.is_tensor(state["step"]) else int(step)
+            )

@@ -124,9 +124,13 @@ def can_select_logits(model: Any) -> bool:
     keep_BT = torch.tensor([[False, True, True]], device=ids_BT.device)
     training = model.training
     model.eval()
-    logits_NV, all_BTV = (model(input_ids=ids_BT, use_cache=False, **keep).logits for keep in ({"logits_to_keep": keep_BT}, {}))
+    logits_NV, all_BTV = (
+        model(input_ids=ids_BT, use_cache=False, **keep).logits for keep in ({"logits_to_keep": keep_BT}, {})
+    )
     model.train(training)
-    return logits_NV.shape == all_BTV[keep_BT].shape and torch.allclose(logits_NV, all_BTV[keep_BT], rtol=1e-3, atol=1e-3)
+    return logits_NV.shape == all_BTV[keep_BT].shape and torch.allclose(
+        logits_NV, all_BTV[keep_BT], rtol=1e-3, atol=1e-3
+    )
 
 
 def _total(loss: torch.Tensor) -> torch.Tensor:
@@ -184,7 +188,11 @@ class DeepSpeedEngine:
     """DeepSpeed with ZeRO. torch.distributed must be initialised (Ray Train does it)."""
 
     def __init__(
-        self, model: PreTrainedModel, train: TrainConfig, cluster: ClusterConfig, markers: Markers | None = None
+        self,
+        model: PreTrainedModel,
+        train: TrainConfig,
+        cluster: ClusterConfig,
+        markers: Markers | None = None,
     ) -> None:
         os.environ.setdefault("LOCAL_RANK", str(model.device.index or 0))
         import deepspeed  # seconds, and a log line each: only where it is used
@@ -216,7 +224,9 @@ class DeepSpeedEngine:
             total += loss.detach()
         if not self.linked:
             self._link_states()
-        if self.engine.skipped_steps:  # DeepSpeed leaves out a step whose gradient is not finite, and says nothing
+        if (
+            self.engine.skipped_steps
+        ):  # DeepSpeed leaves out a step whose gradient is not finite, and says nothing
             total.fill_(torch.nan)
         return _total(total)
 
@@ -236,7 +246,11 @@ class DeepSpeedEngine:
     def state(self, name: str, parameter: torch.nn.Parameter, key: str | None) -> torch.Tensor:
         from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
 
-        value = safe_get_full_fp32_param(parameter) if key is None else safe_get_full_optimizer_state(parameter, key)
+        value = (
+            safe_get_full_fp32_param(parameter)
+            if key is None
+            else safe_get_full_optimizer_state(parameter, key)
+        )
         if value is None:  # ZeRO-0: DeepSpeed leaves parameters and states where torch puts them
             value = parameter.detach() if key is None else self.engine.optimizer.state[parameter][key]
         return value.view(getattr(parameter, "ds_shape", parameter.shape))

@@ -25,7 +25,14 @@ from skipthink_ray.runtime.artifacts import CHECKPOINTS, Folder
 from skipthink_ray.runtime.progress import StageLine
 from skipthink_ray.training.backend import choose_backend
 from skipthink_ray.training.batches import Stage, updates_per_epoch
-from skipthink_ray.training.checkpoint import NonFiniteLoss, Progress, full_tensors, load_checkpoint, load_weights, save_checkpoint
+from skipthink_ray.training.checkpoint import (
+    NonFiniteLoss,
+    Progress,
+    full_tensors,
+    load_checkpoint,
+    load_weights,
+    save_checkpoint,
+)
 from skipthink_ray.training.engine import Engine, rank, start_engine
 from skipthink_ray.training.loop import Hooks, Job, train
 from skipthink_ray.training.markers import attach, merge
@@ -80,7 +87,9 @@ def launch(request: Request, line: StageLine) -> dict[str, Any]:
             storage_path=request.out.path,
             storage_filesystem=request.out.filesystem,
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
-            failure_config=ray.train.FailureConfig(max_failures=cluster.max_failures, controller_failure_limit=2),
+            failure_config=ray.train.FailureConfig(
+                max_failures=cluster.max_failures, controller_failure_limit=2
+            ),
         ),
     )
     try:
@@ -90,7 +99,9 @@ def launch(request: Request, line: StageLine) -> dict[str, Any]:
     if not isinstance(outcome, dict):
         raise RuntimeError(f"{request.stage}: Ray Train ended without a result: {outcome!r}")
     if "failed" in outcome:
-        raise RuntimeError(f"{request.stage} stopped: {outcome['failed']}. Checkpoints: {request.out.uri}/{CHECKPOINTS}")
+        raise RuntimeError(
+            f"{request.stage} stopped: {outcome['failed']}. Checkpoints: {request.out.uri}/{CHECKPOINTS}"
+        )
     return outcome
 
 
@@ -167,7 +178,11 @@ def _hooks(job: Job, engine: Engine, board: Any) -> Hooks:
 
     def on_epoch(progress: Progress, ends_RM: np.ndarray) -> None:
         if board:
-            numbers = {f"{job.stage}/{key}": float(value) for key, value in progress.epochs[-1].items() if key != "epoch"}
+            numbers = {
+                f"{job.stage}/{key}": float(value)
+                for key, value in progress.epochs[-1].items()
+                if key != "epoch"
+            }
             board.log.remote([(progress.update - 1, numbers)])
         with TemporaryDirectory() as folder:
             save_checkpoint(Path(folder), engine, progress, ends_RM)
@@ -177,17 +192,24 @@ def _hooks(job: Job, engine: Engine, board: Any) -> Hooks:
     return Hooks(on_updates, on_epoch)
 
 
-def _export(request: Request, engine: Engine, samples: Samples, progress: Progress, ends_RM: np.ndarray, backend: str) -> dict[str, Any]:
+def _export(
+    request: Request, engine: Engine, samples: Samples, progress: Progress, ends_RM: np.ndarray, backend: str
+) -> dict[str, Any]:
     """Rank 0 writes `student/`, `history/`, `samples/` and `epochs.json`."""
     weights = full_tensors(engine, None)
     losses = [row["loss_nats"] for row in progress.history]
     summary = {
-        "updates": progress.update, "epochs": progress.epoch, "target_tokens": progress.target_tokens,
-        "item_tokens": progress.item_tokens, "seconds": progress.seconds, "search_seconds": progress.search_seconds,
-        "final_loss_nats": float(np.mean(losses[-20:])), "backend": backend,
+        "updates": progress.update,
+        "epochs": progress.epoch,
+        "target_tokens": progress.target_tokens,
+        "item_tokens": progress.item_tokens,
+        "seconds": progress.seconds,
+        "search_seconds": progress.search_seconds,
+        "final_loss_nats": float(np.mean(losses[-20:])),
+        "backend": backend,
         "first_loss_nats": float(np.mean(losses[: max(1, min(20, len(losses) // 2))])),
         "padding_share": float(np.mean([epoch["padding_share"] for epoch in progress.epochs])),
-    }  # fmt: skip
+    }
     if rank() == 0:
         with request.student.local("student") as folder:
             student = load_student(folder)
@@ -198,7 +220,9 @@ def _export(request: Request, engine: Engine, samples: Samples, progress: Progre
         summary |= marker_separation(student, request.stage)
         with TemporaryDirectory() as local:
             save_student(student, Path(local))
-            (Path(local) / "README.md").write_text(model_card(request.stage, request.config, student, summary))
+            (Path(local) / "README.md").write_text(
+                model_card(request.stage, request.config, student, summary)
+            )
             request.out.upload(Path(local), "student")
         request.out.write_table("history", pa.Table.from_pylist(progress.history, schema=HISTORY_SCHEMA))
         request.out.write_json("epochs.json", progress.epochs)

@@ -17,7 +17,15 @@ from skipthink_ray.config import CwtConfig, TrainConfig
 from skipthink_ray.models.batching import collate
 from skipthink_ray.models.student import Student
 from skipthink_ray.rows import Samples
-from skipthink_ray.training.batches import Items, Stage, build_item, epoch_items, padding_share, plan_updates, share_of
+from skipthink_ray.training.batches import (
+    Items,
+    Stage,
+    build_item,
+    epoch_items,
+    padding_share,
+    plan_updates,
+    share_of,
+)
 from skipthink_ray.training.checkpoint import NonFiniteLoss, Progress
 from skipthink_ray.training.engine import Engine, MicroBatch, rank, world
 from skipthink_ray.training.rechunk import rechunk
@@ -49,7 +57,14 @@ class Hooks:
 
 
 def train(
-    job: Job, samples: Samples, kept_RM: np.ndarray, student: Student, engine: Engine, progress: Progress, ends_RM: np.ndarray, hooks: Hooks
+    job: Job,
+    samples: Samples,
+    kept_RM: np.ndarray,
+    student: Student,
+    engine: Engine,
+    progress: Progress,
+    ends_RM: np.ndarray,
+    hooks: Hooks,
 ) -> np.ndarray:
     """Train to `job.updates` updates from where `progress` stands. Returns the final chunk ends.
 
@@ -66,7 +81,11 @@ def train(
             raise ValueError(f"{job.stage}: there is no sample to train on")
         if progress.position == 0:
             padding = padding_share(items, updates, world(), job.accumulation)
-            progress.epochs[-1] |= {"items": len(items.row_I), "updates": len(updates), "padding_share": padding}
+            progress.epochs[-1] |= {
+                "items": len(items.row_I),
+                "updates": len(updates),
+                "padding_share": padding,
+            }
         updates = updates[progress.position : progress.position + job.updates - progress.update]
         _run_updates(job, samples, student, engine, progress, ends_RM, items, updates, hooks)
         progress.epoch, progress.position = progress.epoch + 1, 0
@@ -98,15 +117,26 @@ def _search_chunks(
 
 
 def _run_updates(
-    job: Job, samples: Samples, student: Student, engine: Engine, progress: Progress, ends_RM: np.ndarray,
-    items: Items, updates: list[np.ndarray], hooks: Hooks,
-) -> None:  # fmt: skip
+    job: Job,
+    samples: Samples,
+    student: Student,
+    engine: Engine,
+    progress: Progress,
+    ends_RM: np.ndarray,
+    items: Items,
+    updates: list[np.ndarray],
+    hooks: Hooks,
+) -> None:
     engine.model.train()
     fresh: list[tuple[dict[str, Any], torch.Tensor]] = []
     for number, update in enumerate(updates):
         torch.manual_seed(hash((job.seed, progress.update, rank())))  # dropout
         micro_batches: list[MicroBatch] = [
-            collate([build_item(items, item, samples, ends_RM, student.ids) for item in share], student.pad_id, _device(engine))
+            collate(
+                [build_item(items, item, samples, ends_RM, student.ids) for item in share],
+                student.pad_id,
+                _device(engine),
+            )
             for share in share_of(update, rank(), world(), job.accumulation)
         ]
         num_targets = int(items.targets_I[update].sum())

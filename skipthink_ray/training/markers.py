@@ -59,7 +59,11 @@ def attach(model: Any, ids: MarkerIds, optim: OptimConfig) -> Markers:
             f"optim.marker_lr_stds: {type(model).__name__} does more with an embedding than look up its row, so its "
             "markers cannot have a learning rate of their own; set it to null, and train longer"
         )
-    return Markers(tuple(rows.values()), optim.marker_lr_stds * _spread(modules[0].weight, index_K) / optim.lr, tuple(hooks))
+    return Markers(
+        tuple(rows.values()),
+        optim.marker_lr_stds * _spread(modules[0].weight, index_K) / optim.lr,
+        tuple(hooks),
+    )
 
 
 @torch.no_grad()

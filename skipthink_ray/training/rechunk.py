@@ -46,7 +46,9 @@ class Rechunked:
     def record(self) -> dict[str, float]:
         """What is logged of a search, sizes over all chunks of all rationales."""
         sizes_RM = np.diff(self.ends_RM, axis=1, prepend=0)
-        shares = np.bincount(np.minimum(sizes_RM, LARGEST_SIZE).ravel(), minlength=LARGEST_SIZE + 1) / max(sizes_RM.size, 1)
+        shares = np.bincount(np.minimum(sizes_RM, LARGEST_SIZE).ravel(), minlength=LARGEST_SIZE + 1) / max(
+            sizes_RM.size, 1
+        )
         means = sizes_RM.mean(0) if len(sizes_RM) else []
         return {
             "boundaries_moved": self.moved,
@@ -74,7 +76,9 @@ def rechunk(
     """New chunk ends of all samples, the same on every rank. `seed`: (seed, epoch). bf16: forward passes, where the device can."""
     rows = np.nonzero(chunking.movable(ends_RM))[0]
     tokens = samples.question.lengths[rows] + samples.rationale.lengths[rows] + len(ids.start) + 1
-    batches = length_batches(rows, tokens, BATCH_TOKENS["cuda" if next(model.parameters()).is_cuda else "cpu"])
+    batches = length_batches(
+        rows, tokens, BATCH_TOKENS["cuda" if next(model.parameters()).is_cuda else "cpu"]
+    )
     until_RM = chunking.reach(ends_RM, config)
     asked = bool(len(rows)) and bool(until_RM[rows, -1].any())  # the last stage, by the search itself
     every = 1 if asked else max(1, len(batches) // ENERGY_BATCHES)
@@ -114,13 +118,20 @@ class Scored:
     """In the mean energy."""
 
 
-def _search_held(held: list[Scored], numbers: np.ndarray, found_RM: np.ndarray, config: SearchConfig, seed: tuple[int, int]) -> np.ndarray:
+def _search_held(
+    held: list[Scored], numbers: np.ndarray, found_RM: np.ndarray, config: SearchConfig, seed: tuple[int, int]
+) -> np.ndarray:
     """Search the rationales of some batches, in place; the sum and number of their energies."""
     if not held:
         return np.zeros(2)
-    rows, losses = np.concatenate([part.rows for part in held]), chunking.join_losses([part.losses for part in held])
+    rows, losses = (
+        np.concatenate([part.rows for part in held]),
+        chunking.join_losses([part.losses for part in held]),
+    )
     if not (np.isfinite(losses.nll_RMK).all() and np.isfinite(losses.eos_RMK).all()):
-        raise ValueError("the student's losses are not finite: its weights are broken; take another checkpoint")
+        raise ValueError(
+            "the student's losses are not finite: its weights are broken; take another checkpoint"
+        )
     found_RM[rows] = chunking.search(losses, found_RM[rows], config, numbers[rows], seed)
     counted = np.repeat([part.counted for part in held], [len(part.rows) for part in held])
     return np.array([chunking.energy(losses, found_RM[rows])[counted].sum(), counted.sum()])
@@ -129,7 +140,11 @@ def _search_held(held: list[Scored], numbers: np.ndarray, found_RM: np.ndarray, 
 def _sum_over_ranks(change_RM: np.ndarray, energy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if world() == 1:
         return change_RM, energy
-    device = torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
+    device = (
+        torch.device("cuda", torch.cuda.current_device())
+        if dist.get_backend() == "nccl"
+        else torch.device("cpu")
+    )
     change = torch.from_numpy(np.ascontiguousarray(change_RM)).to(device)
     total = torch.from_numpy(energy).to(device)
     dist.all_reduce(change)

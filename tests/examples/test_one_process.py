@@ -31,9 +31,17 @@ def _example():
 
 
 SMALL = [
-    "--rationales.train-questions", "60", "--rationales.test-questions", "8", "--cwt.epochs", "2",
-    "--evaluation.max-new-tokens", "16", "--evaluation.latency-questions", "2",
-]  # fmt: skip
+    "--rationales.train-questions",
+    "60",
+    "--rationales.test-questions",
+    "8",
+    "--cwt.epochs",
+    "2",
+    "--evaluation.max-new-tokens",
+    "16",
+    "--evaluation.latency-questions",
+    "2",
+]
 
 
 def test_it_fits_on_a_few_screens():
@@ -41,7 +49,9 @@ def test_it_fits_on_a_few_screens():
 
 
 def test_it_needs_neither_ray_nor_deepspeed():
-    code = "import runpy, sys; runpy.run_path(sys.argv[1]); print(*(one.split('.')[0] for one in sys.modules))"
+    code = (
+        "import runpy, sys; runpy.run_path(sys.argv[1]); print(*(one.split('.')[0] for one in sys.modules))"
+    )
     command = [sys.executable, "-c", code, FILE]
     shown = subprocess.run(command, capture_output=True, text=True, check=True, cwd=FILE.parents[1])
     imported = set(shown.stdout.split())

@@ -41,7 +41,10 @@ def _one(losses: StageLosses, row: int, num_steps: int) -> StageLosses:
 
 def _loss(losses: StageLosses, row: int, stage: int, start: int, end: int) -> float:
     """The formula of a chunk's loss, written out."""
-    nll = sum(losses.nll_RMK[row, stage, step] for step in range(start, end)) + losses.eos_RMK[row, stage, end - 1]
+    nll = (
+        sum(losses.nll_RMK[row, stage, step] for step in range(start, end))
+        + losses.eos_RMK[row, stage, end - 1]
+    )
     return nll / (sum(losses.count_RK[row, step] for step in range(start, end)) + 1)
 
 
@@ -49,17 +52,23 @@ def _search(losses: StageLosses, ends_RM: np.ndarray, seed: int = 0, **config) -
     return search(losses, ends_RM, SearchConfig(**config), np.arange(len(ends_RM)), (seed, 0))
 
 
-def _objective(losses: StageLosses, row: int, m: int, start: int, cut: int, stop: int, objective: str) -> float:
+def _objective(
+    losses: StageLosses, row: int, m: int, start: int, cut: int, stop: int, objective: str
+) -> float:
     own = _loss(losses, row, m, start, cut)
     return own + _loss(losses, row, m + 1, cut, stop) if objective == "pair" else own
 
 
-def _greedy_by_the_paper(losses: StageLosses, row: int, ends: list[int], eta: float, objective: str) -> list[int]:
+def _greedy_by_the_paper(
+    losses: StageLosses, row: int, ends: list[int], eta: float, objective: str
+) -> list[int]:
     """For m = 1..M-1: merge two neighbours, try every cut, move the boundary if the loss falls by more than eta."""
     ends = list(ends)
     for m in range(len(ends) - 1):
         start, stop = ends[m - 1] if m else 0, ends[m + 1]
-        tried = {cut: _objective(losses, row, m, start, cut, stop, objective) for cut in range(start + 1, stop)}
+        tried = {
+            cut: _objective(losses, row, m, start, cut, stop, objective) for cut in range(start + 1, stop)
+        }
         best = min(tried, key=lambda cut: tried[cut])
         if tried[ends[m]] - tried[best] > eta:
             ends[m] = best
@@ -78,7 +87,11 @@ def problems(draw, max_steps=12, max_chunks=5):
     """(matrix, average chunks, numbers of steps) of up to six rationales with more steps than chunks."""
     num_chunks = draw(st.integers(2, max_chunks))
     num_steps = draw(st.lists(st.integers(num_chunks + 1, max_steps), min_size=1, max_size=6))
-    return _draw(draw(seeds), num_chunks, num_steps), average_chunks(np.array(num_steps), num_chunks), num_steps
+    return (
+        _draw(draw(seeds), num_chunks, num_steps),
+        average_chunks(np.array(num_steps), num_chunks),
+        num_steps,
+    )
 
 
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=8), st.integers(1, 8))
@@ -111,7 +124,10 @@ def test_every_chunker_returns_contiguous_chunks_that_are_never_empty(problem, m
 def test_greedy_is_the_papers_search(problem, objective, eta):
     losses, ends_RM, _ = problem
     found_RM = _search(losses, ends_RM, method="greedy", objective=objective, eta_nats=eta)
-    expected = [_greedy_by_the_paper(losses, row, ends_RM[row].tolist(), eta, objective) for row in range(len(ends_RM))]
+    expected = [
+        _greedy_by_the_paper(losses, row, ends_RM[row].tolist(), eta, objective)
+        for row in range(len(ends_RM))
+    ]
     assert found_RM.tolist() == expected
 
 
@@ -123,13 +139,18 @@ def test_greedy_lowers_its_objective_by_more_than_eta_wherever_it_moves(problem,
     after_RM = _search(losses, before_RM, method="greedy", objective=objective, eta_nats=eta)
     for row, m in np.argwhere(before_RM != after_RM):
         start, stop = after_RM[row, m - 1] if m else 0, before_RM[row, m + 1]
-        old, new = (_objective(losses, row, m, start, ends[row, m], stop, objective) for ends in (before_RM, after_RM))
+        old, new = (
+            _objective(losses, row, m, start, ends[row, m], stop, objective) for ends in (before_RM, after_RM)
+        )
         assert old - new > eta
 
 
 def test_a_greedy_search_moves_boundaries_and_eta_holds_some_back():
     losses, ends_RM = _draw(0, 4, [9] * 200), average_chunks(np.array([9] * 200), 4)
-    moved = [(_search(losses, ends_RM, method="greedy", eta_nats=eta) != ends_RM).sum() for eta in (0.0, 0.1, 100.0)]
+    moved = [
+        (_search(losses, ends_RM, method="greedy", eta_nats=eta) != ends_RM).sum()
+        for eta in (0.0, 0.1, 100.0)
+    ]
     assert moved[0] > moved[1] > moved[2] == 0
 
 
@@ -146,16 +167,22 @@ def test_annealing_depends_on_its_seed_and_comes_most_of_the_way_to_the_optimum(
     losses, ends_RM = _draw(1, 4, [12] * 200), average_chunks(np.array([12] * 200), 4)
     found_RM, other_RM = (_search(losses, ends_RM, seed, method="annealed") for seed in (0, 1))
     assert (found_RM != other_RM).any()
-    before, after, best = (energy(losses, ends).mean() for ends in (ends_RM, found_RM, optimal_chunks(losses, ends_RM)))
+    before, after, best = (
+        energy(losses, ends).mean() for ends in (ends_RM, found_RM, optimal_chunks(losses, ends_RM))
+    )
     assert before - after > 0.75 * (before - best)
 
 
-def _annealed_one_by_one(losses: StageLosses, row: int, ends: list[int], config: SearchConfig, drawn: Proposals) -> list[int]:
+def _annealed_one_by_one(
+    losses: StageLosses, row: int, ends: list[int], config: SearchConfig, drawn: Proposals
+) -> list[int]:
     """Simulated annealing of one rationale as a textbook has it, every energy a fresh sum."""
     stages, ends = range(len(ends)), list(ends)
 
     def total(ends: list[int]) -> float:
-        return sum(_loss(losses, row, m, start, end) for m, start, end in zip(stages, [0, *ends], ends, strict=False))
+        return sum(
+            _loss(losses, row, m, start, end) for m, start, end in zip(stages, [0, *ends], ends, strict=False)
+        )
 
     best, stream = list(ends), row % STREAMS
     for proposal in range(config.proposals):
@@ -176,8 +203,12 @@ def _annealed_one_by_one(losses: StageLosses, row: int, ends: list[int], config:
 def test_annealing_is_the_textbook_algorithm_on_the_same_random_numbers(problem, seed):
     losses, ends_RM, _ = problem
     config, drawn = SearchConfig(method="annealed", proposals=60), draw_proposals(60, (seed, 0))
-    expected = [_annealed_one_by_one(losses, row, ends.tolist(), config, drawn) for row, ends in enumerate(ends_RM)]
-    assert energy(losses, np.array(expected)) == pytest.approx(energy(losses, _search(losses, ends_RM, seed, **config.model_dump())))
+    expected = [
+        _annealed_one_by_one(losses, row, ends.tolist(), config, drawn) for row, ends in enumerate(ends_RM)
+    ]
+    assert energy(losses, np.array(expected)) == pytest.approx(
+        energy(losses, _search(losses, ends_RM, seed, **config.model_dump()))
+    )
 
 
 @given(problems(), seeds, st.lists(st.integers(0, 10**6), min_size=6, max_size=6))
@@ -187,7 +218,9 @@ def test_random_numbers_follow_the_number_of_a_rationale_not_its_place(problem, 
     config, numbers_R = SearchConfig(method="annealed"), np.array(numbers[: len(ends_RM)])
     together_RM = search(losses, ends_RM, config, numbers_R, (seed, 1))
     for row, steps in enumerate(num_steps):
-        alone_RM = search(_one(losses, row, steps), ends_RM[row : row + 1], config, numbers_R[row : row + 1], (seed, 1))
+        alone_RM = search(
+            _one(losses, row, steps), ends_RM[row : row + 1], config, numbers_R[row : row + 1], (seed, 1)
+        )
         assert alone_RM[0].tolist() == together_RM[row].tolist()
 
 
@@ -197,7 +230,10 @@ def test_optimal_is_the_minimum_over_all_chunkings(problem):
     found = energy(losses, optimal_chunks(losses, ends_RM))
     for row, steps in enumerate(num_steps):
         every_CM = _chunkings(steps, ends_RM.shape[1])
-        energies = [sum(_loss(losses, row, m, *pair) for m, pair in enumerate(zip([0, *ends], ends, strict=False))) for ends in every_CM]
+        energies = [
+            sum(_loss(losses, row, m, *pair) for m, pair in enumerate(zip([0, *ends], ends, strict=False)))
+            for ends in every_CM
+        ]
         assert found[row] == pytest.approx(min(energies), abs=ROUNDING)
 
 
@@ -217,7 +253,9 @@ def test_what_lies_beyond_reach_does_not_change_what_is_found(problem, method, o
     config = {"method": method, "objective": objective, "eta_nats": 0.0}
     stage_M1, step_K = np.arange(ends_RM.shape[1])[:, None], np.arange(losses.count_RK.shape[1])
     beyond_RMK = (step_K < stage_M1) | (step_K >= reach(ends_RM, SearchConfig(**config))[..., None])
-    other = StageLosses(np.where(beyond_RMK, 0.0, losses.nll_RMK), np.where(beyond_RMK, 0.0, losses.eos_RMK), losses.count_RK)
+    other = StageLosses(
+        np.where(beyond_RMK, 0.0, losses.nll_RMK), np.where(beyond_RMK, 0.0, losses.eos_RMK), losses.count_RK
+    )
     assert (_search(other, ends_RM, **config) == _search(losses, ends_RM, **config)).all()
 
 
@@ -236,6 +274,8 @@ def test_many_rationales_are_searched_as_in_parts_put_together(method):
     num_steps = np.random.default_rng(0).integers(5, 20, 2 * SLICE_ROWS + 100)
     losses, ends_RM = _draw(2, 4, num_steps.tolist()), average_chunks(num_steps, 4)
     whole_RM = _search(losses, ends_RM, method=method)
-    halves = [losses.part(rows, num_steps[rows].max()) for rows in np.array_split(np.arange(len(num_steps)), 2)]
+    halves = [
+        losses.part(rows, num_steps[rows].max()) for rows in np.array_split(np.arange(len(num_steps)), 2)
+    ]
     assert (_search(join_losses(halves), ends_RM, method=method) == whole_RM).all()
     assert (whole_RM != ends_RM).any() == (method != "average")

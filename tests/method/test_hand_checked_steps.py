@@ -16,7 +16,9 @@ import pytest
 from skipthink_ray.method.steps import split_steps
 from tests.toys import toy_rows
 
-CHECKED: dict[str, dict[str, dict[str, list[int]]]] = json.loads((Path(__file__).parent / "hand_checked_steps.json").read_text())
+CHECKED: dict[str, dict[str, dict[str, list[int]]]] = json.loads(
+    (Path(__file__).parent / "hand_checked_steps.json").read_text()
+)
 PLAIN_END = re.compile(r"(?<=[.!?])(?=\s)")
 
 
@@ -24,13 +26,20 @@ PLAIN_END = re.compile(r"(?<=[.!?])(?=\s)")
 def differences(real_data) -> dict[str, dict[str, tuple[set[int], set[int]]]]:
     """kind -> id -> (cuts that are wrong, cuts that are missing)."""
     return {
-        kind: dict(pair for file in files for pair in _compare(real_data / f"{file}.jsonl", files[file])) for kind, files in CHECKED.items()
+        kind: dict(pair for file in files for pair in _compare(real_data / f"{file}.jsonl", files[file]))
+        for kind, files in CHECKED.items()
     }
 
 
 def _compare(path: Path, checked: dict[str, list[int]]) -> list[tuple[str, tuple[set[int], set[int]]]]:
-    rationales = {row["id"]: row["rationale"] for row in map(json.loads, path.read_text(encoding="utf-8").strip().split("\n"))}
-    return [(id_, (_cuts(rationales[id_]) - set(right), set(right) - _cuts(rationales[id_]))) for id_, right in checked.items()]
+    rationales = {
+        row["id"]: row["rationale"]
+        for row in map(json.loads, path.read_text(encoding="utf-8").strip().split("\n"))
+    }
+    return [
+        (id_, (_cuts(rationales[id_]) - set(right), set(right) - _cuts(rationales[id_])))
+        for id_, right in checked.items()
+    ]
 
 
 def _cuts(text: str) -> set[int]:

@@ -25,7 +25,9 @@ def test_the_markers_are_one_per_stage_and_three_more():
     assert markers(3) == ["[1]", "[2]", "[3]", "[answer]", "[skip]", "[thought]"]
 
 
-@pytest.mark.parametrize(("sample", "rationale"), [(FULL, [10, 11, 20, 30, 40, 41, 50]), (SHORT, [10, 11, 20])])
+@pytest.mark.parametrize(
+    ("sample", "rationale"), [(FULL, [10, 11, 20, 30, 40, 41, 50]), (SHORT, [10, 11, 20])]
+)
 def test_a_full_item_is_the_question_then_rationale_and_conclusion(sample, rationale):
     item = full_item(sample, IDS)
     assert (item.prompt, item.target) == ([1, 2], [*rationale, 80, 81, 0])
@@ -44,7 +46,9 @@ def test_a_full_item_is_the_question_then_rationale_and_conclusion(sample, ratio
         (SHORT, 3, [104, 1, 2, 10, 11, 20], [0]),
     ],
 )
-def test_a_stage_item_is_its_marker_question_and_the_chunks_before_then_its_chunk(sample, stage, prompt, target):
+def test_a_stage_item_is_its_marker_question_and_the_chunks_before_then_its_chunk(
+    sample, stage, prompt, target
+):
     item = stage_item(sample, IDS, stage)
     assert (item.prompt, item.target) == (prompt, target)
 
@@ -58,7 +62,9 @@ def test_a_stage_item_is_its_marker_question_and_the_chunks_before_then_its_chun
         (SHORT, [False, True, True, True], [20]),
     ],
 )
-def test_an_answer_item_is_its_marker_question_and_the_kept_chunks_then_the_answer_alone(sample, kept, context):
+def test_an_answer_item_is_its_marker_question_and_the_kept_chunks_then_the_answer_alone(
+    sample, kept, context
+):
     item = answer_item(sample, IDS, kept)
     assert (item.prompt, item.target) == ([105, 1, 2, *context], [90, 0])
 

@@ -42,12 +42,16 @@ def problems(draw):
 
 def find_kept(present_RM, oracle, config, tokens_RM=None):
     """The search with a token per chunk, unless told otherwise."""
-    return skipping.find_kept(present_RM, present_RM.astype(int) if tokens_RM is None else tokens_RM, oracle, config)
+    return skipping.find_kept(
+        present_RM, present_RM.astype(int) if tokens_RM is None else tokens_RM, oracle, config
+    )
 
 
 def _tokens(draw, present_RM):
     """1 to 4 tokens a chunk, so that subsets tie; none in an empty one."""
-    return present_RM * np.random.default_rng(draw(st.integers(0, 2**32 - 1))).integers(1, 5, present_RM.shape)
+    return present_RM * np.random.default_rng(draw(st.integers(0, 2**32 - 1))).integers(
+        1, 5, present_RM.shape
+    )
 
 
 def _by_the_paper(present: list[bool], oracle: Oracle, row: int, may_skip) -> list[bool]:
@@ -78,7 +82,10 @@ def test_reading_gives_the_student_all_chunks_and_writing_only_those_before_the_
     present_RM, oracle = problem
     num_rows, num_chunks = present_RM.shape
     kept_RM, right_R = find_kept(present_RM, oracle, SkipsConfig(judge="writing"))
-    expected_RM, questions = present_RM.copy(), {(row, tuple(present_RM[row].tolist()), num_chunks) for row in range(num_rows)}
+    expected_RM, questions = (
+        present_RM.copy(),
+        {(row, tuple(present_RM[row].tolist()), num_chunks) for row in range(num_rows)},
+    )
     for row in np.flatnonzero(right_R):
         for m in np.flatnonzero(present_RM[row]):
             before = [keep and at < m for at, keep in enumerate(expected_RM[row].tolist())]
@@ -105,7 +112,9 @@ def test_interior_keeps_the_first_and_the_last_chunk_that_hold_steps(problem):
 @given(problem=problems())
 def test_wrong_with_every_chunk_keeps_every_chunk(problem, search):
     present_RM, _ = problem
-    kept_RM, right_R = find_kept(present_RM, lambda rows, kept_RM, given: np.zeros(len(rows), bool), SkipsConfig(search=search))
+    kept_RM, right_R = find_kept(
+        present_RM, lambda rows, kept_RM, given: np.zeros(len(rows), bool), SkipsConfig(search=search)
+    )
     assert (kept_RM == present_RM).all()
     assert not right_R.any()
 
@@ -134,8 +143,14 @@ def test_empty_chunks_are_never_asked_about_nor_kept(problem, search, skippable)
     present_RM, oracle = problem
     kept_RM, _ = find_kept(present_RM, oracle, SkipsConfig(search=search, skippable=skippable))
     assert not (kept_RM & ~present_RM).any()
-    assert not any(keep and not here for row, kept in oracle.asked for keep, here in zip(kept, present_RM[row], strict=True))
-    assert len(set(oracle.asked)) == len(oracle.asked), "nothing is asked twice, as an empty chunk's question would be"
+    assert not any(
+        keep and not here
+        for row, kept in oracle.asked
+        for keep, here in zip(kept, present_RM[row], strict=True)
+    )
+    assert len(set(oracle.asked)) == len(oracle.asked), (
+        "nothing is asked twice, as an empty chunk's question would be"
+    )
 
 
 @pytest.mark.parametrize("skippable", ["any", "interior"])
@@ -143,9 +158,17 @@ def test_empty_chunks_are_never_asked_about_nor_kept(problem, search, skippable)
 def test_exhaustive_finds_the_cheapest_right_subset_and_asks_no_dearer_one(data, skippable):
     present_RM, oracle = data.draw(problems())
     tokens_RM = _tokens(data.draw, present_RM)
-    kept_RM, right_R = find_kept(present_RM, oracle, SkipsConfig(search="exhaustive", skippable=skippable), tokens_RM)
+    kept_RM, right_R = find_kept(
+        present_RM, oracle, SkipsConfig(search="exhaustive", skippable=skippable), tokens_RM
+    )
     for row, (present, tokens) in enumerate(zip(present_RM.tolist(), tokens_RM.tolist(), strict=True)):
-        best = _cheapest(present, tokens, oracle, row, range(1, sum(present) - 1) if skippable == "interior" else range(len(present)))
+        best = _cheapest(
+            present,
+            tokens,
+            oracle,
+            row,
+            range(1, sum(present) - 1) if skippable == "interior" else range(len(present)),
+        )
         assert kept_RM[row].tolist() == (list(best) if right_R[row] else present)
         asked = [kept for asked_row, kept in oracle.asked if asked_row == row][1:]
         assert all(_cost(kept, tokens) <= _cost(best, tokens) for kept in asked)
@@ -153,12 +176,21 @@ def test_exhaustive_finds_the_cheapest_right_subset_and_asks_no_dearer_one(data,
 
 def _cost(kept, tokens):
     """Tokens, then chunks, then whether an earlier chunk is missing."""
-    return sum(count for keep, count in zip(kept, tokens, strict=True) if keep), sum(kept), [not keep for keep in kept]
+    return (
+        sum(count for keep, count in zip(kept, tokens, strict=True) if keep),
+        sum(kept),
+        [not keep for keep in kept],
+    )
 
 
 def _cheapest(present, tokens, oracle, row, may_skip):
-    options = product(*([True, False] if here and m in may_skip else [here] for m, here in enumerate(present)))
-    return min((kept for kept in options if kept == tuple(present) or oracle.one(row, kept)), key=lambda kept: _cost(kept, tokens))
+    options = product(
+        *([True, False] if here and m in may_skip else [here] for m, here in enumerate(present))
+    )
+    return min(
+        (kept for kept in options if kept == tuple(present) or oracle.one(row, kept)),
+        key=lambda kept: _cost(kept, tokens),
+    )
 
 
 @pytest.mark.parametrize("skippable", ["any", "interior"])
@@ -167,7 +199,9 @@ def test_exhaustive_keeps_at_most_the_tokens_of_sequential_and_both_are_right(da
     present_RM, oracle = data.draw(problems())
     tokens_RM = _tokens(data.draw, present_RM)
     configs = [SkipsConfig(search=search, skippable=skippable) for search in ("exhaustive", "sequential")]
-    (fewest_RM, right_R), (kept_RM, _) = (find_kept(present_RM, oracle, config, tokens_RM) for config in configs)
+    (fewest_RM, right_R), (kept_RM, _) = (
+        find_kept(present_RM, oracle, config, tokens_RM) for config in configs
+    )
     assert ((fewest_RM * tokens_RM).sum(1) <= (kept_RM * tokens_RM).sum(1)).all()
     for row in np.flatnonzero(right_R):
         assert oracle.one(row, fewest_RM[row])
@@ -181,13 +215,17 @@ def test_exhaustive_is_not_defined_for_writing():
 
 @pytest.mark.parametrize("skippable", ["any", "interior"])
 @given(problem=problems(), seed=st.integers(0, 2**32 - 1))
-def test_shuffled_skips_are_as_many_of_every_chunk_index_and_fall_on_skippable_chunks(problem, seed, skippable):
+def test_shuffled_skips_are_as_many_of_every_chunk_index_and_fall_on_skippable_chunks(
+    problem, seed, skippable
+):
     present_RM, oracle = problem
     kept_RM, _ = find_kept(present_RM, oracle, SkipsConfig(skippable=skippable))
     may_skip_RM = present_RM & skipping.skippable(present_RM, skippable)
     shuffled_RM = skipping.shuffle_skips(kept_RM, may_skip_RM, seed)
     assert (shuffled_RM.sum(0) == kept_RM.sum(0)).all()
-    assert (shuffled_RM | may_skip_RM == present_RM).all(), "what may not be skipped is kept, and an empty chunk never is"
+    assert (shuffled_RM | may_skip_RM == present_RM).all(), (
+        "what may not be skipped is kept, and an empty chunk never is"
+    )
     assert (shuffled_RM == skipping.shuffle_skips(kept_RM, may_skip_RM, seed)).all()
 
 

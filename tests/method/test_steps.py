@@ -11,22 +11,58 @@ from skipthink_ray.method.steps import split_steps
 from tests.toys import read_rows
 
 prose = st.lists(
-    st.sampled_from([
-        *"\n\t .!?,\"')]1A", "\r\n", "\u00a0", "\u2028", "...", "Tom", "has", "3.5", "Mr.", "e.g.", "a.m.", "J.", "I.", "no.", "1.", "”",
-    ]),
+    st.sampled_from(
+        [
+            *"\n\t .!?,\"')]1A",
+            "\r\n",
+            "\u00a0",
+            "\u2028",
+            "...",
+            "Tom",
+            "has",
+            "3.5",
+            "Mr.",
+            "e.g.",
+            "a.m.",
+            "J.",
+            "I.",
+            "no.",
+            "1.",
+            "”",
+        ]
+    ),
     max_size=30,
-).map("".join)  # fmt: skip
+).map("".join)
 
 
 thoughts = st.lists(
-    st.sampled_from([
-        *"\n 。！？」』”と、5", "．", "\n```\n", "```py\n", "\n~~~", "\\[", "\\]", "\n$$\n", "$$", "\n---\n",
-        "| a |\n|---|\n", "## 1. ", "- ",
-        "**Step 2.** ",
-        "Wait, no. ", "Hmm… So ", "\\begin{align}", "\\end{align}", "x = 5.", "他说：“好。”", "「行く。」",
-    ]),
+    st.sampled_from(
+        [
+            *"\n 。！？」』”と、5",
+            "．",
+            "\n```\n",
+            "```py\n",
+            "\n~~~",
+            "\\[",
+            "\\]",
+            "\n$$\n",
+            "$$",
+            "\n---\n",
+            "| a |\n|---|\n",
+            "## 1. ",
+            "- ",
+            "**Step 2.** ",
+            "Wait, no. ",
+            "Hmm… So ",
+            "\\begin{align}",
+            "\\end{align}",
+            "x = 5.",
+            "他说：“好。”",
+            "「行く。」",
+        ]
+    ),
     max_size=30,
-).map("".join)  # fmt: skip
+).map("".join)
 
 
 def _assert_lossless_and_never_blank(text: str) -> None:

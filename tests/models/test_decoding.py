@@ -38,7 +38,9 @@ def test_a_students_folder_is_decoded_by_transformers_alone(trained, rows, tmp_p
     for row in range(6):
         text = "\n[skip]" + FORMATS.question_format.format(question=rows[row].question)
         inputs = tokenizer(text, return_tensors="pt", add_special_tokens=False)
-        written = model.generate(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], max_new_tokens=LIMIT)
+        written = model.generate(
+            input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], max_new_tokens=LIMIT
+        )
         assert inputs["input_ids"][0].tolist() == prompt(student.ids, student.ids.skip, samples.question[row])
         ours = generate(student, [inputs["input_ids"][0].tolist()], LIMIT)[0]
         assert written[0, inputs["input_ids"].shape[1] :].tolist() == ours
@@ -48,7 +50,9 @@ def test_a_students_folder_is_decoded_by_transformers_alone(trained, rows, tmp_p
 def test_a_saved_student_answers_as_before(trained, questions, tmp_path):
     student, _ = trained
     save_student(student, tmp_path)
-    assert answer_questions(load_student(tmp_path), "skip", questions, LIMIT) == answer_questions(student, "skip", questions, LIMIT)
+    assert answer_questions(load_student(tmp_path), "skip", questions, LIMIT) == answer_questions(
+        student, "skip", questions, LIMIT
+    )
 
 
 @torch.no_grad()
@@ -71,17 +75,23 @@ def test_the_tokens_of_an_answer_are_counted_with_eos_and_a_limit_is_told(traine
         assert (answer.tokens, answer.stopped) == (len(written), written[-1] == student.ids.eos)
     assert sum(answer.stopped for answer in whole) > 5
     limit = sorted(answer.tokens for answer in whole)[len(whole) // 2]
-    assert {answer.tokens == limit for answer in whole} == {True, False}, "EOS as the last token allowed is no run to the limit"
+    assert {answer.tokens == limit for answer in whole} == {True, False}, (
+        "EOS as the last token allowed is no run to the limit"
+    )
     limited = answer_questions(student, mode, questions, limit)
     assert [answer.tokens for answer in limited] == [min(answer.tokens, limit) for answer in whole]
-    assert [answer.stopped for answer in limited] == [answer.stopped and answer.tokens <= limit for answer in whole]
+    assert [answer.stopped for answer in limited] == [
+        answer.stopped and answer.tokens <= limit for answer in whole
+    ]
     assert {answer.stopped for answer in limited} == {True, False}
 
 
 def test_staged_inference_feeds_back_its_chunks_without_eos(trained, questions):
     student, _ = trained
     stopped = 0
-    for question, answer in zip(questions, answer_questions(student, "staged", questions, LIMIT), strict=True):
+    for question, answer in zip(
+        questions, answer_questions(student, "staged", questions, LIMIT), strict=True
+    ):
         context, tokens, ends = [], 0, []
         for marker in student.ids.stages:
             chunk = generate(student, [prompt(student.ids, marker, question, context)], LIMIT)[0]

@@ -12,7 +12,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from skipthink_ray.config import StudentConfig
 from skipthink_ray.models.pretrained import resolve
-from skipthink_ray.models.student import build_student, check_pretrained, encode, load_student, load_tokenizer, save_student
+from skipthink_ray.models.student import (
+    build_student,
+    check_pretrained,
+    encode,
+    load_student,
+    load_tokenizer,
+    save_student,
+)
 from tests.gguf_files import write_gguf
 
 TEXTS = [" Tom has 12 pens, 3.50 each. ###", "\n\n4 + 30 = 34", "  7", " it's naïve ½ 😀", "<s> [skip]"]
@@ -108,9 +115,13 @@ def test_a_student_from_a_gguf_file_is_an_ordinary_student_without_its_path(writ
 def _bad(kind: str, whole: bytes) -> bytes:
     """A GGUF file cut off in its tensors or its header, or of an architecture that nobody has; or a text file."""
     return {
-        "cut tensors": whole[: len(whole) // 2], "cut header": whole[:500], "magic alone": whole[:4],
-        "architecture": whole.replace(b"llama", b"lxama"), "text": b"no model\n" * 99, "empty": b"",
-    }[kind]  # fmt: skip
+        "cut tensors": whole[: len(whole) // 2],
+        "cut header": whole[:500],
+        "magic alone": whole[:4],
+        "architecture": whole.replace(b"llama", b"lxama"),
+        "text": b"no model\n" * 99,
+        "empty": b"",
+    }[kind]
 
 
 @pytest.mark.parametrize(

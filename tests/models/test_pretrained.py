@@ -158,9 +158,10 @@ def test_smollm2_is_fetched_keeps_its_tokens_and_answers_in_its_chat(monkeypatch
         sum(weight.numel() for weight in AutoModelForCausalLM.from_pretrained(folder).parameters())
         == 134_515_008
     )
-    assert [student.tokenizer.convert_ids_to_tokens(ids) for ids in encode(student.tokenizer, ["\n\n4 cups", " 32 + 4"])] == [
-        ["ĊĊ", "4", "Ġcups"], ["Ġ", "3", "2", "Ġ+", "Ġ", "4"],
-    ]  # fmt: skip
+    assert [
+        student.tokenizer.convert_ids_to_tokens(ids)
+        for ids in encode(student.tokenizer, ["\n\n4 cups", " 32 + 4"])
+    ] == [["ĊĊ", "4", "Ġcups"], ["Ġ", "3", "2", "Ġ+", "Ġ", "4"]]
     assert student.tokenizer.eos_token == "<|im_end|>"
     assert student.tokenizer.convert_ids_to_tokens(student.pad_id) == "[pad]"
     chat = [{"role": "user", "content": "What is 3 + 4?"}]
@@ -171,4 +172,3 @@ def test_smollm2_is_fetched_keeps_its_tokens_and_answers_in_its_chat(monkeypatch
         student.model.generate(**prompt, max_new_tokens=8)[0, prompt["input_ids"].shape[1] :]
     )
     assert answer.startswith("3 + 4 = 7")
-

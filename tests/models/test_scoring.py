@@ -40,7 +40,9 @@ def scored(request, rows, checkpoints):
         student = build_student(config, load_tokenizer(config, ()), NUM_CHUNKS, seed=0)
         for layer in (student.model.get_input_embeddings(), student.model.get_output_embeddings()):
             torch.manual_seed(1)  # markers that differ, as after training
-            layer.weight.data[list(student.ids.stages)] += 0.2 * torch.randn(NUM_CHUNKS, layer.weight.shape[1])
+            layer.weight.data[list(student.ids.stages)] += 0.2 * torch.randn(
+                NUM_CHUNKS, layer.weight.shape[1]
+            )
     student.model.train()  # GPT-2 has dropout: scoring must not
     return student, make_samples(toy_rows("multiarith", 40, seed=5), student.tokenizer, NUM_CHUNKS)
 
@@ -76,7 +78,9 @@ def _assert_entries_are_losses(student, samples, rows) -> None:
         for stage, start, end in _reachable(num_steps):
             ends = [start] * stage + [end] + [num_steps] * (NUM_CHUNKS - stage - 1)
             expected = _item_loss(student, samples, row, ends, stage)
-            assert loss(np.array([at]), stage, np.array([start]), np.array([end]))[0] == pytest.approx(expected, abs=TOLERANCE_NATS)
+            assert loss(np.array([at]), stage, np.array([start]), np.array([end]))[0] == pytest.approx(
+                expected, abs=TOLERANCE_NATS
+            )
             spread.append(expected)
     assert np.std(spread) > 100 * TOLERANCE_NATS, "losses too equal to tell a right entry from a wrong one"
 
@@ -89,15 +93,29 @@ def test_every_entry_of_the_matrix_is_the_loss_of_an_item(scored):
 
 def test_rationales_with_too_few_steps_give_finite_entries(scored):
     student, _ = scored
-    few = token_samples([[5, 6]] * 3, [[], [[7]], [[7], [8, 9]]], [[5]] * 3, [[5]] * 3, average_chunks(np.array([0, 1, 2]), NUM_CHUNKS))
+    few = token_samples(
+        [[5, 6]] * 3,
+        [[], [[7]], [[7], [8, 9]]],
+        [[5]] * 3,
+        [[5]] * 3,
+        average_chunks(np.array([0, 1, 2]), NUM_CHUNKS),
+    )
     losses = stage_losses(student.model, student.ids, few, np.arange(3), _all(few))
     assert all(np.isfinite(array).all() for array in (losses.nll_RMK, losses.eos_RMK, losses.count_RK))
 
 
-@pytest.mark.parametrize("architecture", ["gemma2, logits capped", "granite, logits scaled", "phi, head with bias"])
+@pytest.mark.parametrize(
+    "architecture", ["gemma2, logits capped", "granite, logits scaled", "phi, head with bias"]
+)
 def test_a_head_that_does_more_than_multiply_is_scored_all_the_same(architecture):
     torch.manual_seed(0)
-    shape = {"vocab_size": 40, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    shape = {
+        "vocab_size": 40,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    }
     shape |= {"num_key_value_heads": 2, "initializer_range": 0.3, "pad_token_id": 0}
     model = {
         "gemma2": lambda: Gemma2ForCausalLM(Gemma2Config(**shape, head_dim=16, final_logit_softcapping=2.0)),
@@ -126,10 +144,14 @@ def _greedy_by_forward_passes(student, samples, row, ends, eta):
     ends = list(ends)
     for m in range(NUM_CHUNKS - 1):
         candidates = range((ends[m - 1] if m else 0) + 1, ends[m + 1])
-        tried = {cut: _item_loss(student, samples, row, [*ends[:m], cut, *ends[m + 1 :]], m) for cut in candidates}
+        tried = {
+            cut: _item_loss(student, samples, row, [*ends[:m], cut, *ends[m + 1 :]], m) for cut in candidates
+        }
         best, *others = sorted(tried, key=lambda cut: tried[cut])
         gain = tried[ends[m]] - tried[best]
-        if (others and tried[others[0]] - tried[best] < TOLERANCE_NATS) or (best != ends[m] and abs(gain - eta) < TOLERANCE_NATS):
+        if (others and tried[others[0]] - tried[best] < TOLERANCE_NATS) or (
+            best != ends[m] and abs(gain - eta) < TOLERANCE_NATS
+        ):
             return None
         if gain > eta:
             ends[m] = best
@@ -141,10 +163,17 @@ def test_the_matrix_finds_the_boundaries_that_single_forward_passes_find(scored,
     student, samples = scored
     ends_RM = average_chunks(samples.steps.lengths, NUM_CHUNKS)
     rows = np.nonzero(movable(ends_RM))[0]
-    losses = stage_losses(student.model, student.ids, samples, rows, reach(ends_RM[rows], SearchConfig(method="greedy")))
+    losses = stage_losses(
+        student.model, student.ids, samples, rows, reach(ends_RM[rows], SearchConfig(method="greedy"))
+    )
     found_RM = greedy_chunks(losses, ends_RM[rows], eta, pair=False)
     expected = [_greedy_by_forward_passes(student, samples, row, ends_RM[row].tolist(), eta) for row in rows]
-    clear = [(found, ends) for found, ends in zip(found_RM.tolist(), expected, strict=True) if ends is not None]
+    clear = [
+        (found, ends) for found, ends in zip(found_RM.tolist(), expected, strict=True) if ends is not None
+    ]
     assert all(found == ends for found, ends in clear)
     assert len(clear) >= 20
-    assert sum(ends != before for before, ends in zip(ends_RM[rows].tolist(), expected, strict=True) if ends) >= 5
+    assert (
+        sum(ends != before for before, ends in zip(ends_RM[rows].tolist(), expected, strict=True) if ends)
+        >= 5
+    )

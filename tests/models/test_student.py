@@ -11,13 +11,26 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from skipthink_ray.config import StudentConfig
 from skipthink_ray.method.markup import markers
-from skipthink_ray.models.student import build_student, encode, load_student, load_tokenizer, save_student, train_tokenizer
+from skipthink_ray.models.student import (
+    build_student,
+    encode,
+    load_student,
+    load_tokenizer,
+    save_student,
+    train_tokenizer,
+)
 from tests.toys import ARCHITECTURES, make_student, written
 
 NUM_CHUNKS = 12
 """More than nine: `[1]` is no part of `[12]`."""
 TEXTS = [" Tom has 12 boxes of 345 pens.", " --> 17", "\n\nSo: 3.50, naïve, 猫 🙂 [x]", "42", " I'm  here.\t"]
-WRITTEN_OUT = [" [answer] [1] [12][skip]", "[thought]", " a[1]b", "[pad][eos]", "<|endoftext|></s><s> <|im_end|>"]
+WRITTEN_OUT = [
+    " [answer] [1] [12][skip]",
+    "[thought]",
+    " a[1]b",
+    "[pad][eos]",
+    "<|endoftext|></s><s> <|im_end|>",
+]
 
 
 @pytest.fixture(scope="module", params=["scratch", *ARCHITECTURES])
@@ -76,7 +89,9 @@ def test_text_is_encoded_without_loss_and_without_added_tokens(student, reloaded
 def test_pad_is_not_eos_nor_a_marker(student):
     assert student.pad_id not in {student.ids.eos, *_marker_ids(student)}
     assert student.model.config.pad_token_id == student.model.generation_config.pad_token_id == student.pad_id
-    assert student.model.config.eos_token_id == student.model.generation_config.eos_token_id == student.ids.eos
+    assert (
+        student.model.config.eos_token_id == student.model.generation_config.eos_token_id == student.ids.eos
+    )
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -87,7 +102,9 @@ def test_new_embedding_rows_are_the_mean_of_the_old_ones(architecture, checkpoin
     new = [*_marker_ids(student), *([student.pad_id] if student.pad_id >= known else [])]
     for layer in (student.model.get_input_embeddings(), student.model.get_output_embeddings()):
         assert layer.weight[:known].std() > 0.01
-        torch.testing.assert_close(layer.weight[new], layer.weight[:known].mean(0).expand(len(new), -1), rtol=0, atol=1e-6)
+        torch.testing.assert_close(
+            layer.weight[new], layer.weight[:known].mean(0).expand(len(new), -1), rtol=0, atol=1e-6
+        )
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -103,7 +120,10 @@ def test_old_embedding_rows_and_all_other_weights_stay(architecture, checkpoints
 def test_a_student_from_scratch_is_the_same_for_the_same_seed_only(rows):
     config = StudentConfig(layers=1, width=8, heads=2, vocabulary=300)
     weights = [
-        build_student(config, load_tokenizer(config, written(rows[:20])), 4, seed).model.get_input_embeddings().weight for seed in (0, 0, 1)
+        build_student(config, load_tokenizer(config, written(rows[:20])), 4, seed)
+        .model.get_input_embeddings()
+        .weight
+        for seed in (0, 0, 1)
     ]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])

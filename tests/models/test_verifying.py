@@ -31,7 +31,10 @@ def _ablation(student, config, samples):
 
 def _assert_same(student, samples, config):
     """The ablation with verification and by generation alone find the same."""
-    fast, slow = (Ablation(judges_of(student, config, 0), TASK, config, samples, writer) for writer in (Contexts, Generator))
+    fast, slow = (
+        Ablation(judges_of(student, config, 0), TASK, config, samples, writer)
+        for writer in (Contexts, Generator)
+    )
     (kept_RM, right_R), (slow_kept_RM, slow_right_R) = fast.find(), slow.find()
     assert (right_R == slow_right_R).all()
     assert (kept_RM == slow_kept_RM).all()
@@ -93,7 +96,10 @@ def test_whatever_is_asked_in_whatever_order_is_what_generate_writes(architectur
         written, expected = (writer.write(asked, kept_AM, written_from) for writer in (contexts, literal))
         assert [one.ids for one in written] == [one.ids for one in expected]
         assert all(one.chunks_verified + one.chunks_decoded == 4 - written_from for one in written)
-        prompts = [markup.answer_item(rendered[row], student.ids, kept).prompt for row, kept in zip(asked, kept_AM, strict=True)]
+        prompts = [
+            markup.answer_item(rendered[row], student.ids, kept).prompt
+            for row, kept in zip(asked, kept_AM, strict=True)
+        ]
         longest = max(longest, *map(len, prompts))
         lengths |= {len(one.ids) for one in written}
     assert longest > max_positions(student) - 20, "some questions must leave less room than the limit"
@@ -115,7 +121,9 @@ def test_a_gold_answer_is_verified_exactly_where_it_is_what_the_student_writes(t
         changed = [replace(sample, answer=gold) for sample, gold in zip(rendered, golds, strict=True)]
         written = Contexts(student, changed, SkipsConfig()).write(np.arange(8), np.tile(ALL, (8, 1)))
         assert [one.ids for one in written] == own
-        assert [one.verified for one in written] == [gold == ids[:-1] for gold, ids in zip(golds, own, strict=True)]
+        assert [one.verified for one in written] == [
+            gold == ids[:-1] for gold, ids in zip(golds, own, strict=True)
+        ]
 
 
 @pytest.mark.parametrize("written_from", range(5))
@@ -133,7 +141,9 @@ def test_chunks_that_the_student_would_write_anyway_cost_one_forward_each(traine
     shown_AM = np.tile(np.arange(4) < written_from, (8, 1))
     written = Contexts(student, changed, SkipsConfig()).write(np.arange(8), shown_AM, written_from)
     handle.remove()
-    assert all(one.verified and one.chunks_verified == 4 - written_from and not one.chunks_decoded for one in written)
+    assert all(
+        one.verified and one.chunks_verified == 4 - written_from and not one.chunks_decoded for one in written
+    )
     assert [one.ids[:-1] for one in written] == [answer for _, answer in own]
     assert len(calls) == 4 - written_from + 1
 
@@ -156,14 +166,19 @@ def test_a_chunk_at_its_limit_stays_as_it_is_written(trained):
     prompts = [markup.prompt(student.ids, student.ids.stages[3], sample.question, []) for sample in rendered]
     cut = [[token for token in ids if token != student.ids.eos] for ids in generate(student, prompts, 2)]
     assert any(len(ids) == 2 for ids in cut)
-    prompts = [markup.prompt(student.ids, student.ids.answer, sample.question, ids) for sample, ids in zip(rendered, cut, strict=True)]
+    prompts = [
+        markup.prompt(student.ids, student.ids.answer, sample.question, ids)
+        for sample, ids in zip(rendered, cut, strict=True)
+    ]
     assert [one.ids for one in written] == generate(student, prompts, config.max_new_tokens)
 
 
 def test_a_margin_is_the_least_lead_of_the_log_probabilities_along_what_was_written(trained):
     student, samples = trained
     rendered = _rendered(samples)
-    written = Contexts(student, rendered, SkipsConfig()).write(np.arange(len(samples)), np.tile(ALL, (len(samples), 1)))
+    written = Contexts(student, rendered, SkipsConfig()).write(
+        np.arange(len(samples)), np.tile(ALL, (len(samples), 1))
+    )
     assert {one.verified for one in written} == {True, False}
     for one, sample in zip(written, rendered, strict=True):
         prompt = markup.answer_item(sample, student.ids, ALL).prompt
@@ -179,7 +194,10 @@ def test_a_margin_is_the_least_lead_of_the_log_probabilities_along_what_was_writ
 
 def test_a_margin_leaves_fewer_right_and_a_hopeless_one_none(trained):
     student, samples = trained
-    right = [_ablation(student, SkipsConfig(margin_nats=margin), samples).find()[1] for margin in (0.0, 3.0, 1000.0)]
+    right = [
+        _ablation(student, SkipsConfig(margin_nats=margin), samples).find()[1]
+        for margin in (0.0, 3.0, 1000.0)
+    ]
     assert (right[1] <= right[0]).all()
     assert 0 < right[1].sum() < right[0].sum()
     assert not right[2].any()
@@ -189,12 +207,16 @@ def test_agreement_asks_copies_that_the_seed_alone_decides(trained):
     student, samples = trained
     before = {name: weights.clone() for name, weights in student.model.state_dict().items()}
     copies = [perturbed(student, 0.1, seed) for seed in (0, 0, 1)]
-    assert all(weights.equal(before[name]) for name, weights in student.model.state_dict().items()), "the student itself stays"
+    assert all(weights.equal(before[name]) for name, weights in student.model.state_dict().items()), (
+        "the student itself stays"
+    )
     weights = [copy.model.get_input_embeddings().weight for copy in copies]
     assert weights[0].equal(weights[1])
     assert not weights[0].equal(weights[2])
     change = weights[0] - student.model.get_input_embeddings().weight
-    assert float(change.detach().std()) == pytest.approx(0.1 * float(student.model.get_input_embeddings().weight.detach().std()), rel=0.05)
+    assert float(change.detach().std()) == pytest.approx(
+        0.1 * float(student.model.get_input_embeddings().weight.detach().std()), rel=0.05
+    )
     config = SkipsConfig(agreement_passes=2, agreement_noise=0.3)
     found = [_ablation(student, config, samples).find() for _ in range(2)]
     assert (found[0][0] == found[1][0]).all()
@@ -210,7 +232,9 @@ def test_another_surface_form_is_right_too(trained, rows):
     for config in (SkipsConfig(), SkipsConfig(margin_nats=1.0)):
         fast, _, right_R = _assert_same(student, other, config)
         assert not fast.verified_R.any()
-        assert (right_R == _ablation(student, config, samples).find()[1]).all(), "the margin is that of what was written"
+        assert (right_R == _ablation(student, config, samples).find()[1]).all(), (
+            "the margin is that of what was written"
+        )
 
 
 def test_verifying_respects_the_length_limit_of_decoding(trained):

@@ -35,16 +35,39 @@ def ask(teacher: Teacher, questions: list[str], **how: float) -> tuple[dict[str,
     failed = Endpoint(TEACHER, settings).answer_all(asked, keep)
     assert set(answers) | set(failed) == set(requests)
     assert not set(answers) & set(failed)
-    return {requests[key]: answer for key, answer in answers.items()}, {requests[key]: why for key, why in failed.items()}
+    return {requests[key]: answer for key, answer in answers.items()}, {
+        requests[key]: why for key, why in failed.items()
+    }
 
 
 def test_every_question_to_a_hostile_server_ends_as_an_answer_or_with_a_reason():
-    kinds = ["", "429", "500", "half", "garbage-once", "garbage", "broken-json", "silence", "bad-request", "long", "refuse", "dead"]
+    kinds = [
+        "",
+        "429",
+        "500",
+        "half",
+        "garbage-once",
+        "garbage",
+        "broken-json",
+        "silence",
+        "bad-request",
+        "long",
+        "refuse",
+        "dead",
+    ]
     questions = [f"Tom has {number} pens and finds 3. [{kind}]" for number, kind in enumerate(kinds, start=2)]
     with serve() as teacher:
         answers, reasons = ask(teacher, questions)
     fate = dict(zip(kinds, questions, strict=True))
-    assert {kind for kind in kinds if fate[kind] in answers} == {"", "429", "500", "half", "garbage-once", "long", "refuse"}
+    assert {kind for kind in kinds if fate[kind] in answers} == {
+        "",
+        "429",
+        "500",
+        "half",
+        "garbage-once",
+        "long",
+        "refuse",
+    }
     assert answers[fate["429"]].text.endswith("The answer is 6.")
     assert answers[fate["long"]].finish == "length"
     assert reasons[fate["garbage"]].startswith("unreadable answer: no chat completion")
@@ -53,7 +76,11 @@ def test_every_question_to_a_hostile_server_ends_as_an_answer_or_with_a_reason()
     assert reasons[fate["bad-request"]].startswith("HTTP 400: ")
     assert "too long a prompt" in reasons[fate["bad-request"]]
     assert "endpoint.deadline_s" in reasons[fate["dead"]]
-    assert (teacher.asked[fate[""]], teacher.asked[fate["429"]], teacher.asked[fate["bad-request"]]) == (1, 3, 1)
+    assert (teacher.asked[fate[""]], teacher.asked[fate["429"]], teacher.asked[fate["bad-request"]]) == (
+        1,
+        3,
+        1,
+    )
 
 
 def test_retry_after_is_honoured():
@@ -66,7 +93,9 @@ def test_retry_after_is_honoured():
 
 def test_no_more_requests_are_in_flight_than_allowed():
     with serve(delay_s=0.1) as teacher:
-        answers, _ = ask(teacher, [f"Tom has {number} pens and finds 3." for number in range(20)], concurrency=4)
+        answers, _ = ask(
+            teacher, [f"Tom has {number} pens and finds 3." for number in range(20)], concurrency=4
+        )
     assert len(answers) == 20
     assert 1 < teacher.most_at_once <= 4
 
@@ -75,14 +104,21 @@ def test_a_server_that_is_gone_is_given_up_after_the_deadline_and_not_once_per_q
     with serve() as teacher:
         teacher.dead = True
         started = time.monotonic()
-        _, reasons = ask(teacher, [f"Tom has {number} pens and finds 3." for number in range(40)], concurrency=4, deadline_s=3)
+        _, reasons = ask(
+            teacher,
+            [f"Tom has {number} pens and finds 3." for number in range(40)],
+            concurrency=4,
+            deadline_s=3,
+        )
     assert time.monotonic() - started < 12
     assert len(reasons) == 40
     assert sum("given up" in why for why in reasons.values()) >= 30
 
 
 def test_answers_that_are_json_but_no_completion_are_unreadable_and_stop_nothing():
-    questions = [f"Tom has {number} pens and finds 3. [{kind}]" for number, kind in enumerate([*ODD, ""], start=2)]
+    questions = [
+        f"Tom has {number} pens and finds 3. [{kind}]" for number, kind in enumerate([*ODD, ""], start=2)
+    ]
     with serve() as teacher:
         answers, reasons = ask(teacher, questions, deadline_s=60, timeout_s=20)
     assert list(answers) == questions[-1:]
@@ -102,7 +138,9 @@ def test_an_empty_account_is_no_reason_to_wait_and_a_dripping_server_none_to_wai
 def test_a_server_once_given_up_stays_given_up():
     with serve() as teacher:
         teacher.dead = True
-        endpoint = Endpoint(TEACHER, EndpointConfig(url=teacher.url, timeout_s=1, deadline_s=2, concurrency=4))
+        endpoint = Endpoint(
+            TEACHER, EndpointConfig(url=teacher.url, timeout_s=1, deadline_s=2, concurrency=4)
+        )
         for piece in range(3):
             asked = [make_request(TEACHER, TASK, f"{piece} {number}", "5", 0) for number in range(12)]
             started = time.monotonic()
@@ -113,7 +151,9 @@ def test_a_server_once_given_up_stays_given_up():
 def test_a_wrong_address_or_model_is_named_before_any_question():
     started = time.monotonic()
     with serve() as teacher:
-        with pytest.raises(ValueError, match=r"refuses rationales\.teacher\.model 'oracel'.*did you mean 'oracle'\?"):
+        with pytest.raises(
+            ValueError, match=r"refuses rationales\.teacher\.model 'oracel'.*did you mean 'oracle'\?"
+        ):
             probe(TEACHER.model_copy(update={"model": "oracel"}), EndpointConfig(url=teacher.url))
         with pytest.raises(ValueError, match=r"the address mostly ends in /v1"):
             probe(TEACHER, EndpointConfig(url=teacher.url.removesuffix("/v1")))
@@ -137,7 +177,9 @@ def test_the_key_goes_into_the_header_and_into_no_message(monkeypatch):
         monkeypatch.setenv("TEACHER_KEY", "sk-very\nsecret")
         with pytest.raises(ValueError, match="TEACHER_KEY holds characters that cannot be sent") as caught:
             probe(TEACHER, EndpointConfig(url=teacher.url, key_variable="TEACHER_KEY"))
-    with_key, without = ({name.lower(): value for name, value in sent.items()} for sent in teacher.headers_seen)
+    with_key, without = (
+        {name.lower(): value for name, value in sent.items()} for sent in teacher.headers_seen
+    )
     assert with_key["authorization"] == "Bearer sk-very-secret"
     assert "authorization" not in without
     shown = "".join(traceback.format_exception(caught.value))
@@ -148,7 +190,17 @@ def test_a_request_is_another_one_for_another_model_prompt_sample_or_sampling():
     base = make_request(TEACHER, TASK, "q", "5", 0).key
     changes = [{"model": "other"}, {"temperature": 1.0}, {"max_tokens": 7}, {"prompt": "few_shot"}]
     others = [make_request(TEACHER.model_copy(update=change), TASK, "q", "5", 0).key for change in changes]
-    assert len({base, *others, make_request(TEACHER, TASK, "q", "5", 1).key, make_request(TEACHER, TASK, "r", "5", 0).key}) == 7
+    assert (
+        len(
+            {
+                base,
+                *others,
+                make_request(TEACHER, TASK, "q", "5", 1).key,
+                make_request(TEACHER, TASK, "r", "5", 0).key,
+            }
+        )
+        == 7
+    )
     assert make_request(TEACHER, TASK, "q", "other gold", 0).key == base  # not shown by zero_shot
     assert make_request(TEACHER, TASK, "q", "5", 0).key == base
 
@@ -166,7 +218,9 @@ def test_on_an_object_store_answers_are_merged_and_found_again():
     ledger.merge()
     assert len(folder.names()) == 2
     again = Ledger(folder)
-    assert [again.read(f"{number:032x}")["text"] for number in range(5)] == [f"text {number}" for number in range(5)]
+    assert [again.read(f"{number:032x}")["text"] for number in range(5)] == [
+        f"text {number}" for number in range(5)
+    ]
     assert again.read("ee" * 16)["text"] == ledger.read("ee" * 16)["text"] == "later"
 
 

@@ -20,14 +20,25 @@ GREETING = tuple(messages(TASK, "Hello", "few_shot"))
 TEXT = "A hive has 4 frames. 4 * 6 = 24.\nThe answer is 24."
 
 
-def ask(server: OddServer, *questions: str, **how: float) -> tuple[dict[str, Written], dict[str, str], list[str]]:
+def ask(
+    server: OddServer, *questions: str, **how: float
+) -> tuple[dict[str, Written], dict[str, str], list[str]]:
     """(answers, reasons, remarks), the first two by question."""
     said: list[str] = []
     settings = EndpointConfig(**{"url": server.url, "timeout_s": 5, "deadline_s": 20, **how})
     requests = [make_request(TEACHER, TASK, question, "24", sample=1) for question in questions]
-    names, answers = {request.key: request.messages[-1]["content"] for request in requests}, dict[str, Written]()
-    failed = Endpoint(TEACHER, settings, said.append).answer_all(requests, lambda request, written: answers.update({request.key: written}))
-    return {names[key]: one for key, one in answers.items()}, {names[key]: why for key, why in failed.items()}, said
+    names, answers = (
+        {request.key: request.messages[-1]["content"] for request in requests},
+        dict[str, Written](),
+    )
+    failed = Endpoint(TEACHER, settings, said.append).answer_all(
+        requests, lambda request, written: answers.update({request.key: written})
+    )
+    return (
+        {names[key]: one for key, one in answers.items()},
+        {names[key]: why for key, why in failed.items()},
+        said,
+    )
 
 
 def refuse(words: str, status: int = 400, **more: Any) -> Reply:
@@ -36,11 +47,19 @@ def refuse(words: str, status: int = 400, **more: Any) -> Reply:
 
 def no_system(body: dict[str, Any]) -> Reply:
     roles = [message["role"] for message in body["messages"]]
-    return refuse("Only user and assistant roles are supported!") if "system" in roles else (200, completion(TEXT))
+    return (
+        refuse("Only user and assistant roles are supported!")
+        if "system" in roles
+        else (200, completion(TEXT))
+    )
 
 
 def one_turn(body: dict[str, Any]) -> Reply:
-    return refuse("Conversation roles must be one user's") if len(body["messages"]) > 1 else (200, completion(TEXT))
+    return (
+        refuse("Conversation roles must be one user's")
+        if len(body["messages"]) > 1
+        else (200, completion(TEXT))
+    )
 
 
 def default_temperature(body: dict[str, Any]) -> Reply:
@@ -57,22 +76,36 @@ def renamed_limit(body: dict[str, Any]) -> Reply:
 
 def strict_body(body: dict[str, Any]) -> Reply:
     extra = [name for name in ("seed", "temperature") if name in body]
-    return (422, {"detail": [{"loc": ["body", extra[0]], "msg": "Extra inputs are not permitted"}]}) if extra else (200, completion(TEXT))
+    return (
+        (422, {"detail": [{"loc": ["body", extra[0]], "msg": "Extra inputs are not permitted"}]})
+        if extra
+        else (200, completion(TEXT))
+    )
 
 
 def small_limit(body: dict[str, Any]) -> Reply:
-    return refuse("max_tokens must be less than or equal to 200") if body["max_tokens"] > 200 else (200, completion(TEXT))
+    return (
+        refuse("max_tokens must be less than or equal to 200")
+        if body["max_tokens"] > 200
+        else (200, completion(TEXT))
+    )
 
 
 def only_streams(body: dict[str, Any]) -> Reply:
     if not body.get("stream"):
         return refuse("This model only supports stream mode, please enable the stream parameter.")
     pieces = [{"delta": {"content": TEXT[:9]}}, {"delta": {"content": TEXT[9:]}, "finish_reason": "stop"}]
-    return 200, "".join(f"data: {json.dumps({'choices': [piece]})}\n\n" for piece in pieces).encode() + b"data: [DONE]\n\n"
+    return 200, "".join(
+        f"data: {json.dumps({'choices': [piece]})}\n\n" for piece in pieces
+    ).encode() + b"data: [DONE]\n\n"
 
 
 def fails_without_a_word(body: dict[str, Any]) -> Reply:
-    return (500, b"Internal Server Error") if body["messages"][0]["role"] == "system" else (200, completion(TEXT))
+    return (
+        (500, b"Internal Server Error")
+        if body["messages"][0]["role"] == "system"
+        else (200, completion(TEXT))
+    )
 
 
 @pytest.mark.parametrize(
@@ -81,7 +114,11 @@ def fails_without_a_word(body: dict[str, Any]) -> Reply:
         (no_system, {"messages": 7}, "the instruction stands before the first question"),
         (one_turn, {"messages": 1}, "instruction, exemplars and question are one message"),
         (default_temperature, {"temperature": None, "seed": 1}, "temperature = 0.5 is left out"),
-        (renamed_limit, {"max_tokens": None, "max_completion_tokens": 512}, "max_tokens is sent as max_completion_tokens"),
+        (
+            renamed_limit,
+            {"max_tokens": None, "max_completion_tokens": 512},
+            "max_tokens is sent as max_completion_tokens",
+        ),
         (strict_body, {"seed": None, "temperature": None}, "seed = 1 is left out"),
         (small_limit, {"max_tokens": 200}, "rationales.teacher.max_tokens = 512 is sent as 200"),
         (only_streams, {"stream": True}, "answers are read as a stream"),
@@ -113,7 +150,9 @@ def test_the_words_of_the_instruction_and_of_every_exemplar_are_sent_in_every_fo
 def test_a_prompt_that_leaves_too_little_room_is_asked_for_as_much_as_fits_and_only_this_one():
     def reply(body: dict[str, Any]) -> Reply:
         if "long" in body["messages"][-1]["content"] and body["max_tokens"] > 300:
-            return refuse("This model's maximum context length is 900 tokens. However, your request has 600 input tokens.")
+            return refuse(
+                "This model's maximum context length is 900 tokens. However, your request has 600 input tokens."
+            )
         return 200, completion(TEXT)
 
     with odd_server(reply) as server:
@@ -131,17 +170,35 @@ def test_an_error_in_a_reply_with_http_200_is_seen_as_one():
         question = body["messages"][-1]["content"]
         since = time.monotonic() - first.setdefault(question, time.monotonic())
         if question == "busy" and since < 2:
-            return 200, {"error": {"message": "Provider returned error", "code": 503, "metadata": {"raw": "no worker is free"}}}
+            return 200, {
+                "error": {
+                    "message": "Provider returned error",
+                    "code": 503,
+                    "metadata": {"raw": "no worker is free"},
+                }
+            }
         if question == "overloaded" and since < 2:
             return 200, {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
         if question == "too long":
-            return 200, {"object": "error", "message": "1200 tokens do not fit", "type": "BadRequestError", "code": 400}
+            return 200, {
+                "object": "error",
+                "message": "1200 tokens do not fit",
+                "type": "BadRequestError",
+                "code": 400,
+            }
         if question == "tool":
-            return 200, completion({"content": None, "tool_calls": [{"function": {"name": "abacus", "arguments": "{}"}}]}, "tool_calls")
+            return 200, completion(
+                {"content": None, "tool_calls": [{"function": {"name": "abacus", "arguments": "{}"}}]},
+                "tool_calls",
+            )
         if question == "page":
             return 200, b"<html><head><title>Sign in</title></head><body>to the portal</body></html>"
         if question == "half":
-            half = {"message": {"content": "4 * 6"}, "finish_reason": "error", "error": {"code": 400, "message": "engine died"}}
+            half = {
+                "message": {"content": "4 * 6"},
+                "finish_reason": "error",
+                "error": {"code": 400, "message": "engine died"},
+            }
             return 200, {"choices": [half]}
         return 200, completion(TEXT)
 
@@ -179,8 +236,13 @@ def test_what_is_paid_for_is_asked_once_even_if_it_holds_no_final_text():
 @pytest.mark.parametrize(
     "models",
     [
-        (200, ["oracle"]), (200, [{"id": "oracle"}]), (403, {"error": {"message": "missing scope: model.read"}}), (404, b""),
-        (200, b"<html>"), (200, {"data": None}), (500, b""),
+        (200, ["oracle"]),
+        (200, [{"id": "oracle"}]),
+        (403, {"error": {"message": "missing scope: model.read"}}),
+        (404, b""),
+        (200, b"<html>"),
+        (200, {"data": None}),
+        (500, b""),
     ],
 )
 def test_no_list_of_models_keeps_a_server_from_being_used(models):
@@ -190,10 +252,16 @@ def test_no_list_of_models_keeps_a_server_from_being_used(models):
 
 def test_a_greeting_rejects_no_server_that_would_answer_the_questions():
     def refuses_one_token(body: dict[str, Any]) -> Reply:
-        return refuse("max_tokens must be at least 16") if body["max_tokens"] < 16 else (200, completion(TEXT))
+        return (
+            refuse("max_tokens must be at least 16") if body["max_tokens"] < 16 else (200, completion(TEXT))
+        )
 
     def small_context(body: dict[str, Any]) -> Reply:
-        return refuse("This model's maximum context length is 128 tokens") if len(body["messages"]) > 2 else (200, completion(TEXT))
+        return (
+            refuse("This model's maximum context length is 128 tokens")
+            if len(body["messages"]) > 2
+            else (200, completion(TEXT))
+        )
 
     replies: list[Reply] = [
         (503, {"error": {"code": 503, "message": "Loading model", "type": "unavailable_error"}}),
@@ -208,10 +276,19 @@ def test_a_greeting_rejects_no_server_that_would_answer_the_questions():
 
 def test_a_greeting_names_what_no_question_could_pass():
     wrong: list[tuple[Reply, str]] = [
-        ((200, {"error": "Unexpected endpoint or method. (POST /chat/completions)"}), r"Unexpected endpoint or method.*ends in /v1"),
-        ((200, b"<html><title>Chat portal</title></html>"), r"no OpenAI-compatible server.*Chat portal.*ends in /v1"),
+        (
+            (200, {"error": "Unexpected endpoint or method. (POST /chat/completions)"}),
+            r"Unexpected endpoint or method.*ends in /v1",
+        ),
+        (
+            (200, b"<html><title>Chat portal</title></html>"),
+            r"no OpenAI-compatible server.*Chat portal.*ends in /v1",
+        ),
         ((402, {"error": {"message": "Insufficient credits"}}), "HTTP 402: Insufficient credits"),
-        ((401, {"error": {"message": "bad key"}}), r"HTTP 401: bad key, and the key in the environment variable NO_SUCH_KEY is not set"),
+        (
+            (401, {"error": {"message": "bad key"}}),
+            r"HTTP 401: bad key, and the key in the environment variable NO_SUCH_KEY is not set",
+        ),
         ((400, {"error": {"message": "a chat template is needed"}}), "HTTP 400: a chat template is needed"),
     ]
     for reply, words in wrong:

@@ -21,7 +21,9 @@ def read(value: Any) -> Written:
 @pytest.mark.parametrize(
     "value",
     [
-        completion(TEXT, service_tier="flex-2", created="yesterday", id=None, model=["a"], system_fingerprint=5),
+        completion(
+            TEXT, service_tier="flex-2", created="yesterday", id=None, model=["a"], system_fingerprint=5
+        ),
         completion(TEXT, "eos_token"),
         completion(TEXT, None),
         completion(TEXT, "error"),
@@ -53,13 +55,25 @@ JSON = st.recursive(
 )
 
 
-@given(st.dictionaries(st.sampled_from(["id", "object", "created", "model", "usage", "service_tier", "system_fingerprint", "x"]), JSON))
+@given(
+    st.dictionaries(
+        st.sampled_from(
+            ["id", "object", "created", "model", "usage", "service_tier", "system_fingerprint", "x"]
+        ),
+        JSON,
+    )
+)
 @settings(max_examples=200)
 def test_no_value_of_a_field_that_nobody_needs_spoils_an_answer(beside):
     assert read({**completion(TEXT), **beside}).text == TEXT
 
 
-@given(JSON | st.fixed_dictionaries({}, optional=dict.fromkeys(("choices", "error", "errors", "message", "detail", "data"), JSON)))
+@given(
+    JSON
+    | st.fixed_dictionaries(
+        {}, optional=dict.fromkeys(("choices", "error", "errors", "message", "detail", "data"), JSON)
+    )
+)
 @settings(max_examples=400)
 def test_every_reply_is_an_answer_an_error_or_unreadable(value):
     try:
@@ -79,8 +93,18 @@ def test_every_reply_is_an_answer_an_error_or_unreadable(value):
         {"content": TEXT, "reasoning": "Count.", "reasoning_content": None},
         {"content": TEXT, "reasoning_details": [{"type": "reasoning.text", "text": "Count."}]},
         {"content": TEXT, "thinking": "Count."},
-        {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "Count."}]}, {"type": "text", "text": TEXT}]},
-        {"content": [{"type": "thinking", "thinking": "Count.", "signature": "s"}, {"type": "text", "text": TEXT}]},
+        {
+            "content": [
+                {"type": "thinking", "thinking": [{"type": "text", "text": "Count."}]},
+                {"type": "text", "text": TEXT},
+            ]
+        },
+        {
+            "content": [
+                {"type": "thinking", "thinking": "Count.", "signature": "s"},
+                {"type": "text", "text": TEXT},
+            ]
+        },
     ],
 )
 def test_thinking_that_is_handed_over_apart_is_kept_apart(message):
@@ -88,22 +112,39 @@ def test_thinking_that_is_handed_over_apart_is_kept_apart(message):
 
 
 def test_a_stream_keeps_thinking_and_text_apart_and_one_that_breaks_off_is_no_answer():
-    pieces = [{"delta": {"reasoning_content": "Co"}}, {"delta": {"reasoning_content": "unt."}}, {"delta": {"content": TEXT}}]
+    pieces = [
+        {"delta": {"reasoning_content": "Co"}},
+        {"delta": {"reasoning_content": "unt."}},
+        {"delta": {"content": TEXT}},
+    ]
     events = "".join(f"data: {json.dumps({'choices': [piece]})}\n\n" for piece in pieces)
-    last = {"choices": [{"delta": {}, "finish_reason": "length"}], "usage": {"prompt_tokens": 3, "completion_tokens": 4}}
+    last = {
+        "choices": [{"delta": {}, "finish_reason": "length"}],
+        "usage": {"prompt_tokens": 3, "completion_tokens": 4},
+    }
     assert read(f"{events}data: {json.dumps(last)}\n".encode()) == Written(TEXT, "length", 3, 4, "Count.")
     with pytest.raises(ValueError, match="breaks off"):
         read(events.encode())
 
 
 @pytest.mark.parametrize(
-    "finish", ["length", "max_tokens", "MAX_TOKENS", "model_length", "max_output_tokens", "model_context_window_exceeded"]
+    "finish",
+    [
+        "length",
+        "max_tokens",
+        "MAX_TOKENS",
+        "model_length",
+        "max_output_tokens",
+        "model_context_window_exceeded",
+    ],
 )
 def test_every_name_for_the_length_limit_is_one(finish):
     assert read(completion(TEXT, finish)).finish == "length"
 
 
-@pytest.mark.parametrize("finish", ["content_filter", "SAFETY", "PROHIBITED_CONTENT", "refusal", "guardrail_intervened"])
+@pytest.mark.parametrize(
+    "finish", ["content_filter", "SAFETY", "PROHIBITED_CONTENT", "refusal", "guardrail_intervened"]
+)
 def test_every_name_for_a_filter_is_a_refusal(finish):
     assert read(completion("", finish)).finish == "refused"
 
@@ -119,7 +160,11 @@ def test_every_name_for_a_filter_is_a_refusal(finish):
         ({"error": {"message": "no field top_q", "type": "invalid_request_error"}}, "no field top_q", False),
         ({"error": True, "message": "out of memory"}, "out of memory", None),
         ({"detail": "worker died"}, "worker died", None),
-        ({"base_resp": {"status_code": 1002, "status_msg": "too many requests"}, "choices": None}, "too many requests", True),
+        (
+            {"base_resp": {"status_code": 1002, "status_msg": "too many requests"}, "choices": None},
+            "too many requests",
+            True,
+        ),
         ({"errors": [{"message": "a"}, {"message": "b"}]}, "a; b", None),
         ({"error": {"code": 500}}, "500", True),
     ],
@@ -133,8 +178,18 @@ def test_an_error_with_http_200_keeps_its_words_and_says_whether_to_try_again(va
 @pytest.mark.parametrize(
     ("status", "content", "words", "again"),
     [
-        (502, b"<html><head><title>502</title></head><body><h1>the proxy is sad</h1></body></html>", "502: the proxy is sad", True),
-        (422, b'{"detail": [{"loc": ["body", "seed"], "msg": "not permitted"}]}', "body.seed: not permitted", False),
+        (
+            502,
+            b"<html><head><title>502</title></head><body><h1>the proxy is sad</h1></body></html>",
+            "502: the proxy is sad",
+            True,
+        ),
+        (
+            422,
+            b'{"detail": [{"loc": ["body", "seed"], "msg": "not permitted"}]}',
+            "body.seed: not permitted",
+            False,
+        ),
         (400, b"plain words \xff", "plain words \ufffd", False),
         (400, b"", "without a word", False),
         (400, b'{"error": "\\ud83d half"}', "? half", False),

@@ -28,7 +28,11 @@ def addsub(question: str) -> int:
 
 def multiarith(question: str) -> int:
     first, each = _groups(r"has (\d+) \w+ of (\d+) ", question)
-    return int(first) * int(each) + sum(_numbers(r"finds (\d+) more", question)) - sum(_numbers(r"gives away (\d+)", question))
+    return (
+        int(first) * int(each)
+        + sum(_numbers(r"finds (\d+) more", question))
+        - sum(_numbers(r"gives away (\d+)", question))
+    )
 
 
 def svamp(question: str) -> int:
@@ -41,7 +45,10 @@ def svamp(question: str) -> int:
     if "left?" in asked:
         return _numbers(r"has (\d+) ", question)[0] - _numbers(r"gives (\d+) ", question)[0]
     if "There are" in question:
-        return _numbers(r"has (\d+) (?:boxes|bags|jars|trays)\.", question)[0] * _numbers(r"There are (\d+) ", question)[0]
+        return (
+            _numbers(r"has (\d+) (?:boxes|bags|jars|trays)\.", question)[0]
+            * _numbers(r"There are (\d+) ", question)[0]
+        )
     whole = _numbers(r"has (\d+) ", question)[0]
     whole += sum(_numbers(r"buys (\d+) more", question)) - sum(_numbers(r"gives away (\d+) ", question))
     return whole // _numbers(r"puts (\d+) " if "fill?" in asked else r"into each of (\d+) ", question)[0]
@@ -49,7 +56,9 @@ def svamp(question: str) -> int:
 
 def single_eq(question: str) -> Fraction:
     if "same price" in question:
-        number, other, total = map(Fraction, _groups(r"buys (\d+) .* for ([\d.]+) .* pays ([\d.]+) ", question))
+        number, other, total = map(
+            Fraction, _groups(r"buys (\d+) .* for ([\d.]+) .* pays ([\d.]+) ", question)
+        )
         return (total - other) / number
     if "with the same number" in question:
         packed = _numbers(r"In all there are (\d+)", question)[0] - sum(_numbers(r"(\d+) loose", question))
@@ -57,7 +66,10 @@ def single_eq(question: str) -> Fraction:
     now = _numbers(r"Now s?he has (\d+)", question)[0]
     if "at first" not in question:
         return Fraction(abs(now - _numbers(r"^\w+ has (\d+)", question)[0]))
-    gained, lost = _numbers(r"(?:buys|finds|gets) (\d+) more", question), _numbers(r"(?:sells|loses|gives away) (\d+)", question)
+    gained, lost = (
+        _numbers(r"(?:buys|finds|gets) (\d+) more", question),
+        _numbers(r"(?:sells|loses|gives away) (\d+)", question),
+    )
     return Fraction(now - sum(gained) + sum(lost))
 
 
@@ -68,14 +80,21 @@ def yes_or_no(question: str) -> str:
         return "yes" if strategy_qa.DEATHS[dies[1]] < strategy_qa.INVENTIONS[dies[2]][0] else "no"
     if used := [(year, use) for year, use in strategy_qa.INVENTIONS.values() if asked.endswith(f" {use}")]:
         year, use = used[0]
-        return "yes" if strategy_qa.DEATHS[asked.removeprefix("Could ").removesuffix(f" {use}")] > year else "no"
+        return (
+            "yes" if strategy_qa.DEATHS[asked.removeprefix("Could ").removesuffix(f" {use}")] > year else "no"
+        )
     kind = next(kind for kind, words in ASKED_OF if re.search(words, asked))
     rests = "|".join(re.escape(rest.replace("{right}", "")) for _, rest in (*kind.more, *kind.less))
     left, right = (_measure(kind, thing) for thing in _groups(rf"\w+ (.+) (?:{rests})(.+)", asked))
     return "yes" if (left > right) == bool(MORE.search(asked)) else "no"
 
 
-NUMBERS: dict[str, Callable[[str], int | Fraction]] = {"single_eq": single_eq, "addsub": addsub, "multiarith": multiarith, "svamp": svamp}
+NUMBERS: dict[str, Callable[[str], int | Fraction]] = {
+    "single_eq": single_eq,
+    "addsub": addsub,
+    "multiarith": multiarith,
+    "svamp": svamp,
+}
 
 
 def _groups(pattern: str, text: str) -> tuple[str, ...]:

@@ -226,7 +226,9 @@ def test_a_part_of_a_number_is_not_the_number(predicted, gold):
     assert not same_answer("number", predicted, gold)
 
 
-@pytest.mark.parametrize("loop", ["((", "2^", "9*", "1/3+", "-", "\\frac{", "1,", "7 or ", "{[(", "10 000 ", "√"])
+@pytest.mark.parametrize(
+    "loop", ["((", "2^", "9*", "1/3+", "-", "\\frac{", "1,", "7 or ", "{[(", "10 000 ", "√"]
+)
 def test_a_calculation_without_end_takes_no_time(loop):
     start = process_time()
     canonical("number", loop * 5000)
@@ -323,7 +325,9 @@ def test_a_letter_inside_a_word_is_no_choice(predicted):
     assert not any(same_answer("choice", predicted, letter) for letter in "ABCDE")
 
 
-@pytest.mark.parametrize("predicted", ["nk", "NK", "nk.", '"nk"', '"nk".', '"nk."', "“nk”", "'nk'", "  nk \n"])
+@pytest.mark.parametrize(
+    "predicted", ["nk", "NK", "nk.", '"nk"', '"nk".', '"nk."', "“nk”", "'nk'", "  nk \n"]
+)
 def test_a_string_is_compared_without_case_quotes_and_full_stop(predicted):
     assert same_answer("string", predicted, "nk")
     assert same_answer("string", "nk", predicted)
@@ -336,7 +340,14 @@ def test_other_strings_differ(predicted):
 
 @pytest.mark.parametrize(
     ("predicted", "gold"),
-    [("New  York", "new york"), ("STRASSE", "straße"), ("cafe\u0301", "café"), ("**nk**", "nk"), ("n k", "nk"), ("U.S.", "U.S")],
+    [
+        ("New  York", "new york"),
+        ("STRASSE", "straße"),
+        ("cafe\u0301", "café"),
+        ("**nk**", "nk"),
+        ("n k", "nk"),
+        ("U.S.", "U.S"),
+    ],
 )
 def test_strings_are_compared_as_they_are_read(predicted, gold):
     assert same_answer("string", predicted, gold)
@@ -346,7 +357,9 @@ def test_blanks_between_words_count():
     assert not same_answer("string", "newyork", "new york")
 
 
-@pytest.mark.parametrize("predicted", ["a, b", "b and a", "B, A.", "a; b", "{a, b}", "a, b, and a", "a\nb", '"a" & "b"', "[b, a]"])
+@pytest.mark.parametrize(
+    "predicted", ["a, b", "b and a", "B, A.", "a; b", "{a, b}", "a, b, and a", "a\nb", '"a" & "b"', "[b, a]"]
+)
 def test_a_set_is_compared_without_order_and_repetition(predicted):
     assert same_answer("set", predicted, "a, b")
     assert same_answer("set", "a, b", predicted)
@@ -423,7 +436,9 @@ def test_not_turns_yes_and_no_round(predicted, said):
     assert canonical("yes_no", predicted) == said
 
 
-@pytest.mark.parametrize(("predicted", "gold"), [(r"\text{nk}", "nk"), ("well–known", "well-known"), ("O’Neil", "O'Neil")])
+@pytest.mark.parametrize(
+    ("predicted", "gold"), [(r"\text{nk}", "nk"), ("well–known", "well-known"), ("O’Neil", "O'Neil")]
+)
 def test_a_string_is_compared_without_type_setting(predicted, gold):
     assert same_answer("string", predicted, gold)
 
@@ -450,9 +465,16 @@ def test_no_text_breaks_the_check_and_it_is_symmetric(text, kind):
         assert same_answer(kind, text, text)
 
 
-@pytest.mark.parametrize(("kind", "wrong", "error"), [
-    ("number", "13", "a dozen"), ("choice", "B", "the blue ball"), ("string", "b", " . "), ("yes_no", "no", "perhaps"), ("set", "c", "{}"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("kind", "wrong", "error"),
+    [
+        ("number", "13", "a dozen"),
+        ("choice", "B", "the blue ball"),
+        ("string", "b", " . "),
+        ("yes_no", "no", "perhaps"),
+        ("set", "c", "{}"),
+    ],
+)
 def test_a_format_error_is_told_apart_from_a_wrong_answer(kind, wrong, error):
     assert canonical(kind, wrong) is not None
     assert canonical(kind, error) is None
@@ -460,7 +482,9 @@ def test_a_format_error_is_told_apart_from_a_wrong_answer(kind, wrong, error):
     assert not same_answer(kind, error, GOLD[kind])
 
 
-@pytest.mark.parametrize(("name", "hint"), [("multiarit", "did you mean 'multiarith'"), ("zzz", "known tasks")])
+@pytest.mark.parametrize(
+    ("name", "hint"), [("multiarit", "did you mean 'multiarith'"), ("zzz", "known tasks")]
+)
 def test_an_unknown_task_is_named_with_what_would_be_right(name, hint):
     with pytest.raises(ValueError, match=f"'{name}'.*{hint}"):
         get_task(name)

@@ -31,9 +31,15 @@ NO_REFUSALS = [
 
 def row(config: PipelineConfig = ASKING, **written: object) -> dict:
     """A parsed training row after its teacher wrote, judged."""
-    raw = {"row": 0, "raw": json.dumps({"question": "Tom has 5 pens and finds 3.", "answer": "8", "split": "train"}), "error": None}
+    raw = {
+        "row": 0,
+        "raw": json.dumps({"question": "Tom has 5 pens and finds 3.", "answer": "8", "split": "train"}),
+        "error": None,
+    }
     parsed = parse_row(raw, config, TASK)
-    return judge_row({**parsed, "rationale": "5 + 3 = 8.", "concluded": "8", "finish": "stop", **written}, config, TASK)
+    return judge_row(
+        {**parsed, "rationale": "5 + 3 = 8.", "concluded": "8", "finish": "stop", **written}, config, TASK
+    )
 
 
 @pytest.mark.parametrize("text", REFUSALS)
@@ -79,8 +85,14 @@ def test_a_teacher_needs_no_rationale_column_and_a_test_row_needs_no_teacher():
         ("5 + 3 = 8. Therefore, the answer is 8.", "5 + 3 = 8."),
         ("The answer is 8.", "The answer is 8."),
         ("The answer is found by adding. 5 + 3 = 8", "The answer is found by adding. 5 + 3 = 8"),
-        ("See if the answer is even. 2 + 3 = 5, which is odd. The answer is 5.", "See if the answer is even. 2 + 3 = 5, which is odd."),
-        ("First. The answer is found by adding. 5 + 3 = 8", "First. The answer is found by adding. 5 + 3 = 8"),
+        (
+            "See if the answer is even. 2 + 3 = 5, which is odd. The answer is 5.",
+            "See if the answer is even. 2 + 3 = 5, which is odd.",
+        ),
+        (
+            "First. The answer is found by adding. 5 + 3 = 8",
+            "First. The answer is found by adding. 5 + 3 = 8",
+        ),
         ("5 + 3 = 8.\n\n**The answer is 8.**", "5 + 3 = 8."),
         ("5 + 3 = 8.\n### The answer is 8", "5 + 3 = 8."),
         ("We say that the answer is 8.", "We say that the answer is 8."),

@@ -77,7 +77,9 @@ def test_a_text_concludes_what_it_says_last(kind, text, concluded):
 
 
 @pytest.mark.parametrize("kind", get_args(AnswerKind))
-@pytest.mark.parametrize("loop", ["the answer is ", "111,", "3 = ", "'a ", "answer to ", "answer - ", "\nQ: 1", "####"])
+@pytest.mark.parametrize(
+    "loop", ["the answer is ", "111,", "3 = ", "'a ", "answer to ", "answer - ", "\nQ: 1", "####"]
+)
 def test_a_text_without_end_takes_no_time(kind, loop):
     start = process_time()
     conclusion(kind, without_run_on(loop * 3000, loop))
@@ -139,7 +141,10 @@ def test_a_pattern_goes_before_every_other_rule():
     assert conclusion("number", text, r"FOUND=(\d)") == "6"
 
 
-@given(st.text() | st.text("0123456789/.,-$ AByesnoi'\"(){}\\=>\n", max_size=30), st.sampled_from(get_args(AnswerKind)))
+@given(
+    st.text() | st.text("0123456789/.,-$ AByesnoi'\"(){}\\=>\n", max_size=30),
+    st.sampled_from(get_args(AnswerKind)),
+)
 @settings(max_examples=400)
 def test_what_any_text_concludes_is_an_answer_of_its_kind(text, kind):
     said = conclusion(kind, f"{text} the answer is {text}")

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from skipthink_ray.tasks.near import TestQuestions, normalise, same_key
 from tests.toys import read_rows, toy_rows
 
-WORDS = st.lists(st.sampled_from("tom has boxes pens and finds more each of the".split()), min_size=1, max_size=14)
+WORDS = st.lists(
+    st.sampled_from("tom has boxes pens and finds more each of the".split()), min_size=1, max_size=14
+)
 ASKED = "Tom has 3 boxes of 4 pens each. He gives away 5. How many pens are left now, after all that giving?"
 
 
@@ -40,7 +42,10 @@ def test_a_question_about_another_person_is_another_question():
 
 def test_a_question_with_other_wording_and_the_same_numbers_is_near():
     reworded = ASKED.replace("giving", "sharing")
-    at, similarity = TestQuestions(["Something else with 3, 4 and 5.", ASKED], 0.8).near(reworded) or (None, 0)
+    at, similarity = TestQuestions(["Something else with 3, 4 and 5.", ASKED], 0.8).near(reworded) or (
+        None,
+        0,
+    )
     assert at == 1
     assert 0.8 <= similarity < 1
     assert TestQuestions([ASKED], 1.0).near(reworded) is None
@@ -66,14 +71,18 @@ def _similarity(left: str, right: str) -> float:
     return len(triples[0] & triples[1]) / len(triples[0] | triples[1])
 
 
-@pytest.mark.parametrize("task", ["multiarith", "last_letter_concatenation", "tracking_shuffled_objects", "strategy_qa"])
+@pytest.mark.parametrize(
+    "task", ["multiarith", "last_letter_concatenation", "tracking_shuffled_objects", "strategy_qa"]
+)
 def test_questions_from_one_template_are_not_taken_for_each_other(task):
     questions = sorted({row.question for row in toy_rows(task, 400, difficulty=2)})
     test = TestQuestions(questions[::2], 0.9)
     assert sum(test.near(question) is not None for question in questions[1::2]) <= len(questions) // 100
 
 
-@pytest.mark.parametrize(("name", "most"), [("tracking_shuffled_objects", 5), ("last_letter_concatenation", 5), ("strategy_qa", 8)])
+@pytest.mark.parametrize(
+    ("name", "most"), [("tracking_shuffled_objects", 5), ("last_letter_concatenation", 5), ("strategy_qa", 8)]
+)
 def test_few_real_training_questions_are_near_to_test(real_data, name, most):
     rows = [json.loads(line) for line in (real_data / f"teacher/{name}.jsonl").read_text().splitlines()]
     test = TestQuestions([row["question"] for row in rows if row["split"] == "test"], 0.9)

@@ -26,7 +26,15 @@ class Roman(Task):
 class Alike:
     """The fields and methods of Task without its name."""
 
-    name, kind, num_chunks, toy, public, pattern, instruction = "alike", "number", None, None, None, None, None
+    name, kind, num_chunks, toy, public, pattern, instruction = (
+        "alike",
+        "number",
+        None,
+        None,
+        None,
+        None,
+        None,
+    )
 
     def parse(self, text: str) -> str:
         return text
@@ -66,9 +74,16 @@ def configured(tmp_path: Path, **values: object) -> PipelineConfig:
 
 
 def test_an_own_task_is_described_by_its_configuration(tmp_path):
-    block = {"answer_type": "number", "pattern": r"Result:\s*(\S+)", "num_chunks": 3, "instruction": "Calculate."}
+    block = {
+        "answer_type": "number",
+        "pattern": r"Result:\s*(\S+)",
+        "num_chunks": 3,
+        "instruction": "Calculate.",
+    }
     task = task_of(configured(tmp_path, task="invoices", own_task=block))
-    assert task == Task("invoices", "number", num_chunks=3, pattern=r"Result:\s*(\S+)", instruction="Calculate.")
+    assert task == Task(
+        "invoices", "number", num_chunks=3, pattern=r"Result:\s*(\S+)", instruction="Calculate."
+    )
     assert task.check("Result: 7, then Result: 12.00", "12")
     assert not task.check("Result: 7", "12")
     assert not task.check(None, "12")
@@ -83,7 +98,9 @@ def test_an_own_task_may_bear_the_name_of_a_benchmark_or_a_group_without_being_o
 
 def test_options_on_the_command_line_make_an_own_task_too():
     own = ["--own-task.answer-type", "set", "--own-task.num-chunks", "2"]
-    assert task_of(load_config("default", None, [*FILE, "--task", "mine", *own], "skipthink run")) == Task("mine", "set", num_chunks=2)
+    assert task_of(load_config("default", None, [*FILE, "--task", "mine", *own], "skipthink run")) == Task(
+        "mine", "set", num_chunks=2
+    )
     assert load_config("default", None, [*FILE, "--task", "svamp"], "skipthink run").own_task is None
 
 
@@ -91,25 +108,35 @@ def test_own_tasks_know_every_kind_of_answer():
     assert set(get_args(OwnTaskConfig.model_fields["answer_type"].annotation)) == set(get_args(AnswerKind))
 
 
-@pytest.mark.parametrize(("own", "fault"), [
-    ({"pattern": "(a"}, r"own_task\.pattern: no regular expression: missing \)"),
-    ({"pattern": "answer"}, r"own_task\.pattern: it has 0 groups; put brackets around the answer alone"),
-    ({"pattern": "(a)(b)"}, r"own_task\.pattern: it has 2 groups"),
-    ({"answer_type": "numbr"}, r"own_task\.answer_type: input should be 'number', .*found 'numbr'"),
-    ({"answer_typ": "number"}, r"own_task\.answer_typ: unknown key; did you mean 'own_task\.answer_type'\?"),
-    ({"num_chunks": 0}, r"own_task\.num_chunks: input should be greater than or equal to 1"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("own", "fault"),
+    [
+        ({"pattern": "(a"}, r"own_task\.pattern: no regular expression: missing \)"),
+        ({"pattern": "answer"}, r"own_task\.pattern: it has 0 groups; put brackets around the answer alone"),
+        ({"pattern": "(a)(b)"}, r"own_task\.pattern: it has 2 groups"),
+        ({"answer_type": "numbr"}, r"own_task\.answer_type: input should be 'number', .*found 'numbr'"),
+        (
+            {"answer_typ": "number"},
+            r"own_task\.answer_typ: unknown key; did you mean 'own_task\.answer_type'\?",
+        ),
+        ({"num_chunks": 0}, r"own_task\.num_chunks: input should be greater than or equal to 1"),
+    ],
+)
 def test_a_mistake_in_an_own_task_names_the_key(tmp_path, own, fault):
     with pytest.raises(ValueError, match=fault):
         configured(tmp_path, own_task=own)
 
 
 def test_an_unknown_option_of_an_own_task_gets_a_suggestion():
-    with pytest.raises(ValueError, match=r"--own-task\.patern: unknown option; did you mean 'own_task\.pattern'\?"):
+    with pytest.raises(
+        ValueError, match=r"--own-task\.patern: unknown option; did you mean 'own_task\.pattern'\?"
+    ):
         load_config("default", None, ["--own-task.patern", "(a)"], "skipthink run")
 
 
-@pytest.mark.parametrize(("wrong", "right"), [("svmp", "svamp"), ("strategyqa", "strategy_qa"), ("sevn", "seven")])
+@pytest.mark.parametrize(
+    ("wrong", "right"), [("svmp", "svamp"), ("strategyqa", "strategy_qa"), ("sevn", "seven")]
+)
 def test_a_misspelt_task_gets_a_suggestion(tmp_path, wrong, right):
     with pytest.raises(ValueError, match=f"unknown task '{wrong}'; did you mean '{right}'"):
         configured(tmp_path, task=wrong)
@@ -123,17 +150,26 @@ def test_a_class_is_a_task_by_its_import_path():
     assert task_of(PipelineConfig(task=f"{__name__}:Alike")).name == "alike"
 
 
-@pytest.mark.parametrize(("path", "fault"), [
-    ("no.such:Roman", r"cannot import the module of 'no\.such:Roman': No module named 'no'"),
-    ("{here}:Romn", r"has no class 'Romn'.*expected a subclass of skipthink_ray\.tasks\.Task"),
-    ("{here}:pytest", r"has no class 'pytest'"),
-    ("{here}:", r"is no import path; expected package\.module:ClassName"),
-    ("a-b:Roman", r"'a-b:Roman' is no import path"),
-    ("{here}:Incomplete", r"lacks num_chunks, toy, public, pattern, instruction, parse, split, check; expected"),
-    ("{here}:NeedsArguments", r"cannot be made without arguments: .*missing 2 required.*'name' and 'kind'"),
-    ("{here}:WrongKind", r"is 'numbers'; expected one of number, "),
-    ("{here}:WrongPattern", r"the pattern of '.*WrongPattern': it has 0 groups"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("path", "fault"),
+    [
+        ("no.such:Roman", r"cannot import the module of 'no\.such:Roman': No module named 'no'"),
+        ("{here}:Romn", r"has no class 'Romn'.*expected a subclass of skipthink_ray\.tasks\.Task"),
+        ("{here}:pytest", r"has no class 'pytest'"),
+        ("{here}:", r"is no import path; expected package\.module:ClassName"),
+        ("a-b:Roman", r"'a-b:Roman' is no import path"),
+        (
+            "{here}:Incomplete",
+            r"lacks num_chunks, toy, public, pattern, instruction, parse, split, check; expected",
+        ),
+        (
+            "{here}:NeedsArguments",
+            r"cannot be made without arguments: .*missing 2 required.*'name' and 'kind'",
+        ),
+        ("{here}:WrongKind", r"is 'numbers'; expected one of number, "),
+        ("{here}:WrongPattern", r"the pattern of '.*WrongPattern': it has 0 groups"),
+    ],
+)
 def test_a_mistake_in_an_import_path_or_its_class_is_named(tmp_path, path, fault):
     with pytest.raises(ValueError, match=f"^task: .*{fault}"):
         configured(tmp_path, task=path.format(here=__name__))
@@ -152,6 +188,9 @@ def test_an_import_path_and_a_block_together_are_refused(tmp_path):
 
 
 def test_another_pattern_is_another_artifact():
-    plain, own = PipelineConfig(task="mine", own_task=OwnTaskConfig()), PipelineConfig(task="mine", own_task=OwnTaskConfig(pattern="(a)"))
+    plain, own = (
+        PipelineConfig(task="mine", own_task=OwnTaskConfig()),
+        PipelineConfig(task="mine", own_task=OwnTaskConfig(pattern="(a)")),
+    )
     assert identify(plain)["rationales"] != identify(own)["rationales"]
     assert identify(plain)["skips"]["inputs"] != identify(own)["skips"]["inputs"]

@@ -31,9 +31,15 @@ def test_the_check_of_the_exemplars_can_fail():
 
 
 def test_no_two_exemplars_share_a_question_or_a_rationale():
-    listed = list(itertools.chain.from_iterable(exemplars(task) for task in [*TASKS.values(), Task("own", "set")]))
+    listed = list(
+        itertools.chain.from_iterable(exemplars(task) for task in [*TASKS.values(), Task("own", "set")])
+    )
     assert len(listed) == 3 * (len(TASKS) + 1)
-    assert len({exemplar.question for exemplar in listed}) == len({exemplar.rationale for exemplar in listed}) == len(listed)
+    assert (
+        len({exemplar.question for exemplar in listed})
+        == len({exemplar.rationale for exemplar in listed})
+        == len(listed)
+    )
 
 
 def test_every_kind_of_choice_and_yes_no_exemplar_shows_more_than_one_answer():
@@ -50,7 +56,11 @@ def test_messages_alternate_end_with_the_question_and_ask_for_a_closing_line(tas
     assert roles == ["system", *["user", "assistant"] * turns, "user"]
     assert QUESTION in asked[-1]["content"]
     assert "The answer is X." in asked[0]["content"]
-    assert all(message["content"].splitlines()[-1].startswith("The answer is ") for message in asked if message["role"] == "assistant")
+    assert all(
+        message["content"].splitlines()[-1].startswith("The answer is ")
+        for message in asked
+        if message["role"] == "assistant"
+    )
 
 
 def test_the_right_answer_stands_only_in_few_shot_gold_and_with_every_question_there():
@@ -67,6 +77,8 @@ def test_few_shot_gold_without_the_right_answer_is_refused():
 
 
 def test_an_own_instruction_replaces_the_sentence_of_the_kind():
-    told = messages(Task("own", "number", instruction="Count like a sailor."), QUESTION, "zero_shot")[0]["content"]
+    told = messages(Task("own", "number", instruction="Count like a sailor."), QUESTION, "zero_shot")[0][
+        "content"
+    ]
     assert told.startswith("Count like a sailor. ")
     assert "word problem" not in told

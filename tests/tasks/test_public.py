@@ -14,15 +14,30 @@ from skipthink_ray.tasks import TASKS, check_source
 
 FLAT = {"question": "How many?", "answer": "4"}
 SHAPES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "single_eq": ({"input": "How many?", "output_program": "print(4)", "output_answer": "4", "dataset": "singleq.json"}, FLAT),
-    "addsub": ({"input": "How many?", "output_program": "print(4)", "output_answer": "4", "dataset": "addsub.json"}, FLAT),
+    "single_eq": (
+        {"input": "How many?", "output_program": "print(4)", "output_answer": "4", "dataset": "singleq.json"},
+        FLAT,
+    ),
+    "addsub": (
+        {"input": "How many?", "output_program": "print(4)", "output_answer": "4", "dataset": "addsub.json"},
+        FLAT,
+    ),
     "multiarith": ({"question": "How many?", "final_ans": "4"}, FLAT),
     "svamp": (
-        {"ID": "chal-1", "Body": "Tom has 6 pens. He loses 2 ", "Question": "How many?", "Equation": "( 6.0 - 2.0 )", "Answer": "4.0"},
+        {
+            "ID": "chal-1",
+            "Body": "Tom has 6 pens. He loses 2 ",
+            "Question": "How many?",
+            "Equation": "( 6.0 - 2.0 )",
+            "Answer": "4.0",
+        },
         {"question": "Tom has 6 pens. He loses 2 How many?", "answer": "4.0"},
     ),
     "gsm8k": (
-        {"question": "How many?", "answer": "Half of 1,008 is <<1008/2=504>>504.\nAll are <<504*4=2016>>2,016.\n#### 2,016"},
+        {
+            "question": "How many?",
+            "answer": "Half of 1,008 is <<1008/2=504>>504.\nAll are <<504*4=2016>>2,016.\n#### 2,016",
+        },
         {"question": "How many?", "answer": "2,016", "rationale": "Half of 1,008 is 504.\nAll are 2,016."},
     ),
     "tracking_shuffled_objects": (
@@ -39,14 +54,33 @@ SHAPES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
             "answer": "B",
         },
     ),
-    "last_letter_concatenation": ({"question": "Last letters?", "answer": "ax"}, {"question": "Last letters?", "answer": "ax"}),
+    "last_letter_concatenation": (
+        {"question": "Last letters?", "answer": "ax"},
+        {"question": "Last letters?", "answer": "ax"},
+    ),
     "strategy_qa": (
-        {"qid": "1", "term": "Fish", "description": "animal", "question": "Can fish swim?", "answer": True, "facts": "Fish swim."},
+        {
+            "qid": "1",
+            "term": "Fish",
+            "description": "animal",
+            "question": "Can fish swim?",
+            "answer": True,
+            "facts": "Fish swim.",
+        },
         {"question": "Can fish swim?", "answer": "yes"},
     ),
     "aqua": (
-        {"question": "How many?", "options": ["A)3", "B)4", "C)(5)", "D)6", "E)7"], "rationale": "2 + 2 = 4\nAnswer B", "correct": "B"},
-        {"question": "How many? Answer Choices: (A) 3 (B) 4 (C) (5) (D) 6 (E) 7", "answer": "B", "rationale": "2 + 2 = 4\nAnswer B"},
+        {
+            "question": "How many?",
+            "options": ["A)3", "B)4", "C)(5)", "D)6", "E)7"],
+            "rationale": "2 + 2 = 4\nAnswer B",
+            "correct": "B",
+        },
+        {
+            "question": "How many? Answer Choices: (A) 3 (B) 4 (C) (5) (D) 6 (E) 7",
+            "answer": "B",
+            "rationale": "2 + 2 = 4\nAnswer B",
+        },
     ),
     "date_understanding": (
         {
@@ -64,12 +98,18 @@ SHAPES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
     "commonsense_qa": (
         {
-            "id": "1", "question": "Where do fish live?", "question_concept": "fish",
-            "choices": {"label": ["A", "B", "C", "D", "E"], "text": ["tree", "sea", "sky", "oven", "box"]}, "answerKey": "B",
+            "id": "1",
+            "question": "Where do fish live?",
+            "question_concept": "fish",
+            "choices": {"label": ["A", "B", "C", "D", "E"], "text": ["tree", "sea", "sky", "oven", "box"]},
+            "answerKey": "B",
         },
-        {"question": "Where do fish live? Answer Choices: (A) tree (B) sea (C) sky (D) oven (E) box", "answer": "B"},
+        {
+            "question": "Where do fish live? Answer Choices: (A) tree (B) sea (C) sky (D) oven (E) box",
+            "answer": "B",
+        },
     ),
-}  # fmt: skip
+}
 
 
 def as_folder(folder: Path, rows: list[dict[str, Any]], splits: list[str]) -> Path:
@@ -83,7 +123,9 @@ def point_to(monkeypatch: pytest.MonkeyPatch, name: str, folder: Path) -> Pipeli
     """A configuration that reads the public data set of a task, which now lies in a folder."""
     public = TASKS[name].public
     assert public
-    monkeypatch.setitem(TASKS, name, replace(TASKS[name], public=replace(public, hub_id=str(folder), arguments={})))
+    monkeypatch.setitem(
+        TASKS, name, replace(TASKS[name], public=replace(public, hub_id=str(folder), arguments={}))
+    )
     return PipelineConfig(task=name, rationales=RationalesConfig(source="dataset"))
 
 
@@ -116,42 +158,67 @@ def test_a_listed_question_gets_the_split_of_the_list_whatever_the_public_data_s
     for line in (real_data / "teacher" / "svamp.jsonl").read_text(encoding="utf-8").splitlines()[:200]:
         row = json.loads(line)
         public = {"Body": f" {row['question']}", "Question": "", "Answer": row["answer"]}
-        assert {TASKS["svamp"].read_public(public, side)["split"] for side in ("train", "test")} == {row["split"]}
+        assert {TASKS["svamp"].read_public(public, side)["split"] for side in ("train", "test")} == {
+            row["split"]
+        }
 
 
 def test_the_solutions_of_gsm8k_are_those_of_the_real_file_once_the_calculator_marks_are_gone(real_data):
     for line in (real_data / "gsm8k" / "test.jsonl").read_text(encoding="utf-8").splitlines()[:200]:
         row = json.loads(line)
-        public = {"question": row["question"], "answer": f"{row['rationale']} <<1+1=2>>\n#### {row['answer']}"}
-        assert TASKS["gsm8k"].read_public(public, "test") == {name: row[name] for name in ("question", "answer", "rationale", "split")}
+        public = {
+            "question": row["question"],
+            "answer": f"{row['rationale']} <<1+1=2>>\n#### {row['answer']}",
+        }
+        assert TASKS["gsm8k"].read_public(public, "test") == {
+            name: row[name] for name in ("question", "answer", "rationale", "split")
+        }
 
 
-@pytest.mark.parametrize(("name", "row"), [
-    ("gsm8k", {"question": "q", "answer": None}), ("svamp", {"Body": None, "Question": "q", "Answer": "1"}),
-    ("strategy_qa", {"question": "q", "answer": None}), ("commonsense_qa", {"question": "q", "choices": None, "answerKey": ""}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [
+        ("gsm8k", {"question": "q", "answer": None}),
+        ("svamp", {"Body": None, "Question": "q", "Answer": "1"}),
+        ("strategy_qa", {"question": "q", "answer": None}),
+        ("commonsense_qa", {"question": "q", "choices": None, "answerKey": ""}),
+    ],
+)
 def test_a_row_without_the_expected_form_has_no_question_so_that_the_stage_counts_it(name, row):
     assert TASKS[name].read_public(row, "train") == {"question": None, "answer": None, "split": "train"}
 
 
 def test_a_public_data_set_without_a_column_or_a_split_is_refused_by_name(tmp_path, monkeypatch):
     folder = as_folder(tmp_path / "columns", [{"question": "q", "Answer": "1"}], ["train", "test"])
-    with pytest.raises(ValueError, match=r"the data set of the task 'svamp', has no column Body, Question; it has question, Answer"):
+    with pytest.raises(
+        ValueError,
+        match=r"the data set of the task 'svamp', has no column Body, Question; it has question, Answer",
+    ):
         open_dataset(point_to(monkeypatch, "svamp", folder))
     folder = as_folder(tmp_path / "splits", [SHAPES["gsm8k"][0]], ["train"])
-    with pytest.raises(ValueError, match=r"the data set of the task 'gsm8k', has no split test; it has train"):
+    with pytest.raises(
+        ValueError, match=r"the data set of the task 'gsm8k', has no split test; it has train"
+    ):
         open_dataset(point_to(monkeypatch, "gsm8k", folder))
 
 
 def test_a_task_without_a_public_data_set_says_what_to_do():
     with pytest.raises(ValueError, match=r"no public data set is known for the task 'coin_flip'.*Kojima"):
         check_source(PipelineConfig(task="coin_flip", rationales=RationalesConfig(source="dataset")))
-    with pytest.raises(ValueError, match=r"no public data set is known for the task 'mine': name one with rationales\.path"):
-        check_source(PipelineConfig(task="mine", own_task=OwnTaskConfig(), rationales=RationalesConfig(source="dataset")))
+    with pytest.raises(
+        ValueError, match=r"no public data set is known for the task 'mine': name one with rationales\.path"
+    ):
+        check_source(
+            PipelineConfig(
+                task="mine", own_task=OwnTaskConfig(), rationales=RationalesConfig(source="dataset")
+            )
+        )
 
 
 def test_a_public_data_set_without_rationales_is_refused_before_it_is_loaded():
-    with pytest.raises(ValueError, match=r"'ChilleD/SVAMP', the data set of the task 'svamp', holds no rationales"):
+    with pytest.raises(
+        ValueError, match=r"'ChilleD/SVAMP', the data set of the task 'svamp', holds no rationales"
+    ):
         check_source(PipelineConfig(task="svamp", rationales=RationalesConfig(source="dataset")))
     check_source(PipelineConfig(task="gsm8k", rationales=RationalesConfig(source="dataset")))
     teacher = TeacherConfig(kind="endpoint", model="any")
@@ -173,7 +240,11 @@ def test_a_folder_of_save_to_disk_is_read_by_its_columns(tmp_path):
     row = {"frage": "q", "answer": "1", "rationale": "r"}
     datasets.DatasetDict({"train": datasets.Dataset.from_list([row])}).save_to_disk(str(tmp_path))
     source = {"source": "dataset", "path": str(tmp_path)}
-    with pytest.raises(ValueError, match=r"no column 'question' for the question; it has frage, answer, rationale"):
+    with pytest.raises(
+        ValueError, match=r"no column 'question' for the question; it has frage, answer, rationale"
+    ):
         open_dataset(PipelineConfig.model_validate({"rationales": source}))
-    parts = open_dataset(PipelineConfig.model_validate({"rationales": {**source, "columns": {"question": "frage"}}}))
+    parts = open_dataset(
+        PipelineConfig.model_validate({"rationales": {**source, "columns": {"question": "frage"}}})
+    )
     assert parts["train"].to_list() == [row]

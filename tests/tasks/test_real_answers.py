@@ -40,7 +40,10 @@ CONCLUDED = {
 
 
 def _rows(folder: Path, name: str) -> list[dict[str, str]]:
-    return [json.loads(line) for line in (folder / "teacher" / f"{name}.jsonl").read_text(encoding="utf-8").strip().split("\n")]
+    return [
+        json.loads(line)
+        for line in (folder / "teacher" / f"{name}.jsonl").read_text(encoding="utf-8").strip().split("\n")
+    ]
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -84,12 +87,18 @@ def test_the_answers_of_the_benchmarks_have_the_form_of_their_kind(real_data, na
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_complete_rationales_conclude_what_their_teacher_answered(real_data, name):
     kind = TASKS[name].kind
-    rows = [row for row in _rows(real_data, name) if _complete(row["rationale"]) and canonical(kind, row["teacher_answer"])]
+    rows = [
+        row
+        for row in _rows(real_data, name)
+        if _complete(row["rationale"]) and canonical(kind, row["teacher_answer"])
+    ]
     said = {row["id"]: conclusion(kind, row["rationale"]) for row in rows}
     agree = sum(same_answer(kind, said[row["id"]] or "", row["teacher_answer"]) for row in rows)
     concluded = sum(one is not None for one in said.values())
     shares = (100 * concluded / len(rows), 100 * agree / concluded)
-    print(f"{name}: {len(rows)} complete rationales, {shares[0]:.1f} % conclude, of these {shares[1]:.1f} % as the teacher answered")
+    print(
+        f"{name}: {len(rows)} complete rationales, {shares[0]:.1f} % conclude, of these {shares[1]:.1f} % as the teacher answered"
+    )
     assert shares[0] >= CONCLUDED[name][0]
     assert shares[1] >= CONCLUDED[name][1]
 

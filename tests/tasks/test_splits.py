@@ -9,9 +9,14 @@ from skipthink_ray.tasks import GROUPS, TASKS
 from skipthink_ray.tasks.splits import drawn_split, is_listed, normalise
 
 SIZES = {
-    "single_eq": (356, 152), "addsub": (276, 119), "multiarith": (420, 180), "svamp": (700, 300),
-    "tracking_shuffled_objects": (525, 225), "last_letter_concatenation": (350, 150), "strategy_qa": (1603, 687),
-}  # fmt: skip
+    "single_eq": (356, 152),
+    "addsub": (276, 119),
+    "multiarith": (420, 180),
+    "svamp": (700, 300),
+    "tracking_shuffled_objects": (525, 225),
+    "last_letter_concatenation": (350, 150),
+    "strategy_qa": (1603, 687),
+}
 ON_BOTH_SIDES = {
     "multiarith": {"multiarith-48", "multiarith-50", "multiarith-51", "multiarith-52", "multiarith-342"},
     "strategy_qa": {"strategy_qa-42"},
@@ -20,19 +25,34 @@ ON_BOTH_SIDES = {
 
 
 @pytest.mark.parametrize("task", GROUPS["seven"])
-def test_every_real_row_gets_its_split_back_but_the_six_training_questions_that_stand_in_test_too(real_data, task):
-    rows = [json.loads(line) for line in (real_data / "teacher" / f"{task}.jsonl").read_text(encoding="utf-8").splitlines()]
+def test_every_real_row_gets_its_split_back_but_the_six_training_questions_that_stand_in_test_too(
+    real_data, task
+):
+    rows = [
+        json.loads(line)
+        for line in (real_data / "teacher" / f"{task}.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     assert Counter(row["split"] for row in rows) == dict(zip(("train", "test"), SIZES[task], strict=True))
     test_questions = {normalise(row["question"]) for row in rows if row["split"] == "test"}
-    both = {row["id"] for row in rows if row["split"] == "train" and normalise(row["question"]) in test_questions}
+    both = {
+        row["id"] for row in rows if row["split"] == "train" and normalise(row["question"]) in test_questions
+    }
     assert both == ON_BOTH_SIDES.get(task, set())
     for row in rows:
-        assert TASKS[task].split(row["question"]) == ("test" if row["id"] in both else row["split"]), row["id"]
+        assert TASKS[task].split(row["question"]) == ("test" if row["id"] in both else row["split"]), row[
+            "id"
+        ]
 
 
 def test_the_split_does_not_depend_on_spacing_case_punctuation_options_or_how_a_number_is_written():
-    written = "Joan found 1,070.0 sea-shells on the beach . Which choice is true ? Answer Choices: (A) 1 (B) 2"
-    assert normalise(written) == normalise("joan FOUND 1070 sea shells\non the beach.") == "joan found 1070 sea shells on the beach"
+    written = (
+        "Joan found 1,070.0 sea-shells on the beach . Which choice is true ? Answer Choices: (A) 1 (B) 2"
+    )
+    assert (
+        normalise(written)
+        == normalise("joan FOUND 1070 sea shells\non the beach.")
+        == "joan found 1070 sea shells on the beach"
+    )
     assert normalise("He has 1.5 litres") != normalise("He has 15 litres")
 
 

@@ -15,7 +15,9 @@ FINAL = "There are 9 boxes. 9 * 2 = 18.\nThe answer is 18."
 
 
 def config(part: str, **more: int) -> RationalesConfig:
-    return RationalesConfig(teacher=TeacherConfig(kind="endpoint", model="m", rationale=part, max_tokens=40), **more)  # type: ignore[arg-type]
+    return RationalesConfig(
+        teacher=TeacherConfig(kind="endpoint", model="m", rationale=part, max_tokens=40), **more
+    )  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -55,7 +57,9 @@ def test_no_part_holds_a_tag_and_nothing_before_the_closing_tag_is_final(before,
     assert "</think>" not in "".join(told)
 
 
-@pytest.mark.parametrize("text", [f"<think>{THOUGHT}", f"<think>\n{THOUGHT}", f"<think>First.</think>\n<think>{THOUGHT}"])
+@pytest.mark.parametrize(
+    "text", [f"<think>{THOUGHT}", f"<think>\n{THOUGHT}", f"<think>First.</think>\n<think>{THOUGHT}"]
+)
 def test_an_answer_that_ends_while_it_thinks_has_no_final_text(text):
     assert tell_apart(text).final == ""
     for finish in ("length", "stop"):
@@ -76,37 +80,65 @@ def test_an_answer_that_ends_while_it_thinks_has_no_final_text(text):
 )
 def test_the_part_that_is_asked_for_is_the_rationale_and_the_final_text_concludes(part, rationale, apart):
     text, thinking = (FINAL, THOUGHT) if apart else (f"<think>{THOUGHT}</think>{FINAL}", "")
-    assert read_written(text, thinking, "stop", config(part), TASK) == {"rationale": rationale, "concluded": "18"}
+    assert read_written(text, thinking, "stop", config(part), TASK) == {
+        "rationale": rationale,
+        "concluded": "18",
+    }
 
 
 def test_a_wrong_final_text_after_right_thoughts_concludes_wrongly_and_the_other_way_round():
     wrong = FINAL.replace("18", "19")
     for part in ("final", "thinking", "both"):
-        assert read_written(f"<think>{FINAL}</think>{wrong}", "", "stop", config(part), TASK)["concluded"] == "19"
-        assert read_written(f"<think>{wrong}</think>{FINAL}", "", "stop", config(part), TASK)["concluded"] == "18"
+        assert (
+            read_written(f"<think>{FINAL}</think>{wrong}", "", "stop", config(part), TASK)["concluded"]
+            == "19"
+        )
+        assert (
+            read_written(f"<think>{wrong}</think>{FINAL}", "", "stop", config(part), TASK)["concluded"]
+            == "18"
+        )
 
 
 @pytest.mark.parametrize(
-    "text", ["The answer is 18.", "18", "**18**", "#### 18", "\\boxed{18}", "So the final answer is: 18", "**Answer:** 18"]
+    "text",
+    [
+        "The answer is 18.",
+        "18",
+        "**18**",
+        "#### 18",
+        "\\boxed{18}",
+        "So the final answer is: 18",
+        "**Answer:** 18",
+    ],
 )
 def test_a_conclusion_alone_is_no_rationale(text):
     assert read_written(text, "", "stop", config("final"), TASK) == {"rationale": "", "concluded": "18"}
-    assert read_written(text, THOUGHT, "stop", config("both"), TASK) == {"rationale": THOUGHT, "concluded": "18"}
+    assert read_written(text, THOUGHT, "stop", config("both"), TASK) == {
+        "rationale": THOUGHT,
+        "concluded": "18",
+    }
     assert read_written(FINAL, "", "stop", config("thinking"), TASK) == {"rationale": "", "concluded": "18"}
 
 
 @pytest.mark.parametrize(
     "end",
     [
-        "The answer is 18.", "#### 18", "\\boxed{18}", "\\[\n\\boxed{18}\n\\]", "**Final Answer**\n\\[ \\boxed{18} \\]",
-        "Answer: 18", "So the answer is 18.\n#### 18",
+        "The answer is 18.",
+        "#### 18",
+        "\\boxed{18}",
+        "\\[\n\\boxed{18}\n\\]",
+        "**Final Answer**\n\\[ \\boxed{18} \\]",
+        "Answer: 18",
+        "So the answer is 18.\n#### 18",
     ],
 )
 def test_the_conclusion_at_the_end_is_no_part_of_the_reasons(end):
     assert reasons_of(f"There are 9 boxes. 9 * 2 = 18.\n{end}", "18") == "There are 9 boxes. 9 * 2 = 18."
 
 
-@pytest.mark.parametrize("text", ["Answer: 9 boxes hold 2. So 9 * 2 = 18", "It is 18 in all.\nThat is twice 9.", "9 * 2 = 18"])
+@pytest.mark.parametrize(
+    "text", ["Answer: 9 boxes hold 2. So 9 * 2 = 18", "It is 18 in all.\nThat is twice 9.", "9 * 2 = 18"]
+)
 def test_reasons_that_look_like_a_conclusion_stay(text):
     assert reasons_of(text, "18") == text
 
@@ -114,7 +146,10 @@ def test_reasons_that_look_like_a_conclusion_stay(text):
 @pytest.mark.parametrize(
     "goes_on",
     [
-        "\n\nQuestion: Ann has 3 hats. How many?\nAnswer: 3", "\nQ 2: What is 5 + 5?\nA: 10", "\n\n**Problem:** x", "\nUser: thanks",
+        "\n\nQuestion: Ann has 3 hats. How many?\nAnswer: 3",
+        "\nQ 2: What is 5 + 5?\nA: 10",
+        "\n\n**Problem:** x",
+        "\nUser: thanks",
         "\n### Question 3: y",
     ],
 )
@@ -137,5 +172,17 @@ def test_a_question_that_is_repeated_before_the_answer_stays():
 
 def test_long_thinking_does_not_make_a_short_final_text_too_long():
     long = "Let me count. " * 5000
-    assert read_written(f"<think>{long}</think>{FINAL}", "", "stop", config("final", max_chars=2000), TASK)["concluded"] == "18"
-    assert len(read_written(f"<think>{long}</think>{FINAL}", "", "stop", config("thinking", max_chars=2000), TASK)["rationale"]) > 2000
+    assert (
+        read_written(f"<think>{long}</think>{FINAL}", "", "stop", config("final", max_chars=2000), TASK)[
+            "concluded"
+        ]
+        == "18"
+    )
+    assert (
+        len(
+            read_written(
+                f"<think>{long}</think>{FINAL}", "", "stop", config("thinking", max_chars=2000), TASK
+            )["rationale"]
+        )
+        > 2000
+    )

@@ -106,14 +106,23 @@ def test_difficulty_makes_numbers_larger(task):
     sizes = []
     for difficulty in (1, 2, 3):
         rationales = [row.rationale for row in toy_rows(task, 300, difficulty)]
-        sizes.append(sum(float(number) for rationale in rationales for number in NUMBER.findall(EQUATION.findall(rationale)[0])))
+        sizes.append(
+            sum(
+                float(number)
+                for rationale in rationales
+                for number in NUMBER.findall(EQUATION.findall(rationale)[0])
+            )
+        )
     assert 2 * sizes[0] < sizes[2]
     assert sizes == sorted(sizes)
 
 
 @each_toy
 def test_difficulty_makes_rationales_longer(task):
-    lengths = [sum(len(split_steps(row.rationale)) for row in toy_rows(task, 300, difficulty)) for difficulty in (1, 2, 3)]
+    lengths = [
+        sum(len(split_steps(row.rationale)) for row in toy_rows(task, 300, difficulty))
+        for difficulty in (1, 2, 3)
+    ]
     assert lengths == sorted(lengths) or task == "multiarith"  # always two operations
 
 
@@ -159,7 +168,9 @@ def test_a_rationale_of_tracking_shuffled_objects_says_only_what_is_true_at_that
 
 
 @each_difficulty
-def test_tracking_shuffled_objects_tells_all_three_balls_with_their_letters_at_the_start_and_after_every_swap(difficulty):
+def test_tracking_shuffled_objects_tells_all_three_balls_with_their_letters_at_the_start_and_after_every_swap(
+    difficulty,
+):
     for question, rationale, _ in toy_rows("tracking_shuffled_objects", 300, difficulty):
         choices = set(re.findall(r"(\w+) ball \((\w)\)", question))
         states = [step for step in split_steps(rationale) if re.search(r" swap|At the start", step)]
@@ -173,7 +184,9 @@ def test_tracking_shuffled_objects_tells_all_three_balls_with_their_letters_at_t
 def test_the_answer_of_strategy_qa_follows_from_its_facts_with_a_wide_margin(difficulty):
     for question, rationale, answer in toy_rows("strategy_qa", 500, difficulty):
         assert solvers.yes_or_no(question) == answer, question
-        left, word, right = re.findall(r"([\d.]+) is (?:much )?(less|more|before|after)(?: than)? ([\d.]+)\.(?= |$)", rationale)[0]
+        left, word, right = re.findall(
+            r"([\d.]+) is (?:much )?(less|more|before|after)(?: than)? ([\d.]+)\.(?= |$)", rationale
+        )[0]
         small, large = sorted((float(left), float(right)))
         assert (float(left) == small) == (word in ("less", "before"))
         assert large - small >= 20 if word in ("before", "after") else large >= 3 * small

@@ -10,7 +10,14 @@ from skipthink_ray.config import CwtConfig, SttConfig, TrainConfig
 from skipthink_ray.method.markup import MarkerIds, join
 from skipthink_ray.models.batching import IGNORE, collate, length_batches
 from skipthink_ray.models.student import train_tokenizer
-from skipthink_ray.training.batches import build_item, epoch_items, padding_share, plan_updates, share_of, updates_per_epoch
+from skipthink_ray.training.batches import (
+    build_item,
+    epoch_items,
+    padding_share,
+    plan_updates,
+    share_of,
+    updates_per_epoch,
+)
 from tests.toys import make_samples, read_rows, token_samples, written
 
 STAGES = ("base", "cwt", "stt")
@@ -35,9 +42,15 @@ def _tokens(rng: np.random.Generator, low: int, high: int) -> list[int]:
 def epochs(draw, max_rows=6):
     """(samples, chunk ends, chunks kept in skip items, M): any chunking into contiguous chunks, empty ones anywhere."""
     num_chunks = draw(st.integers(1, 5))
-    sizes_RM = np.array(draw(st.lists(
-        st.lists(st.integers(0, 3), min_size=num_chunks, max_size=num_chunks).filter(any), min_size=1, max_size=max_rows
-    )))  # fmt: skip
+    sizes_RM = np.array(
+        draw(
+            st.lists(
+                st.lists(st.integers(0, 3), min_size=num_chunks, max_size=num_chunks).filter(any),
+                min_size=1,
+                max_size=max_rows,
+            )
+        )
+    )
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     questions, answers, conclusions = ([_tokens(rng, 1, 9) for _ in sizes_RM] for _ in range(3))
     steps = [[_tokens(rng, 1, 7) for _ in range(sizes.sum())] for sizes in sizes_RM]
@@ -80,7 +93,11 @@ def test_skip_items_show_the_chunks_they_were_told_to(epoch):
         row = items.row_I[number]
         target = build_item(items, number, samples, ends_RM, ids).target
         chunks = samples.sample(row, ends_RM[row]).chunks
-        shown = join(chunk if keep else [ids.thought] for chunk, keep in zip(chunks, kept_RM[row], strict=True) if chunk)
+        shown = join(
+            chunk if keep else [ids.thought]
+            for chunk, keep in zip(chunks, kept_RM[row], strict=True)
+            if chunk
+        )
         assert target == [*shown, *samples.conclusion[row].tolist(), EOS]
 
 
@@ -91,7 +108,9 @@ def test_answer_items_see_all_chunks_unless_told_to_drop_some():
     other = [[7]] * 400
     samples = token_samples(other, steps, other, other, ends_RM)
     kept = {
-        share: epoch_items("cwt", CwtConfig(answer_chunk_dropout=share), samples, ends_RM, ends_RM > 0, rng).answer_kept_RM
+        share: epoch_items(
+            "cwt", CwtConfig(answer_chunk_dropout=share), samples, ends_RM, ends_RM > 0, rng
+        ).answer_kept_RM
         for share in (0, 0.4, 1)
     }
     assert kept[0].all()
@@ -100,8 +119,12 @@ def test_answer_items_see_all_chunks_unless_told_to_drop_some():
     assert 0.45 < (~kept[1]).mean() < 0.55
 
 
-@given(epochs(), st.sampled_from(["grouped", "mixed"]), st.integers(1, 9), st.integers(1, 4), st.integers(0, 99))
-def test_a_plan_holds_every_item_once_in_updates_of_the_batch_size(epoch, stage_updates, batch_size, bucket, seed):
+@given(
+    epochs(), st.sampled_from(["grouped", "mixed"]), st.integers(1, 9), st.integers(1, 4), st.integers(0, 99)
+)
+def test_a_plan_holds_every_item_once_in_updates_of_the_batch_size(
+    epoch, stage_updates, batch_size, bucket, seed
+):
     config = SttConfig(stage_updates=stage_updates, batch_size=batch_size, bucket_updates=bucket)
     items = _items("stt", config, epoch)
     updates = plan_updates(items, config, np.random.default_rng(seed))
@@ -109,7 +132,9 @@ def test_a_plan_holds_every_item_once_in_updates_of_the_batch_size(epoch, stage_
     assert max(map(len, updates)) <= batch_size
     if stage_updates == "grouped":
         assert all(len(set(items.part_I[update].tolist())) == 1 for update in updates)
-        expected = sum(-(-int((items.part_I == part).sum()) // batch_size) for part in np.unique(items.part_I))
+        expected = sum(
+            -(-int((items.part_I == part).sum()) // batch_size) for part in np.unique(items.part_I)
+        )
     else:
         expected = -(-len(items.row_I) // batch_size)
     assert len(updates) == expected, "only the last update of a group may be smaller"
@@ -119,7 +144,9 @@ def test_mixed_updates_mix_parts_and_order_depends_on_the_seed(rows):
     tokenizer = train_tokenizer(written(rows[:80]), 400)
     samples = make_samples(rows[:80], tokenizer)
     config = CwtConfig()
-    items = epoch_items("cwt", config, samples, samples.ends_RM, samples.ends_RM > 0, np.random.default_rng(0))
+    items = epoch_items(
+        "cwt", config, samples, samples.ends_RM, samples.ends_RM > 0, np.random.default_rng(0)
+    )
     plans = [plan_updates(items, config, np.random.default_rng(seed)) for seed in (0, 0, 1)]
     assert np.mean([len(set(items.part_I[update])) for update in plans[0]]) > 2
     assert all((left == right).all() for left, right in zip(plans[0], plans[1], strict=True))
@@ -142,7 +169,14 @@ def test_the_shares_of_ranks_and_micro_batches_partition_an_update(size, world, 
 def test_skip_items_have_their_share(share, rows):
     tokenizer = train_tokenizer(written(rows[:50]), 400)
     samples = make_samples(rows[:50], tokenizer)
-    items = epoch_items("stt", SttConfig(skip_share=share), samples, samples.ends_RM, samples.ends_RM > 0, np.random.default_rng(0))
+    items = epoch_items(
+        "stt",
+        SttConfig(skip_share=share),
+        samples,
+        samples.ends_RM,
+        samples.ends_RM > 0,
+        np.random.default_rng(0),
+    )
     skips = items.part_I == 5
     assert skips.mean() == pytest.approx(share, abs=0.5 / len(skips))
     times = np.bincount(items.row_I[skips], minlength=50)
@@ -157,7 +191,9 @@ def test_skip_items_have_their_share(share, rows):
 def test_every_item_has_its_eos_label_even_where_pad_is_eos(epoch, pad_id):
     samples, ends_RM, _, num_chunks = epoch
     items = _items("stt", SttConfig(), epoch)
-    built = [build_item(items, number, samples, ends_RM, _ids(num_chunks)) for number in range(len(items.row_I))]
+    built = [
+        build_item(items, number, samples, ends_RM, _ids(num_chunks)) for number in range(len(items.row_I))
+    ]
     batch = collate(built, pad_id, torch.device("cpu"))
     for item, ids, labels in zip(built, batch["input_ids"].tolist(), batch["labels"].tolist(), strict=True):
         end, start = len(item.prompt) + len(item.target), len(item.prompt)
@@ -194,10 +230,18 @@ def test_padding_is_at_most_a_tenth_on_real_rationales(real_data, task, stage_up
         bucketed = padding_share(items, plan_updates(items, config, rng), world=2, accumulation=1)
         unsorted = config.model_copy(update={"bucket_updates": 1})
         assert bucketed <= 0.1
-        assert padding_share(items, plan_updates(items, unsorted, rng), world=2, accumulation=1) > 0.12, "sorting is what helps"
+        assert padding_share(items, plan_updates(items, unsorted, rng), world=2, accumulation=1) > 0.12, (
+            "sorting is what helps"
+        )
 
 
-@given(epochs(), st.sampled_from(STAGES), st.booleans(), st.sampled_from([None, 0.0, 0.3, 0.5, 0.9, 1.0]), st.integers(1, 40))
+@given(
+    epochs(),
+    st.sampled_from(STAGES),
+    st.booleans(),
+    st.sampled_from([None, 0.0, 0.3, 0.5, 0.9, 1.0]),
+    st.integers(1, 40),
+)
 def test_updates_are_counted_as_they_are_planned(epoch, stage, grouped, share, batch):
     samples, ends_RM, kept_RM, num_chunks = epoch
     fields = {"batch_size": batch, "stage_updates": "grouped" if grouped else "mixed"}

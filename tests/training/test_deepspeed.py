@@ -27,12 +27,20 @@ from skipthink_ray.training.markers import attach
 BATCH = 8
 MARKERS = MarkerIds(stages=(45, 46), answer=47, skip=48, thought=49, eos=0)
 """Among the 50 tokens of the items, so that they are read and written."""
-pytestmark = pytest.mark.skipif(deepspeed_problem(use_gpu=False) is not None, reason=f"DeepSpeed: {deepspeed_problem(False)}")
+pytestmark = pytest.mark.skipif(
+    deepspeed_problem(use_gpu=False) is not None, reason=f"DeepSpeed: {deepspeed_problem(False)}"
+)
 
 
 def _model() -> LlamaForCausalLM:
     torch.manual_seed(0)
-    shape = {"vocab_size": 50, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    shape = {
+        "vocab_size": 50,
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    }
     return LlamaForCausalLM(LlamaConfig(**shape, tie_word_embeddings=True))
 
 
@@ -40,7 +48,10 @@ def _items(update: int) -> list[Item]:
     """Items of unequal length, drawn anew for every update."""
     rng = np.random.default_rng(update)
     return [
-        Item(rng.integers(0, 50, rng.integers(1, 9)).tolist(), rng.integers(0, 50, rng.integers(1, 20)).tolist())
+        Item(
+            rng.integers(0, 50, rng.integers(1, 9)).tolist(),
+            rng.integers(0, 50, rng.integers(1, 20)).tolist(),
+        )
         for _ in range(BATCH)
     ]
 
@@ -52,7 +63,16 @@ def _update(engine: Engine, number: int, rank: int, world: int, accumulation: in
     return float(engine.update(micro_batches, sum(len(item.target) for item in items), lr=0.01))
 
 
-def _rank(rank: int, world: int, accumulation: int, zero: int, backend: str, folder: str, resume: str | None, updates: int) -> None:
+def _rank(
+    rank: int,
+    world: int,
+    accumulation: int,
+    zero: int,
+    backend: str,
+    folder: str,
+    resume: str | None,
+    updates: int,
+) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world)
     train = TrainConfig(batch_size=BATCH, optim=OptimConfig(lr=0.01, marker_lr_stds=2.0))
@@ -72,10 +92,20 @@ def _rank(rank: int, world: int, accumulation: int, zero: int, backend: str, fol
     if rank == 0:
         save_file({"losses": torch.tensor(losses, dtype=torch.float64)}, f"{folder}/losses.safetensors")
     dist.barrier()
-    os._exit(0)  # skips DeepSpeed's and gloo's own threads, which at times abort a process that ends by itself
+    os._exit(
+        0
+    )  # skips DeepSpeed's and gloo's own threads, which at times abort a process that ends by itself
 
 
-def _train(folder: Path, world: int, accumulation: int, zero: int, backend="deepspeed", resume: Path | None = None, updates=3):
+def _train(
+    folder: Path,
+    world: int,
+    accumulation: int,
+    zero: int,
+    backend="deepspeed",
+    resume: Path | None = None,
+    updates=3,
+):
     """(losses of the updates, weights after them)"""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -94,11 +124,17 @@ def _assert_same(left, right, tolerance: float) -> None:
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory):
     """One process, batch 8, torch alone."""
-    return _train(tmp_path_factory.mktemp("reference") / "run", world=1, accumulation=1, zero=0, backend="ddp")
+    return _train(
+        tmp_path_factory.mktemp("reference") / "run", world=1, accumulation=1, zero=0, backend="ddp"
+    )
 
 
-@pytest.mark.parametrize(("world", "accumulation", "zero"), [(1, 1, 0), (2, 1, 1), (2, 1, 2), (2, 2, 2), (2, 2, 3)])
-def test_updates_do_not_depend_on_workers_accumulation_or_zero_stage(reference, tmp_path, world, accumulation, zero):
+@pytest.mark.parametrize(
+    ("world", "accumulation", "zero"), [(1, 1, 0), (2, 1, 1), (2, 1, 2), (2, 2, 2), (2, 2, 3)]
+)
+def test_updates_do_not_depend_on_workers_accumulation_or_zero_stage(
+    reference, tmp_path, world, accumulation, zero
+):
     _assert_same(reference, _train(tmp_path / "run", world, accumulation, zero), tolerance=2e-6)
 
 

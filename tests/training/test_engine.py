@@ -29,14 +29,23 @@ ROUNDING = 2e-6
 
 def _model():
     torch.manual_seed(0)
-    shape = {"vocab_size": 50, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    shape = {
+        "vocab_size": 50,
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    }
     return LlamaForCausalLM(LlamaConfig(**shape, tie_word_embeddings=True, initializer_range=0.2))
 
 
 def _items(number: int, size: int) -> list[Item]:
     """Items of very unequal length."""
     rng = np.random.default_rng(number)
-    return [Item(rng.integers(0, 50, rng.integers(1, 9)).tolist(), rng.integers(0, 50, 1 + 5 * at).tolist()) for at in range(size)]
+    return [
+        Item(rng.integers(0, 50, rng.integers(1, 9)).tolist(), rng.integers(0, 50, 1 + 5 * at).tolist())
+        for at in range(size)
+    ]
 
 
 def _run(engine: DataParallelEngine, rank: int = 0, world: int = 1, accumulation: int = 1) -> list[float]:
@@ -44,7 +53,10 @@ def _run(engine: DataParallelEngine, rank: int = 0, world: int = 1, accumulation
     losses = []
     for number, size in enumerate(UPDATE_SIZES):
         items = _items(number, size)
-        micro_batches = [collate([items[at] for at in share], 0, CPU) for share in share_of(np.arange(size), rank, world, accumulation)]
+        micro_batches = [
+            collate([items[at] for at in share], 0, CPU)
+            for share in share_of(np.arange(size), rank, world, accumulation)
+        ]
         losses.append(float(engine.update(micro_batches, sum(len(item.target) for item in items), LR)))
     return losses
 
@@ -135,7 +147,9 @@ def _applied_gradient_norm(clip_norm: float) -> float:
     engine = DataParallelEngine(_model(), _config(clip_norm=clip_norm))
     items = _items(0, 8)
     engine.update([collate(items, 0, CPU)], sum(len(item.target) for item in items), LR)
-    moments = [engine.state(name, parameter, "exp_avg") for name, parameter in engine.model.named_parameters()]
+    moments = [
+        engine.state(name, parameter, "exp_avg") for name, parameter in engine.model.named_parameters()
+    ]
     return 10 * math.sqrt(sum(float(moment.square().sum()) for moment in moments))
 
 
@@ -176,7 +190,9 @@ def test_bf16_keeps_fp32_weights_and_comes_near_fp32(whole):
 )
 def test_the_learning_rate_is_a_function_of_the_update(schedule, warmup_share, expected):
     optim = OptimConfig(lr=3e-4, schedule=schedule, warmup_share=warmup_share)
-    assert [learning_rate(optim, update, 10) for update in range(10)] == pytest.approx([3e-4 * share for share in expected])
+    assert [learning_rate(optim, update, 10) for update in range(10)] == pytest.approx(
+        [3e-4 * share for share in expected]
+    )
 
 
 def test_decaying_schedules_end_at_zero():

@@ -55,8 +55,12 @@ def _update(student: Student, optim: OptimConfig, lr: float):
     """One update of CWT items; the weights before and after, markers merged."""
     samples = make_samples(toy_rows("multiarith", 8), student.tokenizer)
     config = CwtConfig(optim=optim)
-    items = epoch_items("cwt", config, samples, samples.ends_RM, samples.ends_RM > -1, np.random.default_rng(0))
-    built = [build_item(items, item, samples, samples.ends_RM, student.ids) for item in range(len(items.row_I))]
+    items = epoch_items(
+        "cwt", config, samples, samples.ends_RM, samples.ends_RM > -1, np.random.default_rng(0)
+    )
+    built = [
+        build_item(items, item, samples, samples.ends_RM, student.ids) for item in range(len(items.row_I))
+    ]
     before = copy.deepcopy(student.model.state_dict())
     markers = attach(student.model, student.ids, optim)
     engine = DataParallelEngine(student.model.eval(), config, markers)
@@ -66,17 +70,25 @@ def _update(student: Student, optim: OptimConfig, lr: float):
 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "llama"])
-def test_a_first_update_moves_markers_by_their_own_learning_rate_and_other_weights_by_the_common_one(checkpoints, architecture):
+def test_a_first_update_moves_markers_by_their_own_learning_rate_and_other_weights_by_the_common_one(
+    checkpoints, architecture
+):
     student = _pretrained(checkpoints, architecture)
     optim = OptimConfig(lr=1e-4, weight_decay=0.0, marker_lr_stds=0.1)
-    ids, name = _marker_ids(student), {"gpt2": "transformer.wte.weight", "llama": "model.embed_tokens.weight"}[architecture]
+    ids, name = (
+        _marker_ids(student),
+        {"gpt2": "transformer.wte.weight", "llama": "model.embed_tokens.weight"}[architecture],
+    )
     before, after, scale = _update(student, optim, lr=1e-4)
     ordinary = torch.ones(len(before[name]), dtype=torch.bool)
     ordinary[ids] = False
     spread = before[name][ordinary].std(0, correction=0).square().mean().sqrt()
     assert scale == pytest.approx(0.1 * float(spread) / 1e-4, rel=1e-5)
     moved = (after[name] - before[name]).abs()
-    used = [*student.ids.stages, student.ids.answer]  # AdamW's first step is the learning rate, whatever the gradient
+    used = [
+        *student.ids.stages,
+        student.ids.answer,
+    ]  # AdamW's first step is the learning rate, whatever the gradient
     assert float(moved[used].median()) == pytest.approx(0.1 * float(spread), rel=1e-2)
     assert 0.9e-4 < float(moved[ordinary].max()) < 1.1e-4
 
@@ -98,7 +110,9 @@ def test_where_markers_start(checkpoints, start):
         torch.testing.assert_close(weight[ids], ordinary.mean(0).expand(len(ids), -1), rtol=0, atol=1e-6)
     if start == "noise":
         assert float(torch.pdist(weight[ids]).min()) > 0.5 * float(torch.pdist(ordinary).median())
-        assert torch.equal(weight[ids], _pretrained(checkpoints, "llama", start).model.get_input_embeddings().weight[ids])
+        assert torch.equal(
+            weight[ids], _pretrained(checkpoints, "llama", start).model.get_input_embeddings().weight[ids]
+        )
     if start == "words":
         (second,) = student.tokenizer([" second"], add_special_tokens=False)["input_ids"]
         torch.testing.assert_close(weight[student.ids.stages[1]], ordinary[second].mean(0), rtol=0, atol=1e-6)
@@ -111,7 +125,9 @@ def taught() -> Student:
     student = make_student(rows, width=64, heads=4, vocabulary=500)
     samples = make_samples(rows, student.tokenizer)
     optim = OptimConfig(lr=5e-3, schedule="cosine", warmup_share=0.05, beta2=0.98, marker_lr_stds=None)
-    train_briefly(student, samples, "base", TrainConfig(batch_size=16, optim=optim), 300, samples.ends_RM > -1)
+    train_briefly(
+        student, samples, "base", TrainConfig(batch_size=16, optim=optim), 300, samples.ends_RM > -1
+    )
     return student
 
 

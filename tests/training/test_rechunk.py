@@ -34,7 +34,13 @@ def _small_batches(monkeypatch):
 
 def _model() -> LlamaForCausalLM:
     torch.manual_seed(0)
-    shape = {"vocab_size": 50, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    shape = {
+        "vocab_size": 50,
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    }
     return LlamaForCausalLM(LlamaConfig(**shape, tie_word_embeddings=True, initializer_range=0.3))
 
 
@@ -54,15 +60,24 @@ def _rank(rank: int, folder: str, zero: int, config: SearchConfig) -> None:
     torch.set_num_threads(1)
     module.BATCH_TOKENS["cpu"], module.ENERGY_BATCHES = BATCH_TOKENS, 3
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
-    engine = start_engine(_model(), TrainConfig(), ClusterConfig(zero_stage=zero), "deepspeed" if zero else "ddp")  # type: ignore[arg-type]
+    engine = start_engine(
+        _model(), TrainConfig(), ClusterConfig(zero_stage=zero), "deepspeed" if zero else "ddp"
+    )  # type: ignore[arg-type]
     found = _found(engine.model, config)
-    arrays = {"ends_RM": found.ends_RM.astype(np.int64), "numbers": np.array([found.moved, found.movable, found.energy_nats])}
+    arrays = {
+        "ends_RM": found.ends_RM.astype(np.int64),
+        "numbers": np.array([found.moved, found.movable, found.energy_nats]),
+    }
     safetensors.numpy.save_file(arrays, f"{folder}/{rank}.safetensors")
     dist.barrier()
-    os._exit(0)  # skips DeepSpeed's and gloo's own threads, which at times abort a process that ends by itself
+    os._exit(
+        0
+    )  # skips DeepSpeed's and gloo's own threads, which at times abort a process that ends by itself
 
 
-@pytest.mark.parametrize(("zero", "method"), [(0, "annealed"), (0, "greedy"), pytest.param(3, "greedy", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("zero", "method"), [(0, "annealed"), (0, "greedy"), pytest.param(3, "greedy", marks=pytest.mark.slow)]
+)
 def test_two_ranks_find_what_one_finds(tmp_path, zero, method):
     if zero and (problem := deepspeed_problem(use_gpu=False)):
         pytest.skip(f"DeepSpeed: {problem}")
@@ -90,7 +105,10 @@ def test_the_energy_that_is_told_is_that_of_the_chunks_that_were_found(monkeypat
 
 def test_annealing_draws_anew_for_another_seed_and_another_epoch():
     samples, config = _samples(), SearchConfig(method="annealed", proposals=5)
-    found = [rechunk(_model(), IDS, samples, samples.ends_RM, config, seed).ends_RM for seed in ((5, 1), (6, 1), (5, 2), (5, 1))]
+    found = [
+        rechunk(_model(), IDS, samples, samples.ends_RM, config, seed).ends_RM
+        for seed in ((5, 1), (6, 1), (5, 2), (5, 1))
+    ]
     assert (found[0] == found[3]).all()
     assert (found[0] != found[1]).any()
     assert (found[0] != found[2]).any()
@@ -117,7 +135,9 @@ def test_nothing_to_move_costs_no_forward_pass():
         def forward(self, *_, **__):
             raise AssertionError("a forward pass")
 
-    short = token_samples([[1, 2]] * 3, [[[3], [4]]] * 3, [[7]] * 3, [[8]] * 3, average_chunks(np.array([2, 2, 2]), 3))
+    short = token_samples(
+        [[1, 2]] * 3, [[[3], [4]]] * 3, [[7]] * 3, [[8]] * 3, average_chunks(np.array([2, 2, 2]), 3)
+    )
     found = rechunk(NoStudent(1, 1), IDS, short, short.ends_RM, SearchConfig(), (0, 0))
     assert (found.ends_RM == short.ends_RM).all()
     assert (found.moved, found.movable, found.energy_nats) == (0, 0, 0.0)

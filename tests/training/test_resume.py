@@ -66,7 +66,13 @@ def _start(make: Callable[[], Any], samples: Samples, config: CwtConfig, checkpo
     return student, engine, *load_checkpoint(checkpoint, engine)
 
 
-def _run(tiny, config: CwtConfig, folder: Path, resume: bool = False, watch: Callable[[str, Progress], None] = lambda *_: None) -> Run:
+def _run(
+    tiny,
+    config: CwtConfig,
+    folder: Path,
+    resume: bool = False,
+    watch: Callable[[str, Progress], None] = lambda *_: None,
+) -> Run:
     """Train to the end, with a checkpoint in `folder` after every epoch; `watch` may raise behind every hook."""
     make, samples = tiny
     student, engine, progress, ends_RM = _start(make, samples, config, folder if resume else None)
@@ -82,7 +88,16 @@ def _run(tiny, config: CwtConfig, folder: Path, resume: bool = False, watch: Cal
         watch("epoch", progress)
 
     kept_RM = np.ones_like(samples.ends_RM, dtype=bool)
-    train(Job("cwt", config, UPDATES, seed=3), samples, kept_RM, student, engine, progress, ends_RM, Hooks(on_updates, on_epoch))
+    train(
+        Job("cwt", config, UPDATES, seed=3),
+        samples,
+        kept_RM,
+        student,
+        engine,
+        progress,
+        ends_RM,
+        Hooks(on_updates, on_epoch),
+    )
     return Run(losses, ends, progress, student.model.state_dict())
 
 
@@ -103,7 +118,10 @@ def _assert_same_end(resumed: Run, undisturbed: Run) -> None:
     assert resumed.losses == undisturbed.losses[-len(resumed.losses) :]
     assert [row["loss_nats"] for row in resumed.progress.history] == undisturbed.losses
     assert [row["update"] for row in resumed.progress.history] == list(range(UPDATES))
-    assert all((left == right).all() for left, right in zip(resumed.ends, undisturbed.ends[-len(resumed.ends) :], strict=True))
+    assert all(
+        (left == right).all()
+        for left, right in zip(resumed.ends, undisturbed.ends[-len(resumed.ends) :], strict=True)
+    )
     assert resumed.weights.keys() == undisturbed.weights.keys()
     assert all(torch.equal(weight, undisturbed.weights[name]) for name, weight in resumed.weights.items())
     for field in ("update", "epoch", "position", "target_tokens", "item_tokens"):
@@ -128,7 +146,9 @@ def test_an_undisturbed_run_can_be_repeated(undisturbed, tiny, tmp_path):
     [("updates", 34, 24), ("updates", 58, 48), ("epoch", 24, 24), ("epoch", 48, 48)],
     ids=["in epoch 2", "in epoch 3", "at the end of epoch 1", "at the end of epoch 2"],
 )
-def test_a_run_killed_at_any_point_resumes_as_if_it_had_never_stopped(undisturbed, tiny, tmp_path, event, update, first):
+def test_a_run_killed_at_any_point_resumes_as_if_it_had_never_stopped(
+    undisturbed, tiny, tmp_path, event, update, first
+):
     with pytest.raises(Killed):
         _run(tiny, _config(), tmp_path, watch=_kill_at(event, update))
     resumed = _run(tiny, _config(), tmp_path, resume=True)
@@ -175,9 +195,14 @@ def test_a_loss_that_is_no_number_stops_the_run_and_leaves_the_checkpoint_good(t
     with pytest.raises(Killed):
         _run(tiny, _config(), tmp_path, watch=_kill_at("epoch", PER_EPOCH))
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    with pytest.raises(NonFiniteLoss, match=r"the loss or its gradient became (nan|inf) at update \d+ \(epoch 1, lr .*e\+\d+\)"):
+    with pytest.raises(
+        NonFiniteLoss,
+        match=r"the loss or its gradient became (nan|inf) at update \d+ \(epoch 1, lr .*e\+\d+\)",
+    ):
         _run(tiny, _config(OptimConfig(lr=1e30)), tmp_path, resume=True)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
     for file in KEYS:
-        assert all(torch.isfinite(tensor).all() for tensor in load_file(tmp_path / f"{file}.safetensors").values())
+        assert all(
+            torch.isfinite(tensor).all() for tensor in load_file(tmp_path / f"{file}.safetensors").values()
+        )
     _assert_same_end(_run(tiny, _config(), tmp_path, resume=True), undisturbed)
