@@ -1,1 +1,1 @@
-"""Thin entry points for `ray job submit ... -- python -m jobs.<name> --config ...`, one per stage and one for all."""
+"""Entry points for `ray job submit ... -- python -m jobs.<name> ...`: single stages and the whole run."""

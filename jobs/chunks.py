@@ -1,11 +1,13 @@
-"""The stage `chunks`, or with `--student` only a chunk search over samples that it has made.
+"""The stage `chunks`, or with `--student` a chunk search alone, over samples of that stage.
 
     ray job submit --working-dir . -- python -m jobs.chunks --config configs/....yaml
-    ray job submit --working-dir . -- python -m jobs.chunks --student runs/demo/cwt/student --samples runs/demo/chunks \\
-        --out s3://bucket/searched --method optimal --num-actors 16 --gpus-per-actor 0.5 --precision bf16
+    ray job submit --working-dir . -- python -m jobs.chunks --student runs/demo/cwt/student \\
+        --samples runs/demo/chunks --out s3://bucket/searched --method optimal --num-actors 16 \\
+        --gpus-per-actor 0.5 --precision bf16
 
-The search streams Parquet through a pool of actors on any number of nodes (stages/chunk_search.py says what goes in and
-out); `--student FOLDER --help` lists its options. Exit codes: 0 done, 1 failed, 2 the input was wrong.
+The search streams Parquet through a pool of actors on any number of nodes. stages/chunk_search.py describes
+its input and output; `--student FOLDER --help` lists its options. Exit codes: 0 done, 1 failed, 2 wrong
+input.
 """
 
 import json
@@ -35,19 +37,19 @@ def main(arguments: list[str]) -> int:
 
     try:
         try:
-            found = run(
+            summary = run(
                 parse_options(
                     ChunkSearchConfig, arguments, "python -m jobs.chunks --student FOLDER", OmitArgPrefixes
                 )
             )
         finally:
-            disconnect()  # first, so that nothing which a worker printed comes after the last line
-        print(json.dumps(found))
+            disconnect()  # first, so that the summary is the last line printed
+        print(json.dumps(summary))
     except RayError as error:
         return failed(cause(error), 2 if isinstance(error, ValueError) else 1)
     except ValueError as error:
         return failed(cause(error), 2)
-    except Exception as error:  # noqa: BLE001  # the edge: everything unforeseen ends in one line
+    except Exception as error:  # noqa: BLE001  # report unexpected errors in one line
         traceback.print_exc()
         return failed(cause(error), 1)
     return 0

@@ -1,4 +1,7 @@
-"""Only the stage `evaluation`: `ray job submit --working-dir . -- python -m jobs.evaluation --config configs/....yaml`."""
+"""The stage `evaluation` alone.
+
+ray job submit --working-dir . -- python -m jobs.evaluation --config configs/....yaml
+"""
 
 import sys
 

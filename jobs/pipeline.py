@@ -1,4 +1,7 @@
-"""All eight stages: `ray job submit --working-dir . -- python -m jobs.pipeline --config configs/....yaml`."""
+"""All eight stages.
+
+ray job submit --working-dir . -- python -m jobs.pipeline --config configs/....yaml
+"""
 
 import sys
 

@@ -1,4 +1,7 @@
-"""Only the stage `skips`: `ray job submit --working-dir . -- python -m jobs.skips --config configs/....yaml`."""
+"""The stage `skips` alone.
+
+ray job submit --working-dir . -- python -m jobs.skips --config configs/....yaml
+"""
 
 import sys
 

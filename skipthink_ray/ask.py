@@ -17,11 +17,14 @@ PREFERRED: dict[Mode, tuple[str, ...]] = {"full": ("base",), "staged": ("cwt", "
 
 
 def ask(folder: Path, question: str, max_new_tokens: int) -> int:
-    """Print text, answer, tokens and seconds of every mode. ValueError where the folder holds no student of ours."""
+    """Print text, answer, tokens and seconds for every mode.
+
+    Raises ValueError if skipthink did not train the student in the folder.
+    """
     if not question.strip():
         raise ValueError("the question is empty")
     disable_progress_bar()
-    torch.set_num_threads(1)  # as an evaluation actor has by default; a small student is slower with more
+    torch.set_num_threads(1)  # the default of evaluation actors; more threads slow a small student down
     students = {stage: load_student(found) for stage, found in find_students(folder).items()}
     table = Table(
         "mode", "writes", "answer", "tokens", "seconds", title=escape(question.strip()), title_justify="left"
@@ -39,7 +42,7 @@ def ask(folder: Path, question: str, max_new_tokens: int) -> int:
 
 
 def find_students(folder: Path) -> dict[str, Path]:
-    """Students by stage: of a run's folder, of a stage's, or a student's own folder (from its config.json)."""
+    """Student folders by stage. `folder` is that of a run, a stage or a student (read from its config.json)."""
     if not folder.is_dir():
         raise ValueError(f"--student: no such folder: {folder}")
     of_run = {stage: folder / stage / "student" for stage in MODES_OF if (folder / stage / "_DONE").exists()}
@@ -49,7 +52,7 @@ def find_students(folder: Path) -> dict[str, Path]:
     made_by = getattr(load_student(own).model.config, "skipthink", None)
     if not isinstance(made_by, dict) or made_by.get("stage") not in MODES_OF:
         raise ValueError(
-            f"--student: {folder} holds no student that skipthink trained (its config.json has no 'skipthink')"
+            f"--student: {folder} is not a student trained by skipthink (config.json lacks the key 'skipthink')"
         )
     return {made_by["stage"]: own}
 

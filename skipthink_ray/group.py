@@ -1,4 +1,4 @@
-"""A group of tasks, one run after another, and what they came to in one table."""
+"""Runs for a group of tasks, one after another, and one table of their results."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,7 +26,10 @@ class Outcome:
 
 
 def run_group(configs: list[PipelineConfig], run: Callable[[PipelineConfig], int], console: Console) -> int:
-    """Call `run` on every configuration, go on after a failure, print the table; 0 where all are done, else 1 (143: terminated)."""
+    """Call `run` on every configuration, also after a failure, and print the table of results.
+
+    Returns the exit code: 0 if all runs are done, 143 if one was terminated, else 1.
+    """
     outcomes = []
     for number, config in enumerate(configs, start=1):
         console.print(f"\n{number}/{len(configs)} {config.task}", highlight=False, markup=False)
@@ -36,9 +39,9 @@ def run_group(configs: list[PipelineConfig], run: Callable[[PipelineConfig], int
     console.print()
     console.print(table_of(outcomes))
     for failed in (outcome for outcome in outcomes if outcome.code):
-        told = failed.error or "see above"
+        reason = failed.error or "see above"
         console.print(
-            f"skipthink: {failed.config.task} failed: {told}", highlight=False, markup=False, soft_wrap=True
+            f"skipthink: {failed.config.task} failed: {reason}", highlight=False, markup=False, soft_wrap=True
         )
     return int(any(outcome.code for outcome in outcomes))
 
@@ -46,12 +49,12 @@ def run_group(configs: list[PipelineConfig], run: Callable[[PipelineConfig], int
 def _outcome(config: PipelineConfig, run: Callable[[PipelineConfig], int]) -> Outcome:
     try:
         return Outcome(config, run(config))
-    except ValueError as error:  # what the user can mend; the other tasks may need no mending
+    except ValueError as error:  # the user's error; the other tasks may still run
         return Outcome(config, 2, str(error))
 
 
 def table_of(outcomes: list[Outcome]) -> Table:
-    """Accuracy of every mode, token ratio and speed-up of every task whose report is finished."""
+    """One row per task: accuracy in every mode, token ratio and speed-up, or "failed"."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for name in COLUMNS:
         table.add_column(name, justify="left" if name == "task" else "right")

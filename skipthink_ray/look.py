@@ -1,8 +1,9 @@
-"""`skipthink look`: what a data set holds before anything is trained on it, counted and drawn for the terminal.
+"""`skipthink look`: describe a data set before training, with counts and histograms for the terminal.
 
-Runs the stage rationales where its artifact is not there yet, so that a later run of the same name finds it. The rows
-are read in batches, and only counts are kept. Steps and average chunks are those of the stage chunks (method §4); tokens
-are counted by the tokenizer of its artifact where that is finished, else of the pretrained student, else words are.
+Runs the stage rationales if its artifact is missing; a later run of the same name reuses the artifact. Rows
+are read in batches, and only counts stay in memory. Steps and average chunks are computed as in the stage
+chunks (method §4). Tokens are counted with the tokenizer of a finished chunks artifact, or else with the
+pretrained student's. Without either, words are counted instead.
 """
 
 from collections import Counter
@@ -25,30 +26,30 @@ from skipthink_ray.runtime.artifacts import CONFIG, DONE, Folder, is_done
 from skipthink_ray.tasks import task_of
 
 CONCLUDED_RIGHTLY = (None, "duplicate", "test question")
-"""What becomes of rows whose rationale was compared with the answer and found right; others may not have come so far."""
+"""Reasons (None: kept) of rows with a right rationale. Rows with other reasons may not have been judged."""
 COLUMNS = ["id", "split", "question", "answer", "rationale", "reason"]
 BATCH_ROWS = 1000
 BINS, BAR_WIDTH = 10, 40
-QUANTILES = {"5 %": 0.05, "25 %": 0.25, "median": 0.5, "75 %": 0.75, "95 %": 0.95, "most": 1.0}
+QUANTILES = {"5 %": 0.05, "25 %": 0.25, "median": 0.5, "75 %": 0.75, "95 %": 0.95, "max": 1.0}
 SHOWN = (0.1, 0.5, 0.9)
-"""Quantiles of the number of steps at which a sample is shown."""
+"""Quantiles of the number of steps; one sample is shown for each."""
 CHUNK_STYLES = ("cyan", "yellow", "green", "magenta", "blue", "red")
 
 
 @dataclass
 class Holdings:
-    """Running counts over the rows; those of steps and tokens are of the training rows that are kept."""
+    """Running counts over the rows. Steps and tokens are counted in kept training rows only."""
 
     fates: Counter[tuple[str, str | None]] = field(default_factory=Counter)
     """Rows by split and reason."""
     steps: Counter[int] = field(default_factory=Counter)
     tokens: Counter[int] = field(default_factory=Counter)
     samples: dict[int, dict[str, Any]] = field(default_factory=dict)
-    """By number of steps, the first row that has so many."""
+    """The first row with each number of steps."""
 
 
 def look(config: PipelineConfig, console: Console, command: str) -> None:
-    """Print what the data set of a configuration holds. ValueError as the stage rationales."""
+    """Print a description of the configured data set. Raises ValueError as the stage rationales does."""
     folder, identities = Folder.open(config.storage_path).child(config.name), identify(config)
     if not is_done(folder.child("rationales"), identities["rationales"]):
         run(config, console, command, only="rationales")
@@ -75,28 +76,28 @@ def look(config: PipelineConfig, console: Console, command: str) -> None:
 
 
 def plan(config: PipelineConfig, steps: Counter[int]) -> int:
-    """M as the stage chunks will take it: as configured, else the task's own, else the mean number of steps."""
+    """M as the stage chunks will choose it: configured, else the task's, else the mean number of steps."""
     wanted = config.chunks.num_chunks or task_of(config).num_chunks or max(1, round(_mean(steps)))
     return wanted if isinstance(wanted, int) else suggest(steps)
 
 
 def suggest(steps: Counter[int]) -> int:
-    """M by the step counts alone."""
+    """M chosen from the step counts alone."""
     return choose_num_chunks(np.repeat(list(steps), list(steps.values())))
 
 
 def chunk_sizes(steps: Counter[int], num_chunks: int) -> Counter[int]:
-    """Steps of a chunk -> number of such chunks, where all rationales are cut into average chunks."""
+    """Number of chunks by their number of steps, if all rationales are cut into average chunks."""
     sizes_RM = np.diff(average_chunks(np.array(list(steps)), num_chunks), axis=1, prepend=0)
-    found = Counter[int]()
+    counts = Counter[int]()
     for sizes_M, rationales in zip(sizes_RM.tolist(), steps.values(), strict=True):
         for size in sizes_M:
-            found[size] += rationales
-    return found
+            counts[size] += rationales
+    return counts
 
 
 def quantile(counts: Counter[int], share: float) -> int:
-    """The least value that at least this share of all do not exceed."""
+    """The smallest value such that at least this share of all values are not larger."""
     values = sorted(counts)
     running = np.cumsum([counts[value] for value in values])
     return values[int(np.searchsorted(running, share * running[-1]))]
@@ -105,7 +106,7 @@ def quantile(counts: Counter[int], share: float) -> int:
 def _token_counter(
     config: PipelineConfig, chunks: Folder, identity: dict[str, Any], console: Console
 ) -> tuple[Callable[[list[str]], Iterable[int]], str]:
-    """Texts -> their lengths, and the unit of these."""
+    """A function from texts to their lengths, and the unit of the lengths."""
     made = chunks.exists(DONE) and chunks.read_json(CONFIG) == identity
     if not (made or config.student.pretrained):
         return lambda texts: (len(text.split()) for text in texts), "words"
@@ -162,7 +163,7 @@ def _fates(held: Holdings) -> Table:
 
 
 def _accuracy(config: PipelineConfig, held: Holdings) -> str:
-    """Of the training rows whose rationale was judged, the share that concluded rightly."""
+    """The share of judged training rows with a right rationale."""
     right = sum(held.fates["train", reason] for reason in CONCLUDED_RIGHTLY)
     judged = right + held.fates["train", "wrong answer"]
     given = config.rationales.teacher.kind == "given" and config.rationales.source != "toy"
@@ -186,11 +187,12 @@ def _numbers(measured: dict[str, Counter[int]]) -> Table:
 def _fit(num_chunks: int, sizes: Counter[int], steps: Counter[int]) -> str:
     movable = sum(number for length, number in steps.items() if length > num_chunks)
     empty = f"{sizes[0] / sizes.total():.1%} of {sizes.total():,} average chunks are empty"
-    return f"M = {num_chunks}: {empty}; {movable / steps.total():.1%} of the rationales have more steps than chunks."
+    more_steps = f"{movable / steps.total():.1%} of the rationales have more steps than chunks"
+    return f"M = {num_chunks}: {empty}; {more_steps}."
 
 
 def _histogram(title: str, counts: Counter[int]) -> Table:
-    """At most BINS bars of equal width; the last one also takes what lies beyond the highest percentile."""
+    """At most BINS bars of equal width. The last bar includes all values above the 99th percentile."""
     low, high = min(counts), quantile(counts, 0.99)
     width, bins = -(-(high - low + 1) // BINS), Counter[int]()
     for value, number in counts.items():
@@ -215,11 +217,9 @@ def _histogram(title: str, counts: Counter[int]) -> Table:
 
 
 def _cut(row: dict[str, Any], num_chunks: int) -> Text:
-    """A rationale with a line per step, after the number of its chunk and in the colour of that."""
-    text, ends_M = (
-        Text(f"{row['id']}: {row['question']}\n"),
-        average_chunks(np.array([len(row["steps"])]), num_chunks)[0],
-    )
+    """A rationale with one line per step, each with the number and in the colour of its chunk."""
+    text = Text(f"{row['id']}: {row['question']}\n")
+    ends_M = average_chunks(np.array([len(row["steps"])]), num_chunks)[0]
     for at, step in enumerate(row["steps"]):
         chunk = int(np.searchsorted(ends_M, at, side="right"))
         text.append(f"  {chunk + 1:>2}  {step.strip()}\n", style=CHUNK_STYLES[chunk % len(CHUNK_STYLES)])
@@ -228,10 +228,13 @@ def _cut(row: dict[str, Any], num_chunks: int) -> Text:
 
 def _advice(config: PipelineConfig, steps: Counter[int], planned: int, suggested: int) -> str:
     task = task_of(config)
-    own = (
-        f"the task '{task.name}' has it"
-        if task.num_chunks
-        else f"the mean number of steps is {_mean(steps):.2f}"
+    if config.chunks.num_chunks:
+        origin = "as configured"
+    elif task.num_chunks:
+        origin = f"the default of the task '{task.name}'"
+    else:
+        origin = f"the mean number of steps is {_mean(steps):.2f}"
+    return (
+        f"auto takes M = {suggested}: the most chunks, up to {MAX_CHUNKS}, with which {MOVABLE_SHARE:.0%} "
+        f"of the rationales have more steps than chunks.\nA run takes M = {planned}: {origin}."
     )
-    found = f"the most chunks, up to {MAX_CHUNKS}, with which {MOVABLE_SHARE:.0%} of the rationales have more steps than chunks"
-    return f"auto takes M = {suggested}: {found}.\nA run takes M = {planned}: {'as configured' if config.chunks.num_chunks else own}."

@@ -1,4 +1,4 @@
-"""The story: eight stages, artifact to artifact, each a no-op where its artifact is finished."""
+"""The eight stages of a run. Each reads artifacts and writes one; a finished artifact is not made again."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ STAGES = {
 
 
 def run(config: PipelineConfig, console: Console, command: str, only: str | None = None) -> Folder:
-    """Run all stages, or `only` one, and return the run's folder. ValueError for what the user can mend."""
+    """Run all stages, or `only` one, and return the run's folder. ValueError for errors the user can fix."""
     storage = Folder.open(config.storage_path)
     folder = storage.child(config.name)
     names = [only] if only else list(STAGES)
@@ -90,7 +90,7 @@ def _run_stage(
 
     out, identity = folder.child(name), identities[name]
     if is_done(out, identity):
-        console.print(f"{name:<11} already there", highlight=False)
+        console.print(f"{name:<11} already done", highlight=False)
         return
     for needed in STAGES[name].needs:
         if not is_done(folder.child(needed), identities[needed]):
@@ -119,15 +119,15 @@ def _run_stage(
 
 
 def identify(config: PipelineConfig) -> dict[str, dict[str, Any]]:
-    """What every artifact depends on: its part of the configuration, and the identities of its inputs.
+    """What each artifact depends on: its part of the configuration and the identities of its inputs.
 
-    Files count by content, not by path. ValueError: an input file or a pretrained student that is not there.
+    Files are identified by content, not by path. ValueError if one is missing.
     """
     identities: dict[str, dict[str, Any]] = {}
     for name, stage in STAGES.items():
         part = config.model_dump(mode="json", include=set(stage.fields))
         extra = _files(config) if name == "rationales" else _student(config) if name == "chunks" else {}
-        if name == "base" and config.match == "updates":  # trained for as many updates as cwt's epochs make
+        if name == "base" and config.match == "updates":  # base makes as many updates as cwt
             extra = {
                 "cwt": config.cwt.model_dump(mode="json", include={"epochs", "batch_size", "stage_updates"})
             }
@@ -137,7 +137,7 @@ def identify(config: PipelineConfig) -> dict[str, dict[str, Any]]:
 
 
 def _files(config: PipelineConfig) -> dict[str, Any]:
-    """Hashes of the input files: changed data is another configuration."""
+    """Hashes of the input files, so that changed data counts as another configuration."""
     if config.rationales.source != "file":
         return {}
     from skipthink_ray.runtime.sources import find_files, fingerprint
@@ -146,7 +146,7 @@ def _files(config: PipelineConfig) -> dict[str, Any]:
 
 
 def _student(config: PipelineConfig) -> dict[str, Any]:
-    """The student by content: the same file at another path is the same student."""
+    """The student, identified by content: the same file at another path is the same student."""
     if config.student.pretrained is None:
         return {}
     from skipthink_ray.models.pretrained import fingerprint
@@ -167,9 +167,10 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _preflight(config: PipelineConfig, folder: Folder, to_make: set[str], console: Console) -> None:
-    """What can be known to be impossible, said before anything is started. ValueError. to_make: of rationales and chunks.
+    """Fail early, before any stage starts. ValueError if the run cannot succeed.
 
-    A student that must be fetched or converted is so here, once, before Ray starts.
+    `to_make` holds those of the stages rationales and chunks that will run. A pretrained student is
+    downloaded or converted here, once, before Ray starts.
     """
     check_source(config)
     from skipthink_ray.models.student import check_pretrained
