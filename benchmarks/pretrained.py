@@ -1,11 +1,14 @@
-"""The comparison on a pretrained student: SmolLM2-135M on real MultiArith, in this process, resumable arm by arm.
+"""Comparison on a pretrained student: SmolLM2-135M on real MultiArith, in this process, resumable arm by arm.
 
-    skipthink chunks --preset smollm2 --rationales.source file --rationales.path multiarith.jsonl --name smollm2
-    python -m benchmarks.pretrained --run runs/smollm2              run what benchmarks/pretrained.jsonl lacks
-    python -m benchmarks.pretrained --table                         print its tables
-    python -m benchmarks.pretrained --document docs/results.md      put its tables into the document
+    skipthink rationales --config configs/smollm2.yaml --rationales.path multiarith.jsonl
+    skipthink chunks --config configs/smollm2.yaml --rationales.path multiarith.jsonl
+    python -m benchmarks.pretrained --run runs/smollm2          # runs what benchmarks/pretrained.jsonl lacks
+    python -m benchmarks.pretrained --table                     # prints its tables
+    python -m benchmarks.pretrained --document docs/results.md  # puts its tables into the document
 
-`markers`: 48 updates on 96 samples, judged on dev. `table`: base, cwt and stt with equal updates, on dev and test.
+markers: 48 updates on 96 samples, judged on dev.
+table: the student before training, then base, cwt and stt with equal updates, on dev and test.
+speed: seconds per question of all trained students of the table, in one process.
 The last line is one JSON document with what this call ran.
 """
 
@@ -21,9 +24,10 @@ import torch
 
 from benchmarks.arguments import at_least
 from benchmarks.pretrained_arms import MARKERS, TABLE, Arm
+from skipthink_ray.runtime.artifacts import Folder
 
 RESULTS = Path(__file__).with_name("pretrained.jsonl")
-PARTS = {"markers": MARKERS, "table": TABLE}
+PARTS = {"markers": MARKERS, "table": TABLE, "speed": ()}
 TIMED_QUESTIONS = 20
 
 
@@ -64,6 +68,10 @@ def main() -> None:
                 made.append(_run(arguments, part, arm))
                 with arguments.results.open("a") as file:
                     file.write(json.dumps(made[-1]) + "\n")
+    if "speed" in arguments.parts:
+        made.append(_speed(arguments))
+        with arguments.results.open("a") as file:
+            file.write(json.dumps(made[-1]) + "\n")
     print(json.dumps(made))
 
 
@@ -71,9 +79,22 @@ def finished(results: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
 
 
+def _speed(arguments: argparse.Namespace) -> dict[str, Any]:
+    from benchmarks.pretrained_run import Data, seconds_by_arm
+
+    done = {line["key"] for line in finished(arguments.results)}
+    arms = [arm for arm in TABLE if arm.key in done and arm.stage != "few-shot"]
+    data = Data(Folder.open(str(arguments.run)).child("chunks"), arguments.cache)
+    return {
+        "key": f"speed-{len(done)}",
+        "part": "speed",
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
+        "seconds_by_arm": seconds_by_arm(data, arms, TIMED_QUESTIONS),
+    }
+
+
 def _run(arguments: argparse.Namespace, part: str, arm: Arm) -> dict[str, Any]:
     from benchmarks.pretrained_run import MODE_OF, Data, answer_all, few_shot, from_gold_chunks, trained
-    from skipthink_ray.runtime.artifacts import Folder
 
     print(arm.name, flush=True)
     data, config = Data(Folder.open(str(arguments.run)).child("chunks"), arguments.cache), arm.config()

@@ -1,7 +1,8 @@
 """Runs of the comparison on a pretrained student: train and evaluate in this process, without a cluster.
 
-Samples and student come from a run's finished stage `chunks`, so rows, tokens and chunks are those of the pipeline. A sixth
-of the training questions, by hash, is the dev split: no student trains on it, and every choice is made on it.
+Samples and student come from the finished stage `chunks` of a run, so they are the pipeline's.
+A sixth of the training questions, chosen by hash, is the dev split.
+No student trains on it. Every choice is made on it.
 Shape suffixes: R samples, M chunks.
 """
 
@@ -141,6 +142,7 @@ def _train(data: Data, arm: Arm, student: Student, folder: Path) -> Trained:
     started = time.perf_counter()
     watch = _Watch(arm, data, student, folder / BEST)
     hooks = Hooks(lambda done, rows: _say(arm, done, rows, started), lambda *_: watch.epoch())
+    assert arm.stage != "few-shot"
     job = Job(arm.stage, settings, arm.updates, config.seed)
     ends_RM = train(job, samples, kept_RM, student, engine, progress, samples.ends_RM, hooks)
     merge(student.model, markers)
@@ -216,7 +218,7 @@ def find_skips(judge: Student, samples: Samples, config: PipelineConfig) -> tupl
 
 
 def from_gold_chunks(student: Student, samples: Samples, config: PipelineConfig) -> dict[str, Any]:
-    """How often the cwt student answers rightly from all of the teacher's chunks, and how often it writes nothing."""
+    """Percentage of samples answered correctly, or not at all, from all of the teacher's chunks."""
     task, gold = task_of(config), samples.table["answer"].to_pylist()
     rendered = [samples.sample(row, ends_M) for row, ends_M in enumerate(samples.ends_RM)]
     contexts = Contexts(student, rendered, config.skips)
@@ -256,12 +258,15 @@ def answer_all(
     return records
 
 
-def seconds_at_batch_1(student: Student, mode: Mode, samples: Samples, config: PipelineConfig) -> list[float]:
-    questions = samples.table["question_tokens"].to_pylist()
-    timings = []
-    for number, question in enumerate([questions[0], *questions]):
-        started = time.perf_counter()
-        answer_questions(student, mode, [question], config.evaluation.max_new_tokens)
-        if number:  # the first warms up
-            timings.append(time.perf_counter() - started)
-    return timings
+def seconds_by_arm(data: Data, arms: list[Arm], questions: int) -> dict[str, list[float]]:
+    """{arm key: seconds of each of the first test questions}, at batch 1. Arms take turns at a question."""
+    students = [(arm, trained(data, arm).student, arm.config().evaluation) for arm in arms]
+    tokens = data.samples("test", questions).table["question_tokens"].to_pylist()
+    seconds: dict[str, list[float]] = {arm.key: [] for arm in arms}
+    for number, question in enumerate([tokens[0], *tokens]):
+        for arm, student, evaluation in students:
+            started = time.perf_counter()
+            answer_questions(student, MODE_OF[arm.stage], [question], evaluation.max_new_tokens)
+            if number:  # the first warms up
+                seconds[arm.key].append(time.perf_counter() - started)
+    return seconds

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.pretrained_arms import MARKERS, TABLE, Arm
+from benchmarks.pretrained_arms import AVERAGE, BASE, GREEDY, MARKERS, TABLE, Arm, stt_arm
+from skipthink_ray.method.metrics import bootstrap, ratio_of_sums
 
 BLOCK = re.compile(r"(<!-- pretrained (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 UNMEASURED = "–"
@@ -22,7 +23,9 @@ COLUMNS: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("test accuracy %", "test_accuracy_pct", ".1f"),
         ("no answer %", "test_format_errors_pct", ".1f"),
         ("tokens", "test_tokens", ".1f"),
-        ("s at batch 1", "seconds_at_batch_1", ".2f"),
+        ("minus Base, points", "minus_base", ""),
+        ("AES", "aes", ".2f"),
+        ("s at batch 1", "seconds", ".2f"),
         ("kept of c_1..c_M %", "kept_pct_by_chunk", ""),
         ("right from gold chunks %", "dev_gold_right_pct", ".1f"),
         ("target tokens, k", "target_tokens", "k"),
@@ -30,12 +33,73 @@ COLUMNS: dict[str, tuple[tuple[str, str, str], ...]] = {
     ),
 }
 PARTS = {"markers": MARKERS, "table": TABLE}
+ALPHA, BETA, GAMMA = 1.0, 3.0, 5.0
+"""AES weighs shorter answers, gains and losses of accuracy with these (Luo et al. 2025, O1-Pruner)."""
+PAIRS: tuple[tuple[str, Arm, Arm], ...] = (
+    ("CWT against Base", GREEDY, BASE),
+    ("greedy against average chunks", GREEDY, AVERAGE),
+    ("STT (reading) against Base", stt_arm("reading", "any"), BASE),
+    ("STT (writing) against Base", stt_arm("writing", "any"), BASE),
+    (
+        "gate by reading against random skips",
+        stt_arm("reading", "any"),
+        stt_arm("reading", "any", shuffled=True),
+    ),
+    (
+        "gate by writing against random skips",
+        stt_arm("writing", "any"),
+        stt_arm("writing", "any", shuffled=True),
+    ),
+    ("gate by writing against gate by reading", stt_arm("writing", "any"), stt_arm("reading", "any")),
+)
+SAMPLES, CONFIDENCE, SEED = 10_000, 0.95, 0
 
 
 def tables(lines: list[dict[str, Any]]) -> dict[str, str]:
-    """Both tables as Markdown, an arm a row; `–` for what is not measured."""
+    """The tables as Markdown; `–` marks what is not measured."""
     by_key = {line["key"]: line for line in lines}
-    return {part: _table(COLUMNS[part], arms, by_key) for part, arms in PARTS.items()}
+    seconds = {key: values for line in lines for key, values in line.get("seconds_by_arm", {}).items()}
+    base = by_key.get(BASE.key)
+    for key, line in by_key.items():
+        if key in seconds:
+            line["seconds"] = seconds[key]
+        if base and line["part"] == "table" and line is not base:
+            line["minus_base"], line["aes"] = _points(line, base), _aes(line, base)
+    made = {part: _table(COLUMNS[part], arms, by_key) for part, arms in PARTS.items()}
+    return made | {"pairs": _pairs(by_key)}
+
+
+def _points(here: dict[str, Any], there: dict[str, Any]) -> str:
+    """Difference of test accuracy in points, with its paired bootstrap interval over the questions."""
+    flags = [np.array([int(flag) for flag in line["test_right"]]) for line in (here, there)]
+    found = bootstrap(lambda one, two: 100 * float((one - two).mean()), flags, SAMPLES, CONFIDENCE, SEED)
+    return f"{found.value:+.1f} ({found.low:+.1f} to {found.high:+.1f})"
+
+
+def _ratio(numerator: list[float], denominator: list[float]) -> str:
+    columns = [np.array(numerator, dtype=float), np.array(denominator, dtype=float)]
+    found = bootstrap(ratio_of_sums, columns, SAMPLES, CONFIDENCE, SEED)
+    return f"{found.value:.2f} ({found.low:.2f} to {found.high:.2f})"
+
+
+def _aes(here: dict[str, Any], base: dict[str, Any]) -> float:
+    """ALPHA * share of tokens saved + BETA * relative gain of accuracy, or - GAMMA * relative loss."""
+    saved = 1 - here["test_tokens"] / base["test_tokens"]
+    gain = here["test_accuracy_pct"] / base["test_accuracy_pct"] - 1
+    return ALPHA * saved + (BETA if gain >= 0 else GAMMA) * gain
+
+
+def _pairs(by_key: dict[str, dict[str, Any]]) -> str:
+    rows = [["pair", "accuracy, points", "tokens, ratio", "seconds at batch 1, ratio"], ["---"] * 4]
+    for name, one, two in PAIRS:
+        here, there = by_key.get(one.key), by_key.get(two.key)
+        cells = [UNMEASURED] * 3
+        if here and there:
+            cells[:2] = _points(here, there), _ratio(here["test_token_counts"], there["test_token_counts"])
+            if "seconds" in here and "seconds" in there:
+                cells[2] = _ratio(here["seconds"], there["seconds"])
+        rows.append([name, *cells])
+    return _markdown(rows)
 
 
 def fill(document: str, lines: list[dict[str, Any]]) -> str:
@@ -51,16 +115,18 @@ def _table(
     rows = [heads, ["---"] * len(heads)]
     for arm in arms:
         line = by_key.get(arm.key, {})
-        rows.append(
-            [
-                arm.name,
-                *(_cell(line[name], form) if name in line else UNMEASURED for _, name, form in columns),
-            ]
-        )
+        cells = [_cell(line[name], form) if name in line else UNMEASURED for _, name, form in columns]
+        rows.append([arm.name, *cells])
+    return _markdown(rows)
+
+
+def _markdown(rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def _cell(value: Any, form: str) -> str:
+    if isinstance(value, str):
+        return value
     if form == "k":
         return f"{value / 1000:.0f}"
     if isinstance(value, list) and not form:
