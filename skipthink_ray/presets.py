@@ -1,4 +1,4 @@
-"""Configurations by name: functions that return a PipelineConfig. A YAML file and dotted overrides go on top."""
+"""Presets: functions that return a PipelineConfig. A YAML file and dotted overrides may change it."""
 
 from collections.abc import Callable
 
@@ -22,7 +22,7 @@ def default() -> PipelineConfig:
 
 
 def toy() -> PipelineConfig:
-    """The demo: toy MultiArith and a student from scratch, some minutes on two cores."""
+    """The demo: toy MultiArith and a student from scratch. It takes some minutes on two cores."""
     shared = {
         "batch_size": 16,
         "optim": OptimConfig(lr=5e-3, schedule="cosine", warmup_share=0.05, beta2=0.98),
@@ -37,7 +37,7 @@ def toy() -> PipelineConfig:
 
 
 def gpt2() -> PipelineConfig:
-    """GPT-2 124M from the hub with Fine-tune-CoT's hyperparameters, where the paper is silent."""
+    """GPT-2 124M from the hub. Fine-tune-CoT's hyperparameters are used if the paper gives none."""
     return PipelineConfig(
         name="gpt2",
         student=StudentConfig(pretrained="gpt2", max_tokens=1024),
@@ -46,7 +46,7 @@ def gpt2() -> PipelineConfig:
 
 
 def smollm2() -> PipelineConfig:
-    """SmolLM2-135M-Instruct, which needs no hub: two epochs of chunk-wise training in fp32, for CPUs and GPUs alike."""
+    """SmolLM2-135M-Instruct from PyPI, without a hub: two epochs of CWT in fp32, on CPUs or GPUs."""
     shared = {"batch_size": 8, "optim": OptimConfig(lr=1e-4, schedule="cosine", warmup_share=0.05)}
     return PipelineConfig(
         name="smollm2",

@@ -1,16 +1,16 @@
-"""The tables that travel between stages, and their columns. Parquet on storage, pyarrow and numpy in memory.
+"""The tables that stages exchange, and their columns: Parquet on storage, pyarrow and numpy in memory.
 
 | table | written by | columns |
 | --- | --- | --- |
-| rows | rationales (while it works: DRAFT_SCHEMA) | ROW_SCHEMA |
-| samples | chunks; cwt, with searched chunks | SAMPLE_SCHEMA |
+| rows | rationales | ROW_SCHEMA (DRAFT_SCHEMA while the stage works) |
+| samples | chunks; cwt (with the chunks it found) | SAMPLE_SCHEMA |
 | skips | skips | SKIP_SCHEMA |
 | answers, latencies | evaluation | ANSWER_SCHEMA, LATENCY_SCHEMA |
 | history | base, cwt, stt | HISTORY_SCHEMA |
 
-A row that is not used further has a `reason` and a `detail`; it stays in its table, so nothing is lost.
+A dropped row stays in its table, with a `reason` and a `detail`.
 
-`row` is the row's number in the input, unique within a run; every table is read back in the order of `row`.
+`row` is the row's number in the input, unique within a run. Every table is read in the order of `row`.
 """
 
 from dataclasses import dataclass
@@ -38,11 +38,11 @@ DRAFT_SCHEMA = pa.schema(
     [
         *ROW_SCHEMA,
         pa.field("concluded", pa.string()),  # the teacher's own answer
-        pa.field("finish", pa.string()),  # how the teacher ended: stop, length, refused
-        pa.field("request", pa.string()),  # what the teacher was asked, as a hash
+        pa.field("finish", pa.string()),  # why the teacher stopped: stop, length, refused
+        pa.field("request", pa.string()),  # hash of the request to the teacher
         pa.field("prompt_tokens", pa.int64()),
         pa.field("tokens", pa.int64()),
-        pa.field("key", pa.int64()),  # of a training row that is kept: equal for duplicates
+        pa.field("key", pa.int64()),  # equal for duplicates; only for training rows that are kept
     ]
 )
 _TOKENS = pa.list_(pa.int32())
@@ -62,11 +62,12 @@ SKIP_SCHEMA = pa.schema(
     {
         "row": pa.int64(),
         "kept": pa.list_(pa.bool_()),  # of the M chunks
-        "right": pa.bool_(),  # the CWT student is right with all chunks
-        "verified": pa.int32(),  # answers that one forward pass settled
+        "right": pa.bool_(),  # the CWT student answers correctly from all chunks
+        "verified": pa.int32(),  # answers verified by one forward pass
         "decoded": pa.int32(),  # answers that had to be decoded
-        "chunks_verified": pa.int32(),  # chunks that the student wrote (judge: writing) and one forward pass settled
-        "chunks_decoded": pa.int32(),  # chunks that it wrote and that had to be decoded
+        # of the chunks that the student wrote (judge: writing):
+        "chunks_verified": pa.int32(),  # those verified by one forward pass
+        "chunks_decoded": pa.int32(),  # those that had to be decoded
     }
 )
 ANSWER_SCHEMA = pa.schema(
@@ -74,12 +75,12 @@ ANSWER_SCHEMA = pa.schema(
         "row": pa.int64(),
         "mode": pa.string(),
         "text": pa.string(),
-        "answer": pa.string(),  # null is a format error
+        "answer": pa.string(),  # null: format error
         "right": pa.bool_(),
         "tokens": pa.int32(),
         "stopped": pa.bool_(),  # ended in EOS before the length limit
         "loops": pa.bool_(),  # repeats itself
-        "batch_seconds": pa.float64(),  # its share of the seconds of its batch
+        "batch_seconds": pa.float64(),  # this question's share of the seconds of its batch
     }
 )
 LATENCY_SCHEMA = pa.schema(
@@ -96,12 +97,12 @@ HISTORY_SCHEMA = pa.schema(
 )
 
 TEST = pc.field("reason").is_null() & (pc.field("split") == "test")
-"""The samples that are evaluated, as a filter of the samples table."""
+"""A filter of the samples table: the samples to evaluate."""
 
 
 @dataclass(frozen=True)
 class Ragged:
-    """Lists of unequal length, flat: row i is `values[offsets[i]:offsets[i + 1]]`."""
+    """Lists of unequal length, stored flat: row i is `values[offsets[i]:offsets[i + 1]]`."""
 
     values: np.ndarray
     offsets: np.ndarray
@@ -109,7 +110,7 @@ class Ragged:
     @classmethod
     def from_column(cls, table: pa.Table, name: str) -> "Ragged":
         column = table[name].combine_chunks()
-        if isinstance(column, pa.ChunkedArray):  # an empty table has no chunk to combine
+        if isinstance(column, pa.ChunkedArray):  # an empty table has nothing to combine
             column = pa.array([], column.type)
         offsets = column.offsets.to_numpy()
         return cls(column.values.to_numpy(), offsets)
@@ -123,7 +124,7 @@ class Ragged:
 
 
 class Samples:
-    """The samples table as arrays. `ends_RM` (R samples, M chunks) counts the steps up to the end of each chunk."""
+    """The samples table as arrays. `ends_RM` (R samples, M chunks): steps up to the end of each chunk."""
 
     def __init__(self, table: pa.Table) -> None:
         self.table = table.sort_by("row")
@@ -143,13 +144,13 @@ class Samples:
 
     @cached_property
     def step_ends(self) -> Ragged:
-        """Tokens up to the end of each step, from the start of its rationale."""
+        """Number of tokens from the start of the rationale to the end of each step."""
         running = np.concatenate([[0], self.steps.values.cumsum()])
         before = running[self.steps.offsets[:-1]]
         return Ragged(running[1:] - np.repeat(before, self.steps.lengths), self.steps.offsets)
 
     def chunk_token_ends(self, ends_RM: np.ndarray) -> np.ndarray:
-        """Tokens up to the end of each chunk, [R, M]."""
+        """Number of tokens from the start of the rationale to the end of each chunk, [R, M]."""
         index_RM = self.steps.offsets[:-1, None] + np.maximum(ends_RM, 1) - 1
         return np.where(ends_RM > 0, self.step_ends.values[index_RM], 0)
 
@@ -164,6 +165,6 @@ class Samples:
         )
 
     def with_ends(self, ends_RM: np.ndarray) -> pa.Table:
-        """The table with other chunk sizes."""
+        """The table with new chunk sizes."""
         sizes = pa.array(np.diff(ends_RM, axis=1, prepend=0).tolist(), _TOKENS)
         return self.table.set_column(self.table.schema.get_field_index("chunk_steps"), "chunk_steps", sizes)

@@ -1,4 +1,4 @@
-"""From a preset, a YAML or JSON file and dotted overrides to one PipelineConfig, with errors that name the key."""
+"""Build a PipelineConfig from a preset, a YAML or JSON file, and dotted overrides. Errors name the key."""
 
 import json
 from difflib import get_close_matches
@@ -20,19 +20,20 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def _draft(model: type[BaseModel]) -> type[BaseModel]:
-    """The same keys, types and descriptions with nothing checked: tyro would wrap what a check finds in a page of its own."""
+    """A validator-free copy of a model for tyro. Validation happens afterwards, so errors take one line."""
     fields: dict[str, Any] = {}
     for name, field in model.model_fields.items():
         kind = _bare(field.annotation)
         default = PydanticUndefined if field.is_required() else field.get_default(call_default_factory=True)
         if isinstance(default, BaseModel):
             default = TypeAdapter(kind).validate_python(default.model_dump())
-        fields[name] = kind, Field(default, description=field.description)
+        description = " ".join((field.description or "").split()) or None  # tyro keeps line breaks
+        fields[name] = kind, Field(default, description=description)
     return create_model(model.__name__, __doc__=model.__doc__, **fields)
 
 
 def _bare(annotation: Any) -> Any:
-    """A type with drafts in place of parts; pydantic keeps bounds and validators beside the type."""
+    """A type without bounds and validators, in which drafts replace nested models."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return _draft(annotation)
     if get_origin(annotation) is Annotated:
@@ -45,18 +46,19 @@ def _bare(annotation: Any) -> Any:
 def parse_options(
     model: type[Model], options: list[str], program: str, style: Any, default: Model | None = None
 ) -> Model:
-    """A configuration by its options, on top of `default` where there is one. style: how tyro names them.
+    """Parse command-line options into a configuration, on top of `default` if given. style: a tyro config.
 
-    ValueError names the key, the value and what would be right; SystemExit (2) for what is no value at all, or (0) after --help.
+    Raises ValueError with the key, the value and what would be right. Raises SystemExit with code 2 if tyro
+    cannot parse a value, and with code 0 after --help.
     """
     draft = _draft(model)
-    below = None if default is None else draft.model_validate(default.model_dump())
-    found: BaseModel = tyro.cli(draft, args=options, prog=program, config=(style,), default=below)  # type: ignore[assignment]
-    return _validate(model, found.model_dump(), "command line")
+    start = None if default is None else draft.model_validate(default.model_dump())
+    parsed: BaseModel = tyro.cli(draft, args=options, prog=program, config=(style,), default=start)  # type: ignore[assignment]
+    return _validate(model, parsed.model_dump(), "command line")
 
 
 def load_config(preset: str, file: str | None, overrides: list[str], program: str) -> PipelineConfig:
-    """The configuration, checked. ValueError names the key, the value and what would be right."""
+    """The validated configuration. Raises ValueError with the key, the value and what would be right."""
     config = PRESETS[preset]()
     if file:
         config = _validate(PipelineConfig, _merge(config.model_dump(), _read(file)), file)
@@ -64,9 +66,8 @@ def load_config(preset: str, file: str | None, overrides: list[str], program: st
         _check_keys(overrides)
         own_task = any(option.replace("_", "-").startswith(("--own-task.", "--help")) for option in overrides)
         if config.own_task is None and own_task:
-            config = config.model_copy(
-                update={"own_task": OwnTaskConfig()}
-            )  # tyro sets fields only of what is there
+            # tyro sets fields only of models that exist
+            config = config.model_copy(update={"own_task": OwnTaskConfig()})
         config = parse_options(PipelineConfig, overrides, program, tyro.conf.AvoidSubcommands, config)
     for one in expand(config):
         check_source(one)
@@ -74,13 +75,17 @@ def load_config(preset: str, file: str | None, overrides: list[str], program: st
 
 
 def expand(config: PipelineConfig) -> list[PipelineConfig]:
-    """The runs of a group of tasks, named `<name>-<task>`, with `{task}` in the input path replaced; else the run itself."""
+    """One config per task of a group, named `<name>-<task>`, with `{task}` replaced in the input path.
+
+    Returns the config itself if its task is not a group.
+    """
     if config.task not in GROUPS or config.own_task:
         return [config]
     path, source = config.rationales.path, config.rationales.source
     if source != "toy" and path and "{task}" not in path:
         raise ValueError(
-            f"rationales.path: '{path}' cannot be every task of '{config.task}'; write {{task}} in place of the task's name"
+            f"rationales.path: '{path}' is one path for all tasks of '{config.task}'; "
+            "write {task} in place of the task's name"
         )
     return [
         config.model_copy(
@@ -104,9 +109,9 @@ def _read(file: str) -> dict[str, Any]:
     try:
         values = yaml.safe_load(text)  # JSON is YAML
     except yaml.YAMLError as error:
-        raise ValueError(f"{file}: not YAML: {error}") from error
+        raise ValueError(f"{file}: not valid YAML: {error}") from error
     if not isinstance(values, dict):
-        raise ValueError(f"{file}: expected a mapping of configuration keys, found {json.dumps(values)[:80]}")
+        raise ValueError(f"{file}: expected a mapping of configuration keys, got {json.dumps(values)[:80]}")
     return cast(
         dict[str, Any], values.get("config", values) if set(values) == {"command", "config"} else values
     )
@@ -128,17 +133,16 @@ def _validate(model: type[Model], values: dict[str, Any], where: str) -> Model:
 
 
 def explain(error: ValidationError, where: str) -> str:
-    """One line: every key that is wrong, why, and what was found; an address with a password is not repeated."""
+    """One line with every invalid key, the reason and the value, except an address with a password."""
     faults = []
     for fault in error.errors():
-        of_a_part = fault["type"] == "value_error" and isinstance(
-            fault.get("input"), dict
-        )  # and names its fields
-        place = () if of_a_part else fault["loc"]
+        # a rule over several fields of a nested model names them in its message
+        of_model = fault["type"] == "value_error" and isinstance(fault.get("input"), dict)
+        place = () if of_model else fault["loc"]
         faults.append(
             (".".join(map(str, place)), _fault(fault["type"], fault["msg"], place, fault.get("input")))
         )
-    return "; ".join(": ".join(filter(None, (where, key, said))) for key, said in faults)
+    return "; ".join(": ".join(filter(None, (where, key, message))) for key, message in faults)
 
 
 def _fault(kind: str, message: str, place: tuple[int | str, ...], value: Any) -> str:
@@ -148,7 +152,7 @@ def _fault(kind: str, message: str, place: tuple[int | str, ...], value: Any) ->
         return f"unknown key{_suggest('.'.join(map(str, place)))}"
     message = message.removeprefix("Value error, ")
     if not place:
-        return message  # of several fields, and names them
+        return message  # a rule over several fields, which names them
     return f"{message[0].lower()}{message[1:]} (found {value!r})"
 
 
@@ -168,11 +172,11 @@ def _check_keys(overrides: list[str]) -> None:
 
 
 def known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
-    """Dotted keys of all fields, parts included."""
+    """Dotted keys of all fields, including those of nested models."""
     keys: list[str] = []
     for name, field in model.model_fields.items():
         keys.append(prefix + name)
-        for part in (field.annotation, *get_args(field.annotation)):  # a part, or a part or None
+        for part in (field.annotation, *get_args(field.annotation)):  # a model, or a model or None
             if isinstance(part, type) and issubclass(part, BaseModel):
                 keys.extend(known_keys(part, f"{prefix}{name}."))
     return keys

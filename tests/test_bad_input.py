@@ -90,7 +90,7 @@ def test_a_cluster_address_where_nobody_listens_is_said_within_seconds(tmp_path)
 def test_an_unknown_kind_of_file_is_named(tmp_path):
     path = tmp_path / "rows.xlsx"
     path.write_text("")
-    assert "unknown kind of file '.xlsx'" in refused(tmp_path, *from_file(path))
+    assert "unknown file type '.xlsx'" in refused(tmp_path, *from_file(path))
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "parquet"])
@@ -113,16 +113,16 @@ def test_a_missing_column_is_named_with_the_columns_there_are(tmp_path, kind):
         (
             "--chunks.question-format",
             r"{question} \fbox{}",
-            "it holds {}; write {{ and }} for braces that stay",
+            "it contains {}; write {{ and }} for literal braces",
         ),
-        ("--chunks.question-format", "{question} {options}", "it holds {options}; write {{ and }}"),
-        ("--chunks.question-format", "{question!r}", "it holds {question!r}; write"),
-        ("--chunks.question-format", "{question:>9}", "it holds {question:>9}; write"),
-        ("--chunks.question-format", "{question.id}", "it holds {question.id}; write"),
-        ("--chunks.question-format", "{answer} {question}", "it holds {answer}; write"),
-        ("--chunks.question-format", "{question} }", "a brace without its partner (Single '}' encountered"),
-        ("--chunks.question-format", "{{question}}", "it does not hold {question}; write"),
-        ("--chunks.answer-format", r"\fbox{} --> {answer}", "chunks.answer_format: it holds {}; write"),
+        ("--chunks.question-format", "{question} {options}", "it contains {options}; write {{ and }}"),
+        ("--chunks.question-format", "{question!r}", "it contains {question!r}; write"),
+        ("--chunks.question-format", "{question:>9}", "it contains {question:>9}; write"),
+        ("--chunks.question-format", "{question.id}", "it contains {question.id}; write"),
+        ("--chunks.question-format", "{answer} {question}", "it contains {answer}; write"),
+        ("--chunks.question-format", "{question} }", "unmatched brace (Single '}' encountered"),
+        ("--chunks.question-format", "{{question}}", "it does not contain {question}; write"),
+        ("--chunks.answer-format", r"\fbox{} --> {answer}", "chunks.answer_format: it contains {}; write"),
     ],
 )
 def test_a_format_with_other_braces_is_refused_before_anything_is_made(capsys, option, value, words):
@@ -146,7 +146,11 @@ def test_doubled_braces_stay_in_a_format():
         ("--skips.folds", "1", "skips.folds: input should be greater than or equal to 2 (found 1)"),
         ("--stt.skip-share", "2", "stt.skip_share: input should be less than or equal to 1"),
         ("--cwt.optim.lr", "0", "cwt.optim.lr: input should be greater than 0"),
-        ("--tracking.uri", "http://KEY:SECRET@host", "tracking.uri: an address holds no user or password"),
+        (
+            "--tracking.uri",
+            "http://KEY:SECRET@host",
+            "tracking.uri: an address must not contain a user or password",
+        ),
     ],
 )
 def test_a_value_out_of_bounds_is_refused_in_one_line_that_names_its_key(capsys, option, value, words):
@@ -165,10 +169,7 @@ def test_settings_of_skips_that_exclude_each_other_are_refused_in_one_line(tmp_p
         options = ["--config", str(tmp_path / "run.yaml")]
     assert main(["run", "--dry-run", *options]) == 2
     said = capsys.readouterr().err.strip()
-    assert (
-        ": skips.judge: writing goes through the chunks in order, which skips.search exhaustive does not"
-        in said
-    )
+    assert ": skips.judge: writing tries the chunks in order, which skips.search exhaustive does not" in said
     assert said.endswith("set skips.search to sequential, or skips.judge to reading")
     assert len(said.splitlines()) == 1
 
@@ -247,7 +248,7 @@ def test_an_unknown_task_is_refused_with_a_suggestion(tmp_path):
 def test_a_config_file_that_is_not_yaml_or_not_there_is_named(tmp_path):
     file = tmp_path / "config.yaml"
     file.write_text("a: [")
-    assert f"{file}: not YAML" in refused(tmp_path, "--config", file)
+    assert f"{file}: not valid YAML" in refused(tmp_path, "--config", file)
     assert "cannot read" in refused(tmp_path, "--config", tmp_path / "none.yaml")
 
 

@@ -56,7 +56,7 @@ def test_the_input_path_of_a_group_names_the_task(tmp_path):
     source = RationalesConfig(source="file", path=f"{tmp_path}/{{task}}.jsonl")
     paths = [config.rationales.path for config in expand(PipelineConfig(task="seven", rationales=source))]
     assert paths == [f"{tmp_path}/{task}.jsonl" for task in GROUPS["seven"]]
-    with pytest.raises(ValueError, match=r"'x\.jsonl' cannot be every task of 'seven'; write \{task\}"):
+    with pytest.raises(ValueError, match=r"'x\.jsonl' is one path for all tasks of 'seven'; write \{task\}"):
         load_config(
             "default",
             None,

