@@ -116,29 +116,26 @@ def _run_group(configs: "list[PipelineConfig]", command: str) -> int:
 def _dry_run(config: "PipelineConfig") -> list[str]:
     """Print the resolved config and each stage's state; return the reasons the run would be refused.
 
-    A run is refused if a stage's folder belongs to another configuration.
+    A run is refused if its folder belongs to something else.
     """
     import yaml
 
-    from skipthink_ray.pipeline import STAGES as stages
-    from skipthink_ray.pipeline import identify
-    from skipthink_ray.runtime.artifacts import Folder, is_done
+    from skipthink_ray.pipeline import open_run
 
-    folder, identities = Folder.open(config.storage_path).child(config.name), identify(config)
+    current = open_run(config)
     print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
     faults = []
-    for name in stages:
-        try:
-            state = "done" if is_done(folder.child(name), identities[name]) else "to do"
-        except ValueError as error:
-            state = "not usable, see below"
-            faults.append(str(error))
-        print(f"{name:<11} {state}")
+    try:
+        current.refuse_other_folders()
+    except ValueError as error:
+        faults.append(str(error))
+    for name in STAGES:
+        print(f"{name:<11} {'done' if current.is_done(name) else 'to do'}")
     if config.rationales.teacher.kind != "given":
         from skipthink_ray.stages.rationales import estimate
 
         print(estimate(config))
-    return faults[:1]  # later stages only repeat the first fault
+    return faults
 
 
 def _run_pipeline(config: "PipelineConfig", command: str, only: str | None) -> int:

@@ -21,8 +21,9 @@ from skipthink_ray.config import PipelineConfig
 from skipthink_ray.method.choosing import MAX_CHUNKS, MOVABLE_SHARE, choose_num_chunks
 from skipthink_ray.method.chunking import average_chunks
 from skipthink_ray.method.steps import split_steps
-from skipthink_ray.pipeline import identify, run
-from skipthink_ray.runtime.artifacts import CONFIG, DONE, Folder, is_done
+from skipthink_ray.pipeline import open_run, run
+from skipthink_ray.runtime.artifacts import Folder
+from skipthink_ray.runtime.store import Run
 from skipthink_ray.tasks import task_of
 
 CONCLUDED_RIGHTLY = (None, "duplicate", "test question")
@@ -50,12 +51,13 @@ class Holdings:
 
 def look(config: PipelineConfig, console: Console, command: str) -> None:
     """Print a description of the configured data set. Raises ValueError as the stage rationales does."""
-    folder, identities = Folder.open(config.storage_path).child(config.name), identify(config)
-    if not is_done(folder.child("rationales"), identities["rationales"]):
+    current = open_run(config)
+    if not current.is_done("rationales"):
         run(config, console, command, only="rationales")
-    count_tokens, unit = _token_counter(config, folder.child("chunks"), identities["chunks"], console)
+    rationales = current.artifact("rationales")
+    count_tokens, unit = _token_counter(config, current, console)
     with console.status("counting ..."):
-        held = _count(folder.child("rationales"), count_tokens)
+        held = _count(rationales, count_tokens)
     planned, suggested = plan(config, held.steps), suggest(held.steps)
     chunks = {
         num_chunks: chunk_sizes(held.steps, num_chunks) for num_chunks in dict.fromkeys((planned, suggested))
@@ -104,10 +106,10 @@ def quantile(counts: Counter[int], share: float) -> int:
 
 
 def _token_counter(
-    config: PipelineConfig, chunks: Folder, identity: dict[str, Any], console: Console
+    config: PipelineConfig, current: Run, console: Console
 ) -> tuple[Callable[[list[str]], Iterable[int]], str]:
     """A function from texts to their lengths, and the unit of the lengths."""
-    made = chunks.exists(DONE) and chunks.read_json(CONFIG) == identity
+    made = current.is_done("chunks")
     if not (made or config.student.pretrained):
         return lambda texts: (len(text.split()) for text in texts), "words"
     from skipthink_ray.models.student import check_pretrained, encode, load_tokenizer
@@ -116,7 +118,7 @@ def _token_counter(
         check_pretrained(
             config.student.pretrained, lambda text: console.print(text, highlight=False, markup=False)
         )
-    with chunks.local("student") as student:
+    with current.artifact("chunks").local("student") as student:
         source = config.student.model_copy(update={"pretrained": str(student)}) if made else config.student
         tokenizer = load_tokenizer(source, ())
     return lambda texts: (len(tokens) for tokens in encode(tokenizer, texts)), "tokens"

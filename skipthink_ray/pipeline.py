@@ -1,4 +1,4 @@
-"""The eight stages of a run. Each reads artifacts and writes one; a finished artifact is not made again."""
+"""The eight stages of a run. Each reads artifacts and makes one, unless a run has made it already."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,8 +8,9 @@ from typing import Any
 from rich.console import Console
 
 from skipthink_ray.config import PipelineConfig
-from skipthink_ray.runtime.artifacts import Folder, begin, digest, finish, is_done
-from skipthink_ray.runtime.lock import only_writer
+from skipthink_ray.runtime.artifacts import Folder, begin, digest, finish
+from skipthink_ray.runtime.lock import Lease, only_writer
+from skipthink_ray.runtime.store import Run
 from skipthink_ray.runtime.tracking import Tracker, start_tracker
 from skipthink_ray.tasks import check_source
 
@@ -20,98 +21,107 @@ class Stage:
 
     needs: tuple[str, ...]
     fields: tuple[str, ...]
+    version: int = 1
+    """Raised when the code of the stage changes what it writes for the same configuration."""
 
 
 STAGES = {
-    "rationales": Stage((), ("task", "own_task", "seed", "rationales")),
-    "chunks": Stage(("rationales",), ("student", "chunks")),
-    "base": Stage(("chunks",), ("match", "base")),
-    "cwt": Stage(("chunks",), ("cwt",)),
-    "skips": Stage(("chunks", "cwt"), ("skips",)),
-    "stt": Stage(("chunks", "cwt", "skips"), ("match", "stt")),
+    "rationales": Stage((), ("task", "own_task", "rationales")),
+    "chunks": Stage(("rationales",), ("seed", "student", "chunks")),
+    "base": Stage(("chunks",), ("seed", "match", "updates", "base")),
+    "cwt": Stage(("chunks",), ("seed", "updates", "cwt")),
+    "skips": Stage(("chunks", "cwt"), ("seed", "skips")),
+    "stt": Stage(("chunks", "cwt", "skips"), ("seed", "match", "updates", "stt")),
     "evaluation": Stage(("chunks", "base", "cwt", "stt"), ("evaluation",)),
-    "report": Stage(("rationales", "chunks", "base", "cwt", "skips", "stt", "evaluation"), ("report",)),
+    "report": Stage(
+        ("rationales", "chunks", "base", "cwt", "skips", "stt", "evaluation"), ("name", "seed", "report")
+    ),
 }
 
 
-def run(config: PipelineConfig, console: Console, command: str, only: str | None = None) -> Folder:
-    """Run all stages, or `only` one, and return the run's folder. ValueError for errors the user can fix."""
-    storage = Folder.open(config.storage_path)
-    folder = storage.child(config.name)
+def run(config: PipelineConfig, console: Console, command: str, only: str | None = None) -> Run:
+    """Run all stages, or `only` one. Raises ValueError for errors the user can fix."""
     names = [only] if only else list(STAGES)
-    identities = identify(config)
-    if all(is_done(folder.child(name), identities[name]) for name in names):
+    current = open_run(config)
+    current.refuse_other_folders()
+    if all(current.is_done(name) for name in names) and current.is_recorded():
         if "report" in names:
             from skipthink_ray.reporting.table import show_report
 
-            show_report(folder.child("report"), console)
-        console.print(f"Nothing to do: {folder.uri} is finished.", highlight=False, markup=False)
-        return folder
-    console.print(f"Run in {folder.uri}; starting Ray ...", highlight=False, markup=False, soft_wrap=True)
-    to_make = {
-        name
-        for name in ("rationales", "chunks")
-        if name in names and not is_done(folder.child(name), identities[name])
-    }
-    _preflight(config, folder, to_make, console)
-    with only_writer(folder):
-        key = f"{folder.uri} {digest(identities['report'])}"
-        tracker = start_tracker(config.tracking, storage, config.name, key, lambda text: _say(console, text))
+            show_report(current.artifact("report"), console)
+        _say(console, f"Nothing to do: {current.folder.uri} is finished.")
+        return current
+    _say(console, f"Run in {current.folder.uri}; starting Ray ...")
+    to_make = {name for name in ("rationales", "chunks") if name in names and not current.is_done(name)}
+    _preflight(config, current.folder, to_make, console)
+    with only_writer(current.folder):
+        key = f"{current.folder.uri} {digest(current.identities['report'])}"
+        tracker = start_tracker(
+            config.tracking, current.storage, config.name, key, lambda text: _say(console, text)
+        )
         status = "FAILED"
         try:
             tracker.params(flatten(config.model_dump()))
-            folder.write_json("command.json", {"command": command, "config": config.model_dump()})
+            current.record(command, config.model_dump(mode="json"))
             for name in names:
-                _run_stage(name, config, console, folder, identities, tracker)
+                _run_stage(name, config, console, current, tracker)
             status = "FINISHED"
             if how := tracker.how_to_open():
-                console.print(f"Metrics: {how}", highlight=False, markup=False)
+                _say(console, f"Metrics: {how}")
         except (KeyboardInterrupt, SystemExit):
             status = "KILLED"
             raise
         finally:
             tracker.end(status)
-    return folder
+    return current
+
+
+def open_run(config: PipelineConfig) -> Run:
+    """The configured run and the identities of its artifacts. Raises ValueError as `identify` does."""
+    return Run(Folder.open(config.storage_path), config.name, identify(config))
 
 
 def _say(console: Console, text: str) -> None:
     console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-def _run_stage(
-    name: str,
-    config: PipelineConfig,
-    console: Console,
-    folder: Folder,
-    identities: dict[str, dict[str, Any]],
-    parent: Tracker,
+def _run_stage(name: str, config: PipelineConfig, console: Console, current: Run, parent: Tracker) -> None:
+    """Make the artifact of a stage, unless a run has made it, and link it into the run's folder."""
+    for needed in STAGES[name].needs:
+        if not current.is_done(needed):
+            raise ValueError(
+                f"{name} needs the stage '{needed}', which is not finished for this configuration; "
+                "run it first"
+            )
+    if current.is_done(name):
+        _say(console, f"{name:<11} already done")
+    else:
+        with current.making(name, lambda text: _say(console, f"{name:<11} {text}")) as lease:
+            if lease:
+                _make(name, config, console, current, parent, lease)
+            else:
+                _say(console, f"{name:<11} made by another run")
+    current.link(name)
+
+
+def _make(
+    name: str, config: PipelineConfig, console: Console, current: Run, parent: Tracker, lease: Lease
 ) -> None:
     from skipthink_ray.stages.context import Context
 
-    out, identity = folder.child(name), identities[name]
-    if is_done(out, identity):
-        console.print(f"{name:<11} already done", highlight=False)
-        return
-    for needed in STAGES[name].needs:
-        if not is_done(folder.child(needed), identities[needed]):
-            raise ValueError(
-                f"{name} needs the stage '{needed}', which is not finished in {folder.uri}; run it first"
-            )
+    out, identity = current.artifact(name), current.identities[name]
     begin(out, identity)
     tracker = parent.child(name, f"{out.uri} {digest(identity)}")
     status = "FAILED"
     try:
-        inputs = {needed: folder.child(needed) for needed in STAGES[name].needs}
+        inputs = {needed: current.artifact(needed) for needed in STAGES[name].needs}
         make: Callable[[Context], dict[str, Any]] = import_module(f"skipthink_ray.stages.{name}").make
         summary = make(Context(name, config, console, tracker, out, inputs))
+        numbers = {f"{name}/{key}": value for key, value in flatten(summary).items()}
         tracker.metrics(
-            {
-                f"{name}/{key}": value
-                for key, value in flatten(summary).items()
-                if isinstance(value, int | float)
-            },
-            step=0,
+            {key: value for key, value in numbers.items() if isinstance(value, int | float)}, step=0
         )
+        lease.check()
         finish(out, summary)
         status = "FINISHED"
     finally:
@@ -121,42 +131,41 @@ def _run_stage(
 def identify(config: PipelineConfig) -> dict[str, dict[str, Any]]:
     """What each artifact depends on: its part of the configuration and the identities of its inputs.
 
-    Files are identified by content, not by path. ValueError if one is missing.
+    Files are identified by name and content, not by path. ValueError if one is missing.
     """
     identities: dict[str, dict[str, Any]] = {}
     for name, stage in STAGES.items():
         part = config.model_dump(mode="json", include=set(stage.fields))
-        extra = _files(config) if name == "rationales" else _student(config) if name == "chunks" else {}
-        if name == "base" and config.match == "updates":  # base makes as many updates as cwt
-            extra = {
-                "cwt": config.cwt.model_dump(mode="json", include={"epochs", "batch_size", "stage_updates"})
-            }
+        if name == "rationales":
+            part["rationales"] |= {"seed": config.data_seed, **_files(config)}
+        elif name == "chunks":
+            part["student"] |= _student(config)
+        elif name == "base" and config.match == "updates" and config.updates is None:
+            # base makes as many updates as cwt
+            part["cwt"] = config.cwt.model_dump(
+                mode="json", include={"epochs", "batch_size", "stage_updates"}
+            )
         inputs = {needed: digest(identities[needed]) for needed in stage.needs}
-        identities[name] = {"stage": name, "config": part | extra, "inputs": inputs}
+        identities[name] = {"stage": name, "version": stage.version, "config": part, "inputs": inputs}
     return identities
 
 
 def _files(config: PipelineConfig) -> dict[str, Any]:
-    """Hashes of the input files, so that changed data counts as another configuration."""
+    """Names and hashes of the input files instead of their path: the same file elsewhere is the same data."""
     if config.rationales.source != "file":
         return {}
     from skipthink_ray.runtime.sources import find_files, fingerprint
 
-    return {"files": fingerprint(find_files(config.rationales), config.rationales)}
+    return {"path": None, "files": fingerprint(find_files(config.rationales), config.rationales)}
 
 
 def _student(config: PipelineConfig) -> dict[str, Any]:
-    """The student, identified by content: the same file at another path is the same student."""
+    """A hash of the pretrained student instead of its path: a copy elsewhere is the same student."""
     if config.student.pretrained is None:
         return {}
     from skipthink_ray.models.pretrained import fingerprint
 
-    return {
-        "student": {
-            **config.student.model_dump(mode="json"),
-            "pretrained": fingerprint(config.student.pretrained),
-        }
-    }
+    return {"pretrained": fingerprint(config.student.pretrained)}
 
 
 def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -244,6 +244,8 @@ class PipelineConfig(Config):
     """A task that is not built in; `task` is then only its name."""
     match: Literal["updates", "epochs"] = "updates"
     """How long base and stt train. updates: as many updates as cwt; epochs: their own `epochs`."""
+    updates: PositiveInt | None = None
+    """Number of updates of base, cwt and stt. None: as `match` says. Set it to compare students of different M."""
     student: StudentConfig = StudentConfig()
     rationales: RationalesConfig = RationalesConfig()
     chunks: ChunksConfig = ChunksConfig()
@@ -257,9 +259,18 @@ class PipelineConfig(Config):
     endpoint: EndpointConfig = EndpointConfig()
     tracking: TrackingConfig = TrackingConfig()
 
+    @property
+    def data_seed(self) -> int:
+        """Seed of the stage rationales."""
+        return self.seed if self.rationales.seed is None else self.rationales.seed
+
     @model_validator(mode="after")
     def fits_together(self) -> Self:
         """Check rules that involve several fields."""
+        if self.updates is not None and self.match == "epochs":
+            raise ValueError(
+                f"updates: {self.updates} updates and match: epochs exclude each other; remove one of the two"
+            )
         teacher = self.rationales.teacher
         if teacher.kind != "given" and not teacher.model:
             raise ValueError(

@@ -33,7 +33,7 @@ library_name: transformers
 pipeline_tag: text-generation
 tags: [skip-thinking, reasoning-distillation, {config.task}]
 ---
-# {config.name}: {stage} student for {config.task}
+# {stage} student for {config.task}
 
 {about} Trained by skipthink_ray after Skip-Thinking (arXiv 2505.18642).
 
@@ -45,7 +45,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 tokenizer = AutoTokenizer.from_pretrained(folder)
 model = AutoModelForCausalLM.from_pretrained(folder)
 prompt = tokenizer({start + marker + question!r}, add_special_tokens=False, return_tensors="pt")
-print(tokenizer.decode(model.generate(**prompt, max_new_tokens={config.evaluation.max_new_tokens})[0]))
+print(tokenizer.decode(model.generate(**prompt, max_new_tokens=256)[0]))
 ```
 
 {_SERVED if stage in MARKER_OF else _STAGED}

@@ -1,4 +1,8 @@
-"""One writer per run. A file in the run's folder says who writes; its owner refreshes it, and a stale one is taken over."""
+"""One writer per folder, on storage that several machines share.
+
+A lock file in the folder names the writer, which refreshes it. Another process takes over a stale lock. The
+lock is a file with a heartbeat, because operating-system locks do not work on S3 or NFS.
+"""
 
 import logging
 import os
@@ -6,33 +10,91 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from skipthink_ray.runtime.artifacts import LOCK, Folder
 
 log = logging.getLogger(__name__)
-REFRESH_S, STALE_S, SETTLE_S = 10.0, 60.0, 0.3
+REFRESH_S, STALE_S, SETTLE_S, POLL_S = 10.0, 60.0, 0.3, 1.0
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to write a folder, for as long as its heartbeat is not interrupted."""
+
+    folder: Folder
+    owner: dict[str, Any]
+
+    def check(self) -> None:
+        """Raises RuntimeError if another process has taken over, because this one seemed dead."""
+        if (_read(self.folder) or {}).get("id") != self.owner["id"]:
+            raise RuntimeError(
+                f"{self.folder.uri}: another process took over, because this one did not respond for "
+                f"{STALE_S:.0f} s"
+            )
 
 
 @contextmanager
 def only_writer(folder: Folder, instead: str = "choose another --name") -> Iterator[None]:
-    """Hold a folder for the length of the block. ValueError where another live run holds it, with what to do `instead`.
+    """Lock a folder for the `with` block. Raises ValueError if another live run has locked it.
 
-    A plain file with a heartbeat, because the storage may be S3 or NFS, where no lock of the operating system reaches.
+    `instead` is the advice in that message.
     """
-    owner = {"host": socket.gethostname(), "pid": os.getpid(), "id": uuid.uuid4().hex}
     holder = _read(folder)
     if holder and _is_alive(holder):
         raise ValueError(
-            f"{folder.uri} is being written by process {holder['pid']} on {holder['host']}. Wait for it, or stop it; "
-            f"{instead}. (If that run is dead, try again in {STALE_S:.0f} s.)"
+            f"{folder.uri} is being written by process {holder['pid']} on {holder['host']}. "
+            f"Wait for it, or stop it; {instead}. (If that run is dead, try again in {STALE_S:.0f} s.)"
         )
+    owner = _claim(folder, "")
+    if owner is None:
+        raise ValueError(f"{folder.uri}: another run started at the same time; it continues, this one stops")
+    with _held(folder, owner):
+        yield
+
+
+@contextmanager
+def wait_or_lock(
+    folder: Folder, is_made: Callable[[], bool], name: str, say: Callable[[str], None]
+) -> Iterator[Lease | None]:
+    """Lock a folder for the `with` block, or yield None as soon as another process has made what it is for.
+
+    Waits while another live process holds the lock, and says so once per holder.
+
+    :param is_made: whether the folder is finished
+    :param name: of this run, for the message of those that wait
+    """
+    told = None
+    while not is_made():
+        holder = _read(folder)
+        if holder and _is_alive(holder):
+            if holder["id"] != told:
+                say(
+                    f"waiting for run '{holder['name']}' (process {holder['pid']} on {holder['host']}), which makes it"
+                )
+                told = holder["id"]
+            time.sleep(POLL_S)
+        elif owner := _claim(folder, name):
+            with _held(folder, owner):
+                yield None if is_made() else Lease(folder, owner)
+            return
+    yield None
+
+
+def _claim(folder: Folder, name: str) -> dict[str, Any] | None:
+    """Write a lock. Returns its owner, or None if another process did so at the same time and wins."""
+    owner = {"host": socket.gethostname(), "pid": os.getpid(), "id": uuid.uuid4().hex, "name": name}
     _write(folder, owner)
-    time.sleep(SETTLE_S)  # of two that start in the same moment, the one that wrote last goes on
-    if (_read(folder) or {}).get("id") != owner["id"]:
-        raise ValueError(f"{folder.uri}: another run started in the same moment; it goes on, this one stops")
+    time.sleep(SETTLE_S)  # if two processes start at once, the last writer continues
+    return owner if (_read(folder) or {}).get("id") == owner["id"] else None
+
+
+@contextmanager
+def _held(folder: Folder, owner: dict[str, Any]) -> Iterator[None]:
+    """Refresh the lock until the block ends, and delete it then."""
     stop = threading.Event()
     heart = threading.Thread(target=_beat, args=(folder, owner, stop), daemon=True)
     heart.start()

@@ -66,20 +66,20 @@ def _kind(file: Folder) -> str:
     return _SUFFIXES[suffix]
 
 
-def fingerprint(files: list[Folder], source: RationalesConfig) -> dict[str, str]:
-    """SHA-256 of every input file, so that changed data is another configuration.
+def fingerprint(files: list[Folder], source: RationalesConfig) -> list[str]:
+    """Name and SHA-256 of every input file, so that changed data is another configuration.
 
     ValueError, before anything is started, where a file is not what it claims or lacks a required column.
     """
-    digests = {}
+    names_and_digests = []
     for file in files:
         next(_pieces(file, source), None)
         with file.filesystem.open_input_stream(file.path) as stream:
             sha = hashlib.sha256()
             while block := stream.read(PIECE_BYTES):
                 sha.update(block)
-        digests[file.path] = sha.hexdigest()
-    return digests
+        names_and_digests.append(f"{Path(file.path).name} sha256:{sha.hexdigest()}")
+    return names_and_digests
 
 
 def read_files(files: list[Folder], source: RationalesConfig) -> "ray.data.Dataset":

@@ -223,7 +223,7 @@ def _is_test_question(question: str) -> bool:
 
 
 def _toy_row(config: PipelineConfig, row: int, draw: int, split: str) -> dict[str, Any]:
-    task, random = task_of(config), Random(f"{config.seed} {split} {draw}")
+    task, random = task_of(config), Random(f"{config.data_seed} {split} {draw}")
     assert task.toy
     while True:
         toy = task.toy(random, config.rationales.difficulty)

@@ -21,6 +21,7 @@ from skipthink_ray.reporting.page import render
 from skipthink_ray.reporting.table import print_table
 from skipthink_ray.rows import TEST
 from skipthink_ray.runtime.artifacts import CONFIG, Folder, digest
+from skipthink_ray.runtime.store import VIEW
 from skipthink_ray.stages.context import Context
 
 EXAMPLES = 5
@@ -116,7 +117,7 @@ def _made(context: Context) -> dict[str, Any]:
     )
     folders = {**context.inputs, context.name: context.out}
     return {
-        "command": run.read_json("command.json")["command"],
+        "command": run.read_json(VIEW)["command"],
         "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "folder": run.uri,
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},

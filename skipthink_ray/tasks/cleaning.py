@@ -103,7 +103,7 @@ def _split(values: dict[str, Any], row_id: str, config: PipelineConfig, task: Ta
         return str(named).strip().lower()
     if isinstance(question, str) and (published := task.split(question)):
         return published
-    drawn = Random(f"{config.seed} {values.get(config.rationales.columns.question, row_id)}").random()
+    drawn = Random(f"{config.data_seed} {values.get(config.rationales.columns.question, row_id)}").random()
     return "test" if drawn < config.rationales.test_share else "train"
 
 

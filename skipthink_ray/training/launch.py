@@ -65,6 +65,8 @@ class Request:
 
 def total_updates(config: PipelineConfig, stage: Stage, num_samples: int, num_chunks: int) -> int:
     """Updates of a stage: as many as cwt's epochs make, or with `match: epochs` the stage's own."""
+    if config.updates is not None:
+        return config.updates
     measured: Stage = "cwt" if config.match == "updates" else stage
     train_config: TrainConfig = getattr(config, measured)
     return updates_per_epoch(measured, train_config, num_samples, num_chunks) * train_config.epochs

@@ -1,0 +1,135 @@
+"""The store: artifacts that the runs of a storage path share, and runs as views of it.
+
+Layout of a storage path:
+
+    artifacts/<stage>/<digest>/   an artifact, addressed by a digest of all it depends on
+    <run>/run.json                the artifact of each stage, the command, the configuration
+    <run>/<stage>                 a link to that artifact (on a local disk)
+    <run>/report/                 the report, which is the run's own
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from skipthink_ray.runtime.artifacts import CONFIG, DONE, Folder, digest
+from skipthink_ray.runtime.lock import Lease, wait_or_lock
+
+ARTIFACTS, VIEW, REPORT = "artifacts", "run.json", "report"
+RESERVED = (ARTIFACTS, "mlartifacts")
+"""Names in a storage path that no run may have."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder and the artifacts of its stages."""
+
+    storage: Folder
+    name: str
+    identities: dict[str, dict[str, Any]]
+    """What the artifact of each stage depends on."""
+
+    @property
+    def folder(self) -> Folder:
+        return self.storage.child(self.name)
+
+    def artifact(self, stage: str) -> Folder:
+        if stage == REPORT:
+            return self.folder.child(REPORT)
+        return self.storage.child(f"{ARTIFACTS}/{stage}/{digest(self.identities[stage])}")
+
+    def is_done(self, stage: str) -> bool:
+        return is_finished(self.artifact(stage), self.identities[stage])
+
+    @contextmanager
+    def making(self, stage: str, say: Callable[[str], None]) -> Iterator[Lease | None]:
+        """Yield a lease to make the stage's artifact, or None if another process has made it meanwhile.
+
+        Waits while another live process makes it, and takes over if that process dies.
+        """
+        artifact = self.artifact(stage)
+        with wait_or_lock(artifact, lambda: self.is_done(stage), self.name, say) as lease:
+            yield lease
+
+    def is_recorded(self) -> bool:
+        """Whether run.json names these artifacts."""
+        return (read_view(self.folder) or {}).get("artifacts") == self._digests()
+
+    def _digests(self) -> dict[str, str]:
+        return {stage: digest(identity) for stage, identity in self.identities.items()}
+
+    def record(self, command: str, config: dict[str, Any]) -> None:
+        """Write run.json and drop the links of an earlier configuration, which stays listed under `earlier`."""
+        digests = self._digests()
+        view = {"command": command, "config": config, "artifacts": digests, "started_at": _now()}
+        known = read_view(self.folder) or {}
+        earlier = known.pop("earlier", [])
+        if known:
+            earlier = [one for one in [*earlier, known] if one["artifacts"] != digests]
+        for stage, made in digests.items():
+            if known and known["artifacts"].get(stage) != made:
+                self._unlink(stage)
+        self.folder.write_json(VIEW, {**view, "earlier": earlier})
+
+    def link(self, stage: str) -> None:
+        """Link a finished artifact into the run's folder. Remote storage has no links; run.json is enough."""
+        if not self.storage.is_local or stage == REPORT:
+            return
+        link = Path(self.folder.path) / stage
+        if link.is_symlink() and link.exists():
+            return
+        self._unlink(stage)
+        link.symlink_to(os.path.relpath(self.artifact(stage).path, link.parent), target_is_directory=True)
+
+    def _unlink(self, stage: str) -> None:
+        link = Path(self.folder.path) / stage
+        if self.storage.is_local and link.is_symlink():
+            link.unlink()
+
+    def refuse_other_folders(self) -> None:
+        """Raises ValueError if the run's folder was written by something else, or its name is reserved."""
+        if self.name in RESERVED:
+            raise ValueError(f"--name {self.name}: this folder is not for runs; choose another name")
+        if self.folder.exists(VIEW):
+            return
+        for stage in self.identities:
+            if self.folder.exists(f"{stage}/{CONFIG}"):
+                raise ValueError(
+                    f"{self.folder.uri} was written by an older skipthink_ray, which did not share artifacts. "
+                    "Choose another --name, or delete that folder"
+                )
+            if self.folder.exists(stage):
+                raise ValueError(
+                    f"{self.folder.uri} is not a run, but holds '{stage}'. Nothing was touched; "
+                    "choose another --name"
+                )
+
+
+def is_finished(artifact: Folder, identity: dict[str, Any]) -> bool:
+    """Whether the artifact is complete and was made from `identity`."""
+    if not artifact.exists(DONE):
+        return False
+    try:
+        return artifact.read_json(CONFIG) == identity
+    except (ValueError, FileNotFoundError) as error:
+        raise ValueError(
+            f"{artifact.uri}/{CONFIG} is damaged ({error}); delete that folder to make the artifact again"
+        ) from error
+
+
+def read_view(run: Folder) -> dict[str, Any] | None:
+    """The content of run.json, or None if the folder is not a run."""
+    if not run.exists(VIEW):
+        return None
+    try:
+        return run.read_json(VIEW)
+    except ValueError as error:
+        raise ValueError(f"{run.uri}/{VIEW} is not JSON ({error}); delete it, the artifacts stay") from error
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
