@@ -42,7 +42,7 @@ def ask(folder: Path, question: str, max_new_tokens: int) -> int:
 
 
 def find_students(folder: Path) -> dict[str, Path]:
-    """Student folders by stage. `folder` is that of a run, a stage or a student (read from its config.json)."""
+    """Student folders by stage, for the folder of a run, a stage or a student (by its config.json)."""
     if not folder.is_dir():
         raise ValueError(f"--student: no such folder: {folder}")
     of_run = {stage: folder / stage / "student" for stage in MODES_OF if (folder / stage / "_DONE").exists()}
@@ -52,7 +52,7 @@ def find_students(folder: Path) -> dict[str, Path]:
     made_by = getattr(load_student(own).model.config, "skipthink", None)
     if not isinstance(made_by, dict) or made_by.get("stage") not in MODES_OF:
         raise ValueError(
-            f"--student: {folder} is not a student trained by skipthink (config.json lacks the key 'skipthink')"
+            f"--student: {folder} was not trained by skipthink (its config.json lacks the key 'skipthink')"
         )
     return {made_by["stage"]: own}
 
