@@ -227,7 +227,7 @@ def test_the_harness_takes_questions_from_a_file_and_checks_them_by_the_students
     own_task = OwnTaskConfig(answer_type="number", pattern=r"about (\d+)")
     prepare_for_serving(student, "stt", PipelineConfig(task="guesses", own_task=own_task))
     save_student(student, tmp_path)
-    with pytest.raises(ValueError, match="lies in no run"):
+    with pytest.raises(ValueError, match="is not in a run's folder"):
         harness.load(str(tmp_path))
     documents = harness.load(
         str(tmp_path), questions=str(_file(tmp_path, " How many? ", 5)), dtype="float32"
@@ -237,7 +237,7 @@ def test_the_harness_takes_questions_from_a_file_and_checks_them_by_the_students
     written = harness.answers([["So 9. --> 4 or about 5.0"], ["So about 5"]], documents)
     scores = [harness.score(documents[0], [answer]) for answer in written]
     assert scores == [{"acc": 1.0, "format_errors": 0.0}, {"acc": 0.0, "format_errors": 1.0}]
-    with pytest.raises(ValueError, match="holds no questions"):
+    with pytest.raises(ValueError, match="contains no questions"):
         harness.load(str(tmp_path), questions=str(_file(tmp_path)))
 
 

@@ -195,7 +195,7 @@ def test_evaluation_counts_what_its_findings_need(tmp_path):
     assert [warning["code"] for warning in stored] == ["staged-empty", "answers-endless"]
     told = [line for line in screen.getvalue().splitlines() if "Warning: " in line]
     assert told[0].startswith("evaluation  Warning: 90.0 % of the staged answers are empty")
-    assert told[0].endswith("take another student.marker_start, or train longer (cwt.epochs).")
+    assert told[0].endswith("use another student.marker_start, or train longer (cwt.epochs).")
     assert "length limit: full 20.0 %; they repeat themselves: full 15.0 %" in told[1]
 
 

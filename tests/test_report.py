@@ -399,7 +399,7 @@ def test_modes_that_answered_other_questions_are_an_error(tmp_path: Path) -> Non
     run = write_run(tmp_path)
     latencies = run.child("evaluation").table("latencies").to_table()
     run.child("evaluation").write_table("latencies", latencies.slice(1))
-    with pytest.raises(RuntimeError, match="are not those answered in mode full"):
+    with pytest.raises(RuntimeError, match="differ from those answered in mode full"):
         make_report(run)
 
 

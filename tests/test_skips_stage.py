@@ -37,7 +37,7 @@ def test_shuffled_skips_are_as_many_per_chunk_index_as_writing_found(tmp_path):
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1500)
         assert done.returncode == 0, done.stdout + done.stderr
     assert "by writing" in done.stdout
-    assert "shuffled over the samples" in done.stdout
+    assert "skips shuffled over the samples" in done.stdout
     skips = tmp_path / "run" / "skips"
     found, shuffled = _table(skips / "found"), _table(skips / "skips")
     assert found.drop_columns("kept") == shuffled.drop_columns("kept")
