@@ -256,7 +256,7 @@ def test_a_student_folder_without_tokenizer_is_named(tmp_path):
     folder = tmp_path / "student"
     folder.mkdir()
     (folder / "config.json").write_text("{}")
-    assert f"'{folder}' holds no tokenizer" in refused(tmp_path, "--student.pretrained", folder)
+    assert f"'{folder}' has no tokenizer" in refused(tmp_path, "--student.pretrained", folder)
 
 
 def test_a_storage_path_that_cannot_be_written_is_named(tmp_path):

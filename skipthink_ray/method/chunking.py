@@ -211,7 +211,7 @@ def pick_move(bounds_RB: np.ndarray, move_R: np.ndarray) -> tuple[np.ndarray, np
 def annealed_chunks(
     losses: StageLosses, ends_RM: np.ndarray, config: "SearchConfig", drawn: Proposals
 ) -> np.ndarray:
-    """SA-SBC: shift one boundary by one step per proposal, cool after every M-1 proposals; keep the best state.
+    """SA-SBC: shift one boundary by one step per proposal, cool after every M-1 proposals, keep the best.
 
     Metropolis accepts a rise with probability exp(-rise / T), that is, if it is less than T times an
     exponential draw. Arrays are flat with computed indices, because indexing each axis is several times as
