@@ -28,7 +28,7 @@ _ALSO_WORDS = frozenset(
     "in no mar sat sun may min sec ed al mi co etc a.m p.m "
     "oz lb lbs hr hrs ft yd pt qt gal sq.ft kg cm mm km".split()
 )
-# These are words unless a number stands before them: `it is 5 in. long`, `14 more are brought in. 3 go`.
+# These are words unless a number comes before them: `it is 5 in. long`, `14 more are brought in. 3 go`.
 _UNITS = frozenset("oz lb lbs in hr hrs min sec mi ft yd pt qt gal kg cm mm km".split())
 # After these the sentence always goes on, with a name, a day or an example: `Mr. So`, `e.g. The Hobbit`.
 _ALWAYS_GO_ON = frozenset(

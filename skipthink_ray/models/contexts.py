@@ -22,8 +22,7 @@ class Contexts:
         self.verifier = Verifier(student, config.batch_size)
 
     def write(self, rows: np.ndarray, kept_AM: np.ndarray, written_from: int | None = None) -> list[Written]:
-        """The greedy answer for each row, from its kept chunks and from the chunks that the student writes
-        itself.
+        """The greedy answer for each row, from its kept chunks and the chunks that the student writes.
 
         The student writes the chunks from index `written_from` (0-based) on; with None it writes only the
         answer. All kept chunks come before that index. A chunk ends at EOS, which is removed, or is cut at
@@ -61,7 +60,7 @@ class Contexts:
         return Ask(row, tokens, [*self.chunks[row][stage], ids.eos], self.config.max_chunk_tokens, held)
 
     def _ask_answer(self, row: int, context: list[int], teachers: int | None) -> Ask:
-        """`teachers`: context tokens from the teacher's chunks; None: all, kept if the answer is right."""
+        """`teachers`: context tokens from the teacher's chunks; None: all, cached if the answer is right."""
         question, ids = self.samples[row].question, self.student.ids
         tokens = prompt(ids, ids.answer, question, context)
         held = 0 if teachers is None else len(ids.start) + 1 + len(question) + teachers

@@ -1,6 +1,6 @@
 """Noisy copies of a student, to test whether an answer is robust.
 
-The noise is added to the weights and not made by dropout, because a student from scratch has no dropout.
+The noise is on the weights, because a student from scratch has no dropout.
 """
 
 import copy
@@ -13,8 +13,7 @@ from skipthink_ray.models.student import Student
 
 @torch.no_grad()
 def perturbed(student: Student, noise: float, seed: int) -> Student:
-    """A copy with Gaussian noise on every weight tensor, of `noise` times the standard deviation of that
-    tensor.
+    """A copy with Gaussian noise on every weight tensor, of `noise` times its standard deviation.
 
     The noise is drawn on the CPU and depends only on the seed and the architecture. Constant tensors, such as
     the gains of a norm before training, do not change.

@@ -1,8 +1,9 @@
 """A cache of keys and values of prompt prefixes, so that no prefix is computed twice.
 
 Keys and values are in flat stores, one per layer, which double in size when they are full. A prefix is a list
-of positions in the stores. Shape suffixes: B prompts of a forward pass, T tokens, N tokens in a store, H
-heads, D width of a head.
+of positions in the stores.
+
+Shape suffixes: B prompts of a forward pass, T tokens, N tokens in a store, H heads, D width of a head.
 """
 
 from dataclasses import dataclass, field
@@ -43,7 +44,7 @@ class Prefixes:
     """Number of tokens in each store; the space after them is free."""
 
     def longest(self, row: int, prompt: list[int]) -> Places:
-        """Positions of the longest stored prefix of `prompt`, without its last token."""
+        """Positions of the longest stored prefix of `prompt`, never of all its tokens."""
         best = np.zeros(0, dtype=np.int64)
         tokens = np.array(prompt[:-1])
         for held, places in self.held.get(row, ()):

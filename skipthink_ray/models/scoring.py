@@ -53,7 +53,8 @@ def stage_losses(
     """The matrix of some samples, from at most M forward passes. Leaves the model in eval mode.
 
     until_BM: the largest end of each stage's chunks (see `chunking.reach`); a stage with 0 for all samples
-    takes no pass. bf16: use autocast if the device supports bf16.
+    takes no pass.
+    bf16: use autocast if the device supports bf16.
     """
     model.eval()
     device, num_chunks = next(model.parameters()).device, samples.num_chunks
@@ -147,7 +148,7 @@ def _losses(
         logits_NV = model(input_ids=input_BT, use_cache=False).logits[where_N]
         return _of_logits(logits_NV, next_N, eos)
     head, hidden_ND = model.get_output_embeddings(), _hidden(model, input_BT)[where_N]
-    if _is_sharded(model):  # ZeRO-3: a single call, because all ranks must make equally many
+    if _is_sharded(model):  # ZeRO-3: one call, because the number of calls must be equal on all ranks
         return _of_logits(head(hidden_ND), next_N, eos)
     size = max(1, SLICE_LOGITS // head.weight.shape[0])
     slices = zip(hidden_ND.split(size), next_N.split(size), strict=True)
@@ -170,8 +171,8 @@ def _has_plain_head(model: Any) -> bool:
     """Whether the model's logits are its output embeddings applied to its last hidden state, bit for bit.
 
     That is false if logits are capped or scaled, or if there is a layer in between. Then the model computes
-    all logits. This is tested once per model, with two tokens, because a list of architectures would be
-    incomplete.
+    all logits. This is tested on the model itself, once, with two tokens, and not looked up in a list of
+    architectures.
     """
     if model not in _PLAIN_HEADS:
         probe = torch.tensor([[1, 2]], device=next(model.parameters()).device)

@@ -1,5 +1,4 @@
-"""The student: a transformers causal LM with markers (method §1), saved as a folder that transformers can
-load.
+"""The student: a causal LM with markers (method §1), saved as a folder that transformers alone can load.
 
 No pickle is read: weights are safetensors, and `trust_remote_code` stays off.
 """

@@ -157,7 +157,7 @@ class LocalTeacher:
 
     def _written(self, ids: list[int], ends: set[int], prompt_tokens: int) -> Written:
         stop = next((at for at, token in enumerate(ids) if token in ends), None)
-        # `hidden` leaves out the tags around thinking, which are special tokens in some models
+        # remove special tokens, except the tags around thinking (see `hidden`)
         shown = [token for token in ids[:stop] if token not in self.hidden]
         text, asks_on, _ = self.tokenizer.decode(shown).partition(NEXT_QUESTION)
         finish = "length" if stop is None and not asks_on else "stop"

@@ -2,8 +2,9 @@
 
 One teacher-forced forward pass over the expected text gives the tokens of greedy decoding up to the first
 token that differs. Only from there are tokens decoded, with the keys and values of that pass. Shared prefixes
-of prompts are computed once (prefixes.py). Shape suffixes: B prompts of a forward pass, T tokens, V
-vocabulary.
+of prompts are computed once (prefixes.py).
+
+Shape suffixes: B prompts of a forward pass, T tokens, V vocabulary.
 """
 
 from dataclasses import dataclass, replace
@@ -45,9 +46,9 @@ class Ask:
     limit: int
     """Maximum number of new tokens."""
     hold: int = 0
-    """Number of first tokens of the prompt that later prompts share; their keys and values are stored."""
+    """Length of the prompt prefix that later prompts share; its keys and values are stored."""
     hold_verified: int = 0
-    """The same number if the student writes the target."""
+    """The same, if the student writes the target."""
 
 
 @dataclass(frozen=True)
