@@ -1,4 +1,4 @@
-"""Stage 8 on small artifacts written by hand: its numbers, its page, its table."""
+"""Stage 8 on small handwritten artifacts: its numbers, page and table."""
 
 import json
 import re
@@ -170,7 +170,7 @@ def write_run(path: Path, right: dict[str, list[bool]] = RIGHT) -> Folder:
 
 
 def make_report(run: Folder) -> tuple[Folder, dict[str, Any]]:
-    """The report's folder, and what the stage returned."""
+    """The report's folder, and the return value of the stage."""
     inputs = {
         name: run.child(name)
         for name in ("rationales", "chunks", "base", "cwt", "skips", "stt", "evaluation")
@@ -197,7 +197,7 @@ def page(made: tuple[Folder, dict[str, Any]]) -> str:
 
 
 class NumberCells(HTMLParser):
-    """Collects the numbers in table cells of the class `n`, and checks that tags are closed in order."""
+    """Collects the numbers in table cells of class `n`, and checks that tags are closed in order."""
 
     VOID = frozenset(("meta", "link", "br", "img"))
 

@@ -1,4 +1,4 @@
-"""The stage `skips` on a cluster: the judge that lets the student write, and the control that shuffles what was found."""
+"""The stage `skips` on a cluster: the judge `writing`, and the control with shuffled skips."""
 
 import json
 import subprocess
@@ -11,9 +11,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 OPTIONS = (
-    "--rationales.train-questions 60 --rationales.test-questions 8 --student.width 48 --student.layers 1 --cwt.batch-size 16 "
-    "--cwt.epochs 20 --cwt.optim.lr 4e-3 --cwt.search.method average --skips.judge writing --skips.shuffled "
-    "--skips.max-chunk-tokens 40 --tracking.backend off --cluster.backend ddp --name run"
+    "--rationales.train-questions 60 --rationales.test-questions 8 --student.width 48 --student.layers 1 "
+    "--cwt.batch-size 16 --cwt.epochs 20 --cwt.optim.lr 4e-3 --cwt.search.method average "
+    "--skips.judge writing --skips.shuffled --skips.max-chunk-tokens 40 --tracking.backend off --cluster.backend ddp --name run"
 ).split()
 
 
