@@ -13,7 +13,8 @@ ROOT = Path(__file__).parents[1]
 OPTIONS = (
     "--rationales.train-questions 60 --rationales.test-questions 8 --student.width 48 --student.layers 1 "
     "--cwt.batch-size 16 --cwt.epochs 20 --cwt.optim.lr 4e-3 --cwt.search.method average "
-    "--skips.judge writing --skips.shuffled --skips.max-chunk-tokens 40 --tracking.backend off --cluster.backend ddp --name run"
+    "--skips.judge writing --skips.shuffled --skips.max-chunk-tokens 40 "
+    "--tracking.backend off --cluster.backend ddp --name run"
 ).split()
 
 
