@@ -362,10 +362,10 @@ def test_no_dropped_row_is_cut_silently(report: dict[str, Any], page: str) -> No
 @pytest.mark.parametrize(
     ("skips", "said"),
     [
-        ({}, "All other chunks that were kept stood in the prompt."),
+        ({}, "The prompt contained all other kept chunks."),
         ({"judge": "writing"}, "the student wrote the later ones itself."),
         ({"search": "all"}, "the student was not asked without it."),
-        ({"shuffled": True}, "the skips of each chunk index were then handed to random samples"),
+        ({"shuffled": True}, "the skips of each chunk index were then assigned to random samples"),
         ({"gate": "cross_fitted"}, "Each sample was judged by a student that was not trained on it."),
     ],
 )
@@ -374,7 +374,7 @@ def test_the_page_says_how_skips_were_found(report: dict[str, Any], skips: dict[
     others = (
         "wrote the later ones",
         "was not asked without it",
-        "handed to random samples",
+        "assigned to random samples",
         "was not trained on it",
     )
     page = " ".join(render(changed).split())
