@@ -45,9 +45,11 @@ class Ablate:
         table = actors.read_piece(batch, self.cwt)
         questions = table["question"].to_pylist()
         parts = [table.filter(fold.holds(questions)) if fold else table for fold in self.judges]
-        found = [self._ablate(part, judges) for part, judges in zip(parts, self.judges.values(), strict=True)]
+        tables = [
+            self._ablate(part, judges) for part, judges in zip(parts, self.judges.values(), strict=True)
+        ]
         self.board.advance.remote(len(table))
-        return pa.concat_tables(found).sort_by("row")
+        return pa.concat_tables(tables).sort_by("row")
 
     def _ablate(self, table: pa.Table, judges: list[Student]) -> pa.Table:
         samples = Samples(table)

@@ -110,11 +110,11 @@ def _search_chunks(
         return ends_RM
     started = time.perf_counter()
     seed, bf16 = (job.seed, progress.epoch), job.config.precision == "bf16"
-    found = rechunk(engine.model, student.ids, samples, ends_RM, job.config.search, seed, bf16)
+    result = rechunk(engine.model, student.ids, samples, ends_RM, job.config.search, seed, bf16)
     seconds = time.perf_counter() - started
     progress.search_seconds += seconds
-    record |= {**found.record(), "search_s": seconds}
-    return found.ends_RM
+    record |= {**result.record(), "search_s": seconds}
+    return result.ends_RM
 
 
 def _run_updates(

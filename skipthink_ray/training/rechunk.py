@@ -89,7 +89,7 @@ def rechunk(
     every = 1 if needs_last_stage else max(1, len(batches) // ENERGY_BATCHES)
     numbers = samples.table["row"].to_numpy()
     found_RM, energy = ends_RM.copy(), np.zeros(2)  # sum and number of rationales
-    held: list[Scored] = []
+    waiting: list[Scored] = []
     for start in range(0, len(batches), world()):
         together = range(start, min(start + world(), len(batches)))
         number = min(start + rank(), len(batches) - 1)
@@ -99,11 +99,11 @@ def rechunk(
             until_BM[:, -1] = ends_RM[batch, -1]
         losses = stage_losses(model, ids, samples, batch, until_BM, bf16)
         if number == start + rank():  # otherwise this pass only kept the ranks in lockstep
-            held.append(Scored(batch, losses, number % every == 0))
-        padded = sum(len(part.rows) for part in held) * losses.nll_RMK[0].size  # later batches are longer
+            waiting.append(Scored(batch, losses, number % every == 0))
+        padded = sum(len(part.rows) for part in waiting) * losses.nll_RMK[0].size  # later batches are longer
         if together.stop == len(batches) or padded > HELD_LOSSES:
-            energy += _search_held(held, numbers, found_RM, config, seed)
-            held = []
+            energy += _search_waiting(waiting, numbers, found_RM, config, seed)
+            waiting = []
     change_RM, energy = _sum_over_ranks(found_RM - ends_RM, energy)
     return Rechunked(
         ends_RM=ends_RM + change_RM,
@@ -123,22 +123,26 @@ class Scored:
     """Whether it counts towards the mean energy."""
 
 
-def _search_held(
-    held: list[Scored], numbers: np.ndarray, found_RM: np.ndarray, config: SearchConfig, seed: tuple[int, int]
+def _search_waiting(
+    waiting: list[Scored],
+    numbers: np.ndarray,
+    found_RM: np.ndarray,
+    config: SearchConfig,
+    seed: tuple[int, int],
 ) -> np.ndarray:
     """Search some batches and write the result to `found_RM`. Returns sum and number of their energies."""
-    if not held:
+    if not waiting:
         return np.zeros(2)
     rows, losses = (
-        np.concatenate([part.rows for part in held]),
-        chunking.join_losses([part.losses for part in held]),
+        np.concatenate([part.rows for part in waiting]),
+        chunking.join_losses([part.losses for part in waiting]),
     )
     if not (np.isfinite(losses.nll_RMK).all() and np.isfinite(losses.eos_RMK).all()):
         raise ValueError(
             "the student's losses are not finite: its weights are broken; use another checkpoint"
         )
     found_RM[rows] = chunking.search(losses, found_RM[rows], config, numbers[rows], seed)
-    counted = np.repeat([part.counted for part in held], [len(part.rows) for part in held])
+    counted = np.repeat([part.counted for part in waiting], [len(part.rows) for part in waiting])
     return np.array([chunking.energy(losses, found_RM[rows])[counted].sum(), counted.sum()])
 
 
