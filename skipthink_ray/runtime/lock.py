@@ -1,4 +1,7 @@
-"""One writer per run. A file in the run's folder says who writes; its owner refreshes it, and a stale one is taken over."""
+"""One writer per run.
+
+A lock file in the run's folder names the writer, which refreshes it. Another run takes over a stale lock.
+"""
 
 import logging
 import os
@@ -18,21 +21,22 @@ REFRESH_S, STALE_S, SETTLE_S = 10.0, 60.0, 0.3
 
 @contextmanager
 def only_writer(folder: Folder, instead: str = "choose another --name") -> Iterator[None]:
-    """Hold a folder for the length of the block. ValueError where another live run holds it, with what to do `instead`.
+    """Lock a folder for the `with` block. Raises ValueError if another live run has locked it.
 
-    A plain file with a heartbeat, because the storage may be S3 or NFS, where no lock of the operating system reaches.
+    `instead` is the advice in that message. The lock is a file with a heartbeat, because operating-system
+    locks do not work on S3 or NFS.
     """
     owner = {"host": socket.gethostname(), "pid": os.getpid(), "id": uuid.uuid4().hex}
     holder = _read(folder)
     if holder and _is_alive(holder):
         raise ValueError(
-            f"{folder.uri} is being written by process {holder['pid']} on {holder['host']}. Wait for it, or stop it; "
-            f"{instead}. (If that run is dead, try again in {STALE_S:.0f} s.)"
+            f"{folder.uri} is being written by process {holder['pid']} on {holder['host']}. "
+            f"Wait for it, or stop it; {instead}. (If that run is dead, try again in {STALE_S:.0f} s.)"
         )
     _write(folder, owner)
-    time.sleep(SETTLE_S)  # of two that start in the same moment, the one that wrote last goes on
+    time.sleep(SETTLE_S)  # if two runs start at once, the last writer continues
     if (_read(folder) or {}).get("id") != owner["id"]:
-        raise ValueError(f"{folder.uri}: another run started in the same moment; it goes on, this one stops")
+        raise ValueError(f"{folder.uri}: another run started at the same time; it continues, this one stops")
     stop = threading.Event()
     heart = threading.Thread(target=_beat, args=(folder, owner, stop), daemon=True)
     heart.start()
@@ -61,7 +65,7 @@ def _write(folder: Folder, owner: dict[str, Any]) -> None:
 def _read(folder: Folder) -> dict[str, Any] | None:
     try:
         return folder.read_json(LOCK) if folder.exists(LOCK) else None
-    except (ValueError, FileNotFoundError):  # being replaced, or written half: nobody we could name
+    except (ValueError, FileNotFoundError):  # the file is incomplete or being replaced
         return None
 
 
