@@ -156,15 +156,15 @@ def test_a_class_is_a_task_by_its_import_path():
         ("no.such:Roman", r"cannot import the module of 'no\.such:Roman': No module named 'no'"),
         ("{here}:Romn", r"has no class 'Romn'.*expected a subclass of skipthink_ray\.tasks\.Task"),
         ("{here}:pytest", r"has no class 'pytest'"),
-        ("{here}:", r"is no import path; expected package\.module:ClassName"),
-        ("a-b:Roman", r"'a-b:Roman' is no import path"),
+        ("{here}:", r"is not an import path; expected package\.module:ClassName"),
+        ("a-b:Roman", r"'a-b:Roman' is not an import path"),
         (
             "{here}:Incomplete",
             r"lacks num_chunks, toy, public, pattern, instruction, parse, split, check; expected",
         ),
         (
             "{here}:NeedsArguments",
-            r"cannot be made without arguments: .*missing 2 required.*'name' and 'kind'",
+            r"cannot be constructed without arguments: .*missing 2 required.*'name' and 'kind'",
         ),
         ("{here}:WrongKind", r"is 'numbers'; expected one of number, "),
         ("{here}:WrongPattern", r"the pattern of '.*WrongPattern': it has 0 groups"),

@@ -217,7 +217,7 @@ def test_a_task_without_a_public_data_set_says_what_to_do():
 
 def test_a_public_data_set_without_rationales_is_refused_before_it_is_loaded():
     with pytest.raises(
-        ValueError, match=r"'ChilleD/SVAMP', the data set of the task 'svamp', holds no rationales"
+        ValueError, match=r"'ChilleD/SVAMP', the data set of the task 'svamp', has no rationales"
     ):
         check_source(PipelineConfig(task="svamp", rationales=RationalesConfig(source="dataset")))
     check_source(PipelineConfig(task="gsm8k", rationales=RationalesConfig(source="dataset")))
