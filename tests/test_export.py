@@ -221,7 +221,7 @@ def test_a_student_that_answers_in_stages_offers_no_single_prompt(trained, tmp_p
 
 def test_the_harness_takes_questions_from_a_file_and_checks_them_by_the_students_own_task(trained, tmp_path):
     save_student(trained[0], tmp_path)
-    with pytest.raises(ValueError, match="no student that skipthink trained"):
+    with pytest.raises(ValueError, match="was not trained by skipthink"):
         harness.load(str(tmp_path))
     student = load_student(tmp_path)
     own_task = OwnTaskConfig(answer_type="number", pattern=r"about (\d+)")

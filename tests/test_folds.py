@@ -51,7 +51,7 @@ def test_a_cross_fitted_stage_judges_every_sample_and_leaves_no_fold_behind(tmp_
         ]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1500)
         assert done.returncode == 0, done.stdout + done.stderr
-    assert all(f"fold {number} of 3: a student without" in done.stdout for number in (1, 2, 3))
+    assert all(f"fold {number} of 3: student without" in done.stdout for number in (1, 2, 3))
     run = tmp_path / "run"
     skips = dataset.dataset(run / "skips" / "skips", format="parquet").to_table()
     samples = dataset.dataset(run / "cwt" / "samples", format="parquet").to_table(columns=["row"])
