@@ -1,4 +1,5 @@
-# `make demo` sets up and runs the main job; `make test` sets up and passes the tests.
+# `make demo` runs the whole method on a toy task. `make test` runs all checks and tests.
+# Both set up .venv first if needed.
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
@@ -19,7 +20,7 @@ check: $(READY)
 doctor: $(READY)
 	$(BIN)/skipthink doctor
 
-# The doctor also compiles DeepSpeed's CPU op once, so that no later run waits for it.
+# The doctor also compiles DeepSpeed's CPU op, so that later runs do not wait for it.
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11 to 3.13 is needed; make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)

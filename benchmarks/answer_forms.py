@@ -1,7 +1,4 @@
-"""How people and models write a number: forms of a value, of values mistaken for it, and of what only holds it.
-
-Shares no code with the readers of answers (skipthink_ray/tasks), which are tested with it.
-"""
+"""How people and models write a number, with look-alikes of its value and texts that only contain it."""
 
 from fractions import Fraction
 
@@ -20,7 +17,7 @@ WORDS = ("apples", "pens", "dollars", "km", "people", "cm", "miles per hour", "k
 
 
 def others(value: Fraction) -> list[Fraction]:
-    """Values that are mistaken for a value: another sign, another place of the point, a digit too few or too many."""
+    """Wrong values that resemble a value: another sign, a moved point, a digit too few or too many."""
     digits = str(abs(value.numerator))
     near = [
         -value,
@@ -51,7 +48,7 @@ def _short(value: Fraction) -> bool:
 
 
 def _decimal(value: Fraction) -> str | None:
-    """A finite decimal of at most six places, by long division; None if there is none."""
+    """The value as a finite decimal of at most six places, by long division. None if there is none."""
     scaled = abs(value) * 10**6
     if scaled.denominator != 1:
         return None
@@ -60,7 +57,7 @@ def _decimal(value: Fraction) -> str | None:
 
 
 def writings(value: Fraction) -> dict[str, str]:
-    """Form -> the value written in it. Every text stands for exactly this value."""
+    """Name of a form -> the value in this form. Every text means exactly this value."""
     written = _whole(abs(value.numerator)) if value.denominator == 1 else _broken(abs(value))
     if value < 0:
         unsigned = _decimal(value) or f"{abs(value.numerator)}/{value.denominator}"
@@ -215,7 +212,7 @@ def _like_thousands(decimal: str) -> bool:
 
 
 def _framed(text: str) -> dict[str, str]:
-    """What stands around an answer."""
+    """Name of a frame -> the answer inside it, for example in a sentence or a box."""
     word = WORDS[len(text) % len(WORDS)]
     forms = {
         "sentence": f"The answer is {text}.",
@@ -250,7 +247,7 @@ def _framed(text: str) -> dict[str, str]:
 
 
 def parts_of(gold: str) -> dict[str, str]:
-    """Answers that have a gold in them and mean something else."""
+    """Name of a form -> an answer that contains the gold but means something else."""
     value = Fraction(gold)
     number = gold.lstrip("-")
     forms = (

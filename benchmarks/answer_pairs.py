@@ -1,9 +1,9 @@
-"""Pairs of answers whose verdict is known, because both are written here from the same or from another value.
+"""Pairs of answers with known verdicts. Both answers are generated here, from equal or different values.
 
-A writer takes a value and writes it as people and models do; it shares no code with the judge (skipthink_ray/tasks).
-Three sorts of pairs: `same` (the gold value in other clothes), `other` (another value, in any clothes) and `part` (an
-answer that has the gold in it and means something else: `-5`, `5^3`, `5/7`, `5 or 6` for 5). Seeded: the same golds give
-the same pairs.
+A writer writes a value as people and models do. It shares no code with the judge (skipthink_ray/tasks). There
+are three sorts of pairs: `same` (the gold value in another form), `other` (another value in any form) and
+`part` (an answer that contains the gold but means something else: `-5`, `5^3`, `5/7`, `5 or 6` for 5). The
+same golds and seed give the same pairs.
 """
 
 import json
@@ -35,11 +35,11 @@ class Pair(NamedTuple):
     sort: str
     """same, other or part."""
     form: str
-    """Which writer wrote it."""
+    """The writer that wrote it."""
 
 
 def built_in(seed: int = 0) -> list[Pair]:
-    """2,500 pairs or so from the golds above."""
+    """About 2,500 pairs from the golds above."""
     numbers = [pair for gold in NUMBERS for pair in number_pairs(gold, Random(f"{seed} {gold}"), 9)]
     return numbers + [
         pair
@@ -50,7 +50,10 @@ def built_in(seed: int = 0) -> list[Pair]:
 
 
 def from_data(folder: Path, seed: int = 0, most: int = 700) -> list[Pair]:
-    """Pairs from the golds of real benchmarks: teacher/*.jsonl and gsm8k/test.jsonl; `most` different golds of each file."""
+    """Pairs from the golds of real benchmarks, at most `most` golds per file.
+
+    Reads teacher/*.jsonl and gsm8k/test.jsonl.
+    """
     pairs: list[Pair] = []
     for path in [
         *(folder / "teacher" / f"{name}.jsonl" for name in TEACHER_NUMBERS),
@@ -76,7 +79,7 @@ def _other_golds() -> Iterable[tuple[str, Iterable[str]]]:
 
 
 def number_pairs(gold: str, random: Random, each: int) -> list[Pair]:
-    """`each` pairs of the sort same, and as many of other and part together."""
+    """Up to `each` pairs of the sort same, and up to `each` of the sorts other and part together."""
     value = Fraction(gold)
     same = _drawn(writings(value), random, each)
     pairs = [Pair("number", text, gold, True, "same", form) for form, text in same]
@@ -92,7 +95,7 @@ def _drawn(written: dict[str, str], random: Random, count: int) -> list[tuple[st
 
 
 def word_pairs(kind: str, gold: str, random: Random) -> list[Pair]:
-    """Pairs of choices, yes and no, and strings."""
+    """Pairs for a gold choice, a gold yes or no, or a gold string."""
     same, other = {"choice": _choices, "yes_no": _yes_no, "string": _strings}[kind](gold, random)
     pairs = [Pair(kind, text, gold, True, "same", "") for text in same] + [
         Pair(kind, text, gold, False, "other", "") for text in other

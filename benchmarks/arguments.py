@@ -5,11 +5,11 @@ from collections.abc import Callable
 
 
 def at_least(lowest: int) -> Callable[[str], int]:
-    """A whole number that is not below `lowest`."""
+    """An argparse type: a whole number of at least `lowest`."""
 
     def number(text: str) -> int:
         if not text.lstrip("-").isdigit() or int(text) < lowest:
-            raise ArgumentTypeError(f"'{text}' is no whole number of {lowest} or more")
+            raise ArgumentTypeError(f"'{text}' is not a whole number of at least {lowest}")
         return int(text)
 
     return number

@@ -1,11 +1,12 @@
-"""Our answer checks beside math-verify and Fine-tune-CoT's rules: verdicts on pairs with a known verdict, and on real rationales.
+"""Compares our answer checks with math-verify and Fine-tune-CoT, on generated pairs and real rationales.
 
     python -m benchmarks.bench_answers                       # built-in golds
-    python -m benchmarks.bench_answers --data ../shared/data # and real golds, teacher answers and rationales
+    python -m benchmarks.bench_answers --data FOLDER         # and real golds, teacher answers and rationales
 
-Pairs are those of benchmarks/answer_pairs.py. math-verify is given an answer as it stands, and between dollars if it holds
-LaTeX. A false equal lets a wrong rationale be trained on; a false unequal drops a right one. Milliseconds are CPU time per
-answer pair or rationale, after a first call. The last line is one JSON document. Needs `pip install math-verify`.
+benchmarks/answer_pairs.py makes the pairs. math-verify gets each answer unchanged, or between dollar signs if
+it contains LaTeX. A false equal keeps a wrong rationale for training; a false unequal drops a right one.
+Milliseconds are CPU time per answer pair or rationale, after a warm-up call. The last line is one JSON
+document. Needs `pip install math-verify`.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from benchmarks.answer_pairs import TEACHER_NUMBERS, Pair, built_in, from_data
 from skipthink_ray.tasks.answers import same_answer
 from skipthink_ray.tasks.conclusions import conclusion
 
-SYMBOLIC = (  # gold, the same, another
+SYMBOLIC = (  # gold, an equal answer, a different answer
     (r"\sqrt{2}", r"\frac{2}{\sqrt{2}}", r"\sqrt{3}"),
     (r"\frac{\pi}{4}", r"\pi/4", r"\frac{\pi}{2}"),
     (r"x^2+1", r"1+x^2", r"x^2-1"),
@@ -37,7 +38,8 @@ SYMBOLIC = (  # gold, the same, another
     (r"3+2i", r"2i+3", r"3-2i"),
     (r"e^{2}", r"e^2", r"2e"),
 )
-"""Answers that are no numbers; the kind `number` reads irrational ones, and refuses the rest."""
+"""Answers that are not rational numbers. The kind `number` reads the irrational ones and rejects the others.
+"""
 NUMBERS = [LatexExtractionConfig(), ExprExtractionConfig()]
 CHOICES = [StringExtractionConfig(strings=("A", "B", "C", "D", "E"))]
 Judge = Callable[[str, str, str], bool]
@@ -52,12 +54,12 @@ def math_verify_judge(kind: str, predicted: str, gold: str) -> bool:
 
 
 def _dressed(text: str, kind: str = "formula") -> str:
-    """The text between dollars if it holds LaTeX, and formulas in any case."""
+    """The text between dollar signs if it contains LaTeX or is a formula."""
     return f"${text}$" if "$" not in text and ("\\" in text or kind == "formula") else text
 
 
 def fine_tune_cot_judge(kind: str, predicted: str, gold: str) -> bool:
-    """The rules of Ho et al., which take the first number, the first capital letter."""
+    """The rules of Ho et al.: the first number, or the first capital letter."""
     if kind == "choice":
         return re.sub("[^A-E]", "", predicted)[:1] == gold
     found = re.search(r"-?\d+(\.\d+)?", predicted.replace(",", ""))
@@ -77,7 +79,7 @@ JUDGES: dict[str, Judge] = {
 
 
 def judge_pairs(pairs: list[Pair], judge: Judge) -> dict[str, float]:
-    """False verdicts in %, and CPU milliseconds per pair."""
+    """Shares of false verdicts in %, and CPU milliseconds per pair."""
     judge(pairs[0].kind, pairs[0].predicted, pairs[0].gold)
     start, wrong = time.process_time(), Counter[tuple[str, bool]]()
     for pair in pairs:
@@ -98,7 +100,7 @@ def judge_pairs(pairs: list[Pair], judge: Judge) -> dict[str, float]:
 
 
 def failing_forms(pairs: list[Pair], judge: Judge, share: float = 0.8) -> str:
-    """The forms of equal pairs that a judge misses in so many of its cases."""
+    """The forms of equal pairs that a judge rejects in at least this share of cases."""
     counts = Counter(pair.form for pair in pairs if pair.equal)
     missed = Counter(
         pair.form for pair in pairs if pair.equal and not judge(pair.kind, pair.predicted, pair.gold)
@@ -109,7 +111,7 @@ def failing_forms(pairs: list[Pair], judge: Judge, share: float = 0.8) -> str:
 
 
 def judge_rationales(folder: Path) -> dict[str, dict[str, float]]:
-    """On real teacher answers and rationales of the arithmetic benchmarks: verdicts, and what is read as the conclusion."""
+    """Verdicts and conclusions on real teacher answers and rationales of the arithmetic benchmarks."""
     rows = [
         json.loads(line)
         for name in TEACHER_NUMBERS
@@ -149,11 +151,9 @@ def symbolic_pairs() -> list[Pair]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--data", type=Path, help="folder with teacher/*.jsonl and gsm8k/test.jsonl")
-    parser.add_argument(
-        "--most", type=int, default=100, help="golds of each real file that pairs are written for"
-    )
+    parser.add_argument("--most", type=int, default=100, help="number of golds per real file")
     arguments = parser.parse_args()
-    logging.disable(logging.CRITICAL)  # math-verify logs every text it cannot read
+    logging.disable(logging.CRITICAL)  # math-verify logs every unreadable text
     pairs = built_in() + (from_data(arguments.data, most=arguments.most) if arguments.data else [])
     sets = {
         "number": [pair for pair in pairs if pair.kind == "number"],

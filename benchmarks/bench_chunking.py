@@ -1,13 +1,14 @@
-"""Chunk search over the stage-loss matrix against the paper's literal search, on the same student and rationales in one run.
+"""Compares chunk search over the stage-loss matrix with the paper's literal search, on the same rationales.
 
-    python -m benchmarks.bench_chunking --data FILE.jsonl                      # GSM8K's rationales, toy-size student, CPU
-    python -m benchmarks.bench_chunking --data FILE.jsonl --student gpt2-124m --device cuda --dtype bf16 --peak-tflops 989
+python -m benchmarks.bench_chunking --data FILE.jsonl # GSM8K's rationales, toy-size student, CPU python -m
+benchmarks.bench_chunking --data FILE.jsonl --student gpt2-124m --device cuda --dtype bf16 --peak-tflops 989
 
-Sections: `searches` (seconds per rationale of the literal search, of a batched one and of ours, and their ratios),
-`search_only` (rationales per second of the arithmetic behind the forward passes), `scaling` (cost by n and M; drawn with
---plot), `forwards` (their share of the device's peak). Boundaries must be equal, except where the literal search had to
-decide between losses closer than TIE_NATS. The last line printed is one JSON document. Needs torch, transformers and numpy;
-no Ray. Without --data, random tokens with GSM8K's numbers of steps are searched.
+Sections of the result: `searches` (seconds per rationale of the literal search, of a batched one and of ours,
+with ratios), `search_only` (rationales per second of the search after the forward passes), `scaling` (cost by
+n and M; --plot draws it), `forwards` (share of the device's peak). All searches must find the same
+boundaries, unless the literal search decides between losses closer than TIE_NATS. The last line is one JSON
+document. Needs torch, transformers and numpy, but not Ray. Without --data, the rationales are random tokens
+with GSM8K's numbers of steps.
 """
 
 import argparse
@@ -47,7 +48,7 @@ SEED = (0, 0)
 
 
 def clock() -> float:
-    """CPU seconds of this process, which other processes disturb little; on a GPU those of the clock."""
+    """CPU seconds of this process, which other processes hardly disturb. Wall seconds on a GPU."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
         return time.perf_counter()
@@ -57,7 +58,7 @@ def clock() -> float:
 def search_ours(
     model: Any, ids: MarkerIds, data: Rationales, method: str, batch_tokens: int
 ) -> tuple[np.ndarray, float]:
-    """(ends, seconds of the forward passes), as training/rechunk.py does it in one process."""
+    """(ends, seconds of the forward passes). The same search as training/rechunk.py, in one process."""
     ends_RM = data.ends_RM
     rows = np.flatnonzero(chunking.movable(ends_RM))
     lengths = np.diff(data.question.offsets)[rows] + np.diff(data.rationale.offsets)[rows] + 1
@@ -75,7 +76,7 @@ def search_ours(
 def search_literally(
     model: Any, ids: MarkerIds, data: Rationales, method: str, batched: bool
 ) -> tuple[np.ndarray, np.ndarray, int, int]:
-    """(ends, closest decision of every rationale, forward passes, tokens)."""
+    """(ends, margin of the closest decision per rationale, forward passes, tokens)."""
     ends_RM, margins, forwards, tokens = data.ends_RM, np.full(len(data.tokens), np.inf), 0, 0
     drawn = chunking.draw_proposals(SEARCH.proposals, SEED)
     for row in np.flatnonzero(chunking.movable(ends_RM)):
@@ -99,11 +100,11 @@ def timed(function: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
 def compare(
     model: Any, ids: MarkerIds, texts: list[Text], steps: str, method: str, arguments: argparse.Namespace
 ) -> dict[str, Any]:
-    """One line of `searches`. The literal searches run on `--literal` of the rationales, ours on all of them and on those."""
+    """One line of `searches`. The literal searches run on the first rationales, ours on these and on all."""
     data = Rationales([text[0] for text in texts], [text[1] for text in texts], arguments.chunks)
     count = arguments.literal_gsm8k if steps == "gsm8k" else arguments.literal_long
     few = Rationales(data.questions[:count], data.tokens[:count], data.num_chunks)
-    search_ours(model, ids, few, method, arguments.batch_tokens)  # warm
+    search_ours(model, ids, few, method, arguments.batch_tokens)  # warm-up
     (ours_RM, forwards_s), ours_s = timed(search_ours, model, ids, data, method, arguments.batch_tokens)
     (few_RM, _), few_s = timed(search_ours, model, ids, few, method, arguments.batch_tokens)
     moved = few_RM != few.ends_RM
@@ -125,7 +126,7 @@ def compare(
         wrong = int((different_R & (margin_R > TIE_NATS)).sum())
         if wrong and arguments.dtype == "fp32":
             raise SystemExit(
-                f"{method}, {steps} steps: {wrong} rationales differ from the {name} search, and their losses do not tie"
+                f"{method}, {steps} steps: {wrong} rationales differ from the {name} search without a tie"
             )
         line |= {
             f"{name}_s_per_rationale": seconds / len(few.tokens),
@@ -134,7 +135,7 @@ def compare(
             f"{name}_differences": int(different_R.sum()),
             f"{name}_differences_that_do_not_tie": wrong,
         }
-        if line["movable_share"]:  # else a ratio of two overheads
+        if line["movable_share"]:  # otherwise the ratio would compare overheads only
             line[f"ratio_to_{name}"] = seconds / len(few.tokens) / line["ours_s_per_rationale"]
             line[f"ratio_to_{name}_same_rationales"] = seconds / few_s
     assert (few_RM == ours_RM[: len(few_RM)]).all() or arguments.dtype != "fp32", (
@@ -144,7 +145,7 @@ def compare(
 
 
 def search_only(num_chunks: int) -> dict[str, Any]:
-    """Rationales per second and core of the search given its matrix, on GSM8K's step counts: all of them, and the movable."""
+    """Rationales per second and core of the search alone, for GSM8K's step counts: all, and movable ones."""
     rng = np.random.default_rng(0)
     num_steps = rng.permutation(np.repeat(list(GSM8K_STEPS), list(GSM8K_STEPS.values())))
     movable = num_steps > num_chunks
@@ -167,7 +168,7 @@ def search_only(num_chunks: int) -> dict[str, Any]:
 def scaling(
     model_of: Callable[[int], tuple[Any, MarkerIds]], texts: list[Text], arguments: argparse.Namespace
 ) -> list[dict[str, Any]]:
-    """Seconds per rationale, by n and M: ours, passes and search apart, and the literal greedy search."""
+    """Seconds per rationale by n and M: our forward passes, our search, and the literal greedy search."""
     lines = []
     for num_chunks in (2, 4, 8):
         model, ids = model_of(num_chunks)
@@ -194,7 +195,10 @@ def scaling(
 
 
 def forward_flops(model: Any, data: Rationales) -> float:
-    """Of the M passes as scoring.py runs them, without padding: 2 per weight and token, attention's products, logits at the band."""
+    """FLOPs of the M passes of scoring.py, without padding.
+
+    Counts 2 per weight and token, attention, and logits in the band.
+    """
     config, embedding = model.config, model.get_output_embeddings().weight
     embeddings = sum(e.weight.numel() for e in model.modules() if isinstance(e, torch.nn.Embedding))
     trunk = model.base_model.num_parameters() - embeddings
@@ -261,11 +265,11 @@ def parse() -> argparse.Namespace:
         "--threads",
         type=at_least(1),
         default=1,
-        help="torch threads; the project gives a worker one per CPU it asks for",
+        help="torch threads; the project gives a worker one per requested CPU",
     )
     parser.add_argument("--chunks", type=at_least(2), default=4, help="M")
     parser.add_argument(
-        "--batch-tokens", type=at_least(1), default=2048, help="tokens of one of our forward passes"
+        "--batch-tokens", type=at_least(1), default=2048, help="tokens per forward pass of our search"
     )
     parser.add_argument(
         "--steps", nargs="*", type=at_least(1), default=[20, 100], help="lengths of the joined rationales"
@@ -274,26 +278,34 @@ def parse() -> argparse.Namespace:
         "--methods", nargs="*", choices=list(literal.SEARCHES), default=["greedy", "annealed", "optimal"]
     )
     parser.add_argument(
-        "--rationales", type=at_least(1), default=400, help="GSM8K's own rationales searched by us"
+        "--rationales", type=at_least(1), default=400, help="GSM8K's own rationales, for our search"
     )
-    parser.add_argument("--long", type=at_least(1), default=16, help="joined rationales searched by us")
+    parser.add_argument("--long", type=at_least(1), default=16, help="joined rationales, for our search")
     parser.add_argument(
-        "--literal-gsm8k", type=at_least(1), default=200, help="GSM8K's own rationales searched literally"
+        "--literal-gsm8k",
+        type=at_least(1),
+        default=200,
+        help="GSM8K's own rationales, for the literal searches",
     )
     parser.add_argument(
-        "--literal-long", type=at_least(1), default=2, help="joined rationales searched literally"
+        "--literal-long", type=at_least(1), default=2, help="joined rationales, for the literal searches"
     )
     parser.add_argument(
         "--literal-optimal-steps",
         type=at_least(1),
         default=20,
-        help="longest rationales searched literally by optimal and annealed",
+        help="most steps of a rationale for the methods optimal and annealed",
     )
     parser.add_argument(
-        "--scaling", type=at_least(0), default=0, help="rationales per point of `scaling`; 0 leaves it out"
+        "--scaling",
+        type=at_least(0),
+        default=0,
+        help="rationales per point of `scaling`; 0 skips this section",
     )
-    parser.add_argument("--plot", help="PNG of `scaling`")
-    parser.add_argument("--peak-tflops", type=float, help="of the device and dtype; H200: 989 in dense bf16")
+    parser.add_argument("--plot", help="PNG file for a plot of `scaling`")
+    parser.add_argument(
+        "--peak-tflops", type=float, help="peak of the device and dtype; H200: 989 in dense bf16"
+    )
     arguments = parser.parse_args()
     if arguments.data and not Path(arguments.data).is_file():
         parser.error(f"--data: no such file: {arguments.data}")

@@ -1,12 +1,12 @@
-"""Memory and pace of the stages rationales and chunks on many generated questions, through the pipeline on a local cluster.
+"""Measures memory and speed of the stages rationales and chunks on many questions, on a local cluster.
 
     python -m benchmarks.bench_rationales --questions 1000000
 
-Memory is that of this process and all that descend from it (Ray's daemons and workers): what is private or mapped from
-files by its proportional share (PSS), and the object store by what its files in /dev/shm hold, which every process that
-maps them shares. Idle is what Ray and a worker per CPU take before the first stage. A pass (generated and judged:
-`drafts`; compared: `rows`; cut: `samples`) is followed by the Parquet rows on disk. The last line is one JSON document.
-Linux alone: it reads /proc.
+Memory covers this process and all its descendants (Ray's daemons and workers). Private and file-mapped memory
+counts by its proportional share (PSS). The object store counts by the size of its files in /dev/shm, because
+all processes share them. Idle memory is that of Ray and one worker per CPU before the first stage. The
+Parquet rows on disk show the progress of a pass (`drafts`: generated and judged, `rows`: compared, `samples`:
+chunked). The last line is one JSON document. Linux only, because it reads /proc.
 """
 
 import argparse
@@ -35,13 +35,12 @@ SAMPLE_S, IDLE_SAMPLES = 1.0, 4
 
 
 class Sampler:
-    """Samples memory and finished rows in a thread until closed."""
+    """A thread that samples memory and finished rows until `close`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.started = folder, time.monotonic()
-        self.memory: list[
-            tuple[float, int, int]
-        ] = []  # seconds, private and mapped bytes, object store bytes
+        self.memory: list[tuple[float, int, int]] = []
+        """Seconds, private and mapped bytes, bytes of the object store."""
         self.rows: dict[str, list[tuple[float, int]]] = {name: [] for name in PASSES}
         self.counted: dict[Path, int] = {}
         self.stop, self.thread = threading.Event(), threading.Thread(target=self._follow, daemon=True)
@@ -63,7 +62,7 @@ class Sampler:
                     self.rows[name].append((self.seconds(), done))
 
     def _count(self, file: Path) -> int:
-        """Rows of a finished file; none while it is written."""
+        """Rows of a finished file; 0 for a file that is being written."""
         if file not in self.counted:
             try:
                 self.counted[file] = pyarrow.parquet.ParquetFile(file).metadata.num_rows
@@ -73,32 +72,32 @@ class Sampler:
 
 
 def used_bytes() -> tuple[int, int]:
-    """Bytes of this process tree: private and mapped from files (PSS), and in shared memory."""
+    """Memory of this process tree: bytes that are private or mapped from files (PSS), and shared bytes."""
     own, shared = 0, {}
     for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
         try:
             rollup = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
             shared |= dict(_shared_files(process.pid))
         except (OSError, psutil.Error):
-            continue  # it ended meanwhile
+            continue  # the process has ended
         kib = {line.split(":")[0]: int(line.split()[1]) for line in rollup.splitlines()[1:]}
         own += (kib["Pss"] - kib["Pss_Shmem"]) << 10
     return own, sum(shared.values())
 
 
 def _shared_files(pid: int) -> Iterator[tuple[int, int]]:
-    """Inode and allocated bytes of the files in /dev/shm that a process holds open, deleted ones as well."""
+    """Inode and allocated bytes of a process's open files in /dev/shm, including deleted ones."""
     for descriptor in os.scandir(f"/proc/{pid}/fd"):
         try:
             if os.readlink(descriptor.path).startswith("/dev/shm/"):
                 status = os.stat(descriptor.path)
                 yield status.st_ino, status.st_blocks * 512
         except FileNotFoundError:
-            continue  # closed meanwhile
+            continue  # the file was closed
 
 
 def tenths(times: list[tuple[float, int]], total: int) -> dict[str, float | int] | None:
-    """Rows/s of the slowest and fastest tenth of a pass, between finished files; None where these are too few."""
+    """Rows/s of the slowest and the fastest tenth of a pass; None if it has fewer than 11 finished files."""
     if len(times) < 11:
         return None
     first_s, first = times[0]
@@ -144,7 +143,7 @@ def measure(questions: int, difficulty: int, storage: Path) -> dict[str, Any]:
             "peak_object_store_gib": round(max(shared for _, shared in used) / GIB, 2),
             "summary": json.loads((storage / "bench" / stage / "summary.json").read_text()),
         }
-    time.sleep(2 * SAMPLE_S)  # for the last files
+    time.sleep(2 * SAMPLE_S)  # wait for the last files
     sampler.close()
     cluster.disconnect()
     passes = {name: tenths(times, times[-1][1]) for name, times in sampler.rows.items() if times}
@@ -164,7 +163,7 @@ def main() -> None:
     )
     parser.add_argument("--questions", type=int, default=50_000, help="training questions to generate")
     parser.add_argument("--difficulty", type=int, default=3)
-    parser.add_argument("--storage-path", type=Path, help="kept; else a temporary folder")
+    parser.add_argument("--storage-path", type=Path, help="folder to keep; a temporary one if not set")
     parsed = parser.parse_args()
     with TemporaryDirectory() as temporary:
         print(

@@ -1,15 +1,15 @@
-"""Skip ablation with both judges: plain `generate`, literally by the rule, against verification on shared keys and values.
+"""Compares skip ablation by verification on shared keys and values with the literal rule by plain `generate`.
 
-    python -m benchmarks.bench_skips                                        # the toy student, one CPU thread
-    python -m benchmarks.bench_skips --student gpt2-124m --device cuda --precision bf16
-    python -m benchmarks.bench_skips --actors 1 2                           # throughput of the stage's actor pool
+python -m benchmarks.bench_skips # the toy student, one CPU thread python -m benchmarks.bench_skips --student
+gpt2-124m --device cuda --precision bf16 python -m benchmarks.bench_skips --actors 1 2 # throughput of the
+stage's actor pool
 
-A student of the given architecture starts from random weights and is trained briefly on toy questions (cwt, chunk dropout
-0.5, so that some chunks are superfluous). Then, for the judges `reading` and `writing`, three searches run in turn on the
-same samples: the literal one, ours, and ours without sharing, so that what shared beginnings give stands alone. The best of
-`--repeats` runs counts, in CPU seconds on a CPU (neighbours on the machine do not stretch them) and in wall seconds on a
-GPU. `positions` counts what the student computed, padding included. The last line is one JSON document. Only --actors
-needs Ray.
+A student of the given architecture starts from random weights and trains briefly on toy questions (cwt, chunk
+dropout 0.5, so that some chunks are superfluous). Then three searches run in turn on the same samples, for
+each of the judges `reading` and `writing`: the literal one, ours, and ours without sharing, which isolates
+the gain of shared prefixes. The best of `--repeats` runs counts, in CPU seconds on a CPU (which other
+processes do not inflate) and in wall seconds on a GPU. `positions` counts the token positions that the
+student computed, padding included. The last line is one JSON document. Only --actors needs Ray.
 """
 
 import argparse
@@ -56,7 +56,7 @@ from skipthink_ray.training.loop import Hooks, Job, train
 
 GPT2_VOCABULARY = 50_257
 OPTIONS = ("search", "batch_size", "max_chunk_tokens")
-"""Options that are fields of SkipsConfig."""
+"""Command-line options that set fields of SkipsConfig."""
 FORMATS = ChunksConfig()
 
 
@@ -86,7 +86,7 @@ def toy_samples(task: str, count: int, tokenizer: Any, num_chunks: int) -> Sampl
 
 
 def make_student(options: argparse.Namespace) -> Student:
-    """From random weights; a GPT-2 has the tokens of the toy's tokenizer, and the rows of the released vocabulary beside them."""
+    """A student with random weights. GPT-2 uses the toy's tokenizer but keeps its own vocabulary size."""
     config = StudentConfig(vocabulary=1024)
     written = (
         form.format(**row._asdict())
@@ -140,7 +140,7 @@ def timed(ablation: Ablation, on_gpu: bool) -> tuple[float, np.ndarray, np.ndarr
 
 
 class Forgetful(Verifier):
-    """Holds no beginning of a prompt, to measure what sharing gives."""
+    """A verifier that caches no prefixes, to measure the gain of sharing."""
 
     def _remember(self, *_: object) -> None: ...
 
@@ -154,7 +154,7 @@ class Unshared(Contexts):
 
 
 def compare(student: Student, samples: Samples, options: argparse.Namespace) -> dict[str, Any]:
-    """Each judge by itself (see `compare_writers`), and how often the seconds of reading the seconds of writing are."""
+    """Results per judge (see `compare_writers`), and the ratio of the seconds of writing to reading."""
     counted: list[int] = []
     student.model.register_forward_pre_hook(
         lambda _, __, inputs: counted.append(inputs["input_ids"].numel()), with_kwargs=True
@@ -171,7 +171,7 @@ def compare(student: Student, samples: Samples, options: argparse.Namespace) -> 
 def compare_writers(
     student: Student, samples: Samples, judge: str, counted: list[int], options: argparse.Namespace
 ) -> dict[str, Any]:
-    """Seconds of the searches, the best of some repeats, in turn; and whether all their verdicts are the same."""
+    """Best seconds of each search, and the number of samples with different verdicts."""
     config = SkipsConfig.model_validate(
         {"judge": judge, **{name: getattr(options, name) for name in OPTIONS}}
     )
@@ -183,11 +183,10 @@ def compare_writers(
     seconds: dict[str, list[float]] = {name: [] for name in writers}
     positions: dict[str, int] = {}
     found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-    for repeat in range(options.repeats + 1):  # the first warms up
+    for repeat in range(options.repeats + 1):  # the first repeat is a warm-up
         for name, writer in writers.items():
-            together = (
-                len(samples) if name == "literal" else options.batch_size
-            )  # it holds nothing, so its batches are full
+            # the literal search caches nothing, so it can batch all samples
+            together = len(samples) if name == "literal" else options.batch_size
             measured = Ablation(
                 [student],
                 TASKS[options.task],
@@ -221,7 +220,7 @@ def compare_writers(
 
 
 def throughput(student: Student, samples: Samples, options: argparse.Namespace) -> dict[str, Any]:
-    """Samples per second of the stage's pool on a local cluster, for each number of actors; start-up is left out."""
+    """Samples per second of the stage's pool on a local cluster, by number of actors and without start-up."""
     import ray
 
     from skipthink_ray.runtime import actors, cluster
@@ -256,7 +255,7 @@ def throughput(student: Student, samples: Samples, options: argparse.Namespace) 
 
 
 class Clock:
-    """Takes the place of the stage's board: notes when how many samples were done."""
+    """Replaces the stage's board and records the time of each progress report."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[float, int]] = []
@@ -269,7 +268,7 @@ class Clock:
 
 
 def _steady(seen: list[tuple[float, int]], total: int) -> float:
-    """Samples per second between the first tenth and the last: neither start-up nor a pool that runs empty is counted."""
+    """Samples per second without the first and last tenth, which exclude start-up and an emptying pool."""
     times, done = np.array([when for when, _ in seen]), np.cumsum([count for _, count in seen])
     inside = (done >= 0.1 * total) & (done <= 0.9 * total)
     return float((done[inside][-1] - done[inside][0]) / (times[inside][-1] - times[inside][0]))
@@ -299,10 +298,10 @@ def main() -> None:
         "--max-chunk-tokens", type=at_least(1), default=128, help="judge writing: length limit of a chunk"
     )
     parser.add_argument(
-        "--updates", type=at_least(1), default=1000, help="of training, before anything is measured"
+        "--updates", type=at_least(1), default=1000, help="training updates before the measurements"
     )
     parser.add_argument(
-        "--lr", type=float, default=None, help="of training; 5e-3 for the toy student, else 3e-4"
+        "--lr", type=float, default=None, help="learning rate; 5e-3 for the toy student, else 3e-4"
     )
     parser.add_argument("--repeats", type=at_least(1), default=3)
     parser.add_argument(
@@ -310,13 +309,13 @@ def main() -> None:
         type=at_least(1),
         nargs="*",
         default=[],
-        help="measure the pool with so many actors, in turn",
+        help="measure the pool with each of these numbers of actors",
     )
     parser.add_argument(
         "--copies",
         type=at_least(1),
         default=10,
-        help="--actors: times that the samples are put through the pool",
+        help="with --actors: copies of the samples to process",
     )
     options = parser.parse_args()
     try:

@@ -1,10 +1,11 @@
-"""What students learn on the toys TSO and LLC and in the demo, and what makes TSO learnable. In one process, without a cluster.
+"""Measures what students learn on the toys TSO and LLC and in the demo, and what makes TSO learnable.
 
-    python -m benchmarks.bench_toys               run what benchmarks/toys.jsonl lacks, appending to it
-    python -m benchmarks.bench_toys --table       print its tables
-    python -m benchmarks.bench_toys --document docs/results.md     put its tables into the document
+python -m benchmarks.bench_toys run the arms that benchmarks/toys.jsonl lacks; append the results python -m
+benchmarks.bench_toys --table print the tables python -m benchmarks.bench_toys --document docs/results.md
+update the tables of the document
 
-An arm makes as many updates as the pipeline would: `cwt.epochs` passes over the CWT items. Seconds are CPU seconds of one torch thread.
+Runs in one process, without a cluster. An arm makes the same number of updates as the pipeline: `cwt.epochs`
+passes over the CWT items. Seconds are CPU seconds of one torch thread.
 """
 
 import argparse
@@ -68,7 +69,7 @@ def main() -> None:
 
 
 def run_missing(arguments: argparse.Namespace) -> None:
-    """Run what is missing, one after another."""
+    """Run the missing arms, one after another."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     import torch
 
@@ -132,12 +133,12 @@ def numbers_of(arm: ToyArm) -> dict[str, Any]:
 
 
 def fill(document: str, lines: list[dict[str, Any]]) -> str:
-    """The document with every table as the lines have it now."""
+    """The document with its tables updated from the results."""
     return BLOCK.sub(lambda found: f"{found[1]}\n{table(lines, found[2])}\n\n{found[3]}", document)
 
 
 def table(lines: list[dict[str, Any]], part: str) -> str:
-    """One table: a stage a row for the whole method, an arm a row for Base alone."""
+    """One table: a row per stage if the arm runs the whole method, a row per arm if it trains only Base."""
     by_key = {line["key"]: line["numbers"] for line in lines}
     listed = [(arm, by_key[arm.key()]) for arm in arms() if arm.part == part and arm.key() in by_key]
     if not listed:
@@ -171,8 +172,8 @@ def _by_stage(numbers: dict[str, Any]) -> str:
             kept,
         )
         rows.append([name, *cells])
-    right = numbers["skips, reading"]["right_share"]
-    return f"{_markdown(rows)}\n\nM = {base['num_chunks']}; right with all chunks: {100 * right:.1f} % of the training samples."
+    right = f"{100 * numbers['skips, reading']['right_share']:.1f} % of the training samples"
+    return f"{_markdown(rows)}\n\nM = {base['num_chunks']}; right with all chunks: {right}."
 
 
 def _by_arm(listed: list[tuple[ToyArm, dict[str, Any]]]) -> str:

@@ -1,6 +1,7 @@
-"""Rationales as tokens, and random students, for bench_chunking.py: what rows.py and student.py do, with torch and transformers alone.
+"""Tokenised rationales and random students for bench_chunking.py, with torch and transformers only.
 
-So the benchmark runs on a bare GPU machine, without pyarrow and pydantic.
+It replaces rows.py and student.py, so that the benchmark runs on a bare GPU machine without pyarrow and
+pydantic.
 """
 
 import json
@@ -26,7 +27,7 @@ GPT2 = {"gpt2-124m": (12, 768, 12), "gpt2-355m": (24, 1024, 16), "gpt2-774m": (3
 
 @dataclass(frozen=True)
 class Ragged:
-    """As rows.Ragged, whose module needs pyarrow."""
+    """The same as rows.Ragged, without pyarrow."""
 
     values: np.ndarray
     offsets: np.ndarray
@@ -41,7 +42,7 @@ class Ragged:
 
 @dataclass(frozen=True)
 class Rationales:
-    """As rows.Samples: what `stage_losses` reads, and the tokens of every step for the literal search."""
+    """Replaces rows.Samples with the fields that `stage_losses` and the literal search read."""
 
     questions: list[list[int]]
     tokens: list[list[list[int]]]
@@ -74,7 +75,7 @@ Text = tuple[list[int], list[list[int]]]
 
 
 def read_texts(path: str | None, vocabulary: int) -> list[Text]:
-    """All rationales as tokens of a BPE trained on them; without a file random tokens."""
+    """All rationales as tokens of a BPE trained on them. Random tokens without a file."""
     if path is None:
         rng = np.random.default_rng(0)
         sizes = rng.choice(
@@ -97,13 +98,13 @@ def read_texts(path: str | None, vocabulary: int) -> list[Text]:
 
 
 def _read_rows(path: str) -> list[dict[str, str]]:
-    """SystemExit names the line that is no JSON object with both texts."""
+    """Raises SystemExit with the number of a line that is not a JSON object with both texts."""
     rows = []
     for number, line in enumerate(Path(path).read_text(encoding="utf-8").strip().split("\n"), start=1):
         try:
             row = json.loads(line)
         except ValueError as error:
-            raise SystemExit(f"{path}, line {number}: {error}; every line is a JSON object") from error
+            raise SystemExit(f"{path}, line {number}: {error}; every line must be a JSON object") from error
         if not (
             isinstance(row, dict)
             and all(isinstance(row.get(name), str) for name in ("question", "rationale"))
@@ -116,7 +117,7 @@ def _read_rows(path: str) -> list[dict[str, str]]:
 
 
 def join_texts(texts: list[Text], num_steps: int, count: int) -> list[Text]:
-    """Long rationales: those of several questions behind one another, cut at `num_steps` steps, under the first question."""
+    """Join the rationales of several questions after the first question, cut to `num_steps` steps."""
     joined, rest = [], iter(texts * (1 + count * num_steps // len(texts)))
     while len(joined) < count:
         question, steps = next(rest)
@@ -127,12 +128,12 @@ def join_texts(texts: list[Text], num_steps: int, count: int) -> list[Text]:
 
 
 def build_student(name: str, vocabulary: int, num_chunks: int, positions: int) -> tuple[Any, MarkerIds]:
-    """A random student; weights are drawn wide enough that losses differ and boundaries move."""
+    """A random student. Its weights have a large spread, so that losses differ and boundaries move."""
     torch.manual_seed(0)
     size = vocabulary + num_chunks + 4
     first = vocabulary
     ids = MarkerIds(tuple(range(first, first + num_chunks)), size - 4, size - 3, size - 2, size - 1)
-    if name == "toy":  # the demo's
+    if name == "toy":  # the demo's architecture
         shape = {
             "hidden_size": 96,
             "intermediate_size": 288,

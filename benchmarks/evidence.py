@@ -1,10 +1,11 @@
-"""The evidence behind the defaults: chunkers, kinds of updates, gates and numbers of chunks, compared on two toys.
+"""The evidence for the defaults: chunkers, kinds of updates, gates and numbers of chunks on two toys.
 
-    python -m benchmarks.evidence             run what is not in benchmarks/evidence.jsonl yet, appending to it
-    python -m benchmarks.evidence --table     print its tables
-    python -m benchmarks.evidence --document docs/results.md     put its tables into the document
+    python -m benchmarks.evidence             run what benchmarks/evidence.jsonl lacks; append the results
+    python -m benchmarks.evidence --table     print the tables
+    python -m benchmarks.evidence --document docs/results.md     update the tables of the document
 
-A run needs no cluster and no accelerator; `--processes` of them go side by side, with one torch thread each.
+Runs need neither a cluster nor an accelerator. `--processes` of them run in parallel, with one torch thread
+each.
 """
 
 import argparse
@@ -34,7 +35,7 @@ def main() -> None:
         "--cache",
         type=Path,
         default=Path("runs/evidence"),
-        help="folder for cwt students that several arms share",
+        help="folder for the cwt students that arms share",
     )
     parser.add_argument("--processes", type=at_least(1), default=2)
     parser.add_argument("--parts", nargs="*", choices=list(PARTS), help="only these parts")
@@ -62,20 +63,20 @@ def main() -> None:
 
 
 def finished(results: Path) -> list[dict[str, Any]]:
-    """The lines of the results file. ValueError names one that is not JSON."""
+    """The lines of the results file. Raises ValueError with the number of a line that is not JSON."""
     lines = []
     for number, line in enumerate(results.read_text().splitlines() if results.exists() else [], start=1):
         try:
             lines.append(json.loads(line))
         except ValueError as error:
             raise ValueError(
-                f"{results}, line {number}: {error}; delete that line, its run is made again"
+                f"{results}, line {number}: {error}; delete that line to repeat its run"
             ) from error
     return lines
 
 
 def run_missing(arguments: argparse.Namespace) -> None:
-    """Run what is missing, in order, a process for each run."""
+    """Run the missing runs in order, each in its own process."""
     processes = arguments.processes
     only = {"part": arguments.parts, "task": arguments.tasks, "stage": arguments.stages}
     done = {line["key"] for line in finished(arguments.results)}
@@ -104,9 +105,8 @@ def run_missing(arguments: argparse.Namespace) -> None:
             for future in ended:
                 line = future.result()
                 with arguments.results.open("ab+") as file:
-                    whole = not file.tell() or (
-                        file.seek(-1, os.SEEK_END) and file.read() == b"\n"
-                    )  # the last line may lack its end
+                    # the last line may lack its line break
+                    whole = not file.tell() or (file.seek(-1, os.SEEK_END) and file.read() == b"\n")
                     file.write((b"" if whole else b"\n") + json.dumps(line).encode() + b"\n")
                 shown = ("part", "arm", "stage", "task", "seed", "wall_s")
                 reached = {

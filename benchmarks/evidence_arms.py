@@ -1,4 +1,4 @@
-"""The arms of the evidence, as data: an arm is a name and what it overrides in the configuration that all share."""
+"""The arms of the evidence as data. An arm is a name with overrides of the shared configuration."""
 
 import hashlib
 import json
@@ -10,15 +10,16 @@ from skipthink_ray.presets import toy
 
 Stage = Literal["base", "cwt", "stt"]
 UPDATES = {"multiarith": 1000, "tracking_shuffled_objects": 800}
-"""Of every training run (base, cwt, stt) of a task, but that of Base with equal epochs."""
+"""Updates of every training run (base, cwt, stt) by task. Only Base with equal epochs makes fewer."""
 SEEDS = (0, 1, 2)
 REVISION = 1
-"""Raised where results are void for a reason that no arm names: the preset `toy`, the training or the initial weights changed."""
+"""Raise it if results become void for a reason outside the arms: changes of the preset `toy`, the training or
+the initial weights."""
 TASKS: dict[str, dict[str, Any]] = {
     "multiarith": {"rationales.difficulty": 1},
     "tracking_shuffled_objects": {"rationales.difficulty": 1},
 }
-"""Tasks, with what is particular to them."""
+"""Tasks with their own overrides."""
 SHARED: dict[str, Any] = {
     "rationales.train_questions": 1000,
     "rationales.test_questions": 300,
@@ -39,7 +40,8 @@ SHARED: dict[str, Any] = {
     "skips.skippable": "any",
     "skips.gate": "own",
 }
-"""What all arms have in common, on top of the preset `toy`; defaults that the evidence may change are spelled out."""
+"""Overrides of the preset `toy` that all arms share. Defaults that the evidence may change are listed
+explicitly."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +50,11 @@ class Arm:
     overrides: dict[str, Any] = field(default_factory=dict)
     """Dotted configuration keys."""
     equal_epochs: bool = False
-    """base: as many passes over the questions as cwt makes, instead of as many updates."""
+    """For base: match cwt's passes over the questions instead of its updates."""
 
 
 def _both(**values: Any) -> dict[str, Any]:
-    """The same of cwt and stt."""
+    """The same overrides for cwt and stt."""
     return {f"{stage}.{key}": value for stage in ("cwt", "stt") for key, value in values.items()}
 
 
@@ -86,9 +88,10 @@ GATES = tuple(
         "cross-fitted in 2 folds, sequential": {"search": "sequential", "gate": "cross_fitted", "folds": 2},
     }.items()
 )
-"""All with the cwt student of "greedy, chunk": the arms differ in skips and in the stt that follows. The last trains its own judges."""
+"""All arms use the cwt student of "greedy, chunk" and differ only in skips and stt. The last one trains its
+own judges."""
 GATES_AFTER_DROPOUT = tuple(Arm(arm.name, _both(answer_chunk_dropout=0.2) | arm.overrides) for arm in GATES)
-"""The same with the cwt student of "mixed, dropout 0.2", which answers without its chunks more often than it should."""
+"""The same arms with the cwt student of "mixed, dropout 0.2", which too often answers without its chunks."""
 NUM_CHUNKS = tuple(Arm(f"M = {count}", {"chunks.num_chunks": count}) for count in range(1, 9))
 
 PARTS = {
@@ -113,29 +116,32 @@ TABLES = (
     ("num_chunks", "cwt"),
     ("num_chunks", "stt"),
 )
-"""Part and what is shown of it."""
+"""(part, stage) of each table."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """What is done at once: stt includes the skips and what they start from, but for a cwt student that is in the cache."""
+    """A unit of work.
+
+    A run of stt includes the skips and, unless it is cached, the cwt student before them.
+    """
 
     part: str
-    """A table that it belongs to; another part may need the same run."""
+    """A part that the run belongs to. Other parts may share the run."""
     arm: Arm
     stage: Stage
     task: str
     seed: int
 
     def key(self) -> str:
-        """The same for the same overrides, under whatever name: a finished one is not done again."""
+        """A key that depends on the overrides but not on the arm's name, so that no run is repeated."""
         without = () if self.stage == "stt" else ("skips", "stt")
         return digest(
             [REVISION, self.stage, self.arm.equal_epochs, UPDATES[self.task], self._decisive(*without)]
         )
 
     def cwt_key(self) -> str:
-        """The same for runs that start from the same cwt student."""
+        """A key that runs with the same cwt student share."""
         return digest([REVISION, UPDATES[self.task], self._decisive("skips", "stt")])
 
     def _decisive(self, *without: str) -> dict[str, Any]:
@@ -146,7 +152,7 @@ class Run:
         return {"task": self.task, "seed": self.seed} | SHARED | TASKS[self.task] | self.arm.overrides
 
     def config(self) -> PipelineConfig:
-        """KeyError or pydantic's ValidationError where an override names no field."""
+        """Raises KeyError or pydantic's ValidationError if an override names an unknown field."""
         values = toy().model_dump()
         for key, value in self.overrides().items():
             *parents, name = key.split(".")
@@ -158,7 +164,7 @@ class Run:
 
 
 def runs() -> list[Run]:
-    """All of the evidence, each run once, in an order in which whole comparisons are finished early."""
+    """All runs of the evidence, each once, ordered so that complete comparisons finish early."""
     listed: dict[str, Run] = {}
 
     def add(part: str, arms: tuple[Arm, ...], stage: Stage, task: str, *seeds: int) -> None:
@@ -172,7 +178,7 @@ def runs() -> list[Run]:
             add("gates", GATES, "stt", task, seed)
             add("updates", UPDATE_ARMS, "cwt", task, seed)
             add("chunkers", CHUNKERS, "stt", task, seed)
-    for seed in SEEDS:  # the other toy is answered at chance by all
+    for seed in SEEDS:  # on the other toy, all students answer at chance
         add("updates", UPDATE_ARMS, "stt", "multiarith", seed)
         add("gates_after_dropout", GATES_AFTER_DROPOUT, "stt", "multiarith", seed)
         add("num_chunks", NUM_CHUNKS, "cwt", "multiarith", seed)

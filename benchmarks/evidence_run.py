@@ -1,8 +1,8 @@
-"""One arm of the evidence in one process, without a cluster: toy questions, base or cwt -> skips -> stt, and the answers to test questions.
+"""One run of the evidence in one process: toy questions, base or cwt -> skips -> stt, test answers.
 
-Seconds are CPU seconds of this process (one torch thread), which neighbours on the machine do not stretch. The questions
-are the same for every seed: a seed decides the initial weights, the order of the updates, dropout and annealing.
-Shape suffixes: R samples, M chunks.
+Seconds are CPU seconds of this process (one torch thread), which other processes do not inflate. All seeds
+share the same questions. The seed determines the initial weights, the order of the updates, dropout and
+annealing. Shape suffixes: R samples, M chunks.
 """
 
 import hashlib
@@ -38,16 +38,16 @@ from skipthink_ray.training.markers import attach, merge
 from skipthink_ray.training.rechunk import rechunk
 
 ENERGY_ROWS = 256
-"""Rationales with a boundary to move, over which energies are averaged."""
+"""Number of rationales with a movable boundary over which energies are averaged."""
 AGREEMENT_ROWS = 500
-"""Training samples whose skips are written down, to be compared between seeds."""
+"""Number of training samples whose skips are recorded, for comparisons between seeds."""
 TEST_SHARE_OF_HASHES = 8
 STAGES: tuple[Stage, ...] = ("base", "cwt")
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What the stages of an arm share."""
+    """The data that all stages of a run share."""
 
     config: PipelineConfig
     updates: int
@@ -56,9 +56,11 @@ class Prepared:
     test_answers: list[str]
 
     def new_student(self) -> Student:
-        """The student before training; the seed decides its weights."""
+        """The student before training, with weights drawn by the seed."""
         texts = written(self.config, toy_rows(self.config, "train"))
-        tokenizer = load_tokenizer(self.config.student, texts)  # one of its own: markers are added to it
+        tokenizer = load_tokenizer(
+            self.config.student, texts
+        )  # not shared, because the student adds markers to it
         return build_student(self.config.student, tokenizer, self.samples.num_chunks, self.config.seed)
 
 
@@ -70,7 +72,10 @@ class Trained:
 
 
 def do(run: Run, cache: Path) -> dict[str, Any]:
-    """All numbers of a run, by stage. `cache` keeps cwt students, which arms share that differ only in what follows."""
+    """All numbers of a run, by stage.
+
+    `cache` keeps cwt students for arms that differ only in later stages.
+    """
     prepared = prepare(run.config(), lambda samples: _updates(run, samples))
     if run.stage == "base":
         return {"base": train_student(prepared, "base", prepared.samples, None).numbers}
@@ -98,7 +103,7 @@ def ablate(prepared: Prepared, judge: Trained, samples: Samples) -> tuple[np.nda
 
 
 def _cross_fitted(prepared: Prepared, samples: Samples) -> tuple[np.ndarray, np.ndarray]:
-    """Each sample judged by a student of the other folds, trained for as many epochs as cwt."""
+    """Judge each sample by a student trained on the other folds for the same number of epochs."""
     folds, questions = prepared.config.skips.folds, samples.table["question"].to_pylist()
     kept_RM, right_R = np.ones_like(samples.ends_RM, dtype=bool), np.zeros(len(samples), dtype=bool)
     for number in range(folds):
@@ -122,7 +127,10 @@ def _updates(run: Run, samples: Samples) -> int:
 
 
 def prepare(config: PipelineConfig, updates: Callable[[Samples], int]) -> Prepared:
-    """Rows, tokens and average chunks, as the stages rationales and chunks make them. updates: of every training run."""
+    """Rows, tokens and average chunks, as in the stages rationales and chunks.
+
+    updates: the updates of every training run.
+    """
     train_rows, test_rows = toy_rows(config, "train"), toy_rows(config, "test")
     tokenizer = load_tokenizer(config.student, written(config, train_rows))
     num_steps_R = np.array([len(split_steps(row.rationale)) for row in train_rows])
@@ -139,7 +147,7 @@ def prepare(config: PipelineConfig, updates: Callable[[Samples], int]) -> Prepar
 
 
 def toy_rows(config: PipelineConfig, split: str) -> list[ToyRow]:
-    """Distinct questions; an eighth of all, by hash, is reserved for test. They depend on the task alone, never on the seed."""
+    """Distinct questions. A hash reserves an eighth of all questions for test. The seed has no influence."""
     toy, random = task_of(config).toy, Random(f"evidence {split}")
     assert toy
     wanted = config.rationales.train_questions if split == "train" else config.rationales.test_questions
@@ -153,7 +161,7 @@ def toy_rows(config: PipelineConfig, split: str) -> list[ToyRow]:
 
 
 def written(config: PipelineConfig, rows: list[ToyRow]) -> list[str]:
-    """Everything a student reads or writes about some rows."""
+    """The full texts of some rows: question, rationale and conclusion."""
     formats = config.chunks
     return [
         formats.question_format.format(**row._asdict())
@@ -197,7 +205,10 @@ def make_samples(config: PipelineConfig, rows: list[ToyRow], tokenizer: Any, num
 
 
 def skip_numbers(kept_RM: np.ndarray, right_R: np.ndarray, present_RM: np.ndarray) -> dict[str, Any]:
-    """Shares over all samples; and the flags of the first ones as text, a character per chunk: 1 kept, 0 skipped, - empty."""
+    """Shares over all samples, and the packed flags of the first ones.
+
+    Flags per chunk: 1 kept, 0 skipped, - empty.
+    """
     flags_RM = np.where(present_RM, np.where(kept_RM, "1", "0"), "-")[:AGREEMENT_ROWS]
     return {
         "right_share": float(right_R.mean()),
@@ -211,12 +222,12 @@ def skip_numbers(kept_RM: np.ndarray, right_R: np.ndarray, present_RM: np.ndarra
 
 
 def pack(flags: str) -> str:
-    """Flags in base 3 as one hexadecimal number, so that a line stays short."""
+    """The flags as base-3 digits of one hexadecimal number, to keep lines short."""
     return f"{int(flags.translate(str.maketrans('01-', '012')) or '0', 3):x}:{len(flags)}"
 
 
 def _cwt(prepared: Prepared, folder: Path) -> Trained:
-    """The cwt student of a configuration, trained once and kept in `folder`."""
+    """The cwt student of a configuration. It is trained once and saved in `folder`."""
     if (folder / "numbers.json").exists():
         student = prepared.new_student()
         student.model.load_state_dict(load_file(folder / "weights.safetensors"), strict=False)
@@ -237,7 +248,7 @@ def _cwt(prepared: Prepared, folder: Path) -> Trained:
 
 
 def train_student(prepared: Prepared, stage: Stage, samples: Samples, kept_RM: np.ndarray | None) -> Trained:
-    """Train a new student and answer the test questions with it in its own mode."""
+    """Train a new student and answer the test questions in the mode of its stage."""
     config: TrainConfig = getattr(prepared.config, stage)
     student, progress, nothing = prepared.new_student(), Progress(), Hooks(lambda *_: None, lambda *_: None)
     kept_RM = np.ones_like(samples.ends_RM, dtype=bool) if kept_RM is None else kept_RM
@@ -286,7 +297,7 @@ def _evaluate(prepared: Prepared, student: Student, mode: Mode) -> dict[str, Any
 def _chunk_numbers(
     prepared: Prepared, student: Student, samples: Samples, ends_RM: np.ndarray, progress: Progress
 ) -> dict[str, Any]:
-    """Energies of the final chunks, of average ones and of the best ones, all under the final student; cost of one more search."""
+    """Energies of the final, average and optimal chunks, and the cost of one more search."""
     rows = np.nonzero(chunking.movable(ends_RM))[0][:ENERGY_ROWS]
     numbers: dict[str, Any] = {
         "num_chunks": samples.num_chunks,

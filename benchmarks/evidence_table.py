@@ -1,4 +1,4 @@
-"""The tables of docs/results.md, from the lines of evidence.jsonl: mean over the seeds, and lowest to highest in brackets."""
+"""The tables of docs/results.md, from evidence.jsonl: mean over the seeds, lowest and highest in brackets."""
 
 import re
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from skipthink_ray.method.steps import split_steps
 
 Line = dict[str, Any]
 Column = tuple[str, str, str, float]
-"""Heading, stage, name in its numbers, and number of decimals."""
+"""Heading, stage, key in the stage's numbers, number of decimals."""
 
 COLUMNS: dict[str, tuple[Column, ...]] = {
     "cwt": (
@@ -57,12 +57,10 @@ TITLES = {
     "cwt": "CWT student, staged",
     "stt": "STT student, skip",
 }
-
-
 EMPTY = 2
 UNMEASURED = "Not measured yet."
 BLOCK = re.compile(r"(<!-- evidence (\S+) (\S+) (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
-"""Where a table stands in a document: its part, stage and task, and whatever stood there before."""
+"""A table's place in a document: part, stage and task, then the previous table."""
 
 
 def tables(lines: list[Line]) -> str:
@@ -76,14 +74,14 @@ def tables(lines: list[Line]) -> str:
 
 
 def fill(document: str, lines: list[Line]) -> str:
-    """The document with every table as the lines have it now."""
+    """The document with its tables updated from the results."""
     return BLOCK.sub(
         lambda found: f"{found[1]}\n{table(lines, found[2], found[3], found[4])}\n\n{found[5]}", document
     )
 
 
 def table(lines: list[Line], part: str, stage: str, task: str) -> str:
-    """One table, an arm a row; a sentence where nothing is measured yet. Skips are searched in the runs of stt."""
+    """One table with a row per arm, or UNMEASURED. The numbers of skips come from the runs of stt."""
     ran: Stage = "stt" if stage == "skips" else stage  # pyright: ignore[reportAssignmentType]
     by_key = {line["key"]: line for line in lines}
     keys = {arm.name: [Run(part, arm, ran, task, seed).key() for seed in SEEDS] for arm in PARTS[part]}
@@ -115,7 +113,7 @@ def _table(of_arm: dict[str, list[Line]], part: str, stage: str, task: str) -> s
 
 
 def _auto(task: str) -> int:
-    """M as `num_chunks: auto` chooses it for the training questions."""
+    """M by the rule of `num_chunks: auto` for the training questions."""
     rows = toy_rows(Run("num_chunks", NUM_CHUNKS[0], "cwt", task, seed=0).config(), "train")
     return choose_num_chunks(np.array([len(split_steps(row.rationale)) for row in rows]))
 
@@ -135,7 +133,7 @@ def _value(line: Line, column: Column) -> float | None:
 
 
 def _spread(values: list[float | None], decimals: int) -> str:
-    """Mean and, of several that differ, lowest to highest."""
+    """The mean, with the lowest and highest value if they differ."""
     known = [value for value in values if value is not None]
     if not known:
         return "–"
@@ -144,7 +142,7 @@ def _spread(values: list[float | None], decimals: int) -> str:
 
 
 def _between_seeds(lines: list[Line]) -> str:
-    """Share of chunks with the same flag in two seeds, mean over the pairs; and what independent flags as frequent would give."""
+    """Mean share of chunks with the same flag in two seeds, and the share expected for independent flags."""
     pairs = [_flags(one, other) for one, other in combinations(lines, 2)]
     same = [float((first == second).mean()) for first, second in pairs]
     chance = [
@@ -155,20 +153,20 @@ def _between_seeds(lines: list[Line]) -> str:
 
 
 def _as_in(reference: list[Line], lines: list[Line]) -> str:
-    """Share of chunks with the same flag as under another gate or search with the same seed, mean over the seeds."""
+    """Mean share of chunks with the same flag as in the reference runs with the same seed."""
     pairs = [_flags(one, other) for one, other in product(lines, reference) if one["seed"] == other["seed"]]
     return f"{100 * np.mean([(first == second).mean() for first, second in pairs]):.1f}" if pairs else "–"
 
 
 def _flags(one: Line, other: Line) -> tuple[np.ndarray, np.ndarray]:
-    """The flags of two runs, for the chunks that are empty in neither."""
+    """The flags of two runs for the chunks that are empty in neither run."""
     first, second = (unpack(line["numbers"]["skips"]["flags"]) for line in (one, other))
     both = (first != EMPTY) & (second != EMPTY)
     return first[both], second[both]
 
 
 def unpack(packed: str) -> np.ndarray:
-    """Flags of chunks, as evidence_run.pack writes them: 0 skipped, 1 kept, EMPTY."""
+    """The flags that evidence_run.pack packed: 0 skipped, 1 kept, EMPTY."""
     number, length = packed.split(":")
     digits = []
     value = int(number, 16)

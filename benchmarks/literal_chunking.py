@@ -1,8 +1,8 @@
-"""The paper's chunk search taken literally: a forward pass for every candidate, one rationale at a time.
+"""The paper's chunk search, implemented literally: a forward pass per candidate, one rationale at a time.
 
-Two opponents for bench_chunking.py. `single` runs one forward pass per candidate, as the paper has it. `batched` is
-another one: all candidates that are known at a time go into one padded batch, and no loss is computed twice. Both make
-logits of the target positions only.
+bench_chunking.py compares two variants with our search. The unbatched one runs one forward pass per
+candidate, as in the paper. The batched one puts all candidates known at a time into one padded batch and
+computes no loss twice. Both compute logits only at target positions.
 """
 
 from collections.abc import Callable
@@ -16,12 +16,12 @@ from skipthink_ray.method.chunking import pick_move
 from skipthink_ray.method.markup import join
 
 Candidate = tuple[int, int, int]
-"""(stage, start, end): steps start..end-1 as the chunk of a stage."""
+"""(stage, start, end): steps start..end-1 as the chunk of this stage."""
 
 
 @dataclass
 class ItemLosses:
-    """Losses of CWT stage items of one rationale, by forward passes over each of them."""
+    """Losses of the CWT stage items of one rationale, by a forward pass over each item."""
 
     model: Any
     markers: tuple[int, ...]
@@ -32,7 +32,7 @@ class ItemLosses:
     known: dict[Candidate, float] = field(default_factory=dict)
     forwards: int = 0
     tokens: int = 0
-    """Without padding."""
+    """Tokens of all forward passes, without padding."""
 
     def __call__(self, candidates: list[Candidate]) -> np.ndarray:
         if not self.batched:
@@ -71,16 +71,16 @@ class ItemLosses:
 
 
 Found = tuple[list[int], float]
-"""The ends, and how close the closest decision was, in nats."""
+"""The ends, and the margin of the closest decision in nats."""
 
 
 def greedy(loss: ItemLosses, ends: list[int], eta: float) -> Found:
-    """SBC with the loss of c_m: every cut of two merged neighbours is tried."""
+    """SBC with the loss of c_m: try every cut of two merged neighbours."""
     ends, margin = list(ends), np.inf
     for m in range(len(ends) - 1):
         start, stop = ends[m - 1] if m else 0, ends[m + 1]
         if stop - start == 2:
-            continue  # one cut only: nothing to try
+            continue  # only one cut is possible
         tried = loss([(m, start, cut) for cut in range(start + 1, stop)])
         best, second = np.partition(tried, 1)[:2]
         gain = tried[ends[m] - start - 1] - best
@@ -91,7 +91,7 @@ def greedy(loss: ItemLosses, ends: list[int], eta: float) -> Found:
 
 
 def annealed(loss: ItemLosses, ends: list[int], config: Any, drawn: Any) -> Found:
-    """SA-SBC on the random numbers that the fast search draws for the same rationale."""
+    """SA-SBC with the same random numbers as the fast search."""
     bounds, margin, rise_so_far, lowest = [0, *ends], np.inf, 0.0, 0.0
     best, own = list(ends), loss([(m, *pair) for m, pair in enumerate(zip(bounds, ends, strict=False))])
     for proposal in range(config.proposals):
@@ -113,7 +113,7 @@ def annealed(loss: ItemLosses, ends: list[int], config: Any, drawn: Any) -> Foun
 
 
 def optimal(loss: ItemLosses, ends: list[int]) -> Found:
-    """Dynamic programming over the losses of all chunks; a batch holds the ends of one stage and start."""
+    """Dynamic programming over the losses of all chunks. A batch has all ends for one stage and start."""
     num_chunks, steps = len(ends), ends[-1]
     best: dict[int, tuple[float, list[int]]] = {0: (0.0, [])}
     margin = np.inf

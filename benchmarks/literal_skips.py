@@ -1,6 +1,7 @@
-"""Both ways to ask a student, taken literally: `generate` for every chunk and answer, batched by length, nothing shared.
+"""Both skip judges, implemented literally: `generate` writes every chunk and answer, in batches by length.
 
-The opponent of bench_skips.py, and what the tests hold models/contexts.py against.
+No work is shared between prompts. bench_skips.py compares this with models/contexts.py, and the tests use it
+as the reference.
 """
 
 import numpy as np
@@ -15,7 +16,7 @@ from skipthink_ray.models.verifying import Written
 
 
 class Generator:
-    """What `Contexts` does, by generating every chunk and every answer from its whole prompt."""
+    """Replaces `Contexts`. Generates every chunk and every answer from its full prompt."""
 
     def __init__(
         self, student: Student, samples: list[Sample], config: SkipsConfig, batch_size: int = 64
@@ -23,7 +24,7 @@ class Generator:
         self.student, self.samples, self.config, self.batch_size = student, samples, config, batch_size
 
     def write(self, rows: np.ndarray, kept_AM: np.ndarray, written_from: int | None = None) -> list[Written]:
-        """The greedy answer about every row from its kept chunks and those that the student writes from `written_from` on."""
+        """The greedy answer for every row; the student writes the chunks from `written_from` on itself."""
         ids, num_chunks = self.student.ids, kept_AM.shape[1]
         stages = range(num_chunks if written_from is None else written_from, num_chunks)
         contexts = [kept_tokens(self.samples[row], kept) for row, kept in zip(rows, kept_AM, strict=True)]
@@ -63,7 +64,7 @@ class Generator:
 
 @torch.no_grad()
 def margins(student: Student, items: list[Item]) -> np.ndarray:
-    """Per item the smallest log-probability lead of a target token over the best other token, under teacher forcing."""
+    """Per item, the smallest log-probability lead of a target token over all others (teacher forcing)."""
     batch = collate(items, student.pad_id, student.model.device)
     labels_BT = batch.pop("labels")[:, 1:]
     logits_BTV = student.model(**batch, use_cache=False).logits[:, :-1].float()

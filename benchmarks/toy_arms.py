@@ -1,4 +1,4 @@
-"""The arms of benchmarks/bench_toys.py, as data: a shipped configuration, and what an arm overrides in it."""
+"""The arms of benchmarks/bench_toys.py as data. An arm is a shipped configuration with overrides."""
 
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,7 +15,7 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 
 
 def _oracle(**switches: bool) -> type[Task]:
-    """Toy TSO with another oracle, as a class that `task` can name."""
+    """Toy TSO with another oracle, as a class for the configuration field `task`."""
 
     class Oracle(Task):
         def __init__(self) -> None:
@@ -35,22 +35,22 @@ class ToyArm:
     part: str
     name: str
     config: str
-    """`toy` for the preset, else a file of configs/."""
+    """`toy` for the preset, else a file in configs/."""
     overrides: dict[str, Any] = field(default_factory=dict)
-    """Dotted keys."""
+    """Dotted configuration keys."""
     whole: bool = False
-    """base, cwt, skips and stt; else base alone."""
+    """True runs base, cwt, skips and stt; False runs only base."""
     seed: int = 0
 
     def key(self) -> str:
-        """The same for the same configuration."""
+        """A key that arms with the same configuration share."""
         values = self.settings().model_dump(
             exclude={"name", "storage_path", "cluster", "endpoint", "tracking", "report"}
         )
         return digest([self.whole, values])
 
     def settings(self) -> PipelineConfig:
-        """ValueError names an override that is none."""
+        """Raises ValueError for an override that names an unknown field."""
         preset, file = ("toy", None) if self.config == "toy" else ("default", str(CONFIGS / self.config))
         options = [part for key, value in self.overrides.items() for part in (f"--{key}", str(value))]
         return load_config(preset, file, [*options, "--seed", str(self.seed)], "bench_toys")
@@ -90,5 +90,5 @@ STUDENTS = (
 
 
 def arms() -> list[ToyArm]:
-    """All, those first that the issue asks for."""
+    """All arms. The whole pipelines come first."""
     return [*WHOLE, *ORACLES, *STUDENTS]

@@ -1,10 +1,10 @@
-"""The whole method in one process, to be read from top to bottom; docs/method.md has the formulas.
+"""The whole method in one process, to read from top to bottom. docs/method.md has the formulas.
 
     python examples/one_process.py [--cwt.search.method optimal ...]        # ends with the demo's table
 
-It does what `skipthink demo` does, with the same functions, but without a cluster, files or a way to resume.
-The Base student thinks in full. The CWT student learns chunk by chunk, and is asked which chunks it can do
-without. The STT student learns to skip these. Shape suffixes: R samples, M chunks.
+It does what `skipthink demo` does, with the same functions. It needs no cluster, writes no files and cannot
+resume. The Base student writes the whole rationale. The CWT student learns chunk by chunk, and then shows
+which chunks it does not need. The STT student learns to skip these. Shape suffixes: R samples, M chunks.
 """
 
 import hashlib
@@ -41,22 +41,22 @@ from skipthink_ray.training.rechunk import rechunk
 from skipthink_ray.training.schedule import learning_rate
 
 SMALLER = ["--rationales.train-questions", "1000", "--cwt.epochs", "3"]
-"""What differs from the demo, so that one core needs minutes."""
+"""Differences from the demo, so that a run takes minutes on one core."""
 
 
 def main(config: PipelineConfig) -> dict[str, Any]:
-    """Train three students, ask them, print the table. Returns the numbers of every mode."""
+    """Train three students, evaluate them and print the table. Returns the numbers of every mode."""
     beyond = config.match, config.stt.start, config.skips.gate, config.skips.shuffled
     if beyond != ("updates", "pretrained", "own", False):
         raise ValueError("match, stt.start, skips.gate, skips.shuffled: leave them out, or use skipthink")
 
-    # Questions, with rationales by an oracle. Real rationales come from a large model.
+    # Toy questions, with rationales by an oracle. Real rationales come from a large model.
     train_rows, test_rows = (draw_questions(config, split) for split in ("train", "test"))
     num_steps_R = np.array([len(split_steps(row.rationale)) for row in train_rows])
     wanted = config.chunks.num_chunks or task_of(config).num_chunks or round(num_steps_R.mean())  # M
     num_chunks = choose_num_chunks(num_steps_R) if wanted == "auto" else wanted
 
-    # Every rationale becomes steps, and the steps M average chunks. All students start from the same weights.
+    # Cut rationales into steps, and steps into M average chunks. All students start from the same weights.
     def new_student() -> Student:
         tokenizer = load_tokenizer(config.student, ("".join(texts(config, row)) for row in train_rows))
         return build_student(config.student, tokenizer, num_chunks, config.seed)
@@ -69,24 +69,24 @@ def main(config: PipelineConfig) -> dict[str, Any]:
     # Base: an item is a question, its whole rationale and the answer.
     base, _ = train("base", config, new_student(), samples, all_RM, updates)
 
-    # CWT: an item is one chunk, prompted by its stage's marker. Boundaries are searched before every epoch.
+    # CWT: an item is one chunk; its prompt has the stage's marker. Every epoch starts with a chunk search.
     cwt, ends_RM = train("cwt", config, new_student(), samples, all_RM, updates)
     samples = Samples(samples.with_ends(ends_RM))
 
-    # Skips: without which chunks does the CWT student still answer its training questions correctly?
+    # Skips: find the chunks without which the CWT student still answers its training questions correctly.
     judges = judges_of(cwt, config.skips, config.seed)
     kept_RM, right_R = Ablation(judges, task_of(config), config.skips, samples).find()
     present_RM = np.diff(ends_RM, axis=1, prepend=0) > 0
     kept = " ".join(f"{share:.0%}" for share in kept_RM.sum(0) / present_RM.sum(0))
     print(f"skips: right with all chunks {right_R.mean():.1%}; kept of c_1..c_M: {kept}")
 
-    # STT: from the first weights again, on CWT items and on items with [thought] for every skipped chunk.
+    # STT: from the initial weights again, train on CWT items and items with [thought] for skipped chunks.
     stt, _ = train("stt", config, new_student(), samples, kept_RM, updates)
     return evaluate(config, {"full": base, "staged": cwt, "skip": stt}, test_rows)
 
 
 def draw_questions(config: PipelineConfig, split: str) -> list[ToyRow]:
-    """Distinct toy questions. An eighth of all that can be asked, by hash, is reserved for test."""
+    """Draw distinct toy questions. A hash reserves an eighth of all possible questions for test."""
     source, make, random, rows = config.rationales, task_of(config).toy, Random(f"{config.seed} {split}"), {}
     while len(rows) < (source.train_questions if split == "train" else source.test_questions):
         row = make(random, source.difficulty)
@@ -102,38 +102,33 @@ def texts(config: PipelineConfig, row: ToyRow) -> tuple[str, str, str]:
 
 
 def cut(config: PipelineConfig, rows: list[ToyRow], student: Student) -> Samples:
-    """Steps, tokens and average chunks. From here on a boundary that moves changes no token."""
+    """Cut rationales into steps, tokens and average chunks. Moving a boundary later changes no token."""
     table = []
     for number, row in enumerate(rows):
         question, rationale, conclusion = texts(config, row)
         steps = encode(student.tokenizer, split_steps(rationale))
         tokens = encode(student.tokenizer, [question, row.answer, conclusion])
         ends_RM = average_chunks(np.array([len(steps)]), len(student.ids.stages))
-        table.append(
-            {
-                **row._asdict(),
-                "row": number,
-                "chunk_steps": np.diff(ends_RM[0], prepend=0).tolist(),
-                "rationale_tokens": list(chain(*steps)),
-                "step_tokens": [len(step) for step in steps],
-                **dict(zip(("question_tokens", "answer_tokens", "conclusion_tokens"), tokens, strict=True)),
-            }
-        )
+        names = ("question_tokens", "answer_tokens", "conclusion_tokens")
+        sample = row._asdict() | dict(zip(names, tokens, strict=True))
+        sample |= {"row": number, "chunk_steps": np.diff(ends_RM[0], prepend=0).tolist()}
+        sample |= {"rationale_tokens": list(chain(*steps)), "step_tokens": [len(step) for step in steps]}
+        table.append(sample)
     return Samples(pa.Table.from_pylist(table, schema=SAMPLE_SCHEMA))
 
 
 def train(
     stage: Stage, config: PipelineConfig, student: Student, samples: Samples, kept_RM: Array, updates: int
 ) -> tuple[Student, Array]:
-    """The student after so many updates, and its last chunk ends. kept_RM: chunks that skip items show."""
+    """Train for `updates` updates; return student and chunk ends. kept_RM: the chunks kept in skip items."""
     settings: TrainConfig = getattr(config, stage)
-    markers = attach(student.model, student.ids, settings.optim)  # they learn at a rate of their own
+    markers = attach(student.model, student.ids, settings.optim)  # with their own learning rate
     engine = DataParallelEngine(student.model, settings, markers)
     ends_RM, done, epoch, loss = samples.ends_RM, 0, 0, torch.zeros(())
     while done < updates:
         search = settings.search if isinstance(settings, CwtConfig) else None
         if search and search.method != "average" and epoch % search.refresh_every_epochs == 0:
-            # At most M forward passes per rationale give the loss of every chunk there could be.
+            # At most M forward passes per rationale give the loss of every possible chunk.
             seed = config.seed, epoch
             ends_RM = rechunk(student.model, student.ids, samples, ends_RM, search, seed).ends_RM
         rng = np.random.default_rng((config.seed, epoch))
@@ -153,7 +148,7 @@ def train(
 
 
 def evaluate(config: PipelineConfig, students: dict[Mode, Student], rows: list[ToyRow]) -> dict[str, Any]:
-    """All test questions in every mode; then some of them one at a time, for the seconds."""
+    """Answer all test questions in every mode, then time some of them one at a time."""
     task, limits, answers, latencies = task_of(config), config.evaluation, [], []
     questions = encode(students["full"].tokenizer, [texts(config, row)[0] for row in rows])
     for mode, student in students.items():
@@ -162,16 +157,9 @@ def evaluate(config: PipelineConfig, students: dict[Mode, Student], rows: list[T
             written = answer_questions(student, mode, asked, limits.max_new_tokens)
             seconds = (time.perf_counter() - started) / len(asked)
             answers += [
-                {
-                    "row": row,
-                    "mode": mode,
-                    "answer": one.answer,
-                    "tokens": one.tokens,
-                    "right": task.check(one.answer, rows[row].answer),
-                    "loops": has_loop(one.text),
-                    "stopped": one.stopped,
-                    "batch_seconds": seconds,
-                }
+                {"row": row, "mode": mode, "answer": one.answer, "tokens": one.tokens}
+                | {"right": task.check(one.answer, rows[row].answer), "loops": has_loop(one.text)}
+                | {"stopped": one.stopped, "batch_seconds": seconds}
                 for row, one in enumerate(written, start)
             ]
     for row, question in enumerate(questions[: limits.latency_questions]):

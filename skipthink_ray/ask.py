@@ -25,7 +25,7 @@ def ask(folder: Path, question: str, max_new_tokens: int) -> int:
         raise ValueError("the question is empty")
     disable_progress_bar()
     torch.set_num_threads(1)  # the default of evaluation actors; more threads slow a small student down
-    students = {stage: load_student(found) for stage, found in find_students(folder).items()}
+    students = {stage: load_student(path) for stage, path in find_students(folder).items()}
     table = Table(
         "mode", "writes", "answer", "tokens", "seconds", title=escape(question.strip()), title_justify="left"
     )
@@ -42,17 +42,19 @@ def ask(folder: Path, question: str, max_new_tokens: int) -> int:
 
 
 def find_students(folder: Path) -> dict[str, Path]:
-    """Student folders by stage. `folder` is that of a run, a stage or a student (read from its config.json)."""
+    """Student folders by stage, for the folder of a run, a stage or a student (by its config.json)."""
     if not folder.is_dir():
         raise ValueError(f"--student: no such folder: {folder}")
-    of_run = {stage: folder / stage / "student" for stage in MODES_OF if (folder / stage / "_DONE").exists()}
-    if of_run:
-        return of_run
+    run_students = {
+        stage: folder / stage / "student" for stage in MODES_OF if (folder / stage / "_DONE").exists()
+    }
+    if run_students:
+        return run_students
     own = folder / "student" if (folder / "student").is_dir() else folder
     made_by = getattr(load_student(own).model.config, "skipthink", None)
     if not isinstance(made_by, dict) or made_by.get("stage") not in MODES_OF:
         raise ValueError(
-            f"--student: {folder} is not a student trained by skipthink (config.json lacks the key 'skipthink')"
+            f"--student: {folder} was not trained by skipthink (its config.json lacks the key 'skipthink')"
         )
     return {made_by["stage"]: own}
 

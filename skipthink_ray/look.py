@@ -54,26 +54,28 @@ def look(config: PipelineConfig, console: Console, command: str) -> None:
     current = open_run(config)
     if not current.is_done("rationales"):
         run(config, console, command, only="rationales")
-    rationales = current.artifact("rationales")
     count_tokens, unit = _token_counter(config, current, console)
     with console.status("counting ..."):
-        held = _count(rationales, count_tokens)
-    planned, suggested = plan(config, held.steps), suggest(held.steps)
+        holdings = _count(current.artifact("rationales"), count_tokens)
+    planned, suggested = plan(config, holdings.steps), suggest(holdings.steps)
     chunks = {
-        num_chunks: chunk_sizes(held.steps, num_chunks) for num_chunks in dict.fromkeys((planned, suggested))
+        num_chunks: chunk_sizes(holdings.steps, num_chunks)
+        for num_chunks in dict.fromkeys((planned, suggested))
     }
     sizes = {f"steps per chunk, M = {num_chunks}": counts for num_chunks, counts in chunks.items()}
-    console.print("", _fates(held), _accuracy(config, held), "", sep="\n", highlight=False, markup=False)
     console.print(
-        _numbers({"steps per rationale": held.steps, f"{unit} per rationale": held.tokens, **sizes})
+        "", _fates(holdings), _accuracy(config, holdings), "", sep="\n", highlight=False, markup=False
+    )
+    console.print(
+        _numbers({"steps per rationale": holdings.steps, f"{unit} per rationale": holdings.tokens, **sizes})
     )
     for num_chunks, counts in chunks.items():
-        console.print(_fit(num_chunks, counts, held.steps), highlight=False)
-    console.print("", _histogram("steps", held.steps), "", _histogram(unit, held.tokens), sep="\n")
-    for steps in sorted({quantile(held.steps, share) for share in SHOWN}):
-        console.print("", _cut(held.samples[steps], planned), sep="\n")
+        console.print(_fit(num_chunks, counts, holdings.steps), highlight=False)
+    console.print("", _histogram("steps", holdings.steps), "", _histogram(unit, holdings.tokens), sep="\n")
+    for steps in sorted({quantile(holdings.steps, share) for share in SHOWN}):
+        console.print("", _cut(holdings.samples[steps], planned), sep="\n")
     console.print(
-        "", _advice(config, held.steps, planned, suggested), sep="\n", highlight=False, markup=False
+        "", _advice(config, holdings.steps, planned, suggested), sep="\n", highlight=False, markup=False
     )
 
 
@@ -125,18 +127,18 @@ def _token_counter(
 
 
 def _count(rationales: Folder, count_tokens: Callable[[list[str]], Iterable[int]]) -> Holdings:
-    held = Holdings()
+    holdings = Holdings()
     for batch in rationales.table("rows").to_batches(columns=COLUMNS, batch_size=BATCH_ROWS):
         rows = batch.to_pylist()
-        held.fates.update((row["split"], row["reason"]) for row in rows)
+        holdings.fates.update((row["split"], row["reason"]) for row in rows)
         kept = [row for row in rows if row["reason"] is None and row["split"] == "train"]
         steps = [split_steps(row["rationale"]) for row in kept]
         lengths = iter(count_tokens([step for one in steps for step in one]))
         for row, one in zip(kept, steps, strict=True):
-            held.steps[len(one)] += 1
-            held.tokens[sum(next(lengths) for _ in one)] += 1
-            held.samples.setdefault(len(one), {**row, "steps": one})
-    return held
+            holdings.steps[len(one)] += 1
+            holdings.tokens[sum(next(lengths) for _ in one)] += 1
+            holdings.samples.setdefault(len(one), {**row, "steps": one})
+    return holdings
 
 
 def _mean(counts: Counter[int]) -> float:
@@ -150,24 +152,24 @@ def _table(titles: Iterable[str]) -> Table:
     return table
 
 
-def _fates(held: Holdings) -> Table:
+def _fates(holdings: Holdings) -> Table:
     reasons, splits = (
         Counter[str | None](),
-        sorted({split for split, _ in held.fates}, key=lambda split: (split != "train", split)),
+        sorted({split for split, _ in holdings.fates}, key=lambda split: (split != "train", split)),
     )
-    for (_, reason), number in held.fates.items():
+    for (_, reason), number in holdings.fates.items():
         reasons[reason] += number
     table = _table(["rows", *splits, "all"])
     for reason in [None, *(reason for reason, _ in reasons.most_common() if reason)]:
-        numbers = [*(held.fates[split, reason] for split in splits), reasons[reason]]
+        numbers = [*(holdings.fates[split, reason] for split in splits), reasons[reason]]
         table.add_row(f"dropped: {reason}" if reason else "kept", *(f"{number:,}" for number in numbers))
     return table
 
 
-def _accuracy(config: PipelineConfig, held: Holdings) -> str:
+def _accuracy(config: PipelineConfig, holdings: Holdings) -> str:
     """The share of judged training rows with a right rationale."""
-    right = sum(held.fates["train", reason] for reason in CONCLUDED_RIGHTLY)
-    judged = right + held.fates["train", "wrong answer"]
+    right = sum(holdings.fates["train", reason] for reason in CONCLUDED_RIGHTLY)
+    judged = right + holdings.fates["train", "wrong answer"]
     given = config.rationales.teacher.kind == "given" and config.rationales.source != "toy"
     trusted = (
         f" (rows without the column '{config.rationales.columns.teacher_answer}' count as right)"

@@ -1,4 +1,4 @@
-"""Fixtures shared by all tests. What is slow to make is made once."""
+"""Fixtures shared by all tests. Slow fixtures are made once per session."""
 
 import os
 from pathlib import Path
@@ -22,13 +22,13 @@ torch.set_num_threads(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Slow tests first, so that of two processes none is left alone with the longest at the end."""
+    """Run slow tests first, so that no process is left alone with the longest test at the end."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The folder with real questions and rationales; a test that asks for it is skipped where it is absent."""
+    """The folder with real questions and rationales. Tests that use it are skipped if it is missing."""
     folder = Path(os.environ.get("SKIPTHINK_REAL_DATA", ROOT / ".." / "shared" / "data"))
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}; SKIPTHINK_REAL_DATA names its folder")
@@ -42,7 +42,7 @@ def rows() -> list[ToyRow]:
 
 @pytest.fixture(scope="session")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory, rows: list[ToyRow]) -> dict[str, Path]:
-    """Folder of a tiny random checkpoint of every architecture."""
+    """Folders of tiny random checkpoints by architecture."""
     folders = {name: tmp_path_factory.mktemp(name) for name in ARCHITECTURES}
     for name, folder in folders.items():
         torch.manual_seed(0)
@@ -52,9 +52,10 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory, rows: list[ToyRow]) ->
 
 @pytest.fixture(scope="session")
 def trained(rows: list[ToyRow]) -> tuple[Student, Samples]:
-    """A student that memorised 24 questions in every mode but full, and samples of these and of 24 others.
+    """A student that memorised 24 questions in all modes except full, and samples of these and 24 other
+    questions.
 
-    With all chunks it answers some of them right and some wrong.
+    With all chunks it answers some of them correctly and some wrongly.
     """
     student = make_student(rows[:24], width=48, vocabulary=500, prompt_start="\n")
     known = make_samples(rows[:24], student.tokenizer)

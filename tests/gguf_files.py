@@ -1,4 +1,4 @@
-"""GGUF files of tiny Llamas, written with the package gguf."""
+"""GGUF files of tiny Llama models, written with the package gguf."""
 
 import json
 from pathlib import Path
@@ -9,10 +9,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 
 def write_gguf(file: Path, folder: Path, kind: str, pre: str, left_out: str = "nothing") -> Path:
-    """A checkpoint as GGUF, the way llama.cpp writes Llamas: rotary halves interleaved in queries and keys.
+    """Write a checkpoint as GGUF as llama.cpp does for Llama: rotary halves interleaved in queries and keys.
 
-    kind: of the weights (F32, Q8_0, Q4_1). pre: the name of the tokenizer's split. left_out: part of the names of
-    weights that are not written.
+    kind: of the weights (F32, Q8_0, Q4_1). pre: the name of the tokenizer's split. left_out: part of the
+    names of weights that are not written.
     """
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     config = model.config

@@ -1,4 +1,4 @@
-"""A real HTTP server on loopback that answers a chat request with whatever a test's own function says."""
+"""A real HTTP server on loopback whose answers to chat requests come from a function of the test."""
 
 import json
 import threading
@@ -14,7 +14,7 @@ MODELS = {"object": "list", "data": [{"id": "oracle", "object": "model"}]}
 
 
 def completion(message: Any, finish: Any = "stop", **more: Any) -> dict[str, Any]:
-    """A chat completion; a text is the content of its message."""
+    """A chat completion with a message, or with a text as the message's content."""
     message = {"role": "assistant", "content": message} if isinstance(message, str) else message
     return {
         "object": "chat.completion",
@@ -24,7 +24,7 @@ def completion(message: Any, finish: Any = "stop", **more: Any) -> dict[str, Any
 
 
 class OddServer(ThreadingHTTPServer):
-    """`bodies`: every chat request; `asked`: how often each last message was sent."""
+    """`bodies` holds all chat requests; `asked` counts requests by their last message."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -72,7 +72,7 @@ class _Handler(BaseHTTPRequestHandler):
 def odd_server(
     reply: Callable[[dict[str, Any]], Reply], models: Reply = (200, MODELS)
 ) -> Iterator[OddServer]:
-    """A server on a free port for as long as the block runs."""
+    """A server on a free port for the duration of the block."""
     server = OddServer(reply, models)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()

@@ -1,4 +1,4 @@
-"""transformers' own server, as tests start it."""
+"""Starts `transformers serve` for tests."""
 
 import socket
 import subprocess
@@ -13,7 +13,7 @@ from urllib.request import urlopen
 
 @contextmanager
 def served(folder: Path) -> Iterator[str]:
-    """URL of `transformers serve` with the model of a folder loaded; its log lies beside the folder."""
+    """URL of `transformers serve` with the model of a folder. Its log is written next to the folder."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -1,6 +1,7 @@
-"""A real HTTP teacher for tests: an OpenAI-compatible server on loopback that knows the answers and can misbehave.
+"""A real HTTP teacher for tests: an OpenAI-compatible loopback server that knows the answers and can
+misbehave.
 
-What it does with a question is written in the question: `[429]`, `[garbage]`, ... It counts what it was asked.
+A tag in the question sets its behaviour: `[429]`, `[garbage]`, ... It counts its requests.
 """
 
 import json
@@ -46,11 +47,11 @@ ODD = {
     "odd-list": b"[1, 2]",
     "odd-null": b"null",
 }
-"""JSON, or nearly, that is no chat completion."""
+"""JSON or almost JSON, but not a chat completion."""
 
 
 class Teacher(ThreadingHTTPServer):
-    """`asked`: requests by question; `answered`: whole, right answers that were sent."""
+    """`asked` counts requests by question; `answered` counts complete, right answers sent."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -144,7 +145,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self.server.answered[question] += 1
 
     def _drip(self) -> None:
-        """A byte now and then, so that no single read takes long."""
+        """Send a byte now and then, so that no single read takes long."""
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", "1000")
@@ -157,7 +158,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, question: str, body: dict[str, Any]) -> bytes:
         numbers = [int(number) for number in re.findall(r"\d+", question.split("[")[0])][:2]
         total = sum(numbers)
-        text = f"There are {numbers[0]} and {numbers[1]} more. {numbers[0]} + {numbers[1]} = {total}.\nThe answer is {total}."
+        sums = f"{numbers[0]} + {numbers[1]} = {total}"
+        text = f"There are {numbers[0]} and {numbers[1]} more. {sums}.\nThe answer is {total}."
         finish = "stop"
         if "[wrong]" in question:
             text = "It is hard to say.\nThe answer is 100000."
@@ -202,7 +204,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def serve(delay_s: float = 0.0) -> Iterator[Teacher]:
-    """A teacher that answers on a free port of loopback for as long as the block runs."""
+    """A teacher on a free loopback port for the duration of the block."""
     teacher = Teacher(delay_s)
     thread = threading.Thread(target=teacher.serve_forever, daemon=True)
     thread.start()

@@ -1,4 +1,4 @@
-"""The rules of the house that a machine can keep: layers, sizes, shipped files."""
+"""Enforces the architecture rules: layers, sizes, shipped files."""
 
 import ast
 from pathlib import Path

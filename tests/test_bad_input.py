@@ -32,7 +32,7 @@ def skipthink(*arguments: object, timeout: float = 900) -> subprocess.CompletedP
 
 
 def refused(tmp_path: Path, *arguments: object) -> str:
-    """The one-line error of a run that must be refused, with exit code 2 and without a traceback."""
+    """The one-line error of a run that must be refused with exit code 2 and without a traceback."""
     done = skipthink("run", "--storage-path", tmp_path / "runs", *FAST, *arguments)
     assert done.returncode == 2, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
@@ -81,7 +81,7 @@ def test_an_empty_and_a_compressed_file_are_named(tmp_path):
     assert "packed.jsonl: compressed with gzip" in refused(tmp_path, *from_file(tmp_path / "packed.jsonl"))
 
 
-def test_a_cluster_address_where_nobody_listens_is_said_within_seconds(tmp_path):
+def test_an_unreachable_cluster_address_is_reported_within_seconds(tmp_path):
     started = time.monotonic()
     assert "no Ray cluster answers at '127.0.0.1:9'" in refused(tmp_path, "--cluster.address", "127.0.0.1:9")
     assert time.monotonic() - started < 30
@@ -94,7 +94,7 @@ def test_an_unknown_kind_of_file_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "parquet"])
-def test_a_missing_column_is_named_with_the_columns_there_are(tmp_path, kind):
+def test_a_missing_column_is_named_with_the_existing_columns(tmp_path, kind):
     row = {"question": "q", "anwser": "1", "rationale": "r"}
     path = tmp_path / f"rows.{kind}"
     if kind == "jsonl":
@@ -174,7 +174,7 @@ def test_settings_of_skips_that_exclude_each_other_are_refused_in_one_line(tmp_p
     assert len(said.splitlines()) == 1
 
 
-def test_options_are_every_key(capsys):
+def test_options_list_every_key(capsys):
     with pytest.raises(SystemExit) as ended:
         main(["run", "--options"])
     assert ended.value.code == 0
@@ -185,7 +185,7 @@ def test_options_are_every_key(capsys):
 
 
 def _readme_commands() -> list[list[str]]:
-    """The command lines of the README that configure a run, without the program itself."""
+    """The README's command lines that configure a run, without the program name."""
     blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     lines = [
         shlex.split(line, comments=True)
@@ -201,7 +201,7 @@ def _readme_commands() -> list[list[str]]:
 
 
 @pytest.mark.parametrize("command", _readme_commands(), ids=lambda command: " ".join(command)[:40])
-def test_a_command_of_the_readme_is_a_configuration(tmp_path, monkeypatch, capsys, command):
+def test_a_command_of_the_readme_is_a_valid_configuration(tmp_path, monkeypatch, capsys, command):
     for name in ("my.jsonl", "questions.jsonl", "multiarith.jsonl"):
         write_lines(tmp_path / name, [GOOD])
     (tmp_path / "configs").symlink_to(ROOT / "configs")
@@ -245,7 +245,7 @@ def test_an_unknown_task_is_refused_with_a_suggestion(tmp_path):
     assert "unknown task 'multiarit'; did you mean 'multiarith'?" in refused(tmp_path, "--task", "multiarit")
 
 
-def test_a_config_file_that_is_not_yaml_or_not_there_is_named(tmp_path):
+def test_an_invalid_or_missing_config_file_is_named(tmp_path):
     file = tmp_path / "config.yaml"
     file.write_text("a: [")
     assert f"{file}: not valid YAML" in refused(tmp_path, "--config", file)
@@ -256,7 +256,7 @@ def test_a_student_folder_without_tokenizer_is_named(tmp_path):
     folder = tmp_path / "student"
     folder.mkdir()
     (folder / "config.json").write_text("{}")
-    assert f"'{folder}' holds no tokenizer" in refused(tmp_path, "--student.pretrained", folder)
+    assert f"'{folder}' has no tokenizer" in refused(tmp_path, "--student.pretrained", folder)
 
 
 def test_a_storage_path_that_cannot_be_written_is_named(tmp_path):
@@ -273,7 +273,7 @@ def test_a_tracking_server_that_does_not_answer_is_named(tmp_path):
 
 
 @pytest.mark.ray
-def test_more_workers_than_the_cluster_has_is_said_within_seconds(tmp_path):
+def test_a_request_for_too_many_workers_is_refused_within_seconds(tmp_path):
     started = time.monotonic()
     error = refused(tmp_path, "--cluster.num-workers", 64)
     assert "needs 64 processes of 1 CPU each, but this cluster has" in error

@@ -1,4 +1,4 @@
-"""The bookkeeping of benchmarks/bench_toys.py: its arms, and the tables of docs/results.md."""
+"""benchmarks/bench_toys.py: its arms, and its tables in docs/results.md."""
 
 from pathlib import Path
 from random import Random
@@ -39,7 +39,7 @@ def test_an_oracle_differs_from_the_shipped_one_in_what_it_says(arm):
     assert all(row.rationale.endswith(f"({row.answer}).") for row in other)
 
 
-def test_every_table_of_the_document_is_what_the_results_say():
+def test_every_table_in_the_document_matches_the_results():
     document, lines = DOCUMENT.read_text(), finished(RESULTS)
     assert {line["key"] for line in lines} <= {arm.key() for arm in arms()}, (
         "a line that no arm asks for any more"

@@ -1,4 +1,4 @@
-"""`python -m jobs.chunks --student ...`: chunk search on a real cluster finds what a search in one process finds."""
+"""`python -m jobs.chunks --student ...`: chunk search on a cluster equals a search in one process."""
 
 import json
 import shutil
@@ -34,7 +34,7 @@ def _job(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """(student, samples, folder with both): 300 samples in two files, every tenth without use, one too long for the student."""
+    """(student, samples, folder with both): 300 samples in two files, every tenth unused, one too long."""
     folder = tmp_path_factory.mktemp("made")
     rows = toy_rows("multiarith", 300, seed=3)
     student = make_student(rows[:50], num_chunks=3, max_tokens=120)
@@ -108,16 +108,16 @@ def test_the_job_finds_on_a_cluster_what_one_process_finds_and_keeps_every_row(m
     [
         ({"--student": "none"}, "student: no such folder"),
         ({"--samples": "none"}, "samples: no such folder"),
-        ({"--student": "samples"}, "holds no model"),
+        ({"--student": "samples"}, "has no model"),
         ({"--samples": "student"}, "no Parquet file"),
         ({"--samples": "narrow"}, "lacks the columns"),
         ({"--samples": "typed"}, "typed/0.parquet the column row is string, not int64"),
-        ({"--samples": "narrow/0.parquet"}, "is no folder of Parquet files"),
-        ({"--student": "unweighted"}, "holds no weights"),
+        ({"--samples": "narrow/0.parquet"}, "is not a folder of Parquet files"),
+        ({"--student": "unweighted"}, "contains no weights"),
         ({"--out": "precious"}, "is not an artifact, but holds thesis.txt. Nothing was touched"),
         ({"--out": "samples"}, "samples is not an artifact, but holds 0.parquet"),
-        ({"--method": "average"}, "average searches nothing"),
-        ({"--precision": "bf16"}, "bf16 is for GPUs; set --gpus-per-actor"),
+        ({"--method": "average"}, "'average' does not search"),
+        ({"--precision": "bf16"}, "bf16 needs GPUs; set --gpus-per-actor"),
         ({"--samples": "foreign"}, "was made with another tokenizer"),
         ({"--samples": "foreign/samples"}, "was made with another tokenizer"),
     ],
@@ -162,7 +162,7 @@ def test_a_wrong_input_is_named_before_a_cluster_is_started(made, tmp_path, caps
         ("--eta-nats", "-1", "search.eta_nats: input should be greater than or equal to 0"),
     ],
 )
-def test_an_option_that_must_not_be_is_refused_and_no_secret_is_repeated(capsys, option, value, words):
+def test_an_invalid_option_is_refused_and_no_secret_is_repeated(capsys, option, value, words):
     assert main(["--student", "a", "--samples", "b", "--out", "c", option, value]) == 2
     said = capsys.readouterr().err
     assert words in said
@@ -192,14 +192,14 @@ def _changed(table: pa.Table, row: int, /, **values: object) -> pa.Table:
         ({"question_tokens": [-1]}, "question_tokens -1 to -1"),
     ],
 )
-def test_a_row_that_does_not_hold_together_is_named(made, values, words):
+def test_an_inconsistent_row_is_named(made, values, words):
     student, table, _ = made
     check_rows(table.slice(0, 6), student)
     with pytest.raises(ValueError, match=words):
         check_rows(_changed(table.slice(0, 6), 3, **values), student)
 
 
-def test_another_student_or_other_samples_are_no_finished_search(made, tmp_path):
+def test_another_student_or_other_samples_need_another_search(made, tmp_path):
     _, table, folder = made
     shutil.copytree(folder / "student", tmp_path / "student")
     shutil.copytree(folder / "samples", tmp_path / "samples")

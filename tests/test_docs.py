@@ -1,4 +1,4 @@
-"""docs/method.md is what the sources refer to: its sections, keys and files exist."""
+"""The sections, keys and files that the sources and docs/method.md refer to exist."""
 
 import re
 from pathlib import Path
@@ -20,7 +20,7 @@ SOURCES = [
 HEADINGS = {int(number) for number in re.findall(r"^## (\d+)\. ", PAGE, re.MULTILINE)}
 CODE = re.findall(r"`([^`\n]+)`", re.sub(r"^```\n.*?^```$", "", PAGE, flags=re.MULTILINE | re.DOTALL))
 KEY = re.compile(r"([a-z_]+(?:\.[a-z_0-9]+)+)(?:: (\w+))?|([a-z_]+): (\w+)")
-"""A dotted key, with or without a value; or a key of the top level with a value."""
+"""A dotted key with or without a value, or a top-level key with a value."""
 MATCHES = [match for match in map(KEY.fullmatch, CODE) if match]
 SETTINGS = sorted({(match[1] or match[3], match[2] or match[4] or "") for match in MATCHES})
 FILES = sorted({text for text in CODE if re.fullmatch(r"[\w/]+/[\w/]+\.(py|md)", text)})

@@ -1,4 +1,4 @@
-"""The bookkeeping of benchmarks/evidence.py: arms, what makes two runs the same, and the tables of docs/results.md."""
+"""benchmarks/evidence.py: its arms, the identity of runs, and its tables in docs/results.md."""
 
 from pathlib import Path
 
@@ -80,7 +80,7 @@ def test_skipped_share_counts_no_empty_chunk():
     assert unpack(numbers["flags"]).tolist() == [0, 1, 2, 1, 1, 1]
 
 
-def test_every_table_of_the_document_is_what_the_results_say():
+def test_every_table_in_the_document_matches_the_results():
     document, lines = DOCUMENT.read_text(), finished(RESULTS)
     assert {line["key"] for line in lines} <= {run.key() for run in runs()}, (
         "a line that no arm asks for any more"

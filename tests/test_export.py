@@ -1,4 +1,4 @@
-"""A finished student in other hands: transformers alone, lm-evaluation-harness and a real server agree with us, question by question."""
+"""Exported students: transformers, lm-evaluation-harness and a real server answer as skipthink does."""
 
 import json
 import re
@@ -37,14 +37,14 @@ QUESTIONS, LIMIT = 50, 80
 CONFIG = PipelineConfig(task="multiarith")
 STAGES = ("base", "stt")
 STARTS = {"base": "", "stt": "\n"}
-"""Of every prompt: nothing for a student from scratch, a line break as for a pretrained one."""
+"""The start of every prompt: nothing for a student from scratch, a line break for a pretrained one."""
 PAGE = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
 DOCUMENTED_FOLDER = "runs/demo/stt/student"
 
 
 @dataclass(frozen=True)
 class Handed:
-    """A student's folder in a run, and what our own evaluation makes of the run's test questions."""
+    """A student's folder in a run, and skipthink's own answers to the run's test questions."""
 
     folder: Path
     stage: str
@@ -62,7 +62,7 @@ class Handed:
 
 @pytest.fixture(scope="module")
 def handed(trained, rows, tmp_path_factory) -> dict[str, Handed]:
-    """A run of 50 test questions with a skip student that knows 24 of them by heart, and a base student that knows 12."""
+    """A run with 50 test questions: the skip student has memorised 24 of them, the base student 12."""
     run = tmp_path_factory.mktemp("runs") / "toy"
     skip, _ = trained
     base = make_student(rows[:24], width=48, vocabulary=500)
@@ -96,7 +96,7 @@ def _hand_over(folder: Path, stage: str, student: Any, mode: Mode, table: pa.Tab
 
 
 def test_the_fifty_questions_can_tell_students_apart(handed):
-    """Right and wrong answers, answers without an arrow, skipped chunks: agreement on them says something."""
+    """They include right and wrong answers, format errors and skipped chunks, so agreement is meaningful."""
     assert 20 <= sum(handed["stt"].right) <= 40
     assert 8 <= sum(handed["base"].right) <= 40
     assert any(answer.answer is None for answer in handed["stt"].answers)
@@ -190,7 +190,7 @@ def test_a_server_gives_the_same_texts_through_both_endpoints(handed, capsys):
 def test_other_programs_read_our_prompt_from_the_folder(
     checkpoints, architecture, stage, question_format, tmp_path
 ):
-    """Also where the tokenizer of the pretrained model begins every text with a token of its own."""
+    """Also if the pretrained model's tokenizer starts every text with a special token."""
     config = StudentConfig(pretrained=str(checkpoints[architecture]))
     student = build_student(config, load_tokenizer(config, []), 3, seed=0)
     prepare_for_serving(student, stage, PipelineConfig(chunks=ChunksConfig(question_format=question_format)))
@@ -221,13 +221,13 @@ def test_a_student_that_answers_in_stages_offers_no_single_prompt(trained, tmp_p
 
 def test_the_harness_takes_questions_from_a_file_and_checks_them_by_the_students_own_task(trained, tmp_path):
     save_student(trained[0], tmp_path)
-    with pytest.raises(ValueError, match="no student that skipthink trained"):
+    with pytest.raises(ValueError, match="was not trained by skipthink"):
         harness.load(str(tmp_path))
     student = load_student(tmp_path)
     own_task = OwnTaskConfig(answer_type="number", pattern=r"about (\d+)")
     prepare_for_serving(student, "stt", PipelineConfig(task="guesses", own_task=own_task))
     save_student(student, tmp_path)
-    with pytest.raises(ValueError, match="lies in no run"):
+    with pytest.raises(ValueError, match="is not in a run's folder"):
         harness.load(str(tmp_path))
     documents = harness.load(
         str(tmp_path), questions=str(_file(tmp_path, " How many? ", 5)), dtype="float32"
@@ -237,12 +237,12 @@ def test_the_harness_takes_questions_from_a_file_and_checks_them_by_the_students
     written = harness.answers([["So 9. --> 4 or about 5.0"], ["So about 5"]], documents)
     scores = [harness.score(documents[0], [answer]) for answer in written]
     assert scores == [{"acc": 1.0, "format_errors": 0.0}, {"acc": 0.0, "format_errors": 1.0}]
-    with pytest.raises(ValueError, match="holds no questions"):
+    with pytest.raises(ValueError, match="contains no questions"):
         harness.load(str(tmp_path), questions=str(_file(tmp_path)))
 
 
 def _documented(word: str) -> str:
-    """The Python lines of docs/serving.md that hold a word, with the start that our students' prompts have and the demo's lack."""
+    """The Python lines in docs/serving.md that contain a word, adapted to students with a prompt start."""
     code = next(block for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if word in block)
     return code.replace("[skip]", "\\n[skip]")
 
@@ -264,5 +264,5 @@ def _file(folder: Path, *fields: Any) -> Path:
 
 
 def _without_markers(text: str) -> str:
-    """As programs show a text that leave special tokens out."""
+    """The text as shown by programs that omit special tokens."""
     return text.replace(THOUGHT, "")

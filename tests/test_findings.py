@@ -1,4 +1,4 @@
-"""What a run notices about itself: every warning arises from its cause, names keys that exist, and is explained."""
+"""Warnings of a run: each one has its cause, names existing keys and is explained in the docs."""
 
 import re
 from io import StringIO
@@ -39,7 +39,7 @@ TRAINED = {
 }
 SKIPS = {"right_share": 0.97, "kept_share": 0.42}
 SOUND = {"accuracy_pct": 95.0, "format_errors_pct": 2.0, "at_limit_pct": 1.0, "loops_pct": 0.0}
-"""As of a healthy run; evaluation has these numbers for every mode."""
+"""Numbers of a healthy run. Evaluation has them for every mode."""
 
 
 def evaluated(**changed: float) -> dict[str, Any]:
@@ -77,7 +77,7 @@ ILL = {
     "answers-endless": of_evaluation(skip_at_limit_pct=30.0),
     "memorised": of_evaluation(final_loss_nats=0.007, full_accuracy_pct=15.0),
 }
-"""One run for every code, ill in nothing else."""
+"""For each code, a run with this problem only."""
 FURTHER = [
     *of_training("base", configured(match="epochs"), final_loss_nats=2.9),
     *of_training("stt", marker_separation=0.01),
@@ -90,7 +90,7 @@ FURTHER = [
         configured(match="epochs"), full_format_errors_pct=34.0, staged_at_limit_pct=20.0, full_loops_pct=30.0
     ),
 ]
-"""Findings whose words depend on the configuration."""
+"""Findings with a text that depends on the configuration."""
 
 
 def test_a_healthy_run_has_no_findings():
@@ -100,14 +100,14 @@ def test_a_healthy_run_has_no_findings():
 
 
 @pytest.mark.parametrize("code", get_args(Code))
-def test_every_case_is_noticed_and_nothing_else_with_it(code):
+def test_each_problem_gives_its_own_warning_only(code):
     assert [finding.code for finding in ILL[code]] == [code]
 
 
 @pytest.mark.parametrize(
     "finding", [*(found[0] for found in ILL.values()), *FURTHER], ids=lambda one: one.code
 )
-def test_a_finding_names_the_keys_to_turn_and_they_exist(finding):
+def test_a_finding_names_existing_keys_to_change(finding):
     assert finding.keys
     for key in finding.keys:
         assert key in finding.remedy
@@ -136,7 +136,7 @@ def test_the_key_to_train_longer_is_that_which_counts():
     assert "base.epochs" in of_training("base", configured(match="epochs"), final_loss_nats=2.9)[0].keys
 
 
-def test_what_the_configuration_asks_for_is_no_finding():
+def test_intended_settings_give_no_findings():
     assert not of_skips(configured(skips={"search": "all"}), kept_share=0.0)
     assert not of_training("stt", configured(stt={"start": "cwt"}), first_loss_nats=0.15)
     assert not of_evaluation(final_loss_nats=0.007, full_accuracy_pct=90.0)
@@ -165,7 +165,7 @@ def test_separation_equals_a_hand_computation_over_the_markers_of_the_stage(rows
     assert marker_separation(student, "base") == {}
 
 
-def test_a_student_that_answers_in_stages_has_told_its_markers_apart(trained):
+def test_a_student_that_answers_in_stages_has_separate_markers(trained):
     assert marker_separation(trained[0], "stt")["marker_separation"] > 2 * MARKER_SEPARATION
 
 
@@ -195,7 +195,7 @@ def test_evaluation_counts_what_its_findings_need(tmp_path):
     assert [warning["code"] for warning in stored] == ["staged-empty", "answers-endless"]
     told = [line for line in screen.getvalue().splitlines() if "Warning: " in line]
     assert told[0].startswith("evaluation  Warning: 90.0 % of the staged answers are empty")
-    assert told[0].endswith("take another student.marker_start, or train longer (cwt.epochs).")
+    assert told[0].endswith("use another student.marker_start, or train longer (cwt.epochs).")
     assert "length limit: full 20.0 %; they repeat themselves: full 15.0 %" in told[1]
 
 

@@ -1,4 +1,4 @@
-"""The folds of the cross-fitted gate: disjoint, covering, and never seen by the students that judge them."""
+"""The folds of the cross-fitted gate are disjoint, cover all samples, and are unseen by their students."""
 
 import json
 import subprocess
@@ -15,15 +15,15 @@ from tests.toys import make_samples, make_student
 
 ROOT = Path(__file__).parents[1]
 OPTIONS = (
-    "--rationales.train-questions 100 --rationales.test-questions 8 --student.width 32 --student.layers 1 --cwt.batch-size 16 "
-    "--cwt.epochs 1 --skips.gate cross_fitted --skips.folds 3 --tracking.backend off --cluster.backend ddp --name run"
+    "--rationales.train-questions 100 --rationales.test-questions 8 --student.width 32 --student.layers 1 "
+    "--cwt.batch-size 16 --cwt.epochs 1 --skips.gate cross_fitted --skips.folds 3 "
+    "--tracking.backend off --cluster.backend ddp --name run"
 ).split()
 
 
 def test_every_fold_is_held_out_of_its_own_student_and_of_no_other(tmp_path, rows):
-    samples = make_samples(
-        [*rows[:60], *rows[:20]], make_student(rows[:60]).tokenizer
-    )  # twenty questions stand twice
+    # twenty questions appear twice
+    samples = make_samples([*rows[:60], *rows[:20]], make_student(rows[:60]).tokenizer)
     folder = Folder.open(str(tmp_path))
     folder.write_table("samples", samples.table)
     folds = [Fold(number, 3, seed=0) for number in range(3)]
@@ -51,7 +51,7 @@ def test_a_cross_fitted_stage_judges_every_sample_and_leaves_no_fold_behind(tmp_
         ]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1500)
         assert done.returncode == 0, done.stdout + done.stderr
-    assert all(f"fold {number} of 3: a student without" in done.stdout for number in (1, 2, 3))
+    assert all(f"fold {number} of 3: student without" in done.stdout for number in (1, 2, 3))
     run = tmp_path / "run"
     skips = dataset.dataset(run / "skips" / "skips", format="parquet").to_table()
     samples = dataset.dataset(run / "cwt" / "samples", format="parquet").to_table(columns=["row"])

@@ -1,4 +1,4 @@
-"""`--task seven`: seven runs of one configuration, one failure among them, and the table of what they came to."""
+"""`--task seven`: seven runs of one configuration, one of which fails, and the table of results."""
 
 import io
 import json
@@ -19,7 +19,7 @@ def seven(tmp_path: Path) -> list[PipelineConfig]:
 
 
 def write_report(config: PipelineConfig, skip_accuracy: float) -> None:
-    """As much of report.json as the table reads."""
+    """Write the part of report.json that the table reads."""
     accuracy = {
         mode: {"accuracy_pct": {"value": value}}
         for mode, value in (("full", 41.25), ("staged", 40.0), ("skip", skip_accuracy))
@@ -39,7 +39,7 @@ def table(configs: list[PipelineConfig], run: Any) -> tuple[int, str]:
     return code, screen.getvalue()
 
 
-def test_seven_is_the_seven_tasks_under_names_of_their_own_and_otherwise_the_same(tmp_path):
+def test_seven_expands_to_seven_tasks_that_differ_in_task_and_name_only(tmp_path):
     configs = seven(tmp_path)
     assert [config.task for config in configs] == list(GROUPS["seven"])
     assert len({task_of(config).name for config in configs}) == 7
@@ -66,7 +66,7 @@ def test_the_input_path_of_a_group_names_the_task(tmp_path):
 
 
 def test_a_group_where_one_task_is_needed_is_refused():
-    with pytest.raises(ValueError, match="'seven' is a group of 7 tasks, which only `skipthink run` takes"):
+    with pytest.raises(ValueError, match="'seven' is a group of 7 tasks, which only `skipthink run` accepts"):
         task_of(PipelineConfig(task="seven"))
 
 
@@ -83,7 +83,7 @@ def test_the_table_shows_every_report(tmp_path):
     ]
 
 
-def test_a_failure_is_told_at_the_end_while_the_others_go_on(tmp_path):
+def test_a_failure_is_reported_at_the_end_and_the_other_tasks_run(tmp_path):
     def run(config: PipelineConfig) -> int:
         if config.task == "svamp":
             raise ValueError("no such file: svamp.jsonl")

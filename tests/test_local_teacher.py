@@ -1,4 +1,4 @@
-"""A small model that learned to reason is the teacher: in the cluster's own actors, and behind transformers' server."""
+"""A small local model as the teacher: in the cluster's actors, and behind `transformers serve`."""
 
 import json
 import shutil
@@ -22,12 +22,12 @@ from tests.servers import served
 from tests.toys import FORMATS, make_student, token_samples, toy_rows, train_briefly
 
 TEMPLATE = "{{ ' ' + messages[-1]['content'] + ' ###' }}"
-"""Shows the model the question alone, in the form in which it learned it."""
+"""Prompts with the question alone, in the format of the model's training."""
 
 
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[ToyRow]]:
-    """(folder, questions): a causal LM that knows the rationales of some questions by heart."""
+    """(folder, questions): a causal LM that has memorised the rationales of some questions."""
     rows = toy_rows("multiarith", 20)
     spoken = [row._replace(rationale=f"{row.rationale}\nThe answer is {row.answer}.") for row in rows]
     student = make_student(spoken, width=64, vocabulary=500)
@@ -48,7 +48,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[ToyRow
 
 
 def rationales(tmp_path: Path, folder: Path, rows: list[ToyRow], name: str, *more: str) -> list[dict]:
-    """Rows of a run of the stage over the questions alone; the first four are for test."""
+    """Rows of the stage rationales, run on the questions alone. The first four are test questions."""
     file = tmp_path / "questions.jsonl"
     lines = [
         {"question": row.question, "answer": row.answer, "split": "test" if at < 4 else "train"}
@@ -106,7 +106,7 @@ def test_a_model_behind_transformers_server_and_one_in_actors_write_the_same_rig
 
 @pytest.mark.slow
 def test_a_chat_template_without_a_system_role_behind_transformers_server_is_worked_around(tmp_path, teacher):
-    folder, rows = teacher  # its server fails without a word: HTTP 500, Internal Server Error
+    folder, rows = teacher  # its server fails with a bare HTTP 500, Internal Server Error
     known = tmp_path / "known"
     shutil.copytree(folder, known)
     question = "messages[-1]['content'].split('\n\n')[-1]"
@@ -128,4 +128,4 @@ def test_a_chat_template_without_a_system_role_behind_transformers_server_is_wor
         f"{row.rationale}\nThe answer is {row.answer}." for row in rows[:3]
     ]
     assert len(said) == 1
-    assert "the instruction stands before the first question" in said[0]
+    assert "the instruction is put in front of the first question" in said[0]

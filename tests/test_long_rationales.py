@@ -1,4 +1,4 @@
-"""A rationale as long as a reasoning teacher's thinking goes through every stage: 300 steps, more than 8,000 tokens."""
+"""Every stage handles a rationale as long as a reasoning teacher's: 300 steps, over 8,000 tokens."""
 
 import json
 import subprocess
@@ -12,7 +12,7 @@ STEPS, TOKENS = 300, 8000
 
 
 def thinking(boxes: int) -> str:
-    """A running sum in 300 steps: lines, doubts, lists and displays as reasoning models write them."""
+    """A running sum in 300 steps, with the lines, doubts, lists and displays of reasoning models."""
     lines, total = [], 0
     for step in range(1, STEPS + 1):
         more = step % boxes + 1
@@ -23,7 +23,10 @@ def thinking(boxes: int) -> str:
             ("\\[", " \\]"),
             ("- Next,", "."),
         )[step % 5]
-        sums = f"the sum of all {boxes} boxes up to number {step} is {total} + {more} = {total + more} pens, and none of them is lost"
+        sums = (
+            f"the sum of all {boxes} boxes up to number {step} is {total} + {more} = {total + more} pens, "
+            "and none of them is lost"
+        )
         lines.append(f"{opener} {sums}{end}")
         total += more
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""`skipthink look` through the command line, on a small file whose numbers are computed here from how it was made."""
+"""`skipthink look` through the command line, on a small generated file with known numbers."""
 
 import io
 import json
@@ -15,9 +15,9 @@ from skipthink_ray.settings import load_config
 from tests.test_bad_input import FAST, from_file, skipthink, write_lines
 
 STEPS = [1] * 2 + [3] * 4 + [4] * 5 + [5] * 6 + [9]
-"""Sentences of the rationale of each kept training row."""
+"""Number of sentences in the rationale of each kept training row."""
 WORDS = 4
-"""Words of every sentence."""
+"""Words per sentence."""
 WRONG, DUPLICATES, CUT = 6, 3, 2
 
 
@@ -41,14 +41,14 @@ def _write(path):
 
 
 def _line(shown: str, start: str) -> list[str]:
-    """The cells of the one line that begins so."""
+    """The cells of the only line that starts with `start`."""
     found = [line.removeprefix(start).split() for line in shown.splitlines() if line.startswith(start)]
     assert len(found) == 1, shown
     return found[0]
 
 
 def _look(*options: object) -> str:
-    """What the command prints where there is nothing left to run for it."""
+    """The output of the command if the stage rationales is finished."""
     screen = io.StringIO()
     look(
         load_config("default", None, [str(option) for option in options], "skipthink look"),
@@ -59,7 +59,7 @@ def _look(*options: object) -> str:
 
 
 @pytest.mark.ray
-def test_look_says_what_the_rows_hold_and_a_later_stage_goes_on_from_its_artifact(tmp_path, checkpoints):
+def test_look_describes_the_rows_and_a_later_stage_reuses_its_artifact(tmp_path, checkpoints):
     options = [
         *from_file(_write(tmp_path / "rows.jsonl")),
         "--rationales.max-chars",
@@ -82,10 +82,8 @@ def test_look_says_what_the_rows_hold_and_a_later_stage_goes_on_from_its_artifac
     assert _line(shown, "steps per rationale")[3] == str(sorted(STEPS)[len(STEPS) // 2 - 1])
     assert _line(shown, "words per rationale")[:1] == [f"{WORDS * mean:.2f}"]
     assert _line(shown, "steps per chunk, M = 4") == [f"{mean / 4:.2f}", "0", "1", "1", "1", "2", "3"]
-    assert (
-        f"M = 4: {sum(max(0, 4 - n) for n in STEPS) / (4 * len(STEPS)):.1%} of {4 * len(STEPS)} average chunks are empty"
-        in shown
-    )
+    empty = sum(max(0, 4 - n) for n in STEPS)
+    assert f"M = 4: {empty / (4 * len(STEPS)):.1%} of {4 * len(STEPS)} average chunks are empty" in shown
     assert f"{np.mean(np.array(STEPS) > 2):.1%} of the rationales have more steps than chunks" in shown
     assert "auto takes M = 2" in shown
     assert f"A run takes M = 4: the mean number of steps is {mean:.2f}." in shown

@@ -1,6 +1,6 @@
-"""The worked example of docs/method.md: built through the real functions, and shown there as built here.
+"""The worked example of docs/method.md: real functions build it, and the page must show the same.
 
-`python -m tests.test_method_example` prints the blocks, for a change of the example.
+`python -m tests.test_method_example` prints the blocks, to update the page if the example changes.
 Shape suffixes: M chunks, K steps.
 """
 
@@ -32,7 +32,7 @@ M, K, WIDTH = 3, 5, 92
 JUDGES: tuple[Literal["reading", "writing"], ...] = ("reading", "writing")
 NLL_MK = np.array([[2.4, 3.0, 7.0, 0, 0], [0, 2.0, 2.1, 3.9, 0], [0, 0, 3.0, 3.3, 2.5]])
 EOS_MK = np.array([[0.9, 1.2, 1.2, 0, 0], [0, 2.2, 0.7, 1.2, 0], [0, 0, 0, 0, 0.7]])
-"""Losses of a student, chosen so that they divide well. 0: no chunking into non-empty chunks asks for it."""
+"""Losses of a student, chosen to divide well. 0: not needed, as no chunk may be empty."""
 ANSWERS = {
     (3, (0, 1, 2)): "14",
     (3, (1, 2)): "14",
@@ -42,7 +42,7 @@ ANSWERS = {
     (2, ()): "5",
     (3, (1,)): "12",
 }
-"""What the same student answers, by w and its chunks among the first w (from 0); it writes the others."""
+"""The same student's answers, by w and its chunks among the first w (from 0). It writes the others."""
 
 
 @cache
@@ -61,7 +61,7 @@ def searched(**search: Any) -> np.ndarray:
 
 
 def skips(judge: Literal["reading", "writing"]) -> np.ndarray:
-    """The chunks that a sequential search keeps of greedy ones."""
+    """The greedy chunks that a sequential search keeps."""
 
     def answers_right(rows: np.ndarray, kept_AM: np.ndarray, given: int) -> np.ndarray:
         contexts = [tuple(np.flatnonzero(kept).tolist()) for kept in kept_AM]
@@ -71,7 +71,7 @@ def skips(judge: Literal["reading", "writing"]) -> np.ndarray:
 
 
 def _shown(ids: markup.Ids) -> str:
-    """Tokens between bars, the question as q; lines of at most WIDTH columns."""
+    """Tokens separated by bars, with the question as q, in lines of at most WIDTH columns."""
     tokenizer, _, samples = prepared()
     ids, question = list(ids), samples.question[0].tolist()
     strings = [tokenizer.decode([token]) for token in ids]

@@ -1,4 +1,4 @@
-"""A task from outside the package through the command line: its mistakes are refused in time, its class works in Ray's workers."""
+"""A user's own task through the command line: errors show early, and its class works in Ray workers."""
 
 import subprocess
 import sys
@@ -49,7 +49,7 @@ def test_a_group_where_one_task_is_needed_is_refused_within_seconds(tmp_path):
     started = time.monotonic()
     done = skipthink("chunks", "--task", "seven", "--storage-path", tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
-    assert "'seven' is a group of 7 tasks, which only `skipthink run` takes" in done.stderr
+    assert "'seven' is a group of 7 tasks, which only `skipthink run` accepts" in done.stderr
     assert time.monotonic() - started < 10
 
 

@@ -1,4 +1,4 @@
-"""The pipeline as a whole: what an artifact depends on, and a run over real rationales with a GPT-2 architecture."""
+"""The whole pipeline: the identity of artifacts, and a run over real rationales with a GPT-2 architecture."""
 
 import json
 import subprocess
@@ -25,14 +25,14 @@ def test_a_stage_depends_on_its_own_configuration_and_on_that_of_its_inputs():
     assert changed == {"cwt", "skips", "stt", "evaluation", "report"}
 
 
-def test_base_depends_on_the_updates_of_cwt_only_where_they_are_matched():
+def test_base_depends_on_the_updates_of_cwt_only_if_they_are_matched():
     longer = CwtConfig(epochs=3)
     assert identify(PipelineConfig())["base"] != identify(PipelineConfig(cwt=longer))["base"]
     alone = PipelineConfig(match="epochs")
     assert identify(alone)["base"] == identify(alone.model_copy(update={"cwt": longer}))["base"]
 
 
-def test_where_and_how_wide_a_run_is_computed_is_no_part_of_its_identity():
+def test_place_and_parallelism_do_not_change_the_identity():
     wide = PipelineConfig().cluster.model_copy(update={"num_workers": 8, "zero_stage": 3})
     assert identify(PipelineConfig()) == identify(PipelineConfig(cluster=wide))
 
@@ -87,7 +87,7 @@ def test_real_rationales_and_a_gpt2_checkpoint_go_through_the_whole_pipeline(
 
 
 def _assert_warnings_are_told(screen: str, report: dict[str, Any], page: str) -> None:
-    """Random weights and one epoch: what is wrong stands where it is first known, and again beside the result."""
+    """Random weights and one epoch give warnings, first at the stage, then again next to the result."""
     codes = {warning["code"] for warning in report["warnings"]}
     assert "gate-rarely-right" in codes
     assert "answers-endless" in codes

@@ -1,4 +1,4 @@
-"""The bookkeeping of benchmarks/pretrained.py: arms, keys, and the tables of docs/results.md."""
+"""benchmarks/pretrained.py: its arms, its keys, and its tables in docs/results.md."""
 
 from dataclasses import replace
 
@@ -26,7 +26,7 @@ def test_the_document_has_the_tables_of_the_results_file():
     assert document == fill(document, finished(RESULTS))
 
 
-def test_what_is_not_measured_is_shown_as_such():
+def test_missing_measurements_are_shown_as_missing():
     line = {
         "key": GREEDY.key,
         "test_accuracy_pct": 12.345,

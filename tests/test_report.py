@@ -1,4 +1,4 @@
-"""Stage 8 on small artifacts written by hand: its numbers, its page, its table."""
+"""Stage 8 on small handwritten artifacts: its numbers, page and table."""
 
 import json
 import re
@@ -170,7 +170,7 @@ def write_run(path: Path, right: dict[str, list[bool]] = RIGHT) -> Folder:
 
 
 def make_report(run: Folder) -> tuple[Folder, dict[str, Any]]:
-    """The report's folder, and what the stage returned."""
+    """The report's folder, and the return value of the stage."""
     inputs = {
         name: run.child(name)
         for name in ("rationales", "chunks", "base", "cwt", "skips", "stt", "evaluation")
@@ -197,7 +197,7 @@ def page(made: tuple[Folder, dict[str, Any]]) -> str:
 
 
 class NumberCells(HTMLParser):
-    """Collects the numbers in table cells of the class `n`, and checks that tags are closed in order."""
+    """Collects the numbers in table cells of class `n`, and checks that tags are closed in order."""
 
     VOID = frozenset(("meta", "link", "br", "img"))
 
@@ -362,10 +362,10 @@ def test_no_dropped_row_is_cut_silently(report: dict[str, Any], page: str) -> No
 @pytest.mark.parametrize(
     ("skips", "said"),
     [
-        ({}, "All other chunks that were kept stood in the prompt."),
+        ({}, "The prompt contained all other kept chunks."),
         ({"judge": "writing"}, "the student wrote the later ones itself."),
         ({"search": "all"}, "the student was not asked without it."),
-        ({"shuffled": True}, "the skips of each chunk index were then handed to random samples"),
+        ({"shuffled": True}, "the skips of each chunk index were then assigned to random samples"),
         ({"gate": "cross_fitted"}, "Each sample was judged by a student that was not trained on it."),
     ],
 )
@@ -374,7 +374,7 @@ def test_the_page_says_how_skips_were_found(report: dict[str, Any], skips: dict[
     others = (
         "wrote the later ones",
         "was not asked without it",
-        "handed to random samples",
+        "assigned to random samples",
         "was not trained on it",
     )
     page = " ".join(render(changed).split())
@@ -399,7 +399,7 @@ def test_modes_that_answered_other_questions_are_an_error(tmp_path: Path) -> Non
     run = write_run(tmp_path)
     latencies = run.child("evaluation").table("latencies").to_table()
     run.child("evaluation").write_table("latencies", latencies.slice(1))
-    with pytest.raises(RuntimeError, match="are not those answered in mode full"):
+    with pytest.raises(RuntimeError, match="differ from those answered in mode full"):
         make_report(run)
 
 

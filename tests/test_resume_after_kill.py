@@ -1,4 +1,4 @@
-"""The driver killed with SIGKILL in each stage: the same command goes on, and ends with the same artifacts."""
+"""SIGKILL for the driver in each stage: the same command resumes and ends with the same artifacts."""
 
 import json
 import os
@@ -15,8 +15,9 @@ from safetensors.torch import load_file
 STAGES = ("rationales", "chunks", "base", "cwt", "skips", "stt", "evaluation", "report")
 TRAINING = ("base", "cwt", "stt")
 OPTIONS = (
-    "--rationales.train-questions 240 --rationales.test-questions 24 --student.width 32 --student.layers 1 --base.batch-size 16 "
-    "--cwt.batch-size 16 --cwt.epochs 3 --stt.batch-size 16 --cwt.optim.lr 3e-3 --base.optim.lr 3e-3 --stt.optim.lr 3e-3 "
+    "--rationales.train-questions 240 --rationales.test-questions 24 --student.width 32 --student.layers 1 "
+    "--base.batch-size 16 --cwt.batch-size 16 --cwt.epochs 3 --stt.batch-size 16 "
+    "--cwt.optim.lr 3e-3 --base.optim.lr 3e-3 --stt.optim.lr 3e-3 "
     "--evaluation.latency-questions 3 --evaluation.bootstrap-samples 50 --evaluation.max-new-tokens 48"
 ).split()
 
@@ -40,7 +41,7 @@ def _finish(storage: Path) -> subprocess.CompletedProcess[str]:
 
 
 def _kill_in(stage: str, storage: Path) -> None:
-    """Start the run and kill its driver once `stage` is under way; for training, once a checkpoint was written."""
+    """Start the run and kill its driver during `stage`; in training, after a checkpoint was written."""
     folder = storage / "run" / stage
     driver = subprocess.Popen(_command(storage), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 200
@@ -100,7 +101,7 @@ def test_a_run_killed_in_every_stage_ends_with_the_artifacts_of_an_undisturbed_o
 
 
 def _assert_one_tracked_run(storage: Path) -> None:
-    """MLflow holds one parent and a child per stage, and no step of a loss twice."""
+    """MLflow has one parent run, one child per stage, and no duplicate loss steps."""
     from mlflow import MlflowClient
 
     client = MlflowClient(f"sqlite:///{storage}/mlflow.db")

@@ -1,4 +1,4 @@
-"""The stage `skips` on a cluster: the judge that lets the student write, and the control that shuffles what was found."""
+"""The stage `skips` on a cluster: the judge `writing`, and the control with shuffled skips."""
 
 import json
 import subprocess
@@ -11,9 +11,10 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 OPTIONS = (
-    "--rationales.train-questions 60 --rationales.test-questions 8 --student.width 48 --student.layers 1 --cwt.batch-size 16 "
-    "--cwt.epochs 20 --cwt.optim.lr 4e-3 --cwt.search.method average --skips.judge writing --skips.shuffled "
-    "--skips.max-chunk-tokens 40 --tracking.backend off --cluster.backend ddp --name run"
+    "--rationales.train-questions 60 --rationales.test-questions 8 --student.width 48 --student.layers 1 "
+    "--cwt.batch-size 16 --cwt.epochs 20 --cwt.optim.lr 4e-3 --cwt.search.method average "
+    "--skips.judge writing --skips.shuffled --skips.max-chunk-tokens 40 "
+    "--tracking.backend off --cluster.backend ddp --name run"
 ).split()
 
 
@@ -37,7 +38,7 @@ def test_shuffled_skips_are_as_many_per_chunk_index_as_writing_found(tmp_path):
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1500)
         assert done.returncode == 0, done.stdout + done.stderr
     assert "by writing" in done.stdout
-    assert "shuffled over the samples" in done.stdout
+    assert "skips shuffled over the samples" in done.stdout
     skips = tmp_path / "run" / "skips"
     found, shuffled = _table(skips / "found"), _table(skips / "skips")
     assert found.drop_columns("kept") == shuffled.drop_columns("kept")

@@ -1,4 +1,4 @@
-"""The documented command for a pretrained student, with a handful of updates: SmolLM2 from its package to an answer."""
+"""The documented command for a pretrained student, with few updates: SmolLM2 from package to answer."""
 
 import json
 import subprocess
@@ -34,7 +34,7 @@ OPTIONS = [
 
 @pytest.fixture(scope="module")
 def smollm2() -> str:
-    """Its folder; without it and without a package index the test is skipped."""
+    """SmolLM2's folder. The test is skipped if it is missing and no package index is reachable."""
     try:
         return resolve(SMOLLM2)
     except ValueError as error:

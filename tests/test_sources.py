@@ -1,4 +1,4 @@
-"""Reading input in pieces, without a cluster: every row once, on any file system."""
+"""Reading input in pieces without a cluster: every row once, on any file system."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ ROWS = [
 
 
 def _read(folder: Path, name: str) -> list[dict]:
-    """Through a file system whose paths are not local paths, as on S3."""
+    """Read through a file system whose paths are not local paths, as on S3."""
     file = Folder(fs.SubTreeFileSystem(str(folder), fs.LocalFileSystem()), name, f"s3://bucket/{name}")
     first_row, rows = 0, []
     for piece in sources._pieces(file, RationalesConfig()):

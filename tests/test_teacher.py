@@ -1,4 +1,4 @@
-"""The teacher as the source of the rationales stage, through the command line, over HTTP."""
+"""The stage rationales with a teacher over HTTP, through the command line."""
 
 import json
 import random
@@ -17,7 +17,7 @@ from tests.teachers import MODEL, Teacher, serve
 
 
 def questions(path: Path, count: int, kinds: tuple[str, ...] = ("",)) -> Path:
-    """Questions without rationales; every fifth is a test question, which is never asked."""
+    """Questions without rationales. Every fifth is a test question and is never sent to the teacher."""
     rows = [
         {
             "id": f"q{at}",
@@ -168,7 +168,7 @@ def _entries(tmp_path: Path) -> list[dict]:
 
 
 def _wait_until_silent(teacher: Teacher) -> None:
-    """The actors of a killed driver die a moment after it."""
+    """Wait until requests stop: the actors of a killed driver die shortly after it."""
     seen, since = sum(teacher.asked.values()), time.monotonic()
     while time.monotonic() - since < 3:
         time.sleep(0.1)
@@ -176,7 +176,7 @@ def _wait_until_silent(teacher: Teacher) -> None:
             seen, since = sum(teacher.asked.values()), time.monotonic()
 
 
-def test_a_dry_run_says_what_asking_will_cost_and_asks_nothing(tmp_path):
+def test_a_dry_run_estimates_the_cost_and_sends_no_request(tmp_path):
     file = questions(tmp_path / "questions.jsonl", 1000)
     prices = [
         "--endpoint.price-input",
@@ -196,7 +196,7 @@ def test_a_dry_run_says_what_asking_will_cost_and_asks_nothing(tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_dry_run_tells_the_cost_also_where_another_run_has_the_name(tmp_path):
+def test_a_dry_run_estimates_the_cost_even_if_another_run_has_the_name(tmp_path):
     file = questions(tmp_path / "questions.jsonl", 1000)
     there = tmp_path / "runs" / "run" / "rationales"
     there.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Tracking against a real MLflow server on loopback, and against the embedded database."""
+"""Tracking with a real MLflow server on loopback, and with the embedded database."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ from skipthink_ray.runtime.tracking import NullTracker, start_tracker
 
 @contextmanager
 def mlflow_server(folder: Path, port: int) -> Iterator[str]:
-    """Its URI; stopped, with all its processes, at the end of the block."""
+    """URI of the server. It stops with all its processes at the end of the block."""
     command = [
         sys.executable,
         "-m",
@@ -114,7 +114,7 @@ def test_nothing_is_tracked_when_tracking_is_off(tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_a_server_that_goes_away_stops_nothing_and_gets_what_it_missed(tmp_path: Path):
+def test_a_server_outage_stops_nothing_and_missed_values_are_sent_later(tmp_path: Path):
     port, said = free_port(), list[str]()
     with mlflow_server(tmp_path, port) as uri:
         parent = start_tracker(TrackingConfig(uri=uri), Folder.open(str(tmp_path)), "run", "key", said.append)
@@ -148,7 +148,7 @@ def test_a_server_that_goes_away_stops_nothing_and_gets_what_it_missed(tmp_path:
 
 
 @pytest.mark.slow
-def test_a_server_that_never_comes_back_is_told_of_at_the_end(
+def test_a_server_that_never_comes_back_is_reported_at_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
@@ -170,7 +170,7 @@ def test_a_server_that_never_comes_back_is_told_of_at_the_end(
     assert "some metrics of this run are not tracked" in said[1]
 
 
-def test_a_run_that_is_deleted_under_way_stops_nothing_and_is_told_once(tmp_path: Path):
+def test_a_tracking_run_deleted_meanwhile_stops_nothing_and_is_reported_once(tmp_path: Path):
     said: list[str] = []
     tracker = start_tracker(TrackingConfig(), Folder.open(str(tmp_path)), "run", "key", said.append)
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
@@ -181,7 +181,7 @@ def test_a_run_that_is_deleted_under_way_stops_nothing_and_is_told_once(tmp_path
         tracker.metrics({"base/loss_nats": 1.0}, step)
     tracker.end("FINISHED")
     assert len(said) == 1
-    assert "refuses what is to be tracked" in said[0]
+    assert "refuses some of the data" in said[0]
     with pytest.raises(
         ValueError, match=r"tracking\.experiment: the experiment 'skipthink' was deleted .* --experiment-id 1"
     ) as caught:

@@ -1,6 +1,6 @@
-"""Small builders for tests: toy rows, samples in memory, tiny students from scratch and tiny checkpoints of real architectures.
+"""Small builders for tests: toy rows, in-memory samples, tiny students and checkpoints of real architectures.
 
-They do what the chunks stage does, on one screen and without a cluster.
+They do the work of the stage chunks without a cluster.
 """
 
 import json
@@ -37,7 +37,7 @@ from skipthink_ray.training.markers import attach, merge
 FORMATS = ChunksConfig()
 ARCHITECTURES = ("gpt2", "llama", "qwen2")
 SPARE_ROWS = 6
-"""Embedding rows beyond the tokenizer's in the tiny Qwen2, as in the released ones."""
+"""Extra embedding rows of the tiny Qwen2 beyond its tokenizer, as in the released checkpoints."""
 
 
 def toy_rows(task: str, count: int, difficulty: int = 1, seed: int = 0) -> list[ToyRow]:
@@ -47,7 +47,7 @@ def toy_rows(task: str, count: int, difficulty: int = 1, seed: int = 0) -> list[
 
 
 def read_rows(path: Path) -> list[ToyRow]:
-    """Rows of a JSON Lines file that have a rationale."""
+    """The rows of a JSON Lines file that have a rationale."""
     rows = (json.loads(line) for line in path.read_text(encoding="utf-8").strip().split("\n"))
     return [
         ToyRow(row["question"], row["rationale"], row["answer"]) for row in rows if row["rationale"].strip()
@@ -55,7 +55,7 @@ def read_rows(path: Path) -> list[ToyRow]:
 
 
 def written(rows: list[ToyRow]) -> Iterator[str]:
-    """Everything a student reads or writes about some rows."""
+    """All texts that a student reads or writes for these rows."""
     for row in rows:
         yield (
             FORMATS.question_format.format(**row._asdict())
@@ -65,7 +65,7 @@ def written(rows: list[ToyRow]) -> Iterator[str]:
 
 
 def make_student(rows: list[ToyRow], num_chunks: int = 4, **shape: Any) -> Student:
-    """A student from scratch whose tokenizer was trained on `rows`."""
+    """A student from scratch, with a tokenizer trained on `rows`."""
     config = StudentConfig(
         **{"layers": 2, "width": 32, "heads": 2, "vocabulary": 400, "max_tokens": 256, **shape}
     )
@@ -73,7 +73,7 @@ def make_student(rows: list[ToyRow], num_chunks: int = 4, **shape: Any) -> Stude
 
 
 def make_samples(rows: list[ToyRow], tokenizer: Any, num_chunks: int = 4) -> Samples:
-    """Rows as samples in average chunks."""
+    """Samples with average chunks."""
     steps = [encode(tokenizer, split_steps(row.rationale)) for row in rows]
     questions, answers, conclusions = (
         encode(tokenizer, [form.format(**row._asdict()) for row in rows])
@@ -91,7 +91,7 @@ def token_samples(
     ends_RM: np.ndarray,
     rows: list[ToyRow] | None = None,
 ) -> Samples:
-    """Samples of given tokens, and of given texts where there are any."""
+    """Samples with the given tokens, and with texts if given."""
     rows = rows or [ToyRow("", "", "")] * len(steps)
     table = [
         {
@@ -114,7 +114,7 @@ def token_samples(
 def train_briefly(
     student: Student, samples: Samples, stage: Stage, config: TrainConfig, updates: int, kept_RM: np.ndarray
 ) -> list[float]:
-    """Train in this process; the losses of all updates. Leaves the student in eval mode."""
+    """Train in this process and return the losses of all updates. Leaves the student in eval mode."""
     progress, nothing = Progress(), Hooks(lambda *_: None, lambda *_: None)
     job = Job(stage, config, updates, seed=0)
     markers = attach(student.model, student.ids, config.optim)
@@ -126,7 +126,7 @@ def train_briefly(
 
 
 def save_tiny(architecture: str, folder: Path, texts: Iterator[str]) -> None:
-    """A random checkpoint with a tokenizer as the released ones of that architecture have it."""
+    """Save a random checkpoint with a tokenizer like that of the architecture's released checkpoints."""
     names = {
         "gpt2": ["<|endoftext|>"],
         "llama": ["<unk>", "<s>", "</s>"],
@@ -154,7 +154,7 @@ def save_tiny(architecture: str, folder: Path, texts: Iterator[str]) -> None:
 
 
 def _tiny_model(architecture: str, vocabulary: int) -> Any:
-    """Weights are drawn wide, so that losses differ from token to token."""
+    """A model with widely spread weights, so that losses differ between tokens."""
     if architecture == "gpt2":
         shape = {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 512, "initializer_range": 0.2}
         return GPT2LMHeadModel(GPT2Config(vocab_size=vocabulary, bos_token_id=0, eos_token_id=0, **shape))

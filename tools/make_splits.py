@@ -1,8 +1,9 @@
-"""Write skipthink_ray/tasks/splits.json from a folder of JSON Lines files, one per task, with `question` and `split`.
+"""Write skipthink_ray/tasks/splits.json from a folder of JSON Lines files.
 
     python -m tools.make_splits FOLDER
 
-Prints the sizes, and the questions that stand on both sides.
+The folder has one file per task, with the columns `id`, `question` and `split`. Prints the sizes and the ids
+of the questions that are in both train and test.
 """
 
 import json
@@ -26,9 +27,8 @@ def main(folder: Path) -> None:
         sides["train"] -= both
         lists[file.stem] = {side: "".join(sorted(digests)) for side, digests in sides.items()}
         ids = [row["id"] for row in rows if digest(row["question"]) in both]
-        print(
-            f"{file.stem}: {len(rows)} rows, {', '.join(f'{len(d)} {side}' for side, d in sides.items())} questions; both sides: {ids}"
-        )
+        sizes = ", ".join(f"{len(digests)} {side}" for side, digests in sides.items())
+        print(f"{file.stem}: {len(rows)} rows, {sizes} questions; in both train and test: {ids}")
     OUT.write_text(json.dumps(lists, indent=0) + "\n", encoding="utf-8")
 
 

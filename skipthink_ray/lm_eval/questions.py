@@ -1,6 +1,6 @@
-"""What the task file of lm-evaluation-harness calls: questions, prompts, the answer in a text, and our check of it.
+"""Functions for the task file of lm-evaluation-harness: questions, prompts, answer extraction and scoring.
 
-The questions are the test questions of the run in which the student lies, or those of a JSON Lines file.
+The questions are the test questions of the student's run, or those of a JSON Lines file.
 """
 
 import json
@@ -22,13 +22,14 @@ from skipthink_ray.tasks import Task, task_of
 def load(pretrained: str, questions: str | None = None, **_: Any) -> DatasetDict:
     """The split `test` with row, prompt, answer and the task as JSON.
 
-    `pretrained` is the student's folder or hub id, as in --model_args; `questions` a JSON Lines file with question and
-    answer. ValueError if the student is none of ours or answers in stages, or if there are no questions.
+    `pretrained` is the student's folder or Hub id, as in --model_args. `questions` is a JSON Lines file
+    with question and answer. Raises ValueError if skipthink did not train the student, if it answers in
+    stages, or if there are no questions.
     """
     made_by = getattr(AutoConfig.from_pretrained(pretrained), "skipthink", None)
     if not made_by or "stage" not in made_by:
         raise ValueError(
-            f"'{pretrained}' is no student that skipthink trained (its config.json has no 'skipthink')"
+            f"'{pretrained}' was not trained by skipthink (its config.json lacks the key 'skipthink')"
         )
     rows = _read(Path(questions)) if questions else _of_run(pretrained)
     task = json.dumps({"task": made_by["task"], "own_task": made_by["own_task"]})
@@ -55,12 +56,12 @@ def gold(document: dict[str, Any]) -> str:
 
 
 def answers(responses: Iterable[list[str]], documents: Any) -> list[str]:
-    """Of every text, one a document, the answer after the last `-->`; the empty string is a format error."""
+    """The answer after the last `-->` of each document's text; the empty string is a format error."""
     return [parse_conclusion(texts[0]) or "" for texts in responses]
 
 
 def score(document: dict[str, Any], results: list[str]) -> dict[str, float]:
-    """Shares of right answers and of format errors, as `skipthink run` counts them."""
+    """Accuracy and format errors of one answer, counted as in `skipthink run`."""
     answer = results[0] or None
     return {
         "acc": float(_task(document["task"]).check(answer, document["answer"])),
@@ -76,8 +77,8 @@ def _of_run(student: str) -> list[dict[str, Any]]:
     chunks = Folder.open(str(Path(student).absolute().parents[1])).child("chunks")
     if not chunks.exists("samples"):
         raise ValueError(
-            f"'{student}' lies in no run, so its test questions are not known; name a JSON Lines file with question and "
-            'answer: --metadata \'{"questions": "FILE"}\''
+            f"'{student}' is not in a run's folder, so its test questions are unknown; name a JSON Lines "
+            'file with question and answer: --metadata \'{"questions": "FILE"}\''
         )
     return (
         chunks.table("samples")
@@ -88,7 +89,7 @@ def _of_run(student: str) -> list[dict[str, Any]]:
 
 
 def _read(file: Path) -> list[dict[str, Any]]:
-    """Questions of a file, without the white space around them, as the pipeline has them."""
+    """Questions of a file, stripped as in the pipeline."""
     rows = []
     for number, line in enumerate(file.read_text(encoding="utf-8").splitlines()):
         if line.strip():
@@ -97,5 +98,5 @@ def _read(file: Path) -> list[dict[str, Any]]:
                 {"row": number, "question": row["question"].strip(), "answer": str(row["answer"]).strip()}
             )
     if not rows:
-        raise ValueError(f"{file} holds no questions")
+        raise ValueError(f"{file} contains no questions")
     return rows

@@ -1,1 +1,1 @@
-"""The method itself, in plain Python and numpy: no ray, no torch, no files."""
+"""The method in plain Python and numpy, without ray, torch or file access."""

@@ -1,24 +1,25 @@
-"""How many chunks a task gets with `chunks.num_chunks: auto` (the paper's second open question): a rule over step counts.
+"""The number of chunks M for `chunks.num_chunks: auto` (the paper's second open question), from step counts.
 
-M must be chosen before cwt, when the student has never seen a stage marker: the markers' embeddings are equal (the mean of
-all others), so the stage-loss matrix is the same in every row and says nothing about M. Step counts do say something: with
-as many chunks as steps there is nothing to search, and a stage without steps teaches EOS alone.
+M must be chosen before cwt. At that time the student has never seen a stage marker: the embeddings of all
+markers are equal (the mean of all others), so all rows of the stage-loss matrix are equal and say nothing
+about M. Step counts are informative: if a rationale has as many steps as chunks, there is nothing to search,
+and a stage without steps teaches only EOS.
 """
 
 import numpy as np
 
 MOVABLE_SHARE = 0.8
-"""Share of the rationales that must have a boundary to move, so more steps than chunks."""
+"""Minimum share of rationales with a boundary that can move, that is, with more steps than chunks."""
 MAX_CHUNKS = 8
-"""A student answers in M + 1 decodings; more stages than this were never measured."""
+"""A student answers in M + 1 decodings. More stages than this were never measured."""
 
 
 def choose_num_chunks(num_steps_R: np.ndarray) -> int:
-    """The largest M, up to 8, for which at least four fifths of the rationales have more than M steps; else 1.
+    """The largest M up to 8 such that at least four fifths of the rationales have more than M steps, or 1.
 
-    ValueError where there is no rationale.
+    Raises ValueError if there are no rationales.
     """
     if not len(num_steps_R):
-        raise ValueError("chunks.num_chunks: auto needs rationales to count the steps of; there is none")
+        raise ValueError("chunks.num_chunks: auto needs rationales, but there are none; set a number")
     fits = [m for m in range(1, MAX_CHUNKS + 1) if np.mean(np.asarray(num_steps_R) > m) >= MOVABLE_SHARE]
     return max(fits, default=1)

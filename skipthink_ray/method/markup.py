@@ -1,7 +1,7 @@
-"""The only place that knows the markers: renders items (method §2) and parses what a student wrote (§6).
+"""Renders items with their markers (method §2) and parses what a student wrote (§6).
 
-Works on token ids and never on text, so that moving a chunk boundary never changes a token. EOS ends every target
-and enters no prompt.
+It works on token ids and not on text, so that moving a chunk boundary never changes a token. Every target
+ends in EOS; no prompt contains it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,7 +15,7 @@ ARROW = "-->"
 
 Ids = Sequence[int] | np.ndarray
 Kept = Sequence[bool] | np.ndarray
-"""Of the M chunks, which are shown."""
+"""For each of the M chunks: whether it is shown."""
 
 
 def markers(num_chunks: int) -> list[str]:
@@ -33,7 +33,7 @@ class MarkerIds:
     thought: int
     eos: int
     start: tuple[int, ...] = ()
-    """In front of every prompt (`student.prompt_start`); often nothing."""
+    """Start of every prompt (`student.prompt_start`); often empty."""
 
 
 @dataclass(frozen=True)
@@ -46,18 +46,18 @@ class Sample:
     answer: Ids
     """y alone, the target of a CWT answer item."""
     conclusion: Ids
-    """` --> y`, as it stands after a rationale."""
+    """` --> y`, which follows a rationale."""
 
     @property
     def chunks(self) -> list[list[int]]:
-        """Token ids of chunk c_1..c_M; trailing ones may be empty."""
+        """Token ids of the chunks c_1..c_M. The last ones may be empty."""
         ends = [sum(self.sizes[: m + 1]) for m in range(len(self.sizes))]
         return [join(self.steps[end - size : end]) for end, size in zip(ends, self.sizes, strict=True)]
 
 
 @dataclass(frozen=True)
 class Item:
-    """One training sequence. The loss is taken over `target`, which ends in EOS."""
+    """One training sequence. Only `target`, which ends in EOS, has a loss."""
 
     prompt: list[int]
     target: list[int]
@@ -68,12 +68,12 @@ def join(parts: Iterable[Ids]) -> list[int]:
 
 
 def full_item(sample: Sample, ids: MarkerIds) -> Item:
-    """The Base: q, then r and ` --> y`."""
+    """Base: prompt q; target r and ` --> y`."""
     return Item(prompt(ids, None, sample.question), [*join(sample.steps), *sample.conclusion, ids.eos])
 
 
 def stage_item(sample: Sample, ids: MarkerIds, stage: int) -> Item:
-    """CWT stage m (0-based): `[m]` q c_1..c_m-1, then c_m; an empty chunk's target is EOS alone."""
+    """CWT stage m = `stage` + 1: prompt `[m]` q c_1..c_m-1; target c_m, or EOS alone if c_m is empty."""
     chunks = sample.chunks
     return Item(
         prompt(ids, ids.stages[stage], sample.question, join(chunks[:stage])), [*chunks[stage], ids.eos]
@@ -81,14 +81,17 @@ def stage_item(sample: Sample, ids: MarkerIds, stage: int) -> Item:
 
 
 def answer_item(sample: Sample, ids: MarkerIds, kept: Kept) -> Item:
-    """CWT answer: `[answer]` q and the kept chunks, then y."""
+    """CWT answer: prompt `[answer]` q and the kept chunks; target y."""
     return Item(
         prompt(ids, ids.answer, sample.question, kept_tokens(sample, kept)), [*sample.answer, ids.eos]
     )
 
 
 def skip_item(sample: Sample, ids: MarkerIds, kept: Kept) -> Item:
-    """STT: `[skip]` q, then every kept chunk, `[thought]` for a skipped one, nothing for an empty one, ` --> y`."""
+    """STT: prompt `[skip]` q; target the kept chunks, `[thought]` for each skipped one, then ` --> y`.
+
+    An empty chunk adds nothing to the target.
+    """
     shown = (
         chunk if keep else [ids.thought] for chunk, keep in zip(sample.chunks, kept, strict=True) if chunk
     )
@@ -100,11 +103,11 @@ def kept_tokens(sample: Sample, kept: Kept) -> list[int]:
 
 
 def prompt(ids: MarkerIds, marker: int | None, question: Ids, context: Ids = ()) -> list[int]:
-    """Every prompt of training, scoring and inference: its start, the marker (None: full thinking), q and the context."""
+    """The prompt for training, scoring and inference: start, marker (None: full thinking), q and context."""
     return [*ids.start, *([] if marker is None else [marker]), *question, *context]
 
 
 def parse_conclusion(text: str) -> str | None:
-    """The answer in what a full or skip student wrote; None is a format error."""
+    """The answer in the text of a full or skip student; None for a format error."""
     _, arrow, answer = text.rpartition(ARROW)
     return (answer.strip() or None) if arrow else None

@@ -1,4 +1,4 @@
-"""What is measured (method §6): shares, speed-ups and their bootstrap confidence intervals, repetition loops."""
+"""Measures (method §6): shares, speed-ups and their bootstrap confidence intervals, and repetition loops."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Estimate:
 def bootstrap(
     statistic: Callable[..., float], columns: list[np.ndarray], samples: int, confidence: float, seed: int
 ) -> Estimate:
-    """Percentile bootstrap over the rows of `columns`, resampled together: paired measurements stay paired."""
+    """Percentile bootstrap over the rows of `columns`. Columns are resampled together and stay paired."""
     rng, size = np.random.default_rng(seed), len(columns[0])
     draws = []
     for _ in range(samples):
@@ -34,10 +34,11 @@ def bootstrap(
 def bounded_mean(
     values: np.ndarray, bounds: tuple[float, float], samples: int, confidence: float, seed: int
 ) -> Estimate:
-    """Mean of values that cannot leave `bounds`, such as 0 or 100 for one question, with its bootstrap interval.
+    """Mean of values within `bounds`, such as 0 or 100 per question, with its bootstrap interval.
 
-    Equal values have nothing to resample, and "0 % (0 to 0)" would claim certainty. There the interval is exact: values that
-    never occurred in n questions have at most the probability 1 - tail^(1/n) (Clopper-Pearson, for shares).
+    If all values are equal, the bootstrap would claim certainty ("0 % (0 to 0)"). The interval is then exact:
+    values that never occurred in n questions have at most the probability 1 - tail^(1/n) (Clopper-Pearson,
+    for shares).
     """
     if len(values) and (values == values[0]).all():
         value, unseen = float(values[0]), 1 - ((1 - confidence) / 2) ** (1 / len(values))
@@ -50,12 +51,15 @@ def percent(flags: np.ndarray) -> float:
 
 
 def ratio_of_sums(numerator: np.ndarray, denominator: np.ndarray) -> float:
-    """Speed-up: total time of one mode over total time of another, on the same questions."""
+    """Total of one mode over the total of another, on the same questions: a speed-up, if these are times."""
     return float(numerator.sum() / denominator.sum())
 
 
 def smooth_curve(values: np.ndarray, window: int, points: int) -> np.ndarray:
-    """At most `points` means of equal stretches of the centred running mean over `window` values (odd; shorter at the ends)."""
+    """A curve of at most `points` points: the centred running mean, averaged over stretches of equal length.
+
+    `window` is odd; the running mean uses fewer values at both ends.
+    """
     half, running = window // 2, np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
     at = np.arange(len(values))
     first, last = np.maximum(at - half, 0), np.minimum(at + half + 1, len(values))
@@ -68,7 +72,7 @@ def smooth_curve(values: np.ndarray, window: int, points: int) -> np.ndarray:
 
 
 def has_loop(text: str) -> bool:
-    """Whether some run of 1 to 20 words is written four times in a row."""
+    """Whether any sequence of 1 to 20 words occurs four times in a row."""
     words = text.split()
     for length in range(1, LOOP_WORDS + 1):
         same = 0

@@ -1,6 +1,6 @@
-"""Which chunks a CWT student does not need (method §5), given a way to ask it.
+"""Searches for the chunks that a CWT student does not need (method §5).
 
-The student is asked through a callable, for many samples at once, so that this file needs neither torch nor ray.
+The student is a callable that answers for many samples at once, so this module needs neither torch nor ray.
 Shape suffixes: R samples, M chunks, S subsets of the M chunks.
 """
 
@@ -13,20 +13,21 @@ import numpy as np
 from skipthink_ray.config import SkipsConfig
 
 MAX_EXHAUSTIVE_CHUNKS = 6
-"""The exhaustive search orders all 2^M subsets of every sample."""
+"""Limit of the exhaustive search, which sorts all 2^M subsets of each sample."""
 
 AnswersRight = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
 """(rows, kept_RM of those rows, w) -> whether the student's greedy answer passes the gate.
 
-It is given the kept chunks, all of which are among the first w, writes the M - w chunks behind them, then the answer."""
+The student sees the kept chunks, which are among the first w. It writes the other M - w
+chunks, then the answer."""
 
 
 def check_search(config: SkipsConfig, num_chunks: int) -> None:
-    """ValueError for a search that so many chunks forbid."""
+    """Raise ValueError if the configured search cannot handle this number of chunks."""
     if config.search == "exhaustive" and num_chunks > MAX_EXHAUSTIVE_CHUNKS:
         raise ValueError(
-            f"skips.search: exhaustive tries every subset of the chunks, which is allowed for M up to {MAX_EXHAUSTIVE_CHUNKS}; "
-            f"M is {num_chunks} here. Take skips.search sequential, or a smaller chunks.num_chunks"
+            f"skips.search: exhaustive tries all subsets of the chunks, for M up to {MAX_EXHAUSTIVE_CHUNKS}; "
+            f"M is {num_chunks} here. Set skips.search to sequential, or reduce chunks.num_chunks"
         )
 
 
@@ -35,8 +36,9 @@ def find_kept(
 ) -> tuple[np.ndarray, np.ndarray]:
     """(kept_RM, right_R): the chunks to keep, and whether the answer from all chunks passes the gate.
 
-    `present_RM` marks the chunks that hold steps; an empty chunk is never kept nor asked about. `tokens_RM` counts the
-    tokens of every chunk. If the answer from all chunks fails, all are kept. ValueError: see `check_search`.
+    `present_RM` marks the chunks that have steps; an empty chunk is never kept or tested. `tokens_RM` is the
+    number of tokens of each chunk. If the answer from all chunks fails, all are kept. ValueError: see
+    `check_search`.
     """
     num_chunks = present_RM.shape[1]
     check_search(config, num_chunks)
@@ -50,7 +52,7 @@ def find_kept(
 
 
 def skippable(present_RM: np.ndarray, which: str) -> np.ndarray:
-    """Chunks that may be skipped: any, or only those between a sample's first and last non-empty chunk."""
+    """The chunks that may be skipped: any, or only those between a sample's first and last non-empty one."""
     if which == "any":
         return np.ones_like(present_RM)
     num_present_R1 = present_RM.sum(1, keepdims=True)
@@ -59,10 +61,11 @@ def skippable(present_RM: np.ndarray, which: str) -> np.ndarray:
 
 
 def shuffle_skips(kept_RM: np.ndarray, may_skip_RM: np.ndarray, seed: int) -> np.ndarray:
-    """A control for the search: as many skips of every chunk index, but of randomly chosen samples.
+    """A control for the search: for each chunk index, reassign the skips to randomly chosen samples.
 
-    `may_skip_RM` marks the chunks that are present and skippable; those that are not stay as they are. Whether the
-    student was right with all chunks plays no part. The indices are drawn independently of each other.
+    `may_skip_RM` marks the chunks that are present and skippable; all others stay as they are. It does not
+    matter whether the student was right with all chunks. Chunk indices are shuffled independently of each
+    other.
     """
     random, shuffled_RM = np.random.default_rng(seed), kept_RM.copy()
     for m in range(kept_RM.shape[1]):
@@ -72,7 +75,7 @@ def shuffle_skips(kept_RM: np.ndarray, may_skip_RM: np.ndarray, seed: int) -> np
 
 
 def fold_of(question: str, folds: int, seed: int) -> int:
-    """The fold of a sample, 0..folds-1: a hash of its question, so that a question asked twice falls into one fold."""
+    """The fold of a sample, 0..folds-1, by a hash of its question, so that equal questions share a fold."""
     digest = hashlib.sha256(f"{seed}\n{question.strip()}".encode()).digest()
     return int.from_bytes(digest[:8]) % folds
 
@@ -87,7 +90,7 @@ class Fold:
     seed: int
 
     def holds(self, questions: Sequence[str]) -> np.ndarray:
-        """Which samples are in this fold: those that its student never trained on."""
+        """Which samples are in this fold; its student is never trained on them."""
         return np.array(
             [fold_of(question, self.folds, self.seed) == self.number for question in questions], dtype=bool
         )
@@ -96,26 +99,27 @@ class Fold:
 def _sequential(
     present_RM: np.ndarray, may_skip_RM: np.ndarray, answers_right: AnswersRight, judge: str
 ) -> np.ndarray:
-    """The paper's: without c_1, .. c_M in turn; a chunk whose absence leaves the answer right stays out.
+    """The paper's search: leave out c_1, .. c_M in turn; a chunk stays out if the answer is still right.
 
-    With the judge `writing` the student is not given the chunks behind c_m either, but writes them.
+    With the judge `writing`, the student does not see the chunks after c_m; it writes them itself.
     """
     kept_RM, num_chunks = present_RM.copy(), present_RM.shape[1]
     for m in range(num_chunks):
         rows = np.nonzero(may_skip_RM[:, m])[0]
-        given = num_chunks if judge == "reading" else m + 1
-        without = kept_RM[rows] & (np.arange(num_chunks) < given)
+        num_given = num_chunks if judge == "reading" else m + 1
+        without = kept_RM[rows] & (np.arange(num_chunks) < num_given)
         without[:, m] = False
-        kept_RM[rows[answers_right(rows, without, given)], m] = False
+        kept_RM[rows[answers_right(rows, without, num_given)], m] = False
     return kept_RM
 
 
 def _exhaustive(
     present_RM: np.ndarray, may_skip_RM: np.ndarray, tokens_RM: np.ndarray, answers_right: AnswersRight
 ) -> np.ndarray:
-    """The first right one of a sample's subsets, cheapest first; so a sample is asked only up to its own optimum.
+    """Try the subsets of a sample, cheapest first, and stop at the first from which the answer is right.
 
-    A round asks every open sample about its next subset. All chunks, known to be right, end the list.
+    Each round tries the next subset of every open sample. The last subset has all chunks and is known to be
+    right.
     """
     kept_RM = present_RM.copy()
     subsets_RSM, num_subsets_R = _cheapest_first(present_RM, may_skip_RM, tokens_RM)
@@ -133,14 +137,13 @@ def _exhaustive(
 def _cheapest_first(
     present_RM: np.ndarray, may_skip_RM: np.ndarray, tokens_RM: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(subsets_RSM, how many of them a sample has): by kept tokens, then chunks, then those that keep earlier chunks."""
+    """(subsets_RSM, subsets per sample), sorted by kept tokens, then kept chunks; ties keep early chunks."""
     num_chunks = present_RM.shape[1]
     skipped_SM = (np.arange(2**num_chunks)[:, None] >> np.arange(num_chunks)[::-1] & 1).astype(bool)
     fits_RS = ~(skipped_SM & ~may_skip_RM[:, None]).any(-1)
     kept_RSM = present_RM[:, None] & ~skipped_SM
-    earliest_S = np.arange(
-        2**num_chunks
-    )  # as a binary number, c_1 leading: fewer early chunks skipped is smaller
+    # the skips as a binary number with c_1 leading: it is smaller if fewer early chunks are skipped
+    earliest_S = np.arange(2**num_chunks)
     keys = (
         np.broadcast_to(earliest_S, fits_RS.shape),
         kept_RSM.sum(-1),

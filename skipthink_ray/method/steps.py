@@ -1,43 +1,49 @@
-"""Rationale -> steps, the smallest unit of text that chunking moves (method: lines, then sentences).
+"""Splits a rationale into steps, the units that chunking moves (method §1): lines, then sentences.
 
-A step carries its *leading* white space, so that `"".join(split_steps(r)) == r` for every string r.
-A fenced code block and a LaTeX display are never cut inside; a Markdown rule belongs to what follows it.
-A sentence ends at `.`, `!` or `?` (and closing quotes or brackets) before white space, unless what stands before the
-full stop is an abbreviation, an initial, or a list number at the start of a line, or what follows cannot start a
-sentence. The full stops of Chinese, Japanese and Hindi need no white space after them. Where both readings are possible
-(`in the U.S. Army`, `in the U.S. The`), a word that often opens a sentence decides. Decimals never match, as no white
-space follows their point. A regular expression, because the sentence splitters at hand either download models (punkt),
-are not lossless, or are unmaintained (pysbd).
+A step includes its *leading* white space, so that `"".join(split_steps(r)) == r` for every string r.
+Fenced code blocks and LaTeX displays are never cut. A Markdown rule belongs to the text after it.
+
+A sentence ends at `.`, `!` or `?` (with closing quotes or brackets) before white space. It does not end at an
+abbreviation, an initial, or a list number at the start of a line, or if the text after it cannot start a
+sentence. The full stops of Chinese, Japanese and Hindi need no white space after them. If both readings are
+possible (`in the U.S. Army`, `in the U.S. The`), the next word decides: some words often open a sentence.
+Decimals never match, because no white space follows their point.
+
+This uses regular expressions because the available sentence splitters download models (punkt), are not
+lossless, or are unmaintained (pysbd).
 """
 
 import re
 from bisect import bisect_right
 
 _ABBREVIATIONS = frozenset(
-    "mr mrs ms dr prof sr jr st mt ft no vs etc approx dept est fig vol inc ltd co corp bros gen col lt sgt capt rev hon "
+    "mr mrs ms dr prof sr jr st mt ft no vs etc approx dept est fig vol inc ltd co corp bros "
+    "gen col lt sgt capt rev hon "
     "jan feb mar apr jun jul aug sep sept oct nov dec mon tue tues wed thu thurs fri "
     "a.m p.m e.g i.e ph.d cf al ed "
     "oz lb lbs in hr hrs min sec mi yd pt qt gal sq sq.ft kg cm mm km".split()
 )
-# These are words as often as they are abbreviations: a capital letter after them starts a sentence.
+# These may also be words: a capital letter after them starts a sentence.
 _ALSO_WORDS = frozenset(
-    "in no mar sat sun may min sec ed al mi co etc a.m p.m oz lb lbs hr hrs ft yd pt qt gal sq.ft kg cm mm km".split()
+    "in no mar sat sun may min sec ed al mi co etc a.m p.m "
+    "oz lb lbs hr hrs ft yd pt qt gal sq.ft kg cm mm km".split()
 )
-# These are words unless a number stands before them: `it is 5 in. long`, `14 more are brought in. 3 go`.
+# These are words unless a number comes before them: `it is 5 in. long`, `14 more are brought in. 3 go`.
 _UNITS = frozenset("oz lb lbs in hr hrs min sec mi ft yd pt qt gal kg cm mm km".split())
-# These stand before a name, a day or an example, whatever it begins with: `Mr. So`, `e.g. The Hobbit`.
+# After these the sentence always goes on, with a name, a day or an example: `Mr. So`, `e.g. The Hobbit`.
 _ALWAYS_GO_ON = frozenset(
     "mr mrs ms dr prof st mt vs approx e.g i.e cf jan feb apr jun jul aug sep sept oct nov dec".split()
 )
-# What often opens a sentence; it decides after `the U.S.`, `Inc.` or `vitamin C.`, where a sentence may go on or end.
+# Words that often open a sentence. They decide after `the U.S.`, `Inc.` or `vitamin C.`.
 _OPENER = re.compile(
-    r"""["'“‘(\[]*(?:(?:a|an|the|this|that|these|those|there|here|he|she|it|we|they|you|i|his|her|its|their|our|my|your|so|then|therefore
-    |thus|hence|however|but|if|when|since|because|as|finally|next|now|also|initially|in|on|at|to|for|from|after|before|once|each|every
-    |all|both|some|most|no|yes|not|how|what|which|who|where|why|let|according|although|while|additionally|furthermore|moreover
-    |instead|based|given|and|is|are|was|did|does)(?![\w-])|(?:first|second|third|fourth|last|lastly),)""",
+    r"""["'“‘(\[]*(?:(?:a|an|the|this|that|these|those|there|here|he|she|it|we|they|you|i
+    |his|her|its|their|our|my|your|so|then|therefore|thus|hence|however|but|if|when|since|because|as|finally
+    |next|now|also|initially|in|on|at|to|for|from|after|before|once|each|every|all|both|some|most|no|yes|not
+    |how|what|which|who|where|why|let|according|although|while|additionally|furthermore|moreover|instead
+    |based|given|and|is|are|was|did|does)(?![\w-])|(?:first|second|third|fourth|last|lastly),)""",
     re.IGNORECASE | re.VERBOSE,
 )
-# A writer without capitals: `Tom has 3. so he needs 2`.
+# For writers without capitals: `Tom has 3. so he needs 2`.
 _LOWER_OPENER = re.compile(r"(?:so|then|therefore|thus|hence|if|he|she|they|we|this)\s")
 _AFTER_NUMBER = re.compile(r"\d\S*\s+\Z")
 _DOTTED_CAPITALS = re.compile(r"(?:[A-Z]\.)*[A-Z]")
@@ -52,13 +58,14 @@ _WIDE_END = re.compile(  # `。` and the like; `「行く。」と言った` and
     re.VERBOSE,
 )
 _LAST_WORD = re.compile(r"[^\s(\[\"'“‘]*\Z")
-# What stands before the full stop of a list number, from the start of the line: `1`, `2.1`, `### Step 3`, `**b`, `- iv`.
+# The start of a line up to the full stop of a list number: `1`, `2.1`, `### Step 3`, `**b`, `- iv`.
 _LIST_NUMBER = re.compile(
     r"[\s>#*_-]*(?:(?:step|part|case)\ )?(?:\d{1,3}(?:\.\d{1,3})*|[A-Za-z]|[ivx]{2,5})[*_]*",
     re.IGNORECASE | re.VERBOSE,
 )
-_BLOCK = re.compile(  # an end that is far away is none, so that a text with many beginnings takes no quadratic time
-    r"""^[ \t]*(?P<fence>```|~~~).{0,8000}?\n[ \t]*(?P=fence)[ \t]*$ | \\\[.{0,4000}?\\\] | ^[ \t]*\$\$.{0,4000}?\$\$
+_BLOCK = re.compile(  # lengths are bounded, because a text with many block starts would take quadratic time
+    r"""^[ \t]*(?P<fence>```|~~~).{0,8000}?\n[ \t]*(?P=fence)[ \t]*$
+    | \\\[.{0,4000}?\\\] | ^[ \t]*\$\$.{0,4000}?\$\$
     | \\begin\{(?P<name>\w{1,20}\*?)\}.{0,4000}?\\end\{(?P=name)\}""",
     re.DOTALL | re.MULTILINE | re.VERBOSE,
 )
@@ -67,7 +74,7 @@ _RULE = re.compile(r"\s*(?:[-*_=]{3,}|\|?[ :|-]*-{2,}[ :|-]*)\s*")
 
 
 def split_steps(rationale: str) -> list[str]:
-    """Cut a rationale into steps without losing a character; `""` has no steps."""
+    """Cut a rationale into steps without losing a character. `""` gives no steps."""
     blocks = [match.span() for match in _BLOCK.finditer(rationale)]
     cuts = [0]
     for line_start, line_end in _lines(rationale, blocks):
@@ -83,7 +90,7 @@ def split_steps(rationale: str) -> list[str]:
 
 
 def _lines(text: str, blocks: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Start and end of every line, the line break belonging to the line that follows it; a block has no line breaks."""
+    """Start and end of every line. A line break belongs to the line after it; blocks are not split."""
     breaks = [match.start() for match in re.finditer(r"\n", text) if not _within(match.start(), blocks)]
     return list(zip([0, *breaks], [*breaks, len(text)], strict=True))
 
@@ -106,7 +113,7 @@ def _sentence_ends(text: str, start: int, end: int, blocks: list[tuple[int, int]
 def _ends_sentence(before: str, mark: str, after: str) -> bool:
     following = after.lstrip()
     if not following or following[0] in _OPERATORS:
-        return False  # the end of the line cuts here anyway; `2 + ? = 5` goes on
+        return False  # the line ends here anyway, or the sentence goes on as in `2 + ? = 5`
     if not mark.startswith(".") or mark.startswith(".."):
         return not following[0].islower()
     last = _LAST_WORD.search(before[-40:])[0]  # type: ignore[index]  # \Z always matches
@@ -127,7 +134,7 @@ def _is_word(before: str, last: str) -> bool:
 
 
 def _goes_on(before: str, capitals: str, following: str) -> bool:
-    """`by J. R. R. Tolkien`, `the U.S. Army` go on; `in the U.S. The`, `Tom chose B. He` and `the answer is A. Bob` do not."""
+    """True for `by J. R. R. Tolkien` and `the U.S. Army`; False for `the U.S. The` and `Tom chose B. He`."""
     if _INITIAL.match(following):
         return True
     if _OPENER.match(following) or not following[0].isupper():

@@ -1,7 +1,7 @@
 """The skip ablation of some samples, with a CWT student and the gates of method §5.
 
-An answer passes if it is right by the task's check, leads by the margin asked for, and perturbed copies of the
-student are right too. Shape suffixes: R samples, M chunks, A asked contexts.
+An answer passes if it is right by the task's check, has the required margin, and perturbed copies of the
+student are right too. Shape suffixes: R samples, M chunks, A contexts.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from skipthink_ray.tasks import Task
 
 
 class Writer(Protocol):
-    """Finds out what a student writes."""
+    """Determines what a student writes."""
 
     def write(self, rows: np.ndarray, kept_AM: np.ndarray, written_from: int | None = None) -> list[Written]:
         """See `Contexts.write`."""
@@ -31,16 +31,15 @@ class Writer(Protocol):
 
 
 def judges_of(student: Student, config: SkipsConfig, seed: int) -> list[Student]:
-    """The student, and its perturbed copies that must agree with it; none without `agreement_passes`."""
-    numbers = range(
-        seed * config.agreement_passes, (seed + 1) * config.agreement_passes
-    )  # no two seeds share a copy
+    """The student and the perturbed copies that must agree with it; by default there are no copies."""
+    # different seeds never share a copy
+    numbers = range(seed * config.agreement_passes, (seed + 1) * config.agreement_passes)
     return [student, *(perturbed(student, config.agreement_noise, number) for number in numbers)]
 
 
 @dataclass
 class Ablation:
-    """Which chunks of `samples` the student does not need."""
+    """Finds the chunks of `samples` that the student does not need."""
 
     judges: list[Student]
     """See `judges_of`."""
@@ -48,15 +47,15 @@ class Ablation:
     config: SkipsConfig
     samples: Samples
     writer: Callable[[Student, list[Sample], SkipsConfig], Writer] = Contexts
-    """How a judge is asked about some samples; a benchmark takes the paper's literal way in its place."""
+    """How a judge is asked about some samples. A benchmark uses the paper's literal procedure instead."""
     verified_R: np.ndarray = field(init=False)
-    """Answers that one forward pass settled, per sample."""
+    """Number of answers verified by one forward pass, per sample."""
     decoded_R: np.ndarray = field(init=False)
-    """Answers that were decoded, per sample."""
+    """Number of decoded answers, per sample."""
     chunks_verified_R: np.ndarray = field(init=False)
-    """Judge `writing`: chunks that one forward pass settled, per sample."""
+    """Judge `writing`: number of chunks verified by one forward pass, per sample."""
     chunks_decoded_R: np.ndarray = field(init=False)
-    """Judge `writing`: chunks that were decoded, per sample."""
+    """Judge `writing`: number of decoded chunks, per sample."""
 
     def __post_init__(self) -> None:
         for count in ("verified_R", "decoded_R", "chunks_verified_R", "chunks_decoded_R"):
@@ -84,14 +83,14 @@ class Ablation:
         return kept_RM, right_R
 
     def _groups(self, order: np.ndarray) -> list[np.ndarray]:
-        """Samples that are asked about together: their keys and values are held at once."""
+        """Samples that are processed together. Their keys and values are in memory at the same time."""
         size = self.config.batch_size
         return [order[start : start + size] for start in range(0, len(order), size)]
 
     def _passes(
         self, writers: list[Writer], rows: np.ndarray, at_A: np.ndarray, kept_AM: np.ndarray, given: int
     ) -> np.ndarray:
-        """Whether the answers of `rows[at_A]` pass (see AnswersRight); a copy is asked if all before it were right."""
+        """Whether the answers of `rows[at_A]` pass (see AnswersRight). One wrong judge is enough to fail."""
         passes_A = np.ones(len(at_A), dtype=bool)
         for number, writer in enumerate(writers):
             asked = np.flatnonzero(passes_A)

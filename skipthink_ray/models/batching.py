@@ -1,4 +1,4 @@
-"""Items and rows -> padded batches. Shape suffixes: B items of a micro-batch, T tokens."""
+"""Padded batches of items and rows. Shape suffixes: B items of a micro-batch, T tokens."""
 
 import numpy as np
 import torch
@@ -6,11 +6,11 @@ import torch
 from skipthink_ray.method.markup import Item
 
 IGNORE = -100
-"""Label of a position that carries no loss, as in torch and transformers."""
+"""Label of a position without loss, as in torch and transformers."""
 
 
 def collate(items: list[Item], pad_id: int, device: torch.device) -> dict[str, torch.Tensor]:
-    """input_ids and labels, [B, T], padded on the right; no item gives one row without labels."""
+    """input_ids and labels, [B, T], padded on the right. An empty list gives one row without labels."""
     width = max((len(item.prompt) + len(item.target) for item in items), default=1)
     ids_BT = np.full((max(len(items), 1), width), pad_id, dtype=np.int64)
     labels_BT = np.full_like(ids_BT, IGNORE)
@@ -23,7 +23,7 @@ def collate(items: list[Item], pad_id: int, device: torch.device) -> dict[str, t
 
 
 def length_batches(rows: np.ndarray, tokens: np.ndarray, batch_tokens: int) -> list[np.ndarray]:
-    """Rows by length, cut into batches of at most `batch_tokens` padded tokens (at least one row)."""
+    """Sort rows by length and cut them into batches of at most `batch_tokens` padded tokens (or one row)."""
     order = np.argsort(tokens, kind="stable")
     by_length, lengths = rows[order], tokens[order]
     batches, start = [], 0

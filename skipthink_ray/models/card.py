@@ -1,4 +1,4 @@
-"""The model card of a finished student: what it is, how to ask it, and what it was made from."""
+"""The model card of a finished student: what it is, how to use it, and how it was trained."""
 
 from typing import Any
 
@@ -17,17 +17,18 @@ _ABOUT = {
 }
 
 _SERVED = (
-    "To serve it: `transformers serve FOLDER --device auto` (or vLLM). The chat template turns a user's message, the "
-    "question alone, into this prompt; on `/v1/completions` send the prompt itself."
+    "To serve it: `transformers serve FOLDER --device auto` (or vLLM). The chat template turns a user's "
+    "message, which is only the question, into this prompt; on `/v1/completions` send the prompt itself."
 )
-_STAGED = "It needs a prompt for each chunk, so it has no chat template."
+_STAGED = "It needs one prompt per chunk, so it has no chat template."
 
 
 def model_card(stage: str, config: PipelineConfig, student: Student, summary: dict[str, Any]) -> str:
     """Markdown with the metadata block that model hubs read."""
     about, marker = _ABOUT[stage]
-    start = student.model.config.skipthink["prompt_start"]
     question = config.chunks.question_format.format(question="How many apples are left?")
+    num_chunks = len(student.ids.stages)
+    prompt = student.model.config.skipthink["prompt_start"] + marker + question
     return f"""---
 library_name: transformers
 pipeline_tag: text-generation
@@ -37,14 +38,14 @@ tags: [skip-thinking, reasoning-distillation, {config.task}]
 
 {about} Trained by skipthink_ray after Skip-Thinking (arXiv 2505.18642).
 
-A plain causal LM with {len(student.ids.stages)} chunk markers, `[answer]`, `[skip]` and `[thought]` in its tokenizer:
+A plain causal LM with {num_chunks} chunk markers, `[answer]`, `[skip]` and `[thought]` in its tokenizer:
 
 ```python
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 tokenizer = AutoTokenizer.from_pretrained(folder)
 model = AutoModelForCausalLM.from_pretrained(folder)
-prompt = tokenizer({start + marker + question!r}, add_special_tokens=False, return_tensors="pt")
+prompt = tokenizer({prompt!r}, add_special_tokens=False, return_tensors="pt")
 print(tokenizer.decode(model.generate(**prompt, max_new_tokens=256)[0]))
 ```
 

@@ -1,8 +1,8 @@
-"""What a CWT student answers from some of a sample's chunks (method §5), and what it writes itself in place of others.
+"""Asks a CWT student for its answer from some chunks of a sample (method §5).
 
-Reading: the answer from any of the teacher's chunks. Writing: the student goes on from some of the first chunks; it
-writes the later ones in stages, each with its own marker over the growing context, and then the answer.
-Shape suffixes: A asked contexts, M chunks.
+Reading: the student answers from any subset of the teacher's chunks. Writing: it sees some of the first
+chunks, writes the later ones stage by stage, each with its own marker and the growing context, and then the
+answer. Shape suffixes: A contexts, M chunks.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ from skipthink_ray.models.verifying import Ask, Verifier, Written
 
 
 class Contexts:
-    """Answers of a student about some samples. Keys and values that come again are held as long as this lives."""
+    """A student's answers about some samples. Keeps reusable keys and values in memory."""
 
     def __init__(self, student: Student, samples: list[Sample], config: SkipsConfig) -> None:
         self.student, self.samples, self.config = student, samples, config
@@ -22,17 +22,18 @@ class Contexts:
         self.verifier = Verifier(student, config.batch_size)
 
     def write(self, rows: np.ndarray, kept_AM: np.ndarray, written_from: int | None = None) -> list[Written]:
-        """The greedy answer about every row after its kept chunks, and after c_written_from+1 .. c_M of the student's own.
+        """The greedy answer for each row, from its kept chunks and the chunks that the student writes.
 
-        `written_from` counts from 0; None lets it write the answer alone. What is kept lies before it. A chunk ends
-        with EOS, which is left out, or is cut at `max_chunk_tokens` and stays as it is.
+        The student writes the chunks from index `written_from` (0-based) on; with None it writes only the
+        answer. All kept chunks come before that index. A chunk ends at EOS, which is removed, or is cut at
+        `max_chunk_tokens`.
         """
         shown = [self._shown(row, kept) for row, kept in zip(rows.tolist(), kept_AM.tolist(), strict=True)]
         contexts = [list(tokens) for tokens in shown]
         verified_A, decoded_A = np.zeros(len(rows), dtype=int), np.zeros(len(rows), dtype=int)
         stages = range(kept_AM.shape[1] if written_from is None else written_from, kept_AM.shape[1])
         for stage in stages:
-            hold = stage > stages.start  # the next question of a search begins a stage later
+            hold = stage > stages.start  # the search asks next from one stage later
             asks = [
                 self._ask_chunk(row, stage, context, len(teachers) if hold else None)
                 for row, context, teachers in zip(rows.tolist(), contexts, shown, strict=True)
@@ -52,14 +53,14 @@ class Contexts:
         return join(chunk for chunk, keep in zip(self.chunks[row], kept, strict=True) if keep)
 
     def _ask_chunk(self, row: int, stage: int, context: list[int], hold: int | None) -> Ask:
-        """`hold` counts the first tokens of the context that will come again; None: not even the question will."""
+        """`hold`: number of context tokens that later prompts share; None: not even the question."""
         question, ids = self.samples[row].question, self.student.ids
         tokens = prompt(ids, ids.stages[stage], question, context)
         held = 0 if hold is None else len(ids.start) + 1 + len(question) + hold
         return Ask(row, tokens, [*self.chunks[row][stage], ids.eos], self.config.max_chunk_tokens, held)
 
     def _ask_answer(self, row: int, context: list[int], teachers: int | None) -> Ask:
-        """`teachers` counts the tokens of the teacher's chunks; None: all are. Reading goes on from contexts that were right."""
+        """`teachers`: context tokens from the teacher's chunks; None: all, cached if the answer is right."""
         question, ids = self.samples[row].question, self.student.ids
         tokens = prompt(ids, ids.answer, question, context)
         held = 0 if teachers is None else len(ids.start) + 1 + len(question) + teachers
@@ -70,5 +71,5 @@ class Contexts:
 
 
 def without_eos(ids: list[int], eos: int) -> list[int]:
-    """What a stage wrote, as it enters later prompts."""
+    """The text of a stage as it enters later prompts."""
     return [token for token in ids if token != eos]

@@ -1,4 +1,4 @@
-"""Greedy decoding with transformers' own `generate`, in the three modes of inference (method §6)."""
+"""Greedy decoding with the `generate` of transformers, in the three modes of inference (method §6)."""
 
 import sys
 from collections.abc import Sequence
@@ -16,20 +16,21 @@ MODES: tuple[Mode, ...] = ("full", "staged", "skip")
 
 @dataclass(frozen=True)
 class Answer:
-    """What a student wrote: all of its text, the answer in it (None: format error), what it cost."""
+    """What a student wrote: the whole text, the answer in it (None: format error), and the cost."""
 
     text: str
     answer: str | None
     tokens: int
-    """Generated tokens, EOS included, over all stages."""
+    """Generated tokens of all stages, EOS included."""
     stopped: bool
     """Every decoding ended in EOS before the length limit."""
 
 
 def generate(student: Student, prompts: list[list[int]], max_new_tokens: int) -> list[list[int]]:
-    """Greedy continuations, each up to and including EOS where it came before the limit.
+    """Greedy continuations, each up to and including EOS, or up to the limit.
 
-    The limit is `max_new_tokens`, or the end of the model's positions. A prompt that leaves no room gives nothing.
+    The limit is `max_new_tokens`, or the end of the model's positions. A prompt that fills all positions gets
+    an empty continuation.
     """
     positions = max_positions(student)
     together = [at for at, tokens in enumerate(prompts) if len(tokens) + max_new_tokens <= positions]
@@ -38,7 +39,7 @@ def generate(student: Student, prompts: list[list[int]], max_new_tokens: int) ->
         together, _generate_batch(student, [prompts[at] for at in together], max_new_tokens), strict=True
     ):
         written[at] = ids
-    for at, tokens in enumerate(prompts):  # near the end of the positions each has a limit of its own
+    for at, tokens in enumerate(prompts):  # near the end of the positions, each prompt has its own limit
         room = min(max_new_tokens, positions - len(tokens))
         if room > 0 and len(tokens) + max_new_tokens > positions:
             written[at] = _generate_batch(student, [tokens], room)[0]
@@ -46,7 +47,7 @@ def generate(student: Student, prompts: list[list[int]], max_new_tokens: int) ->
 
 
 def max_positions(student: Student) -> int:
-    """Tokens that the student can attend over; without bound for a model that names none."""
+    """The student's maximum sequence length; unlimited if its config gives none."""
     return getattr(student.model.config, "max_position_embeddings", None) or sys.maxsize
 
 
@@ -57,7 +58,7 @@ def _generate_batch(student: Student, prompts: list[list[int]], max_new_tokens: 
     width = max(map(len, prompts))
     ids_BT = torch.full((len(prompts), width), student.pad_id)
     mask_BT = torch.zeros_like(ids_BT)
-    for at, tokens in enumerate(prompts):  # padded on the left: every row ends where its continuation begins
+    for at, tokens in enumerate(prompts):  # pad on the left: every row ends where its continuation begins
         ids_BT[at, width - len(tokens) :] = torch.tensor(tokens)
         mask_BT[at, width - len(tokens) :] = 1
     device = student.model.device
@@ -73,7 +74,7 @@ def _generate_batch(student: Student, prompts: list[list[int]], max_new_tokens: 
 def answer_questions(
     student: Student, mode: Mode, questions: Sequence[Ids], max_new_tokens: int
 ) -> list[Answer]:
-    """Answer questions (token ids of the question part q) together, in one mode."""
+    """Answer questions (token ids of the question part q) in one batch and one mode."""
     if mode == "staged":
         return _answer_in_stages(student, questions, max_new_tokens)
     marker = student.ids.skip if mode == "skip" else None
@@ -88,7 +89,7 @@ def answer_questions(
 
 
 def _answer_in_stages(student: Student, questions: Sequence[Ids], max_new_tokens: int) -> list[Answer]:
-    """`[1]` .. `[M]`, `[answer]` in turn, each over the question and all chunks so far."""
+    """Prompt with `[1]` .. `[M]` and `[answer]` in turn, each with the question and all chunks so far."""
     contexts: list[list[int]] = [[] for _ in questions]
     tokens, stopped = [0] * len(questions), [True] * len(questions)
     written: list[list[int]] = []
@@ -117,6 +118,6 @@ def _stopped(student: Student, ids: list[int]) -> bool:
 
 
 def text_of(student: Student, ids: Ids) -> str:
-    """What was written, without EOS and padding."""
+    """The generated text, without EOS and padding."""
     shown = [token for token in ids if token not in (student.ids.eos, student.pad_id)]
     return student.tokenizer.decode(shown, skip_special_tokens=False)

@@ -1,4 +1,7 @@
-"""Where the embeddings of the markers start (method §1, `student.marker_start`). Shape suffixes: K markers, D width, V vocabulary."""
+"""Initial embeddings of the markers (method §1, `student.marker_start`).
+
+Shape suffixes: K markers, D width, V vocabulary.
+"""
 
 from typing import Any
 
@@ -11,9 +14,10 @@ ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "
 
 @torch.no_grad()
 def add_embeddings(model: Any, known: int, vocabulary: int) -> None:
-    """Rows for the tokens from `known` on, each the mean of the known rows (exactly: transformers would draw around it).
+    """Add rows for the tokens from `known` on, each equal to the mean of the known rows.
 
-    Some models have more rows than their tokenizer has tokens; new tokens then take spare rows.
+    transformers would add noise to that mean. If the model has more rows than its tokenizer has tokens, new
+    tokens use the spare rows.
     """
     if vocabulary > len(model.get_input_embeddings().weight):
         model.resize_token_embeddings(vocabulary, mean_resizing=False)
@@ -23,7 +27,7 @@ def add_embeddings(model: Any, known: int, vocabulary: int) -> None:
 
 @torch.no_grad()
 def start_markers(model: Any, tokenizer: Any, start: str, num_chunks: int, seed: int) -> None:
-    """Set the markers' rows, in input and output embeddings. start: `student.marker_start`."""
+    """Set the rows of the markers in the input and output embeddings. start: `student.marker_start`."""
     names = markers(num_chunks)
     index_K = torch.tensor(tokenizer.convert_tokens_to_ids(names))
     layers = {
@@ -48,7 +52,7 @@ def _rows(ordinary_VD: torch.Tensor, tokenizer: Any, start: str, names: list[str
 
 
 def _word(marker: str) -> str:
-    """The word that describes a marker, with its leading space: ` first` for `[1]`, ` answer` for `[answer]`."""
+    """The word that describes a marker, with leading space: ` first` for `[1]`, ` answer` for `[answer]`."""
     inside = marker.strip("[]")
     if not inside.isdigit():
         return f" {inside}"

@@ -1,6 +1,6 @@
-"""Copies of a student with noise on their weights: judges that agree with it where its answer does not hang by a thread.
+"""Noisy copies of a student, to test whether an answer is robust.
 
-A student from scratch has no dropout, so the noise is on the weights, and every architecture has those.
+The noise is on the weights, because a student from scratch has no dropout.
 """
 
 import copy
@@ -13,10 +13,10 @@ from skipthink_ray.models.student import Student
 
 @torch.no_grad()
 def perturbed(student: Student, noise: float, seed: int) -> Student:
-    """A copy whose every weight tensor has Gaussian noise of `noise` times its own standard deviation added.
+    """A copy with Gaussian noise on every weight tensor, of `noise` times its standard deviation.
 
-    The draw depends on the seed and the architecture alone (it is made on the CPU). A constant tensor, such as the gains
-    of a norm before training, stays as it is.
+    The noise is drawn on the CPU and depends only on the seed and the architecture. Constant tensors, such as
+    the gains of a norm before training, do not change.
     """
     model = copy.deepcopy(student.model)
     generator = torch.Generator().manual_seed(seed)

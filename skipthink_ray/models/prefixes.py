@@ -1,7 +1,9 @@
-"""Keys and values of beginnings of prompts, held so that no beginning is computed twice.
+"""A cache of keys and values of prompt prefixes, so that no prefix is computed twice.
 
-They lie in flat stores, one per layer, that double in size when they are full. A beginning is a list of places in them.
-Shape suffixes: B prompts of a forward, T tokens, N tokens in a store, H heads, D of a head.
+Keys and values are in flat stores, one per layer, which double in size when they are full. A prefix is a list
+of positions in the stores.
+
+Shape suffixes: B prompts of a forward pass, T tokens, N tokens in a store, H heads, D width of a head.
 """
 
 from dataclasses import dataclass, field
@@ -12,18 +14,18 @@ import torch
 from transformers import DynamicCache
 
 Places = np.ndarray
-"""Where in the stores the tokens of a beginning lie."""
+"""Positions of a prefix's tokens in the stores."""
 
 
 @dataclass(frozen=True)
 class Fresh:
-    """A beginning to hold whose last tokens were computed just now."""
+    """A prefix to store, whose last tokens have just been computed."""
 
     row: int
     tokens: list[int]
-    """All tokens of the beginning."""
+    """All tokens of the prefix."""
     known: Places
-    """Places of its first tokens; the others are new."""
+    """Positions of its first tokens, which are already stored; the others are new."""
     at: int
     """Its row in the cache."""
     column: int
@@ -32,17 +34,17 @@ class Fresh:
 
 @dataclass
 class Prefixes:
-    """What is known of the prompts that were asked about some samples. `row` is a sample's number among them."""
+    """The prefixes of the prompts about some samples. `row` is the number of a sample among them."""
 
     held: dict[int, list[tuple[np.ndarray, Places]]] = field(default_factory=dict)
-    """Beginnings and their places, by the sample's row."""
+    """Stored prefixes and their positions, by the sample's row."""
     stores: list[tuple[torch.Tensor, torch.Tensor]] = field(default_factory=list)
-    """Keys and values of every layer, [N, H, D]."""
+    """Keys and values of each layer, [N, H, D]."""
     used: int = 0
-    """Tokens in each store; what lies behind them is free."""
+    """Number of tokens in each store; the space after them is free."""
 
     def longest(self, row: int, prompt: list[int]) -> Places:
-        """Places of the longest beginning that `prompt` has in common with one that is held; never of all its tokens."""
+        """Positions of the longest stored prefix of `prompt`, never of all its tokens."""
         best = np.zeros(0, dtype=np.int64)
         tokens = np.array(prompt[:-1])
         for held, places in self.held.get(row, ()):
@@ -53,7 +55,7 @@ class Prefixes:
         return best
 
     def load(self, known: list[Places], device: torch.device) -> tuple[DynamicCache, torch.Tensor]:
-        """Keys and values of some beginnings, padded on the left, and the mask [B, T] of what is not padding."""
+        """Keys and values of some prefixes, padded on the left, and the attention mask [B, T]."""
         cache, width = DynamicCache(), max(map(len, known))
         places_BT = np.zeros((len(known), width), dtype=np.int64)
         mask_BT = np.zeros_like(places_BT)
@@ -66,7 +68,7 @@ class Prefixes:
         return cache, torch.from_numpy(mask_BT).to(device)
 
     def hold(self, beginnings: list[Fresh], cache: DynamicCache) -> None:
-        """Copy the new tokens of some beginnings out of the cache in which they were computed."""
+        """Store the new tokens of some prefixes from the cache in which they were computed."""
         rows, columns = [], []
         for one in beginnings:
             new = len(one.tokens) - len(one.known)

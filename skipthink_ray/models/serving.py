@@ -1,7 +1,7 @@
-"""What a finished student's folder tells other programs: how it was made, and how to turn a question into its prompt.
+"""Metadata in a student's folder for other programs: how it was trained, and how a question becomes a prompt.
 
-transformers, vLLM and llama.cpp read the chat template from the tokenizer; lm-evaluation-harness and `skipthink ask`
-read `skipthink` from config.json.
+transformers, vLLM and llama.cpp read the chat template of the tokenizer. lm-evaluation-harness and `skipthink
+ask` read the key `skipthink` in config.json.
 """
 
 import json
@@ -12,14 +12,14 @@ from skipthink_ray.models.pretrained import describe
 from skipthink_ray.models.student import Student
 
 MARKER_OF = {"base": "", "stt": SKIP}
-"""What stands before the question, by the stage that made the student. A cwt student has a prompt for every chunk."""
+"""The marker before the question, by the student's stage. A cwt student has one prompt per chunk instead."""
 
 
 def prepare_for_serving(student: Student, stage: str, config: PipelineConfig) -> None:
-    """Write stage, task and prompt into the student's config and tokenizer, which `save_student` then saves.
+    """Set stage, task and prompt in the student's config and tokenizer, for `save_student` to write.
 
-    The tokenizer adds no BOS or EOS by itself any more: no prompt of the method has one, and a server that reads plain
-    text cannot be told to leave it out.
+    Also stops the tokenizer from adding BOS or EOS: no prompt of the method has them, and a server for plain
+    text has no option to leave them out.
     """
     question_format, start = config.chunks.question_format, student.model.config.skipthink["prompt_start"]
     student.model.config.skipthink = {
@@ -35,18 +35,19 @@ def prepare_for_serving(student: Student, stage: str, config: PipelineConfig) ->
 
 
 def prompt_text(stage: str, start: str, question_format: str, question: str) -> str:
-    """The prompt of a question as text, to be tokenised without further special tokens. ValueError for a cwt student."""
+    """The prompt for a question, to be tokenised without special tokens. ValueError for a cwt student."""
     if stage not in MARKER_OF:
         raise ValueError(
-            f"a student of the stage '{stage}' answers in several prompts; take the one of {' or '.join(MARKER_OF)}"
+            f"a student of the stage '{stage}' needs several prompts per question; "
+            f"use the student of the stage {' or '.join(MARKER_OF)}"
         )
     return start + MARKER_OF[stage] + question_format.format(question=question)
 
 
 def chat_template(stage: str, start: str, question_format: str) -> str | None:
-    """A Jinja template that renders one message of a user as the prompt of that question; None for a cwt student.
+    """A Jinja template that turns one user message, the question, into the prompt; None for a cwt student.
 
-    The student answers each question alone, so a system message or a longer conversation is refused.
+    The student answers single questions, so the template rejects system messages and longer conversations.
     """
     if stage not in MARKER_OF:
         return None
@@ -56,12 +57,13 @@ def chat_template(stage: str, start: str, question_format: str) -> str | None:
     )
     return (
         "{%- if messages | length != 1 or messages[0]['role'] != 'user' -%}"
-        "{{- raise_exception('this student answers one question at a time: send one user message and nothing else') -}}"
+        "{{- raise_exception('this student answers one question at a time: "
+        "send one user message and nothing else') -}}"
         "{%- endif -%}"
         f"{{{{- {prompt} -}}}}"
     )
 
 
 def _literal(text: str) -> str:
-    """A text as a string of Jinja, which reads the escapes of JSON."""
+    """A text as a Jinja string literal; Jinja understands the escapes of JSON."""
     return json.dumps(text, ensure_ascii=False)

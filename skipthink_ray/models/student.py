@@ -1,7 +1,6 @@
-"""The student: a causal LM of transformers with its markers, as a folder that transformers alone can load.
+"""The student: a causal LM with markers (method §1), saved as a folder that transformers alone can load.
 
-Source: method §1 (markers, "new rows initialised from the mean embedding"). No pickle is read: weights are
-safetensors, and `trust_remote_code` stays off.
+No pickle is read: weights are safetensors, and `trust_remote_code` stays off.
 """
 
 from collections.abc import Iterable
@@ -33,17 +32,17 @@ LINE_BREAK = "\n"
 
 @dataclass(frozen=True)
 class Student:
-    """A model and its tokenizer, markers included."""
+    """A model and its tokenizer, including the markers."""
 
     model: Any
-    """A PreTrainedModel; typed loosely, as transformers' own stubs forbid to call one."""
+    """A PreTrainedModel; typed as Any because the type stubs of transformers do not allow calling one."""
     tokenizer: Any
     ids: MarkerIds
     pad_id: int
 
 
 def load_tokenizer(config: StudentConfig, texts: Iterable[str]) -> Any:
-    """The pretrained tokenizer, or one trained on `texts` (read only then). ValueError where a folder has none."""
+    """The pretrained tokenizer, or a new one trained on `texts`. Raises ValueError if it cannot be loaded."""
     if config.pretrained is None:
         return train_tokenizer(texts, config.vocabulary)
     source = check_pretrained(config.pretrained)
@@ -55,15 +54,17 @@ def load_tokenizer(config: StudentConfig, texts: Iterable[str]) -> Any:
         ) from error
     if tokenizer.eos_token_id is None:
         raise ValueError(
-            f"student.pretrained: the tokenizer of '{config.pretrained}' has no EOS token; a student must be able to stop"
+            f"student.pretrained: the tokenizer of '{config.pretrained}' has no EOS token, "
+            "so a student could not stop; set its eos_token"
         )
     return tokenizer
 
 
 def check_pretrained(name: str, say: Say = lambda _: None) -> str:
-    """The folder or hub id that `student.pretrained` means, fetched and converted if it was not yet (`say` is told).
+    """The folder or hub id for `student.pretrained`, downloaded and converted if necessary (see `resolve`).
 
-    ValueError as `resolve`, and for a folder without model or tokenizer, or a hub id that cannot be found or reached.
+    Also raises ValueError if a folder has no model or no tokenizer, or if a hub id cannot be found or
+    reached.
     """
     source = resolve(name, say)
     check_causal_lm("student.pretrained", source)
@@ -71,26 +72,26 @@ def check_pretrained(name: str, say: Say = lambda _: None) -> str:
 
 
 def check_causal_lm(key: str, name: str) -> None:
-    """ValueError, which names the configuration's `key`, where a folder or hub id can hold no causal LM."""
+    """Raise ValueError with the configuration's `key` if a folder or hub id cannot be a causal LM."""
     folder = Path(name)
     if not (folder.is_absolute() or folder.exists()):
         try:
             AutoConfig.from_pretrained(name)
         except (OSError, ValueError) as error:
             first = str(error).splitlines()[0]
-            raise ValueError(f"{key}: '{name}' is no folder, and the hub gave no model: {first}") from error
+            raise ValueError(f"{key}: '{name}' is neither a local folder nor a Hub model: {first}") from error
         return
     if not (folder / "config.json").exists():
-        gguf = "; name its GGUF file itself" if any(folder.glob("*.gguf")) else ""
-        raise ValueError(f"{key}: '{folder}' holds no model (no config.json){gguf}")
+        gguf = "; give the path of its GGUF file" if any(folder.glob("*.gguf")) else ""
+        raise ValueError(f"{key}: '{folder}' has no model (no config.json){gguf}")
     if not any(folder.glob("*token*")):
-        raise ValueError(f"{key}: the folder '{folder}' holds no tokenizer; save one beside the model")
+        raise ValueError(f"{key}: the folder '{folder}' has no tokenizer; save one there")
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:
     """Byte-level BPE over words, punctuation and groups of up to three digits, each with its leading space.
 
-    No text is out of vocabulary. With digit groups a narrow student learns small arithmetic sooner than with
+    It can encode any text. With digit groups, a narrow student learns small arithmetic sooner than with
     single digits.
     """
     tokenizer = Tokenizer(models.BPE())
@@ -114,13 +115,11 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenize
 
 
 def build_student(config: StudentConfig, tokenizer: Any, num_chunks: int, seed: int) -> Student:
-    """The student before training, markers added to its tokenizer and embeddings."""
+    """The student before training, with the markers in its tokenizer and embeddings."""
     known = len(tokenizer)
     tokenizer.add_tokens(markers(num_chunks), special_tokens=True)
-    if tokenizer.pad_token_id in (
-        None,
-        tokenizer.eos_token_id,
-    ):  # never EOS: padding must not hide it from the loss
+    # never EOS: padding has no loss, and EOS must have one
+    if tokenizer.pad_token_id in (None, tokenizer.eos_token_id):
         tokenizer.add_special_tokens({"pad_token": PAD})
     torch.manual_seed(seed)
     if config.pretrained is None:
@@ -136,7 +135,7 @@ def build_student(config: StudentConfig, tokenizer: Any, num_chunks: int, seed: 
 
 
 def prompt_start(config: StudentConfig) -> str:
-    """The text in front of every prompt, as configured or by the kind of student."""
+    """The text at the start of every prompt: as configured, or the default for this kind of student."""
     if config.prompt_start is not None:
         return config.prompt_start
     return LINE_BREAK if config.pretrained else ""
@@ -148,7 +147,7 @@ def save_student(student: Student, folder: Path) -> None:
 
 
 def load_student(folder: str | Path) -> Student:
-    """A student written by `save_student` or by a training stage. ValueError where the folder is none."""
+    """Load a student that `save_student` or a training stage wrote. ValueError for any other folder."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
@@ -159,12 +158,12 @@ def load_student(folder: str | Path) -> Student:
 
 
 def marker_ids(tokenizer: Any, start: str = "") -> MarkerIds:
-    """ValueError if the markers are missing, as in a model that this project never prepared. start: text of every prompt's start."""
+    """The ids of the markers and of the prompt start. Raises ValueError if the tokenizer has no markers."""
     vocabulary = tokenizer.get_added_vocab()
     missing = [marker for marker in markers(1) if marker not in vocabulary]
     if missing:
         raise ValueError(
-            f"the tokenizer has no marker {', '.join(missing)}; it belongs to no skipthink student"
+            f"the tokenizer lacks the markers {', '.join(missing)}; use a student that skipthink trained"
         )
     num_chunks = next(m for m in range(1, len(vocabulary) + 2) if f"[{m}]" not in vocabulary) - 1
     stages = tuple(vocabulary[f"[{stage}]"] for stage in range(1, num_chunks + 1))
@@ -175,7 +174,7 @@ def marker_ids(tokenizer: Any, start: str = "") -> MarkerIds:
 
 
 def encode(tokenizer: Any, texts: list[str]) -> list[list[int]]:
-    """Token ids of plain text; a marker written out by a user is text here, never a special token."""
+    """Token ids of plain text. A marker in the text is encoded as text, never as a special token."""
     return tokenizer(texts, add_special_tokens=False, split_special_tokens=True)["input_ids"] if texts else []
 
 
@@ -191,7 +190,7 @@ def _from_pretrained(name: str) -> Any:
 def _from_scratch(config: StudentConfig, vocabulary: int) -> PreTrainedModel:
     if config.width % (2 * config.heads):
         raise ValueError(
-            f"student.width: {config.width} is no multiple of 2 * student.heads = {2 * config.heads}"
+            f"student.width: {config.width} is not a multiple of 2 * student.heads = {2 * config.heads}"
         )
     return LlamaForCausalLM(
         LlamaConfig(

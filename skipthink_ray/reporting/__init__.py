@@ -1,1 +1,1 @@
-"""From the artifacts of a run to its report: the numbers, the page, the table for the terminal. No ray, no torch."""
+"""The report of a run: numbers, findings, HTML page and terminal table. Imports neither Ray nor torch."""

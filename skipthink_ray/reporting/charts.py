@@ -1,6 +1,7 @@
-"""The pictures of the page: inline SVG, the same bytes for the same numbers, coloured by the page's own style sheet.
+"""The charts of the page: inline SVG, with the same bytes for the same numbers.
 
-Text stays text (the reader's fonts), and every colour is a CSS variable, so that one picture serves light, dark and print.
+Text stays text, in the reader's fonts. Every colour is a CSS variable, so one chart works in light, dark
+and print.
 """
 
 import re
@@ -14,7 +15,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-# Stand-ins that matplotlib draws with, and what the page's style sheet calls them.
+# Matplotlib draws with placeholder colours; _VARIABLES maps them to variables of the page's style sheet.
 _INK, _GRID = "#010101", "#020202"
 _COLOURS = {
     "full": "#030303",
@@ -54,8 +55,8 @@ _STYLE: dict[str, Any] = {
 
 
 def accuracy_chart(modes: dict[str, Any]) -> Markup:
-    """Accuracy over speed-up, a point for each mode, with both intervals."""
-    told = [
+    """Accuracy over speed-up: one point per mode, with both intervals."""
+    points = [
         f"{mode} {here['accuracy_pct']['value']:.1f} % at {_speedup(here)['value']:.2f}x"
         for mode, here in modes.items()
     ]
@@ -73,12 +74,14 @@ def accuracy_chart(modes: dict[str, Any]) -> Markup:
         axes.set_ylim(max(bottom, -2.0), min(top, 102.0))
         axes.set_xlabel("speed-up over full thinking, batch 1 (x)")
         axes.set_ylabel("accuracy (%)")
-        return _svg(figure, axes, "accuracy", "Accuracy against speed-up", "; ".join(told))
+        return _svg(figure, axes, "accuracy", "Accuracy against speed-up", "; ".join(points))
 
 
 def curve_chart(curves: dict[str, Any], name: str, title: str, label: str) -> Markup:
-    """A curve for each training run over its updates, on a logarithmic scale."""
-    told = [f"{stage} from {curve[name][0]:.3g} to {curve[name][-1]:.3g}" for stage, curve in curves.items()]
+    """One curve per training run over its updates, on a logarithmic scale."""
+    ranges = [
+        f"{stage} from {curve[name][0]:.3g} to {curve[name][-1]:.3g}" for stage, curve in curves.items()
+    ]
     with matplotlib.style.context(["default", _STYLE]):
         figure, axes = _figure()
         for stage, curve in curves.items():
@@ -91,16 +94,16 @@ def curve_chart(curves: dict[str, Any], name: str, title: str, label: str) -> Ma
         axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel("update")
         axes.set_ylabel(label)
-        return _svg(figure, axes, name, title, "; ".join(told))
+        return _svg(figure, axes, name, title, "; ".join(ranges))
 
 
 def _speedup(mode: dict[str, Any]) -> dict[str, float]:
-    """Full thinking is its own reference, without an interval."""
+    """The speed-up of a mode. Full thinking is the reference: exactly 1."""
     return mode.get("speedup") or {"value": 1.0, "low": 1.0, "high": 1.0}
 
 
 def _error(estimate: dict[str, float]) -> list[list[float]]:
-    """Distances to both ends; resampling can leave the value itself just outside of its interval."""
+    """Distances to both ends, at least 0: resampling can leave the value just outside its interval."""
     return [[max(estimate["value"] - estimate["low"], 0.0)], [max(estimate["high"] - estimate["value"], 0.0)]]
 
 
@@ -111,7 +114,7 @@ def _figure() -> tuple[Figure, Axes]:
 
 
 def _svg(figure: Figure, axes: Axes, name: str, title: str, description: str) -> Markup:
-    """The figure as an element: no prolog, no metadata, ids of its own, and a title and description to be read aloud."""
+    """The figure as an SVG element with unique ids, and a title and description for screen readers."""
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
     text = StringIO()
@@ -123,8 +126,11 @@ def _svg(figure: Figure, axes: Axes, name: str, title: str, description: str) ->
     body = re.sub(r"font: (\d+)px [^;\"]*", r"font-size: \1px", body)
     for colour, variable in _VARIABLES.items():
         body = body.replace(colour, variable)
-    head = f'<svg viewBox="{view_box}" role="img" aria-labelledby="{name}-title {name}-text" xmlns:xlink="http://www.w3.org/1999/xlink">'
+    head = (
+        f'<svg viewBox="{view_box}" role="img" aria-labelledby="{name}-title {name}-text" '
+        'xmlns:xlink="http://www.w3.org/1999/xlink">'
+    )
     words = (
         f'<title id="{name}-title">{escape(title)}</title><desc id="{name}-text">{escape(description)}</desc>'
     )
-    return Markup(head + words + body)  # drawn here from numbers, the words escaped
+    return Markup(head + words + body)  # safe: drawn from numbers, and the words are escaped

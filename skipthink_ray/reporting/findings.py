@@ -1,4 +1,4 @@
-"""What a run notices about itself: each case is a function of the stages' summaries.
+"""Warnings about a run, computed from the stages' summaries.
 
 Pure: no files, no console. A stage prints its findings and stores them in its summary.json under `warnings`.
 The report collects them. docs/troubleshooting.md explains every code. A healthy run has no findings.
@@ -27,24 +27,24 @@ Summary = dict[str, Any]
 
 MARKER_SEPARATION = 0.1
 """Markers closer than this, in median distances between two tokens, may be mistaken for each other. A toy
-student that was pretrained and then given markers left 100, 80, 2, 0, 1, 0 % of its staged answers empty at
-0.03, 0.08, 0.09, 0.18, 0.22, 0.36."""
+student, pretrained before it got its markers, left 100, 80, 2, 0, 1, 0 % of its staged answers empty at
+separations of 0.03, 0.08, 0.09, 0.18, 0.22, 0.36."""
 LOSS_LEFT = 0.9
-"""A loss that keeps more than this share of its first value hardly fell."""
+"""If the final loss is more than this share of the first, the loss hardly fell."""
 GATE_RIGHT_SHARE = 0.5
-"""A gate's student that is right less often from all of the teacher's chunks says nothing about skipping."""
+"""If the gate's student is right less often with all of the teacher's chunks, its skips mean little."""
 KEPT_SHARE_MOST, KEPT_SHARE_LEAST = 0.95, 0.05
-"""A gate that keeps more than the first or less than the second tells no chunk from another."""
+"""If the gate keeps more than the first or less than the second share, it does not distinguish chunks."""
 ANSWERS_PCT = 10.0
-"""More answers than this that are empty, have no end or loop are no accident."""
+"""If more answers than this are empty, endless or looping, a warning is due."""
 MEMORISED_NATS, MEMORISED_PCT = 0.02, 75.0
-"""A student with a final loss below the first knows its training data by heart; it should then be right in
-more of the test questions than the second."""
+"""A student with a final loss below the first knows its training data by heart. It should then answer more
+than the second share of the test questions correctly."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One warning. `keys` are the configuration's keys that `remedy` names."""
+    """One warning. `keys` are the configuration keys that `remedy` names."""
 
     code: Code
     stage: str
@@ -56,7 +56,7 @@ class Finding:
 
 
 def training_findings(stage: str, config: PipelineConfig, summary: Summary) -> list[Finding]:
-    """Of base, cwt or stt: markers that did not part, a loss that hardly fell."""
+    """Warnings for base, cwt or stt: markers too close together, or a loss that hardly fell."""
     findings = []
     if "marker_separation" in summary and summary["marker_separation"] < MARKER_SEPARATION:
         findings.append(_markers_together(stage, config, summary["marker_separation"]))
@@ -67,9 +67,9 @@ def training_findings(stage: str, config: PipelineConfig, summary: Summary) -> l
 
 
 def skips_findings(config: PipelineConfig, summary: Summary) -> list[Finding]:
-    """A gate that lets hardly any sample pass, keeps nearly every chunk, or nearly none."""
+    """Warnings for the gate: few samples pass, or it keeps nearly all chunks or nearly none."""
     if summary["right_share"] < GATE_RIGHT_SHARE:
-        return [_gate_rarely_right(config, summary["right_share"])]  # the cause of all that it keeps
+        return [_gate_rarely_right(config, summary["right_share"])]  # the cause of any kept chunks
     if summary["kept_share"] > KEPT_SHARE_MOST:
         return [_gate_keeps_all(config, summary["kept_share"])]
     if summary["kept_share"] < KEPT_SHARE_LEAST and config.skips.search != "all":
@@ -80,7 +80,7 @@ def skips_findings(config: PipelineConfig, summary: Summary) -> list[Finding]:
 def evaluation_findings(
     config: PipelineConfig, summary: Summary, trained: dict[str, Summary]
 ) -> list[Finding]:
-    """Empty, unreadable and endless answers, and students that learned by heart.
+    """Warnings for empty, unreadable and endless answers, and for students that memorised their data.
 
     `trained`: the summaries of base, cwt and stt.
     """
@@ -101,7 +101,7 @@ def evaluation_findings(
 
 
 def _modes_above(summary: Summary, name: str, modes: Sequence[str]) -> str:
-    """`full 34.0 %, skip 20.0 %`: the modes whose share is more than an accident."""
+    """The modes with a share above ANSWERS_PCT, such as `full 34.0 %, skip 20.0 %`."""
     shares = {mode: summary[f"{mode}_{name}"] for mode in modes}
     return ", ".join(f"{mode} {share:.1f} %" for mode, share in shares.items() if share > ANSWERS_PCT)
 
@@ -121,9 +121,9 @@ def _markers_together(stage: str, config: PipelineConfig, separation: float) -> 
     return Finding(
         "markers-together",
         stage,
-        f"The markers did not part: the two closest are {separation:.3f} times as far from each other as two "
-        "ordinary tokens. The student can hardly tell them apart.",
-        f"Raise {rate}, take another student.marker_start, or train longer ({longer}).",
+        f"The markers are too close together: the closest two are {separation:.3f} times as far apart as two "
+        "ordinary tokens. The student can hardly distinguish them.",
+        f"Raise {rate}, use another student.marker_start, or train longer ({longer}).",
         (rate, "student.marker_start", longer),
     )
 
@@ -136,7 +136,7 @@ def _loss_flat(stage: str, config: PipelineConfig, summary: Summary) -> Finding:
         f"The loss hardly fell: {summary['first_loss_nats']:.3f} nats in the first updates, "
         f"{summary['final_loss_nats']:.3f} in the last of {summary['updates']:,}. "
         "The student learned little.",
-        f"Take another learning rate ({rate}), mostly a higher one, or train longer ({longer}).",
+        f"Use another learning rate ({rate}), usually a higher one, or train longer ({longer}).",
         (rate, longer),
     )
 
@@ -144,7 +144,7 @@ def _loss_flat(stage: str, config: PipelineConfig, summary: Summary) -> Finding:
 def _gate_rarely_right(config: PipelineConfig, right_share: float) -> Finding:
     remedies = {
         "cwt.epochs": "train the cwt student longer (cwt.epochs)",
-        "cwt.optim.lr": "take another cwt.optim.lr",
+        "cwt.optim.lr": "use another cwt.optim.lr",
         "cwt.optim.marker_lr_stds": "raise cwt.optim.marker_lr_stds",
     }
     return Finding(
@@ -159,9 +159,9 @@ def _gate_rarely_right(config: PipelineConfig, right_share: float) -> Finding:
 def _gate_keeps_all(config: PipelineConfig, kept_share: float) -> Finding:
     remedies = {"chunks.num_chunks": "cut the rationales into more chunks (chunks.num_chunks)"}
     if config.skips.skippable == "interior":
-        remedies["skips.skippable"] = "let the first and the last chunk be skipped too (skips.skippable any)"
+        remedies["skips.skippable"] = "allow skipping the first and the last chunk (skips.skippable any)"
     if config.skips.judge == "writing":
-        remedies["skips.judge"] = "let the student read the chunks behind a removed one (skips.judge reading)"
+        remedies["skips.judge"] = "let the student read the chunks after a removed one (skips.judge reading)"
     return Finding(
         "gate-keeps-all",
         "skips",
@@ -174,9 +174,7 @@ def _gate_keeps_all(config: PipelineConfig, kept_share: float) -> Finding:
 def _gate_skips_all(config: PipelineConfig, kept_share: float) -> Finding:
     skips, remedies = config.skips, {"skips.margin_nats": "raise skips.margin_nats"}
     if skips.judge == "reading":
-        remedies["skips.judge"] = (
-            "let the student write the chunks behind a removed one (skips.judge writing)"
-        )
+        remedies["skips.judge"] = "let the student write the chunks after a removed one (skips.judge writing)"
     if skips.gate == "own":
         remedies["skips.gate"] = "ask a student that never saw the sample (skips.gate cross_fitted)"
     if skips.skippable == "any":
@@ -191,7 +189,7 @@ def _gate_skips_all(config: PipelineConfig, kept_share: float) -> Finding:
 
 
 def _laxer_gate(config: PipelineConfig) -> dict[str, str]:
-    """What lets more answers pass, by its key."""
+    """Remedies that let more answers pass the gate, by configuration key."""
     skips = config.skips
     strict = {
         "skips.margin_nats": skips.margin_nats > 0,
@@ -201,7 +199,7 @@ def _laxer_gate(config: PipelineConfig) -> dict[str, str]:
 
 
 def _one_of(remedies: dict[str, str]) -> tuple[str, tuple[str, ...]]:
-    """A sentence that offers the remedies, and their keys."""
+    """A sentence with all remedies, and their keys."""
     *others, last = remedies.values()
     sentence = f"{', '.join(others)}, or {last}." if others else f"{last}."
     return sentence[0].upper() + sentence[1:], tuple(remedies)
@@ -211,9 +209,9 @@ def _staged_empty(share_pct: float) -> Finding:
     return Finding(
         "staged-empty",
         "evaluation",
-        f"{share_pct:.1f} % of the staged answers are empty: behind [answer] the cwt student stops at once. "
-        "It takes [answer] for the marker of a chunk, or has learned to stop behind the last chunk.",
-        "Raise cwt.optim.marker_lr_stds, take another student.marker_start, or train longer (cwt.epochs).",
+        f"{share_pct:.1f} % of the staged answers are empty: the cwt student stops right after [answer]. "
+        "It mistakes [answer] for the marker of a chunk, or has learned to stop after the last chunk.",
+        "Raise cwt.optim.marker_lr_stds, use another student.marker_start, or train longer (cwt.epochs).",
         ("cwt.optim.marker_lr_stds", "student.marker_start", "cwt.epochs"),
     )
 
@@ -223,36 +221,36 @@ def _no_answer(config: PipelineConfig, errors: str) -> Finding:
     return Finding(
         "no-answer",
         "evaluation",
-        f"Many answers have no --> with an answer behind it: {errors}. They count as wrong.",
-        f"Train longer ({', '.join(keys)}). If they also ran into the length limit, mend that first.",
+        f"Many answers lack --> followed by an answer: {errors}. They count as wrong.",
+        f"Train longer ({', '.join(keys)}). If they also reach the length limit, fix that first.",
         keys,
     )
 
 
 def _answers_endless(config: PipelineConfig, at_limit: str, loops: str) -> Finding:
     seen, remedy, keys = [], "", _all_longer(config)
-    longer = f"Train longer ({', '.join(keys)}) if the student goes round in circles."
+    longer = f"Train longer ({', '.join(keys)}) if the student repeats itself."
     if at_limit:
         limit = "evaluation.max_new_tokens"
-        seen, keys = [f"ran into the length limit: {at_limit}"], (limit, *keys)
-        remedy = f"Raise {limit} ({config.evaluation.max_new_tokens} now) if the rationales are longer. "
+        seen, keys = [f"reach the length limit: {at_limit}"], (limit, *keys)
+        remedy = f"Raise {limit} (now {config.evaluation.max_new_tokens}) if the rationales are longer. "
     if loops:
         seen.append(f"repeat themselves: {loops}")
-    told = f"Many answers do not end well. They {'; they '.join(seen)}."
-    return Finding("answers-endless", "evaluation", told, remedy + longer, keys)
+    text = f"Many answers do not end properly. They {'; they '.join(seen)}."
+    return Finding("answers-endless", "evaluation", text, remedy + longer, keys)
 
 
 def _memorised(stage: str, config: PipelineConfig, accuracy_pct: float, trained: Summary) -> Finding:
     longer, own = _longer(stage, config), f"{stage}.epochs"
     shorter, keys = f"lower {own}", (own,)
     if longer != own:
-        shorter, keys = f"set match epochs and {own} below that", ("match", own)
+        shorter, keys = f"set match epochs, and {own} lower than that", ("match", own)
     return Finding(
         "memorised",
         "evaluation",
         f"The {stage} student knows its training data by heart ({trained['final_loss_nats']:.4f} nats per "
-        f"target token after {trained['epochs']:,} epochs), but answers only {accuracy_pct:.1f} % of the test "
-        "questions.",
+        f"target token after {trained['epochs']:,} epochs), but answers only {accuracy_pct:.1f} % of the "
+        "test questions.",
         "Train on more rationales (a teacher writes several per question with rationales.teacher.samples), "
         f"or train less: {shorter}.",
         ("rationales.teacher.samples", *keys),

@@ -1,6 +1,8 @@
-"""The report as one dictionary (report.json) from what the stages left behind: every number of the page stands here.
+"""The report as one dictionary (report.json), with every number of the page, computed from the stages'
+artifacts.
 
-Pure: no files, no clock. In: `Material`. Out: JSON values, unrounded; an estimate is {"value", "low", "high"}.
+Pure: no files, no clock. In: `Material`. Out: JSON values, unrounded; an estimate is {"value", "low",
+"high"}.
 """
 
 from collections.abc import Iterable
@@ -13,7 +15,6 @@ import pyarrow.compute as pc
 
 from skipthink_ray.config import EvaluationConfig, PipelineConfig
 from skipthink_ray.method.metrics import (
-    Estimate,
     bootstrap,
     bounded_mean,
     percent,
@@ -22,19 +23,19 @@ from skipthink_ray.method.metrics import (
 )
 from skipthink_ray.method.steps import split_steps
 from skipthink_ray.models.pretrained import describe
+from skipthink_ray.reporting.result import result_sentences
 
 STAGE_OF = {"full": "base", "staged": "cwt", "skip": "stt"}
-"""The modes of inference, and the stage whose student answers in each."""
+"""The inference modes, and the stage whose student answers in each."""
 CURVE_POINTS, CURVE_WINDOWS = 300, 20
 LARGEST_SIZE = 7
 """Chunks of this many steps or more are counted together."""
 DETAIL_CHARS = 200
-POOR_PCT = 20.0
 
 
 @dataclass(frozen=True)
 class Material:
-    """What the report is made of, as read from the artifacts."""
+    """The inputs of the report, as read from the artifacts."""
 
     config: PipelineConfig
     summaries: dict[str, dict[str, Any]]
@@ -77,7 +78,7 @@ def build_report(material: Material) -> dict[str, Any]:
         "name": config.name,
         "task": config.task,
         "student": student,
-        "result": _result(modes, evaluation["questions"], student, summaries["chunks"]["train"]),
+        "result": result_sentences(modes, evaluation["questions"], student, summaries["chunks"]["train"]),
         "warnings": [warning for stage in summaries.values() for warning in stage.get("warnings", [])],
         "evaluation": evaluation,
         "modes": modes,
@@ -96,11 +97,11 @@ def _of_mode(table: pa.Table, mode: str) -> pa.Table:
 
 
 def _paired(table: pa.Table, mode: str) -> tuple[pa.Table, pa.Table]:
-    """The rows of a mode and of full thinking, question by question. RuntimeError where the questions differ."""
+    """The rows of a mode and of full thinking, in the same order. RuntimeError if the questions differ."""
     here, full = _of_mode(table, mode), _of_mode(table, "full")
     if here["row"] != full["row"] or not len(full):
         raise RuntimeError(
-            f"report: the questions answered in mode {mode} are not those answered in mode full"
+            f"report: the questions answered in mode {mode} differ from those answered in mode full"
         )
     return here, full
 
@@ -108,7 +109,10 @@ def _paired(table: pa.Table, mode: str) -> tuple[pa.Table, pa.Table]:
 def mode_numbers(
     mode: str, pipeline: PipelineConfig, answers: pa.Table, latencies: pa.Table
 ) -> dict[str, Any]:
-    """What is measured of a mode, and how it compares with full thinking. In: ANSWER_SCHEMA and LATENCY_SCHEMA, all modes."""
+    """The metrics of a mode, and its comparison with full thinking.
+
+    In: ANSWER_SCHEMA and LATENCY_SCHEMA, all modes.
+    """
     config, seed = pipeline.evaluation, pipeline.seed
     answers, full = _paired(answers, mode)
     timed, full_timed = _paired(latencies, mode)
@@ -147,41 +151,6 @@ def _mean(values: np.ndarray) -> float:
 
 def _ratio(full: np.ndarray, here: np.ndarray, config: EvaluationConfig, seed: int) -> dict[str, float]:
     return asdict(bootstrap(ratio_of_sums, [full, here], config.bootstrap_samples, config.confidence, seed))
-
-
-def _result(modes: dict[str, Any], questions: int, student: dict[str, Any], rationales: int) -> list[str]:
-    """The result in plain sentences."""
-    full, skip = modes["full"], modes["skip"]
-    sentences = [
-        f"The skip student answers {_share(skip)} of {questions:,} unseen questions, full thinking {_share(full)}: "
-        f"it writes {_fewer(skip['token_ratio']['value'])} and is {_faster(Estimate(**skip['speedup']))} at batch 1."
-    ]
-    if full["accuracy_pct"]["value"] < POOR_PCT:
-        who = student["pretrained"] or "a student from scratch"
-        sentences.append(
-            f"Even full thinking is right in only {full['accuracy_pct']['value']:.1f} % ({who} on {rationales:,} rationales: "
-            "expect little). Tokens and speed of students that have not learned the task say little about the method."
-        )
-    return sentences
-
-
-def _share(mode: dict[str, Any]) -> str:
-    accuracy = mode["accuracy_pct"]
-    return f"{accuracy['value']:.1f} % ({accuracy['low']:.1f} to {accuracy['high']:.1f})"
-
-
-def _fewer(ratio: float) -> str:
-    if f"{ratio:.2f}" == "1.00":
-        return "as many tokens"
-    return f"{ratio:.2f}x fewer tokens" if ratio > 1 else f"{1 / ratio:.2f}x more tokens"
-
-
-def _faster(speedup: Estimate) -> str:
-    if speedup.low > 1:
-        return f"{speedup.value:.2f}x ({speedup.low:.2f} to {speedup.high:.2f}) faster"
-    if speedup.high < 1:
-        return f"{1 / speedup.value:.2f}x ({1 / speedup.high:.2f} to {1 / speedup.low:.2f}) slower"
-    return f"neither faster nor slower beyond chance (speed-up {speedup.value:.2f}x, {speedup.low:.2f} to {speedup.high:.2f})"
 
 
 def _training(material: Material) -> dict[str, Any]:
@@ -284,7 +253,8 @@ def _dropped(material: Material) -> dict[str, Any]:
     total = sum(reason["count"] for reason in reasons)
     if total != read["rows"] - cut["train"] - cut["test"]:
         raise RuntimeError(
-            f"report: {read['rows']} rows read, {cut['train']} + {cut['test']} kept, but {total} dropped with a reason"
+            f"report: {read['rows']} rows read, {cut['train']} + {cut['test']} kept, "
+            f"but {total} dropped with a reason"
         )
     return {
         "read": read["rows"],
@@ -301,7 +271,7 @@ def _short(detail: str | None) -> str:
 
 
 def count_sizes(batches: Iterable[pa.RecordBatch], num_chunks: int) -> np.ndarray:
-    """Samples by chunk position and number of steps, [M, LARGEST_SIZE + 1], from batches with a column `chunk_steps`."""
+    """Samples by chunk position and number of steps, [M, LARGEST_SIZE + 1]. Batches need `chunk_steps`."""
     sizes_MS = np.zeros((num_chunks, LARGEST_SIZE + 1), dtype=np.int64)
     for batch in batches:
         sizes_RM = batch["chunk_steps"].flatten().to_numpy().reshape(-1, num_chunks)

@@ -1,4 +1,4 @@
-"""A report dictionary as one HTML page: no script, nothing loaded from elsewhere, every text from outside escaped."""
+"""Renders a report dictionary as one HTML page without scripts or external resources. All data is escaped."""
 
 import math
 from importlib import resources
@@ -14,7 +14,7 @@ ESTIMATE_DIGITS = 3
 
 
 def render(report: dict[str, Any]) -> str:
-    """The page; the same report gives the same bytes."""
+    """The page as HTML. The same report gives the same bytes."""
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -37,23 +37,23 @@ def render(report: dict[str, Any]) -> str:
 
 
 def number(value: float, digits: int = 0) -> str:
-    """With thousands set off, and a true minus; never minus zero."""
+    """A number with thousands separators and a true minus sign; never minus zero."""
     return f"{round(value, digits) + 0.0:,.{digits}f}".replace("-", "−")
 
 
 def short(value: float, digits: int = ESTIMATE_DIGITS) -> str:
-    """To so many significant digits, whole numbers in full."""
+    """A number with this many significant digits; the integer part is never rounded."""
     magnitude = math.floor(math.log10(abs(value))) if value else 0
     return number(value, max(0, digits - 1 - magnitude))
 
 
 def span(estimate: dict[str, float], digits: int | None = None) -> str:
-    """An interval in words; without `digits` as precise as `short` writes its value."""
+    """An interval in words; without `digits`, both ends as `short` writes them."""
     if digits is None:
         return f"{short(estimate['low'])} to {short(estimate['high'])}"
     return f"{number(estimate['low'], digits)} to {number(estimate['high'], digits)}"
 
 
 def thoughts(text: str) -> list[str]:
-    """What stands before, between and behind the skipped chunks."""
+    """The text pieces before, between and after the skipped chunks."""
     return text.split(THOUGHT)

@@ -1,4 +1,4 @@
-"""The table of modes for the terminal, from a report dictionary or from a finished report's folder."""
+"""Prints the result and the table of modes to the terminal, from a report dictionary or a finished report."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +13,7 @@ TITLES = {"full": "full (base)", "staged": "staged (cwt)", "skip": "skip (stt)"}
 
 
 def show_report(report: Folder, console: Console) -> None:
-    """Print what a finished report says, and where it lies."""
+    """Print a finished report and the path of its page."""
     print_table(report.read_json("report.json"), f"{report.uri}/report.html", console)
 
 
@@ -25,20 +25,21 @@ def print_table(report: dict[str, Any], page: str, console: Console) -> None:
     if report["warnings"]:
         console.print("\nWhat to look at:", highlight=False, markup=False)
     for warning in report["warnings"]:
-        told = f"- {warning['stage']}: {warning['text']} {warning['remedy']}"
-        console.print(told, style="yellow", highlight=False, markup=False)
+        line = f"- {warning['stage']}: {warning['text']} {warning['remedy']}"
+        console.print(line, style="yellow", highlight=False, markup=False)
     console.print()
     console.print(modes_table(report["modes"]))
     console.print()
     console.print(
-        f"{evaluation['confidence_pct']:g} % bootstrap intervals. Seconds of {evaluation['timed_questions']:,} questions, one at a time; "
+        f"{evaluation['confidence_pct']:g} % bootstrap intervals. Seconds of "
+        f"{evaluation['timed_questions']:,} questions, one at a time; "
         f"questions/s of one actor at batch {evaluation['batch_size']}.",
         highlight=False,
         markup=False,
     )
     reasons = ", ".join(f"{reason['reason']} {reason['count']:,}" for reason in dropped["reasons"])
-    told = f"Rows dropped: {dropped['total']:,} of {dropped['read']:,}"
-    console.print(f"{told} ({reasons})." if reasons else f"{told}.", highlight=False, markup=False)
+    rows = f"Rows dropped: {dropped['total']:,} of {dropped['read']:,}"
+    console.print(f"{rows} ({reasons})." if reasons else f"{rows}.", highlight=False, markup=False)
     console.print(f"Report: {page}", highlight=False, markup=False, soft_wrap=True)
 
 

@@ -1,1 +1,1 @@
-"""What the stages stand on: artifacts on storage, the Ray cluster, tracking, progress."""
+"""Services that every stage uses: artifacts on storage, the Ray cluster, teachers, tracking and progress."""

@@ -1,8 +1,8 @@
-"""Pools of actors that hold a student, over the row groups of a table.
+"""Pools of actors that hold a student and work through the row groups of a table.
 
-An actor is handed the name of a row group and reads it itself. So the pool needs no read tasks beside it, which would
-wait for ever for a CPU where the actors hold all of them; and what is computed together does not depend on the number
-of actors. Tasks that write take no CPU, for the same reason.
+An actor receives the name of a row group and reads the rows itself. Separate read tasks would wait forever
+for a CPU if the actors hold all of them. Write tasks request no CPU for the same reason. One call computes
+one row group, so the batches do not depend on the number of actors.
 """
 
 from typing import Any
@@ -18,7 +18,7 @@ from skipthink_ray.models.student import Student
 from skipthink_ray.runtime.artifacts import Folder
 
 ROWS_PER_FILE = 1 << 14
-"""At least. A task that writes finds no idle process where the actors hold all CPUs, and starts one: a second of CPU time each."""
+"""Minimum rows per file. Each write task may start a worker process, which costs about 1 s of CPU."""
 
 
 def map_row_groups(
@@ -30,9 +30,10 @@ def map_row_groups(
     out_name: str,
     config: ClusterConfig,
 ) -> None:
-    """Put every row group of a table through a pool of `num_actors` and write what comes out as another table.
+    """Send every row group of a table through a pool of `num_actors` actors; write the results as a table.
 
-    `actor(**arguments)` is called on a batch of one `piece` (see `read_piece`); Ray Data retries it where an actor dies.
+    Each actor is `actor(**arguments)`, called on batches with one `piece` each (see `read_piece`). If an
+    actor dies, Ray Data retries its batch.
     """
     pieces = [
         {"piece": fragment.path, "group": group.id}
@@ -57,7 +58,7 @@ def map_row_groups(
 
 
 def read_piece(batch: pa.Table, source: Folder) -> pa.Table:
-    """The row group that a batch of `map_row_groups` names."""
+    """Read the row group that a batch of `map_row_groups` names."""
     piece = batch.to_pylist()[0]
     return pyarrow.parquet.ParquetFile(piece["piece"], filesystem=source.filesystem).read_row_group(
         piece["group"]
@@ -69,6 +70,6 @@ def resources(config: ClusterConfig) -> dict[str, Any]:
 
 
 def place(student: Student, config: ClusterConfig) -> None:
-    """Put a student on the actor's device, ready for inference."""
+    """Move a student to the actor's device and set it to inference mode."""
     torch.set_num_threads(max(1, int(config.cpus_per_worker)))
     student.model.to("cuda" if config.use_gpu else "cpu").eval()

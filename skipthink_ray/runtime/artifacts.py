@@ -1,8 +1,9 @@
-"""Folders on storage, local or remote, and the rules that make a stage repeatable.
+"""Folders on local or remote storage, and the rules that make a stage repeatable.
 
-A stage writes one folder: config.json first, `_DONE` last. The same config again is a no-op; another config in the same
-place is an error that names the difference; a folder without `_DONE` is half an artifact and is made again, except for
-its training checkpoints. Formats are JSON, Parquet and safetensors; nothing here is unpickled.
+A stage writes one folder: config.json first, `_DONE` last. Running it again with the same config does
+nothing. A different config in the same place is an error that names the difference. A folder without `_DONE`
+is incomplete: the stage runs again and keeps only its training checkpoints. Formats are JSON, Parquet and
+safetensors; nothing here is unpickled.
 """
 
 import hashlib
@@ -21,17 +22,17 @@ import pyarrow.parquet
 from pyarrow import fs
 
 ROW_GROUP = 64
-"""Rows of a row group of the samples: what an actor takes at a time."""
+"""Rows per row group of a table. An actor processes one row group at a time."""
 CONFIG, DONE, CHECKPOINTS = "config.json", "_DONE", "checkpoints"
 LOCK = "_RUNNING.json"
-"""Says who writes a folder (lock.py)."""
+"""Names the process that writes a folder (lock.py)."""
 KEPT = (CONFIG, CHECKPOINTS, LOCK)
-"""What half an artifact keeps."""
+"""Names that stay when an incomplete artifact is cleared."""
 
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder on a file system. `path` is what the file system understands; `uri` is what a person does."""
+    """A folder on a file system. `path` is for the file system; `uri` is for messages to the user."""
 
     filesystem: fs.FileSystem
     path: str
@@ -39,7 +40,7 @@ class Folder:
 
     @classmethod
     def open(cls, uri: str) -> "Folder":
-        """A folder by path or URI. ValueError for a URI that pyarrow does not know."""
+        """A folder by path or URI. Raises ValueError for a URI that pyarrow cannot open."""
         if "://" not in uri:
             path = os.path.abspath(Path(uri).expanduser())
             return cls(fs.LocalFileSystem(), path, path)
@@ -77,7 +78,7 @@ class Folder:
         )
 
     def write_text(self, name: str, text: str) -> None:
-        """Write a file; on a local disk it appears whole or not at all."""
+        """Write a file. On a local disk the write is atomic."""
         self.create()
         target = f"{self.path}/{name}"
         partial = f"{target}.part" if self.is_local else target
@@ -109,7 +110,7 @@ class Folder:
         return pyarrow.dataset.dataset(paths, filesystem=self.filesystem, format="parquet")
 
     def upload(self, local: Path, name: str) -> None:
-        """Copy a local folder to storage as `name`, in place of what was there."""
+        """Copy a local folder to storage as `name`, replacing whatever is there."""
         self.delete(name)
         self.child(name).create()
         fs.copy_files(
@@ -121,7 +122,7 @@ class Folder:
 
     @contextmanager
     def local(self, name: str) -> Iterator[Path]:
-        """A subfolder as a local path: itself on a local disk, else a copy for as long as the block runs."""
+        """A subfolder as a local path. On remote storage this is a copy that lasts for the `with` block."""
         if self.is_local:
             yield Path(self.path) / name
             return
@@ -140,7 +141,10 @@ def digest(identity: dict[str, Any]) -> str:
 
 
 def is_done(folder: Folder, identity: dict[str, Any], instead: str = "Choose another --name") -> bool:
-    """Whether the artifact is finished. ValueError where another configuration made what lies there, with what to do `instead`."""
+    """Whether the artifact is finished.
+
+    Raises ValueError if another configuration made it; `instead` is the advice in that message.
+    """
     if not folder.exists(CONFIG):
         return False
     try:
@@ -159,7 +163,10 @@ def is_done(folder: Folder, identity: dict[str, Any], instead: str = "Choose ano
 
 
 def begin(folder: Folder, identity: dict[str, Any]) -> None:
-    """Clear half an artifact, keeping its training checkpoints, and write its config. ValueError: see `refuse_foreign`."""
+    """Clear an incomplete artifact except for its training checkpoints, and write its config.
+
+    Raises ValueError as `refuse_foreign` does.
+    """
     refuse_foreign(folder)
     for name in folder.names():
         if name not in KEPT:
@@ -168,17 +175,21 @@ def begin(folder: Folder, identity: dict[str, Any]) -> None:
 
 
 def refuse_foreign(folder: Folder) -> None:
-    """ValueError where files lie that no stage wrote, which `begin` would delete: an artifact has its config first."""
+    """Raises ValueError if the folder holds files that no stage wrote, because `begin` would delete them.
+
+    A stage writes its config first. So files without a config come from elsewhere.
+    """
     names = folder.names()
     foreign = [name for name in names if name not in KEPT]
     if foreign and CONFIG not in names:
         raise ValueError(
-            f"{folder.uri} is no artifact, but holds {', '.join(foreign[:3])}. Nothing was touched; name a new or an empty folder"
+            f"{folder.uri} is not an artifact, but holds {', '.join(foreign[:3])}. "
+            "Nothing was touched; name a new or an empty folder"
         )
 
 
 def finish(folder: Folder, summary: dict[str, Any]) -> None:
-    """Drop the checkpoints, write what the stage measured, and mark the artifact as whole."""
+    """Write the stage's summary, mark the artifact as complete, and delete its checkpoints."""
     folder.write_json("summary.json", summary)
     folder.write_text(DONE, "")
     folder.delete(CHECKPOINTS)

@@ -1,8 +1,9 @@
-"""Questions through a teacher, on the cluster: actors that ask for what the ledger does not hold yet.
+"""Asks a teacher on the cluster: actors send every question whose answer is not in the ledger yet.
 
-In: a table of DRAFT_SCHEMA whose training rows have no rationale. Out: the same, a row per sample, with rationale,
-`concluded`, `finish` and tokens; a question that stayed without an answer has the reason `teacher failed`. The ledger
-holds text and thinking as they came, so another `rationales.teacher.rationale` asks nothing again.
+In: a table of DRAFT_SCHEMA whose training rows lack a rationale. Out: the same table with one row per sample,
+with rationale, `concluded`, `finish` and token counts. A question without an answer gets the reason `teacher
+failed`. The ledger stores the raw text and thinking, so changing `rationales.teacher.rationale` sends no
+question again.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -29,32 +30,34 @@ from skipthink_ray.tasks.thinking import read_written
 
 Row = dict[str, Any]
 PIECE_ROWS = 512
-"""Questions that an actor takes at a time: many times what is in flight, so that few wait for the last."""
+"""Questions per actor call. Far more than are in flight at once, so that little time goes to waiting for the
+last."""
 
 
 def check_teacher(config: PipelineConfig) -> None:
-    """ValueError within seconds, before any question is asked, for a teacher that cannot be used."""
+    """Raises ValueError within seconds, before any question is sent, if the teacher cannot be used."""
     teacher = config.rationales.teacher
     if teacher.kind == "endpoint":
         style = "zero_shot" if teacher.prompt == "zero_shot" else "few_shot"
         probe(teacher, config.endpoint, tuple(messages(task_of(config), "Hello", style)))
     if teacher.kind == "vllm" and find_spec("vllm") is None:
         raise ValueError(
-            "rationales.teacher.kind: vllm is not installed here; `pip install vllm`, or choose transformers or endpoint"
+            "rationales.teacher.kind: vllm is not installed here; "
+            "`pip install vllm`, or choose transformers or endpoint"
         )
     if teacher.kind == "transformers":
         check_causal_lm("rationales.teacher.model", teacher.model)
 
 
 def pool(config: PipelineConfig) -> ClusterConfig:
-    """The actors of a teacher: one without a CPU of its own asks an endpoint, those of the cluster hold a local model."""
+    """The teacher's actors: the cluster's for a local model, otherwise one that requests almost no CPU."""
     if config.rationales.teacher.kind == "transformers":
         return config.cluster
     return config.cluster.model_copy(update={"num_actors": 1, "cpus_per_worker": 0.01, "use_gpu": False})
 
 
 class Ask:
-    """A row group of `parsed` in, DRAFT_SCHEMA out, judged."""
+    """Actor that answers a row group of `parsed` and returns judged rows of DRAFT_SCHEMA."""
 
     def __init__(self, config: PipelineConfig, folder: Folder, board: Any) -> None:
         self.config, self.folder, self.board, self.task = config, folder, board, task_of(config)
@@ -63,14 +66,15 @@ class Ask:
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         rows = actors.read_piece(batch, self.folder).to_pylist()
-        asked = list(expand(rows, self.config))
-        missing = {request.key: request for _, request in asked if request and request.key not in self.ledger}
+        expanded = list(expand(rows, self.config))
+        missing = {
+            request.key: request for _, request in expanded if request and request.key not in self.ledger
+        }
         failed = self.writer.answer_all(list(missing.values()), self._keep) if missing else {}
-        filled = [self._fill(row, request, failed) if request else row for row, request in asked]
+        filled = [self._fill(row, request, failed) if request else row for row, request in expanded]
         self.ledger.merge()
-        self.board.advance.remote(
-            len(asked) - (len(missing) - len(failed))
-        )  # the others were counted as they came
+        new = len(missing) - len(failed)  # `_keep` has counted these already
+        self.board.advance.remote(len(expanded) - new)
         judged = [with_key(judge_row(row, self.config, self.task)) for row in filled]
         return pa.Table.from_pylist(judged, schema=DRAFT_SCHEMA)
 
@@ -95,7 +99,10 @@ class Ask:
 
 
 def expand(rows: Iterable[Row], config: PipelineConfig) -> Iterator[tuple[Row, Request | None]]:
-    """Every row with its request, once per sample; rows that need no rationale have none."""
+    """Yield every row with its request, once per sample.
+
+    The request is None for rows that need no rationale.
+    """
     teacher, task = config.rationales.teacher, task_of(config)
     for row in rows:
         if row["reason"] or row["split"] != "train":
@@ -110,7 +117,7 @@ def expand(rows: Iterable[Row], config: PipelineConfig) -> Iterator[tuple[Row, R
 
 
 class _Nobody:
-    """Answers nothing: what vLLM wrote is in the ledger already."""
+    """Answers no question. vLLM has already written its answers to the ledger."""
 
     def answer_all(self, requests: list[Request], keep: Keep) -> dict[str, str]:
         return dict.fromkeys((request.key for request in requests), "vLLM wrote no answer")
@@ -128,7 +135,10 @@ def _writer(
 
 
 def fill_with_vllm(config: PipelineConfig, parsed: Folder) -> None:
-    """Let vLLM, through ray.data.llm, answer into the ledger what it does not hold yet. Not run here so far: it needs a GPU."""
+    """Answer missing questions with vLLM (ray.data.llm) and write the answers to the ledger.
+
+    Needs a GPU. This path has not been tested yet.
+    """
     from ray.data.llm import build_processor, vLLMEngineProcessorConfig
 
     teacher = config.rationales.teacher
@@ -143,11 +153,10 @@ def fill_with_vllm(config: PipelineConfig, parsed: Folder) -> None:
 
     def requests(batch: pa.Table) -> pa.Table:
         done = ray.get(known)
-        asked = [request for _, request in expand(batch.to_pylist(), config) if request]
         rows = [
-            {"key": r.key, "sample": r.sample, "messages": list(r.messages)}
-            for r in asked
-            if bytes.fromhex(r.key) not in done
+            {"key": request.key, "sample": request.sample, "messages": list(request.messages)}
+            for _, request in expand(batch.to_pylist(), config)
+            if request and bytes.fromhex(request.key) not in done
         ]
         return pa.Table.from_pylist(rows, schema=_REQUESTS)
 
@@ -187,6 +196,9 @@ _REQUESTS = pa.schema(
 
 
 def tokens_used(drafts: pa.Table) -> dict[str, int]:
-    """Prompt and generated tokens of the answers that a table rests on, each once, whenever they were asked for."""
+    """Prompt and generated tokens of all answers in a table.
+
+    An answer counts once, also if the ledger had it.
+    """
     once = drafts.group_by("request").aggregate([("prompt_tokens", "max"), ("tokens", "max")])
     return {name: pc.sum(once[f"{name}_max"]).as_py() or 0 for name in ("prompt_tokens", "tokens")}

@@ -1,4 +1,4 @@
-"""Joining or starting a Ray cluster, and saying at once what does not fit on it."""
+"""Joins or starts a Ray cluster, and checks early whether a stage fits on it."""
 
 import logging
 import os
@@ -15,16 +15,16 @@ from skipthink_ray.config import ClusterConfig
 
 log = logging.getLogger(__name__)
 BLOCK_BYTES = 8 << 20
-"""Size that Ray Data keeps blocks to, and so what a task takes and a file holds; with Ray's 128 MiB a few tasks would have
-all rows of a million, and other workers nothing to do."""
+"""Maximum size of a Ray Data block, and so of a task's input and of a file. With Ray's default of 128 MiB, a
+few tasks would process all of a million rows, and the other workers would be idle."""
 
 
 def connect(config: ClusterConfig) -> None:
-    """Join the cluster of the submitted job, of RAY_ADDRESS or of `address`; else start one on this machine.
+    """Join the cluster of the submitted job, of `address` or of RAY_ADDRESS; otherwise start a local one.
 
-    The workers of a local cluster must find the tools of this environment (DeepSpeed's compiler calls ninja), so its
-    bin folder goes on PATH first. A report of Ray Train costs its controller's poll interval: 2 s unless shortened.
-    Arrow's own allocator keeps what a worker once read; the system's gives it back.
+    PATH starts with this environment's bin folder, because local workers need its tools (DeepSpeed's compiler
+    calls ninja). A Ray Train report waits for the controller's poll interval, which is 2 s by default.
+    Arrow's default allocator keeps memory after a read; the system allocator returns it.
     """
     if ray.is_initialized():
         return
@@ -34,7 +34,7 @@ def connect(config: ClusterConfig) -> None:
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     data = ray.data.DataContext.get_current()
-    data.execution_options.preserve_order = True  # the same rows in the same files, whatever finishes first
+    data.execution_options.preserve_order = True  # the same rows in the same files on every run
     data.target_max_block_size = BLOCK_BYTES
     data.enable_progress_bars = False
     address = config.address or os.environ.get("RAY_ADDRESS")
@@ -51,7 +51,10 @@ def connect(config: ClusterConfig) -> None:
 
 
 def _probe(address: str | None) -> None:
-    """ValueError within seconds where nobody listens at an address; `ray.init` alone would try for minutes."""
+    """Raises ValueError within seconds if nothing listens at the address.
+
+    `ray.init` would retry for minutes.
+    """
     host, _, port = (address or "").removeprefix("ray://").rpartition(":")
     if not (host and port.isdigit()):
         return
@@ -64,7 +67,7 @@ def _probe(address: str | None) -> None:
 
 
 def disconnect() -> None:
-    """Leave the cluster; one that `connect` started ends with it."""
+    """Leave the cluster. A cluster that `connect` started stops."""
     if ray.is_initialized():
         ray.shutdown()
 
@@ -76,13 +79,13 @@ def require(
     lower: str = "cluster.num_workers / cluster.num_actors",
     wait: str = "cluster.wait_s",
 ) -> None:
-    """ValueError within seconds where `processes` workers or actors cannot be placed: what is needed, what there is.
+    """Raises ValueError, with the cluster's resources, if it cannot place `processes` workers or actors.
 
-    lower: the options that ask for so many, and wait: the one for `wait_s`. With that an autoscaling cluster is given
-    that long to grow first.
+    An autoscaling cluster has `wait_s` seconds to grow first. For the message, `lower` names the options that
+    set the number of processes, and `wait` the one that sets `wait_s`.
     """
     deadline = time.monotonic() + config.wait_s
-    if config.wait_s:  # an autoscaler grows only for what is asked of it
+    if config.wait_s:  # an autoscaler grows only on request
         bundle = {"CPU": config.cpus_per_worker, **({"GPU": 1} if config.use_gpu else {})}
         request_resources(bundles=[bundle] * processes)
     while True:
@@ -95,9 +98,9 @@ def require(
     have = ray.cluster_resources()
     per = f"{config.cpus_per_worker:g} CPU" + (" and 1 GPU" if config.use_gpu else "")
     raise ValueError(
-        f"{what} needs {processes} processes of {per} each, but this cluster has {have.get('CPU', 0):g} CPU and "
-        f"{have.get('GPU', 0):g} GPU and can place {placed}. Lower {lower} or the CPUs of each, add nodes, "
-        f"or set {wait} for an autoscaler."
+        f"{what} needs {processes} processes of {per} each, but this cluster has {have.get('CPU', 0):g} CPU "
+        f"and {have.get('GPU', 0):g} GPU and can place {placed}. Lower {lower} or the CPUs of each, add "
+        f"nodes, or set {wait} for an autoscaler."
     )
 
 

@@ -1,10 +1,12 @@
-"""A teacher behind an OpenAI-compatible server: bounded concurrency, retries, a deadline, and nothing left without a word.
+"""A teacher behind an OpenAI-compatible server.
 
-The openai client speaks the protocol; replies are read by runtime/replies.py, as its models are stricter than servers are.
-The retries are ours: the client gives up if Retry-After is longer than two minutes, forgets what the server said, and
-counts a time-out from byte to byte. Tried again: 408, 409, 429, 5xx, broken connections, time-outs, and a few times what
-is no chat completion. What a server refuses is put in another form (runtime/forms.py). The key comes from the environment
-and is never logged.
+Concurrency is bounded, failed requests are retried until a deadline, and each one gets a recorded outcome.
+
+The openai client speaks the protocol. runtime/replies.py reads the replies, because the client's models are
+stricter than real servers. The retries are our own, because the client gives up if Retry-After exceeds two
+minutes, drops the server's message, and measures its time-out from byte to byte. We retry 408, 409, 429, 5xx,
+broken connections and time-outs, and a few times replies that are not chat completions. If a server refuses a
+request, runtime/forms.py changes its form. The key comes from the environment and is never logged.
 """
 
 import asyncio
@@ -23,29 +25,30 @@ from openai import AsyncOpenAI
 from skipthink_ray.config import EndpointConfig, TeacherConfig
 from skipthink_ray.models.teacher import Keep, Request, Written
 from skipthink_ray.runtime.forms import Form, adapt, fields
-from skipthink_ray.runtime.replies import ServerError, read_failure, read_reply
+from skipthink_ray.runtime.replies import read_failure, read_reply
+from skipthink_ray.runtime.server_errors import ServerError
 
 UNREADABLE_ATTEMPTS = 3
-"""Answers that make no sense are asked for again so many times in all."""
+"""Maximum attempts for a question whose answers are unreadable."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
 WORDLESS_ATTEMPTS = 3
-"""A server that has answered nothing yet and fails so many times may fail on the system's role."""
+"""After this many HTTP 500 replies without any answer so far, the system role may be the cause."""
 SAME_FOR_ALL = (401, 402, 403, 404)
-"""What a server says to every question if it says it to one."""
+"""HTTP statuses that hold for every question, not only for the one that got it."""
 log = logging.getLogger(__name__)
 
 
 class Unanswered(Exception):
-    """Why a question has no answer."""
+    """A question stays without an answer; the message gives the reason."""
 
 
 class Endpoint:
-    """Asks a server many questions at once, from one thread."""
+    """Sends many questions to a server concurrently, from one thread."""
 
     def __init__(
         self, teacher: TeacherConfig, endpoint: EndpointConfig, say: Callable[[str], None] = log.warning
     ) -> None:
-        """`say` is told, once each, in which other form the server takes the questions."""
+        """`say` receives each change of form that the server needs, once."""
         self.teacher, self.endpoint, self.say = teacher, endpoint, say
         self.loop = asyncio.new_event_loop()
         self.client = open_client(endpoint)
@@ -55,10 +58,11 @@ class Endpoint:
         self.given_up = ""
 
     def answer_all(self, requests: list[Request], keep: Keep) -> dict[str, str]:
-        """Ask all; `keep` is called, in a thread, with every answer as it comes. Returns why, by key, for those without one."""
-        self.heard = (
-            time.monotonic() - self.silent_s
-        )  # what lay between two calls is no silence of the server
+        """Send all requests. Returns the reason for every request without an answer, by key.
+
+        `keep` is called with each answer as soon as it arrives, in a thread.
+        """
+        self.heard = time.monotonic() - self.silent_s  # the time between two calls does not count as silence
         try:
             return self.loop.run_until_complete(self._answer_all(requests, keep))
         finally:
@@ -88,7 +92,7 @@ class Endpoint:
             self.given_up = f"{self.endpoint.url} has not answered anything for {silent_s:.0f} s"
         if self.given_up:
             raise Unanswered(f"given up: {self.given_up}")
-        last = ["no attempt ended"]
+        last = ["no attempt has finished"]
         try:
             async with asyncio.timeout(self.endpoint.deadline_s):
                 return await self._try(request, last)
@@ -98,7 +102,10 @@ class Endpoint:
             ) from error
 
     async def _try(self, request: Request, last: list[str]) -> Written:
-        """Until it is answered, or one more attempt would not help; `last` holds what the last attempt came to."""
+        """Try until there is an answer or another attempt would not help.
+
+        `last` holds the last attempt's outcome.
+        """
         form, changes, unclear = self.form, list[str](), 0
         for attempt in count():
             pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**attempt) * (1 - 0.25 * random())
@@ -109,7 +116,8 @@ class Endpoint:
                 return written
             except TimeoutError:
                 last[0] = (
-                    f"no answer within endpoint.timeout_s = {self.endpoint.timeout_s:g}; raise it if the teacher writes long"
+                    f"no answer within endpoint.timeout_s = {self.endpoint.timeout_s:g}; "
+                    "raise it if the teacher writes long answers"
                 )
             except ServerError as error:
                 last[0] = error.said
@@ -123,7 +131,7 @@ class Endpoint:
                 unclear += error.again is None
             except openai.APIConnectionError as error:
                 last[0] = f"no connection: {error.__cause__ or error}"
-            except (ValueError, RecursionError) as error:  # no JSON, or no chat completion
+            except (ValueError, RecursionError) as error:  # invalid JSON, or not a chat completion
                 last[0] = f"unreadable answer: {str(error)[:300]}"
                 unclear += 1
             if unclear == UNREADABLE_ATTEMPTS:
@@ -132,12 +140,12 @@ class Endpoint:
         raise AssertionError("unreachable")
 
     def _explained(self, error: ServerError, attempt: int) -> ServerError:
-        """Some chat templates fail without a word on a role that they do not know: HTTP 500 to every question."""
+        """Some chat templates fail on an unknown role with a bare HTTP 500 for every question."""
         wordless = error.status == 500 and attempt + 1 >= WORDLESS_ATTEMPTS and not self.answered
         return replace(error, field="role") if wordless else error
 
     def _pause_s(self, error: ServerError, pause_s: float) -> float:
-        """Seconds until the next attempt. Unanswered if it would not help."""
+        """Seconds until the next attempt. Raises Unanswered if another attempt would not help."""
         if error.status in SAME_FOR_ALL:
             self.given_up = f"{error.said} (is {self.endpoint.key_variable} set on every node?)"
         if error.again is False:
@@ -145,7 +153,7 @@ class Endpoint:
         return error.pause_s if error.pause_s is not None else pause_s
 
     def _learn(self, form: Form, changes: list[str]) -> None:
-        """Put the questions that follow in the form that was answered."""
+        """Use the form that got an answer for the questions that follow."""
         self.answered = True
         if changes:
             self.form = form if form.for_all else replace(form, limit=self.form.limit, for_all=True)
@@ -163,7 +171,11 @@ async def send(
     form: Form,
     limit: int | None = None,
 ) -> Written:
-    """One attempt. ServerError for what the server refuses; ValueError for what is no answer; the client's for no connection."""
+    """Send a request once.
+
+    Raises ServerError if the server refuses it, ValueError if the reply is not an answer, and the client's
+    errors if there is no connection.
+    """
     body = fields(form, teacher, request, limit)
     try:
         reply = await client.chat.completions.with_raw_response.create(
@@ -181,7 +193,7 @@ async def send(
 
 
 def open_client(endpoint: EndpointConfig) -> AsyncOpenAI:
-    """ValueError, which never shows the key, for an address or key that cannot be sent."""
+    """Raises ValueError for an address or key that cannot be sent. The message never shows the key."""
     key = key_of(endpoint)
     if not (key.isascii() and key.isprintable()):
         raise ValueError(
@@ -190,8 +202,8 @@ def open_client(endpoint: EndpointConfig) -> AsyncOpenAI:
     address = endpoint.url.rstrip("/").removesuffix("/chat/completions")
     try:
         return AsyncOpenAI(base_url=address, api_key=key or "none", max_retries=0)
-    except Exception as error:  # whatever the client's HTTP library makes of a malformed URL
-        raise ValueError(f"endpoint.url: '{endpoint.url}' is no address: {error}") from error
+    except Exception as error:  # the client's HTTP library raises various errors for a malformed URL
+        raise ValueError(f"endpoint.url: '{endpoint.url}' is not a valid address: {error}") from error
 
 
 def key_of(endpoint: EndpointConfig) -> str:
@@ -199,7 +211,7 @@ def key_of(endpoint: EndpointConfig) -> str:
 
 
 def _retry_after_s(value: str) -> float | None:
-    """Seconds that the server asks to wait, written as a number or as a date; None if it does not."""
+    """Seconds to wait, from a Retry-After header with a number or a date; None if it has neither."""
     try:
         return max(0.0, float(value))
     except ValueError:

@@ -1,7 +1,10 @@
-"""In which form a server takes a question, learned from what it refuses. Nothing here changes what is asked.
+"""The form in which a server accepts a question, learned from its refusals.
 
-A field, a role or a limit that a server refuses is left out, or put otherwise: the system's words before the first
-question, `max_completion_tokens` for `max_tokens`, a smaller limit, a stream. Pure, no network.
+The question itself never changes.
+
+If a server refuses a field, a role or a limit, the request leaves it out or expresses it differently: the
+system message in front of the first question, `max_completion_tokens` for `max_tokens`, a smaller limit, a
+stream. Pure functions, no network.
 """
 
 import re
@@ -11,18 +14,21 @@ from typing import Any, Literal
 
 from skipthink_ray.config import TeacherConfig
 from skipthink_ray.models.teacher import Request
-from skipthink_ray.runtime.replies import ServerError
+from skipthink_ray.runtime.server_errors import ServerError
 
 STATUSES = (400, 413, 422, 500, 501)
-"""What a server says that refuses the form of a request. Some fail in their chat template, with 500."""
+"""HTTP statuses of a server that refuses the form of a request. Some fail in their chat template, with 500.
+"""
 SMALLEST_ROOM_SHARE = 1 / 8
-"""A question whose prompt leaves less than this part of max_tokens in the model's context is not asked with less."""
+"""The smallest share of max_tokens to accept. If the prompt leaves less room in the context, the limit stays.
+"""
 _ROLE = re.compile(r"\broles?\b|\bsystem (?:prompt|message|instruction)|developer instruction", re.IGNORECASE)
 _LIMIT = re.compile(r"\bmax[_ ](?:\w+[_ ])?tokens\b", re.IGNORECASE)
 _LIMIT_NAME = re.compile(r"\bmax_(?:completion|output|new)_tokens\b")
 _AT_MOST = re.compile(
-    r"""(?:at\ most|<=?|≤|(?:less|lower|smaller)\ than(?:\ or\ equal\ to)?|maximum(?:\ value|\ allowed)*(?:\ is|\ of)?|no\ more\ than
-    |not\ exceed|up\ to|between\ \d+\ and|\[\d+,[ ]?)\D{0,20}?(\d+)""",
+    r"""(?:at\ most|<=?|≤|(?:less|lower|smaller)\ than(?:\ or\ equal\ to)?
+    |maximum(?:\ value|\ allowed)*(?:\ is|\ of)?|no\ more\ than|not\ exceed|up\ to
+    |between\ \d+\ and|\[\d+,[ ]?)\D{0,20}?(\d+)""",
     re.IGNORECASE | re.VERBOSE,
 )
 _CONTEXT = re.compile(
@@ -38,21 +44,22 @@ _TEMPERATURE, _SEED = re.compile("temperature", re.IGNORECASE), re.compile(r"\bs
 
 @dataclass(frozen=True)
 class Form:
-    """How a request is put."""
+    """The form of a request."""
 
     roles: Literal["all", "no system", "one"] = "all"
-    """no system: its words stand before the first question; one: a single message of the user."""
+    """no system: the system message goes in front of the first question; one: a single user message."""
     limit_field: str | None = "max_tokens"
     limit: int | None = None
-    """A smaller one than the configuration's."""
+    """A smaller limit than the configured one, in tokens."""
     without: frozenset[str] = frozenset()
+    """Fields that the request leaves out."""
     stream: bool = False
     for_all: bool = True
-    """False: only for the question that it was made for."""
+    """False if the form suits only the question it was made for."""
 
 
 def fields(form: Form, teacher: TeacherConfig, request: Request, limit: int | None = None) -> dict[str, Any]:
-    """The body of a request; `limit` in place of the length limit."""
+    """The body of a request; `limit` overrides the length limit."""
     body: dict[str, Any] = {
         "model": teacher.model,
         "messages": _messages(form, request),
@@ -70,7 +77,7 @@ def fields(form: Form, teacher: TeacherConfig, request: Request, limit: int | No
 def adapt(
     form: Form, teacher: TeacherConfig, request: Request, error: ServerError
 ) -> tuple[Form, str] | None:
-    """Another form that the server may take after it said this, and what changes, in one line; None if there is none."""
+    """Another form that may avoid this error, and the change in one line; None if there is none."""
     if error.status not in STATUSES:
         return None
     words = f"{error.field} {error.words}"
@@ -107,7 +114,7 @@ def _messages(form: Form, request: Request) -> list[dict[str, str]]:
 
 def _other_roles(form: Form, request: Request) -> tuple[Form, str] | None:
     if form.roles == "all" and request.messages[0]["role"] == "system":
-        return replace(form, roles="no system"), "the instruction stands before the first question"
+        return replace(form, roles="no system"), "the instruction is put in front of the first question"
     if form.roles != "one" and len(request.messages) > 2:
         return replace(form, roles="one"), "instruction, exemplars and question are one message"
     return None
@@ -122,7 +129,7 @@ def _other_limit(form: Form, teacher: TeacherConfig, words: str) -> tuple[Form, 
             return None
         return replace(
             form, limit=room, for_all=False
-        ), f"if {limit} tokens do not fit beside a question, as many as fit are asked for"
+        ), f"if {limit} tokens do not fit beside a question, its limit is the room that is left"
     if form.limit_field is None:
         return None
     named = _LIMIT_NAME.search(words)
@@ -141,4 +148,4 @@ def _left_out(form: Form, name: str, value: object) -> tuple[Form, str] | None:
         return None
     return replace(
         form, without=form.without | {name}
-    ), f"{name} = {value} is left out, so the server's own holds"
+    ), f"{name} = {value} is left out, so the server's default applies"

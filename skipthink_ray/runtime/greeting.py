@@ -1,8 +1,9 @@
-"""Whether an endpoint can be used, found out within seconds, before any question is asked.
+"""Checks within seconds whether an endpoint can be used, before any question is sent.
 
-One greeting under the settings of the questions. Refused is only what no question could be answered by: no connection, a
-refused key, an unknown model or path, settings that the server takes in no form. What may pass, and what only the
-questions can tell, is left to them. The list of models is asked for a hint, never to decide.
+The check sends one greeting with the settings of the questions. It fails only for faults that affect every
+question: no connection, a refused key, an unknown model or path, or settings that the server accepts in no
+form. Errors that may be temporary, or that depend on the question, do not fail it. The server's list of
+models only improves the error message.
 """
 
 import asyncio
@@ -16,28 +17,31 @@ from skipthink_ray.config import EndpointConfig, TeacherConfig
 from skipthink_ray.models.teacher import Request
 from skipthink_ray.runtime.endpoint import key_of, open_client, send
 from skipthink_ray.runtime.forms import STATUSES, Form, adapt
-from skipthink_ray.runtime.replies import ServerError
+from skipthink_ray.runtime.server_errors import ServerError
 
 PROBE_S = 5.0
 PAUSE_S, ATTEMPTS = 0.5, 3
-"""What makes no sense is asked for again, so many times in all."""
+"""Pause between attempts, and the maximum number of attempts if the replies are unreadable."""
 GREETING = ({"role": "user", "content": "Hello"},)
 REFUSED = (400, 402, 404, 405, 413, 422)
 _NOT_THE_QUESTIONS = ("context length", "context window", "maximum context")
-"""A greeting with exemplars may be too long when a question is not."""
+"""Errors about the length of the greeting. Its exemplars may be too long even if a question fits."""
 
 
 def probe(
     teacher: TeacherConfig, endpoint: EndpointConfig, greeting: tuple[dict[str, str], ...] = GREETING
 ) -> None:
-    """ValueError within seconds if no question can be answered: address, key, model, settings. `greeting`: chat messages."""
-    open_client(endpoint)  # the address and the key can be sent at all
+    """Raises ValueError within seconds if the address, key, model or settings rule out every answer.
+
+    `greeting`: the chat messages to send.
+    """
+    open_client(endpoint)  # raises if the address or the key cannot be sent
     if error := asyncio.run(_greet(teacher, endpoint, Request(greeting, 0, ""))):
         raise ValueError(error)
 
 
 async def _greet(teacher: TeacherConfig, endpoint: EndpointConfig, request: Request) -> str | None:
-    """What is wrong for every question; None if nothing is known to be."""
+    """The fault that affects every question; None if there is none so far."""
     form, limit = Form(), 1
     for attempt in count(1):
         try:
@@ -45,11 +49,11 @@ async def _greet(teacher: TeacherConfig, endpoint: EndpointConfig, request: Requ
                 await send(client, teacher, endpoint, request, form, limit)
             return None
         except TimeoutError:
-            return None  # it may be loading the model: the questions will tell
+            return None  # the server may still be loading the model
         except openai.APIConnectionError as error:
             why = str(error.__cause__ or error) or "no connection"
             return (
-                f"endpoint.url: {endpoint.url} does not answer: {why}; start the server, or mend the address"
+                f"endpoint.url: {endpoint.url} does not answer: {why}; start the server, or fix the address"
             )
         except ServerError as error:
             if (
@@ -64,7 +68,7 @@ async def _greet(teacher: TeacherConfig, endpoint: EndpointConfig, request: Requ
                 and error.status in STATUSES
                 and (other is None or other[0].limit_field != form.limit_field)
             ):
-                limit = None  # some servers refuse so small a limit; the questions have another
+                limit = None  # some servers refuse a limit of 1; the questions use a larger one
                 continue
             if other:
                 form = other[0]
@@ -72,10 +76,13 @@ async def _greet(teacher: TeacherConfig, endpoint: EndpointConfig, request: Requ
             if error.again is False or attempt >= ATTEMPTS:
                 return await _refusal(error, teacher, endpoint)
         except (ValueError, RecursionError) as error:
-            if "no chat completion" not in str(error):
-                return None  # an answer without a text, to a greeting of one token
+            if "not a chat completion" not in str(error):
+                return None  # the greeting allows one token, so the answer may lack a text
             if attempt >= ATTEMPTS:
-                return f"endpoint.url: {endpoint.url} is no OpenAI-compatible server ({error}); the address mostly ends in /v1"
+                return (
+                    f"endpoint.url: {endpoint.url} is not an OpenAI-compatible server ({error}); "
+                    "the address usually ends in /v1"
+                )
         await asyncio.sleep(PAUSE_S)
     raise AssertionError("unreachable")
 
@@ -89,18 +96,17 @@ async def _refusal(error: ServerError, teacher: TeacherConfig, endpoint: Endpoin
         return None
     listed = await _models(endpoint)
     near = get_close_matches(teacher.model, listed, n=1)
-    has = (
-        f"; did you mean '{near[0]}'?"
-        if near
-        else f"; it has {', '.join(sorted(listed)[:10])}"
-        if listed
-        else ""
+    hint = f"; it has {', '.join(sorted(listed)[:10])}" if listed else ""
+    if near:
+        hint = f"; did you mean '{near[0]}'?"
+    return (
+        f"{where} refuses rationales.teacher.model '{teacher.model}' or its settings: {error.said}{hint} "
+        "(the address usually ends in /v1)"
     )
-    return f"{where} refuses rationales.teacher.model '{teacher.model}' or its settings: {error.said}{has} (the address mostly ends in /v1)"
 
 
 async def _models(endpoint: EndpointConfig) -> list[str]:
-    """Names of the server's models; none if it does not list them in the usual way."""
+    """Names of the server's models; empty if it does not list them in the usual way."""
     headers = None if key_of(endpoint) else {"Authorization": openai.Omit()}
     try:
         async with asyncio.timeout(PROBE_S), open_client(endpoint) as client:

@@ -1,8 +1,9 @@
-"""What a teacher has answered, on storage before it counts, so that no question is ever paid for twice.
+"""The teacher's answers on storage. Each answer is saved before it is used, so no question is paid for twice.
 
-A folder of JSON Lines files, one per process that wrote (`answers-<id>.jsonl`), an object per answer with the `key` of its
-request. A line that a crash cut short is no answer. The folder lies beside the runs, not in one: another run, another
-filter, or a run that was deleted finds the answers again. In memory: the place of every answer, about 200 bytes each.
+A folder of JSON Lines files, one per writing process (`answers-<id>.jsonl`). Each line is one answer with the
+`key` of its request. A line that a crash cut short is ignored. The folder lies beside the runs, so that other
+runs, other filters, and a run that was deleted and started again find the answers. Memory holds only the
+location of each answer, about 200 bytes.
 """
 
 import json
@@ -16,16 +17,16 @@ from skipthink_ray.config import PipelineConfig
 from skipthink_ray.runtime.artifacts import Folder
 
 FOLDER = ".teacher"
-"""No run can have this name."""
+"""Run names cannot start with a dot, so no run uses this folder."""
 
 
 def ledger_folder(config: PipelineConfig) -> Folder:
-    """Where the answers of all teachers of a storage path lie."""
+    """The folder with the answers of all teachers under a storage path."""
     return Folder.open(config.storage_path).child(FOLDER)
 
 
 class Ledger:
-    """The answers of a folder, to read and to add to. Several processes may add at once, each to files of its own."""
+    """Reads and adds the answers of a folder. Several processes may write at once, each to its own files."""
 
     def __init__(self, folder: Folder, write_only: bool = False) -> None:
         self.folder = folder.create()
@@ -53,12 +54,10 @@ class Ledger:
             return json.loads(file.read(size))
 
     def write(self, key: str, answer: dict[str, Any]) -> None:
-        """Add an answer; it is on storage when this returns. Threads may call it together."""
+        """Add an answer. It is on storage when this returns. Thread-safe."""
         line = json.dumps({"key": key, **answer}, ensure_ascii=False).encode() + b"\n"
         known = bytes.fromhex(key)
-        if (
-            not self.folder.is_local
-        ):  # nothing can be appended to an object: each answer is one, until `merge`
+        if not self.folder.is_local:  # objects cannot grow, so each answer is one object until `merge`
             name = f"{self.mine}-{key}.jsonl"
             with self.folder.filesystem.open_output_stream(f"{self.folder.path}/{name}") as stream:
                 stream.write(line)
@@ -74,7 +73,7 @@ class Ledger:
         self.places[known] = (name, start, len(line))
 
     def merge(self) -> None:
-        """On an object store, put the answers since the last call into one object, so that a restart reads few."""
+        """On an object store, join the answers since the last call in one object. A restart reads fewer."""
         if not self.unmerged:
             return
         singles = [self.places[known][0] for known in self.unmerged]
@@ -90,7 +89,7 @@ class Ledger:
 
 
 def _places(folder: Folder, name: str) -> Iterator[tuple[bytes, int, int]]:
-    """Key, first byte and length of every whole answer of a file."""
+    """Key, byte offset and length of every complete answer in a file."""
     start = 0
     with folder.filesystem.open_input_stream(f"{folder.path}/{name}") as stream:
         rest = b""
@@ -104,7 +103,7 @@ def _places(folder: Folder, name: str) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _key(line: bytes) -> bytes | None:
-    """The key of an answer; None for a line that is none."""
+    """The key of the answer in a line; None if the line is not an answer."""
     try:
         return bytes.fromhex(json.loads(line)["key"])
     except (ValueError, KeyError, TypeError, RecursionError):

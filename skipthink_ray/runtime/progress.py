@@ -1,7 +1,7 @@
-"""One calm live line per stage, and the log file that takes everybody else's chatter.
+"""One live progress line per stage; all other output goes to a log file.
 
-Workers and actors post to a `Board`, an actor without CPU; the driver polls it in a thread, draws the line, and hands
-metrics to the tracker. So nothing but the driver needs to reach the tracking server.
+Workers and actors post to a `Board`, an actor that requests no CPU. A thread of the driver polls it, draws
+the line, and passes metrics to the tracker. So only the driver needs access to the tracking server.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ POLL_S, PLAIN_EVERY_S = 0.5, 15.0
 
 @ray.remote(num_cpus=0)
 class Board:
-    """Counts what is done and holds metrics until the driver takes them."""
+    """Holds progress, remarks and metrics until the driver takes them."""
 
     def __init__(self) -> None:
         self.done, self.total, self.note = 0, 0, ""
@@ -62,7 +62,7 @@ class Board:
 
 
 class StageLine:
-    """The line of one stage: a bar with rate and time left on a terminal, a plain line now and then otherwise."""
+    """The progress line of one stage: a live bar on a terminal, else a plain line every `PLAIN_EVERY_S`."""
 
     def __init__(self, console: Console, name: str, unit: str, total: int, tracker: Tracker) -> None:
         self.console, self.name, self.unit, self.total, self.tracker = console, name, unit, total, tracker
@@ -82,9 +82,8 @@ class StageLine:
         self.task = self.bar.add_task(name, total=total or None, unit=unit, note="")
         self.stop, self.thread = threading.Event(), threading.Thread(target=self._follow, daemon=True)
         self.last_plain = time.monotonic()
-        self.first: tuple[float, int] | None = (
-            None  # when work was first seen done: start-up is no part of the rate
-        )
+        self.first: tuple[float, int] | None = None
+        """Time and count of the first progress. The rate starts here, so that it excludes start-up."""
         self.failure: Exception | None = None
 
     def __enter__(self) -> "StageLine":
@@ -104,14 +103,14 @@ class StageLine:
             while not self.stop.wait(POLL_S):
                 self._poll()
             self._poll()
-        except Exception as error:  # noqa: BLE001  # raised again on the driver's thread, at the end of the stage
+        except Exception as error:  # noqa: BLE001  # __exit__ raises it on the driver's main thread
             self.failure = error
 
     def _poll(self) -> None:
         try:
             news: Any = ray.get(self.board.take.remote(), timeout=30)
         except (GetTimeoutError, RayActorError):
-            return  # the cluster is busy or gone: the stage itself will say so
+            return  # the cluster is busy or gone; the stage itself reports that
         done, total, note = news["done"], news["total"] or self.total, news["note"]
         for remark in news["remarks"]:
             self.console.print(f"{self.name:<11} {remark}", highlight=False, markup=False, soft_wrap=True)
@@ -135,7 +134,11 @@ class StageLine:
 
 
 def log_path(config: PipelineConfig) -> Path:
-    """Where a run's chatter goes: beside its artifacts on a local disk, else in the working directory."""
+    """A run's log file.
+
+    It lies in the run's folder on a local disk, else in the working directory, or in the system's temporary
+    folder if that is not writable.
+    """
     storage = Folder.open(config.storage_path)
     wanted = Path(storage.path) / config.name if storage.is_local else Path.cwd()
     folder = wanted if _can_write(wanted) else Path(gettempdir())
@@ -152,7 +155,10 @@ def _can_write(folder: Path) -> bool:
 
 @contextlib.contextmanager
 def quiet(log_file: Path) -> Iterator[Console]:
-    """Send everything that anybody prints, native libraries included, to a log file; yields the real console."""
+    """Redirect all output, also that of native libraries, to a log file.
+
+    Yields a console on the real stdout.
+    """
     log_file.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -173,7 +179,7 @@ def quiet(log_file: Path) -> Iterator[Console]:
 
 
 def cause(error: BaseException) -> str:
-    """One line: the last that names an exception, as Ray wraps the cause of a remote failure in pages of its own."""
+    """The last line that names an exception. Ray puts pages of text around the cause of a remote failure."""
     lines = [line.strip() for line in (str(error).strip() or repr(error)).splitlines()]
     named = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)]
     return named[-1] if len(lines) > 1 and named else lines[0]

@@ -1,8 +1,8 @@
-"""Questions and rationales as Ray Data, row by row, from JSON Lines, Parquet or a `datasets` data set.
+"""Reads questions and rationales as Ray Data: JSON Lines, Parquet or a data set of the `datasets` library.
 
-Files are cut into pieces (a byte range of whole lines, a row group) which the cluster's workers read, so one large file
-is read in parallel and never held whole. A row that cannot be read is a row with `error` set, not a failed job.
-Columns out: `row`, `raw` (the row as JSON text, or null), `error`.
+Files are split into pieces (a byte range of whole lines, or a row group) that the cluster's workers read. So
+one large file is read in parallel and never held in memory as a whole. An unreadable row does not fail the
+job: its `error` is set. Columns out: `row`, `raw` (the row as JSON text, or null), `error`.
 """
 
 import codecs
@@ -28,7 +28,7 @@ _SUFFIXES = {".jsonl": "json", ".json": "json", ".ndjson": "json", ".parquet": "
 
 
 def find_files(config: RationalesConfig) -> list[Folder]:
-    """The input files in order of name. ValueError where there is none, or one of an unknown kind."""
+    """The input files, sorted by name. Raises ValueError if there is none, or if one has an unknown type."""
     if not config.path:
         raise ValueError("rationales.path: name a JSON Lines or Parquet file, a folder of them, or a glob")
     root = Folder.open(config.path)
@@ -61,15 +61,15 @@ def _kind(file: Folder) -> str:
     suffix = Path(file.path).suffix.lower()
     if suffix not in _SUFFIXES:
         raise ValueError(
-            f"{file.uri}: unknown kind of file '{suffix}'; expected .jsonl (JSON Lines) or .parquet"
+            f"{file.uri}: unknown file type '{suffix}'; expected .jsonl (JSON Lines) or .parquet"
         )
     return _SUFFIXES[suffix]
 
 
 def fingerprint(files: list[Folder], source: RationalesConfig) -> list[str]:
-    """Name and SHA-256 of every input file, so that changed data is another configuration.
+    """Name and SHA-256 of every input file, so that changed data counts as a changed configuration.
 
-    ValueError, before anything is started, where a file is not what it claims or lacks a required column.
+    Raises ValueError if a file does not have the format of its suffix or lacks a required column.
     """
     names_and_digests = []
     for file in files:
@@ -83,7 +83,7 @@ def fingerprint(files: list[Folder], source: RationalesConfig) -> list[str]:
 
 
 def read_files(files: list[Folder], source: RationalesConfig) -> "ray.data.Dataset":
-    """The rows of files that `fingerprint` has checked."""
+    """The rows of the files as RAW_SCHEMA. `fingerprint` must have checked the files."""
     pieces: list[dict[str, Any]] = []
     first_row = 0
     for file in files:
@@ -98,7 +98,7 @@ def read_files(files: list[Folder], source: RationalesConfig) -> "ray.data.Datas
 
 
 def read_here(config: PipelineConfig) -> Iterator[dict[str, Any]]:
-    """The rows of RAW_SCHEMA of a file or data set, one after another in this process, without a cluster."""
+    """Yield the rows of a file or data set as RAW_SCHEMA, in this process and without a cluster."""
     if config.rationales.source == "file":
         first_row = 0
         for file in find_files(config.rationales):
@@ -111,22 +111,27 @@ def read_here(config: PipelineConfig) -> Iterator[dict[str, Any]]:
 
 
 def read_dataset(config: PipelineConfig) -> "ray.data.Dataset":
-    """A data set by hub id or local folder; its splits become the column of the split. ValueError as `open_dataset`."""
+    """A data set by Hub id or local folder, as RAW_SCHEMA. The name of the split becomes a column.
+
+    Raises ValueError as `open_dataset` does.
+    """
     first_row, parts = 0, []
     for split, part in open_dataset(config).items():
         numbered = part.add_column("__row__", list(range(first_row, first_row + len(part))))
         raw = ray.data.from_huggingface(numbered).map(
-            _as_raw, fn_kwargs={"split": split, "config": config}, num_cpus=0
-        )  # pyright: ignore[reportArgumentType]
+            _as_raw,  # pyright: ignore[reportArgumentType]
+            fn_kwargs={"split": split, "config": config},
+            num_cpus=0,
+        )
         parts.append(raw)
         first_row += len(part)
     return parts[0].union(*parts[1:])
 
 
 def open_dataset(config: PipelineConfig) -> dict[str, Any]:
-    """`datasets.Dataset` by split: of `rationales.path`, else of the task's public data set.
+    """`datasets.Dataset` by split, from `rationales.path` or else from the task's public data set.
 
-    ValueError where it cannot be loaded, or lacks a split or a column.
+    Raises ValueError if it cannot be loaded, or if it lacks a split or a column.
     """
     source = config.rationales
     if not source.path:
@@ -161,12 +166,12 @@ def _load_dataset(path: str, arguments: dict[str, str]) -> dict[str, Any]:
     import datasets
 
     try:
-        if (Path(path) / "dataset_dict.json").is_file():  # what `save_to_disk` writes
+        if (Path(path) / "dataset_dict.json").is_file():  # written by `save_to_disk`
             loaded = datasets.DatasetDict.load_from_disk(path)
         else:
             loaded = datasets.load_dataset(path, **arguments)  # pyright: ignore[reportArgumentType, reportCallIssue]
         return {str(split): part for split, part in loaded.items()}
-    except Exception as error:  # whatever the hub, a script or a parser raises, with what was asked for
+    except Exception as error:  # the Hub, loading scripts and parsers raise many types
         raise ValueError(
             f"rationales: `datasets` could not load '{path}' {arguments or ''}: {error}"
         ) from error
@@ -188,7 +193,7 @@ def _pieces(file: Folder, source: RationalesConfig) -> Iterator[dict[str, Any]]:
 
 
 def _line_pieces(file: Folder, source: RationalesConfig) -> Iterator[dict[str, Any]]:
-    """Byte ranges that end with a line."""
+    """Byte ranges of about PIECE_BYTES that end at the end of a line."""
     with file.filesystem.open_input_stream(file.path) as stream:
         offset, rest, checked = 0, b"", False
         while True:
@@ -229,7 +234,8 @@ def _check_first_lines(uri: str, block: bytes, source: RationalesConfig) -> None
             objects.append(value)
     if not objects:
         raise ValueError(
-            f"{uri}: none of the first {min(100, len(block.splitlines()))} lines is a JSON object; is it JSON Lines in UTF-8?"
+            f"{uri}: none of the first {min(100, len(block.splitlines()))} lines is a JSON object; "
+            "is it JSON Lines in UTF-8?"
         )
     _require_columns(uri, sorted({name for value in objects for name in value}), source)
 

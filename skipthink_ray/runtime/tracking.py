@@ -1,10 +1,12 @@
-"""MLflow, or nothing. The driver is the only writer: workers hand their metrics to it (runtime/progress.py).
+"""Tracking with MLflow, or none. Only the driver writes; workers pass it their metrics (runtime/progress.py).
 
-A run is found again by its tag `skipthink.key` (storage folder, stage and config), so that a restart goes on in the
-same run, and a metric is never logged twice for one step. Client API only: no global active run.
+The tag `skipthink.key` (storage folder, stage and config) identifies a run. A restart continues the same
+MLflow run and never logs a metric twice for one step. This module uses only MLflow's client API, without a
+global active run.
 
-A server that goes away while a run is under way stops nothing: what it misses waits in memory, and is sent when it answers
-again, at the latest when the run ends. So no method of a tracker raises; what is wrong is told once.
+If the server goes away during a run, the run continues. Unsent data waits in memory and is sent when the
+server answers again, at the latest when the run ends. So no method of a tracker raises. Each problem is
+reported once.
 """
 
 import logging
@@ -20,9 +22,9 @@ from skipthink_ray.runtime.artifacts import Folder
 
 KEY, PARENT = "skipthink.key", "mlflow.parentRunId"
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 30.0, 300.0
-"""How long a server that does not answer is left alone."""
+"""First and longest pause before asking a silent server again."""
 BATCH = 1000
-"""Metrics that MLflow takes in a request, at most."""
+"""The most metrics that MLflow accepts in one request."""
 REFUSED = (
     "INVALID_PARAMETER_VALUE",
     "RESOURCE_DOES_NOT_EXIST",
@@ -30,12 +32,12 @@ REFUSED = (
     "INVALID_STATE",
     "PERMISSION_DENIED",
 )
-"""What a server says that is there: the same would be refused again."""
+"""MLflow error codes of a server that is up and refuses the data. Sending it again would not help."""
 log = logging.getLogger(__name__)
 
 
 class Tracker(Protocol):
-    """One run of the tracking server."""
+    """A run on the tracking server."""
 
     def child(self, name: str, key: str) -> "Tracker": ...
 
@@ -46,7 +48,7 @@ class Tracker(Protocol):
     def artifact(self, path: Path) -> None: ...
 
     def end(self, status: str) -> None:
-        """FINISHED, FAILED or KILLED."""
+        """End the run with the status FINISHED, FAILED or KILLED."""
         ...
 
     def how_to_open(self) -> str | None: ...
@@ -71,7 +73,10 @@ class NullTracker:
 
 
 class Link:
-    """The way to a server, shared by the trackers of a pipeline: sends what waits, and leaves a silent server alone for a while."""
+    """The connection to a server, shared by a pipeline's trackers.
+
+    Waits before it asks a silent server again.
+    """
 
     def __init__(self, uri: str, experiment_id: str, say: Callable[[str], None]) -> None:
         from mlflow import MlflowClient
@@ -83,7 +88,10 @@ class Link:
         self.pause_s, self.silent_until, self.refusal_told = 0.0, 0.0, False
 
     def send(self, force: bool = False) -> bool:
-        """Send what waits, oldest run first. False if some still waits. `force`: ask the server even if it was silent just now."""
+        """Send the waiting data, oldest run first. Returns False if some data is left.
+
+        `force`: ask the server even if its pause is not over.
+        """
         with self.lock:
             if time.monotonic() < self.silent_until and not force:
                 return False
@@ -91,7 +99,7 @@ class Link:
                 while tracker.waits():
                     try:
                         tracker.send_next()
-                    except Exception as error:  # the edge: whatever a tracking server does stops no training
+                    except Exception as error:  # a failing tracking server must not stop the training
                         log.warning("MLflow at %s", self.uri, exc_info=True)
                         if getattr(error, "error_code", "") not in REFUSED:
                             self._lose(error)
@@ -99,28 +107,28 @@ class Link:
                         self._refused(error)
                         tracker.drop_next()
             if self.pause_s:
-                self.say(f"MLflow at '{self.uri}' answers again; what it missed is tracked")
+                self.say(f"MLflow at '{self.uri}' answers again; the missing data is now tracked")
             self.pause_s = 0.0
             return True
 
     def _lose(self, error: Exception) -> None:
         if not self.pause_s:
             self.say(
-                f"MLflow at '{self.uri}' does not answer ({_first_line(error)}); metrics are not tracked for now, the run goes on"
+                f"MLflow at '{self.uri}' does not answer ({_first_line(error)}); "
+                "metrics are not tracked for now, the run continues"
             )
         self.pause_s = min(LONGEST_PAUSE_S, 2 * self.pause_s or FIRST_PAUSE_S)
         self.silent_until = time.monotonic() + self.pause_s
 
     def _refused(self, error: Exception) -> None:
         if not self.refusal_told:
-            self.say(
-                f"MLflow at '{self.uri}' refuses what is to be tracked ({_first_line(error)}); the run goes on without it"
-            )
+            what = f"refuses some of the data ({_first_line(error)}); the run continues without tracking it"
+            self.say(f"MLflow at '{self.uri}' {what}")
         self.refusal_told = True
 
 
 class MlflowTracker:
-    """A run of an MLflow server or database; it is made there with the first thing that is sent."""
+    """A run on an MLflow server or in a database. The first thing sent creates it there."""
 
     def __init__(self, link: Link, name: str, key: str, parent: "MlflowTracker | None" = None) -> None:
         self.link, self.name, self.key, self.parent = link, name, key, parent
@@ -137,7 +145,7 @@ class MlflowTracker:
         return tracker
 
     def params(self, params: dict[str, Any]) -> None:
-        """Parameters of at most 500 characters; a restart does not log them again."""
+        """Log parameters, cut to 500 characters. A restart does not log them again."""
         with self.link.lock:
             self.waiting_params |= {key: str(value)[:500] for key, value in params.items()}
         self.link.send()
@@ -151,12 +159,12 @@ class MlflowTracker:
         self.link.send()
 
     def artifact(self, path: Path) -> None:
-        """A file, sent now or not at all: it lies in the run's folder as well."""
+        """Send a file now or never, because the run's folder holds it as well."""
         if not self.link.send():
             return
         try:
             self.link.client.log_artifact(self.run_id or "", str(path))
-        except Exception as error:  # the edge, as above
+        except Exception as error:  # a failing tracking server must not stop the run
             log.warning("MLflow at %s", self.link.uri, exc_info=True)
             self.link.say(f"MLflow at '{self.link.uri}' did not take {path.name} ({_first_line(error)})")
 
@@ -177,7 +185,7 @@ class MlflowTracker:
         return self.run_id is None or bool(self.waiting_params or self.waiting_metrics or self.status)
 
     def send_next(self) -> None:
-        """Make the run, or send a part of what waits. Raises whatever MLflow's client does."""
+        """Create the run, or send a part of the waiting data. Raises the errors of MLflow's client."""
         from mlflow.entities import Param
 
         client = self.link.client
@@ -202,7 +210,7 @@ class MlflowTracker:
             self.status = None
 
     def drop_next(self) -> None:
-        """Forget what the server refused."""
+        """Drop the data that the server refused."""
         if self.run_id is None:
             self.run_id = ""
         elif self.waiting_params:
@@ -234,9 +242,9 @@ class MlflowTracker:
 def start_tracker(
     config: TrackingConfig, storage: Folder, name: str, key: str, say: Callable[[str], None] = log.warning
 ) -> Tracker:
-    """The parent run of a pipeline. ValueError if the tracking server or the experiment cannot be used now.
+    """Start the parent run of a pipeline. Raises ValueError if the server or the experiment cannot be used.
 
-    `say` is told, once, if the server goes away later.
+    `say` receives one message if the server goes away later.
     """
     if config.backend == "off":
         return NullTracker()
@@ -251,13 +259,14 @@ def start_tracker(
     except mlflow.exceptions.MlflowException as error:
         fault = "refuses" if getattr(error, "error_code", "") in REFUSED else "does not answer"
         raise ValueError(
-            f"tracking.uri: MLflow at '{uri}' {fault}: {_first_line(error)}. Start it, correct the URI, or pass --tracking.backend off"
+            f"tracking.uri: MLflow at '{uri}' {fault}: {_first_line(error)}. "
+            "Start it, correct the URI, or pass --tracking.backend off"
         ) from error
     return tracker
 
 
 def _experiment(config: TrackingConfig, storage: Folder, uri: str) -> str:
-    """Id of the experiment, made if there is none. ValueError if it was deleted: MLflow keeps its name until it is restored."""
+    """Id of the experiment, created if it is missing. Raises ValueError if it was deleted."""
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri=uri)
@@ -269,9 +278,9 @@ def _experiment(config: TrackingConfig, storage: Folder, uri: str) -> str:
         return client.create_experiment(config.experiment, artifact_location=artifacts)
     if experiment.lifecycle_stage != "active":
         raise ValueError(
-            f"tracking.experiment: the experiment '{config.experiment}' was deleted at MLflow '{uri}'; restore it with "
-            f"`MLFLOW_TRACKING_URI='{uri}' mlflow experiments restore --experiment-id {experiment.experiment_id}`, or name another "
-            "with --tracking.experiment"
+            f"tracking.experiment: the experiment '{config.experiment}' was deleted at MLflow '{uri}'; "
+            f"restore it with `MLFLOW_TRACKING_URI='{uri}' mlflow experiments restore --experiment-id "
+            f"{experiment.experiment_id}`, or name another with --tracking.experiment"
         )
     return experiment.experiment_id
 
@@ -283,7 +292,7 @@ def _first_line(error: Exception) -> str:
 def _embedded(storage: Folder) -> str:
     if not storage.is_local:
         raise ValueError(
-            f"tracking.uri: the storage path {storage.uri} is remote, so MLflow's database cannot lie there; "
+            f"tracking.uri: the storage path {storage.uri} is remote and cannot hold MLflow's database; "
             "name a tracking server, or pass --tracking.backend off"
         )
     return f"sqlite:///{storage.create().path}/mlflow.db"

@@ -1,1 +1,1 @@
-"""The eight stages: each a function from a Context (config, input artifacts) to one artifact. No stage imports another."""
+"""The eight stages. Each is a function from a Context to one artifact. No stage imports another."""

@@ -1,4 +1,4 @@
-"""Stage 3: the Base, a student that thinks in full (method §2: q, then r and ` --> y`).
+"""Stage 3: Base, a student trained on full-thinking items (method §2: q, then r and ` --> y`).
 
 Artifact: `student/` (Hugging Face folder), `history/` (HISTORY_SCHEMA), `epochs.json`.
 """

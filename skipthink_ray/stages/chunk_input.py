@@ -1,4 +1,4 @@
-"""What a chunk search is given, checked: of the files on the driver, by their footers alone; of the rows where they are searched."""
+"""Validates chunk-search inputs: schemas on the driver (Parquet footers), rows in the actors."""
 
 import hashlib
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from skipthink_ray.runtime.artifacts import CONFIG, Folder
 
 TOKEN_COLUMNS = ("question_tokens", "rationale_tokens")
 TOKENIZER, DECISIVE = "tokenizer.json", ("normalizer", "pre_tokenizer", "model", "added_tokens")
-"""A tokenizer's file, and what of it decides which tokens a text becomes."""
+"""A tokenizer's file, and the keys in it that decide which tokens a text becomes."""
 
 
 def split(uri: str) -> tuple[Folder, str]:
@@ -27,7 +27,7 @@ def split(uri: str) -> tuple[Folder, str]:
 
 
 def open_samples(uri: str) -> pyarrow.dataset.Dataset:
-    """The samples of a folder of Parquet files, or of an artifact that has one, lazily. ValueError where it is none."""
+    """Open samples lazily, from a folder of Parquet files or an artifact with one. ValueError otherwise."""
     folder = Folder.open(uri)
     if not folder.exists():
         raise ValueError(f"samples: no such folder: {uri}")
@@ -36,7 +36,7 @@ def open_samples(uri: str) -> pyarrow.dataset.Dataset:
         table = parent.table(name)
         rows = table.count_rows() if table.files else 0
     except (OSError, pa.ArrowInvalid) as error:
-        raise ValueError(f"samples: {uri} is no folder of Parquet files: {error}") from error
+        raise ValueError(f"samples: {uri} is not a folder of Parquet files: {error}") from error
     if not rows:
         raise ValueError(
             f"samples: no {'row in the Parquet files' if table.files else 'Parquet file'} in {uri}"
@@ -50,32 +50,35 @@ def _check_columns(path: str, schema: pa.Schema) -> None:
     missing = [name for name in SAMPLE_SCHEMA.names if name not in schema.names]
     if missing:
         raise ValueError(
-            f"samples: {path} lacks the columns {', '.join(missing)}; the stage chunks makes them of rationales"
+            f"samples: {path} lacks the columns {', '.join(missing)}; the stage chunks writes them"
         )
     for field in SAMPLE_SCHEMA:
         if schema.field(field.name).type != field.type:
-            raise ValueError(
-                f"samples: in {path} the column {field.name} is {schema.field(field.name).type}, not {field.type}"
-            )
+            found = schema.field(field.name).type
+            raise ValueError(f"samples: in {path} the column {field.name} is {found}, not {field.type}")
 
 
 def check_student(uri: str) -> None:
-    """ValueError for a folder that holds no student."""
+    """Raises ValueError if the folder does not hold a student."""
     if not Folder.open(uri).exists():
         raise ValueError(f"student: no such folder: {uri}")
     parent, name = split(uri)
     with parent.local(name) as folder:
         check_causal_lm("student", str(folder.absolute()))
         if not any(folder.glob("*.safetensors")):
-            raise ValueError(f"student: {uri} holds no weights (*.safetensors)")
+            raise ValueError(f"student: {uri} contains no weights (*.safetensors)")
         try:
             marker_ids(AutoTokenizer.from_pretrained(folder))
         except (OSError, KeyError) as error:
-            raise ValueError(f"student: no tokenizer could be loaded from {uri}: {error}") from error
+            raise ValueError(f"student: cannot load a tokenizer from {uri}: {error}") from error
 
 
 def check_tokenizer(student: str, samples: str) -> None:
-    """ValueError where a stage made the samples with another tokenizer: a student stands beside them. Bare Parquet has none."""
+    """Raises ValueError if the samples were made with another tokenizer.
+
+    Compares with the tokenizer of the student next to the samples. Bare Parquet files have none and are not
+    checked.
+    """
     folder = Folder.open(samples)
     if not folder.exists("samples"):
         folder, name = split(samples)
@@ -88,12 +91,13 @@ def check_tokenizer(student: str, samples: str) -> None:
     theirs, ours = ({name: one.read_json(TOKENIZER).get(name) for name in DECISIVE} for one in both)
     if theirs != ours:
         raise ValueError(
-            f"samples: {samples} was made with another tokenizer or number of chunks ({beside.uri}); take samples of the student's own run"
+            f"samples: {samples} was made with another tokenizer or number of chunks ({beside.uri}); "
+            "use samples of the student's own run"
         )
 
 
 def fingerprints(student: str, samples: pyarrow.dataset.Dataset) -> dict[str, Any]:
-    """What the result of a search follows from: the student's files, and the samples' names, sizes and numbers of rows."""
+    """Identity of a search's inputs: a hash of the student; names, sizes and rows of the sample files."""
     parent, name = split(student)
     weights = hashlib.sha256()
     with parent.local(name) as folder:
@@ -115,7 +119,7 @@ def fingerprints(student: str, samples: pyarrow.dataset.Dataset) -> dict[str, An
 
 
 def check_rows(table: pa.Table, student: Student) -> None:
-    """ValueError, which names the first row that does not hold together or does not fit the student."""
+    """Raises ValueError naming the first row that is inconsistent or does not fit the student."""
     known = student.model.get_input_embeddings().weight.shape[0]
     stages = len(student.ids.stages)
     for name in ("row", "chunk_steps", "step_tokens", *TOKEN_COLUMNS):
@@ -150,8 +154,9 @@ def check_rows(table: pa.Table, student: Student) -> None:
 
 
 def _refuse(table: pa.Table, wrong_R: "list[bool] | np.ndarray", why: Callable[[int], str]) -> None:
-    found = np.flatnonzero(wrong_R)
-    if len(found):
+    wrong = np.flatnonzero(wrong_R)
+    if len(wrong):
+        first = int(wrong[0])
         raise ValueError(
-            f"samples: row {table['row'][int(found[0])].as_py()} {why(int(found[0]))} ({len(found)} such rows in its batch)"
+            f"samples: row {table['row'][first].as_py()} {why(first)} ({len(wrong)} such rows in its batch)"
         )

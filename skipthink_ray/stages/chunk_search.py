@@ -1,12 +1,16 @@
-"""Chunk search as a job of its own: samples of any number in, the same samples with the chunks that a given student finds out.
+"""Chunk search as a separate job: re-chunks any number of samples with a given student.
 
-Ray Data hands the names of row groups to a pool of actors, each with the student in its memory; an actor reads its own
-(runtime/actors.py says why), and what it finds streams into Parquet. The driver never holds the samples.
-In: a folder of Parquet files with the columns of SAMPLE_SCHEMA, as the stages chunks and cwt write it. Out: `samples/` with
-all rows and columns, `chunk_steps` searched from what it was, and `boundaries_moved` (null where there was nothing to move);
-`summary.json`. A rationale longer than the student's positions keeps its chunks and is given a `reason`.
-What a rationale's chunks become depends on no other rationale, so neither on batches, actors or files, but for float
-rounding where two cuts tie. A finished search is a no-op; one that was killed starts again.
+Ray Data sends the names of row groups to a pool of actors. Each actor holds the student, reads its row
+groups itself (runtime/actors.py gives the reason) and streams the result into Parquet. The driver never
+holds the samples.
+
+In: a folder of Parquet files with the columns of SAMPLE_SCHEMA, as the stages chunks and cwt write it.
+Out: `samples/` with all rows and columns, new `chunk_steps`, and `boundaries_moved` (null if a rationale
+has no movable boundary); `summary.json`. The search starts from the old `chunk_steps`. A rationale that is
+longer than the student's positions keeps its chunks and gets a `reason`.
+
+Each rationale is searched independently. Batches, actors and files do not change its chunks, except for float
+rounding if two cuts tie. A finished search is a no-op; a killed search starts over.
 """
 
 import math
@@ -47,7 +51,7 @@ INSTEAD = "Choose another --out"
 
 
 def _named(place: str) -> str:
-    """The folder itself. An error where it is empty, as an unset variable of the shell is: that would be the working directory."""
+    """Reject an empty name, for example from an unset shell variable: it would mean the working directory."""
     if not place:
         raise PydanticCustomError("unnamed", "name a folder")
     return place
@@ -60,26 +64,26 @@ class ChunkSearchConfig(Config):
     """Search chunks with a given student."""
 
     student: Place
-    """Folder of a student with its markers, as `student/` in the artifacts of chunks, base, cwt and stt."""
+    """Folder of a student with markers, such as `student/` in the artifacts of chunks, base, cwt and stt."""
     samples: Place
     """Folder of Parquet files with samples, or an artifact that has one."""
     out: Place
-    """Folder to write; where it is finished already, nothing is done."""
+    """Folder to write. If it already holds the finished search, nothing is done."""
     search: SearchConfig = SearchConfig()
     seed: Annotated[int, Field(ge=0)] = 0
-    """annealed: seed of the random numbers."""
+    """Seed of annealed search."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Number format of the forward passes; bf16 on GPUs only."""
     num_actors: Annotated[int, Field(ge=1)] = 2
-    """Actors, each with a student."""
+    """Number of actors, each with a copy of the student."""
     cpus_per_actor: Annotated[float, Field(gt=0.0)] = 1.0
-    """CPUs of an actor; also its number of torch threads."""
+    """CPUs per actor; also its number of torch threads."""
     gpus_per_actor: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
-    """GPUs of an actor; with a fraction several share one, 0 computes on CPUs."""
+    """GPUs per actor. A fraction lets several actors share a GPU; 0 runs on CPUs."""
     rows_per_batch: Annotated[int, Field(ge=1)] = 2048
-    """Samples that an actor takes at a time; no more actors are started than there are such pieces."""
+    """Samples that an actor takes at a time. There are at most as many actors as such batches."""
     wait_s: Annotated[float, Field(ge=0.0)] = 0.0
-    """How long to wait for an autoscaling cluster to grow before saying that the request does not fit."""
+    """How long to wait for an autoscaling cluster to grow before refusing a request that does not fit."""
     address: Address | None = None
     """Ray cluster to join; None joins the submitting job's cluster or starts a local one."""
 
@@ -95,7 +99,7 @@ class ChunkSearchConfig(Config):
 
 
 class SearchChunks:
-    """Loads the student once; the name of some row groups in, their samples with searched chunks out."""
+    """Loads the student once. In: names of row groups. Out: their samples with searched chunks."""
 
     def __init__(self, config: ChunkSearchConfig, filesystem: fs.FileSystem) -> None:
         self.config, self.filesystem = config, filesystem
@@ -109,12 +113,12 @@ class SearchChunks:
         with pyarrow.parquet.ParquetFile(piece["path"], filesystem=self.filesystem) as file:
             if piece["rows"] <= self.config.rows_per_batch:
                 yield self.search(file.read_row_groups(piece["groups"]))
-            else:  # one row group, too large to be held
+            else:  # a single row group that is too large for memory
                 for part in file.iter_batches(self.config.rows_per_batch, piece["groups"]):
                     yield self.search(pa.Table.from_batches([part]))
 
     def search(self, batch: pa.Table) -> pa.Table:
-        batch = _without_long_ones(batch, max_positions(self.student))
+        batch = _mark_too_long(batch, max_positions(self.student))
         unused = pc.is_valid(batch["reason"])
         used = batch.filter(pc.invert(unused))
         check_rows(used, self.student)
@@ -138,13 +142,14 @@ class SearchChunks:
 
 
 def run(config: ChunkSearchConfig) -> dict[str, Any]:
-    """Search and write. Returns summary.json. ValueError for what the user can mend."""
+    """Search and write. Returns summary.json. ValueError for errors the user can fix."""
     if config.search.method == "average":
         raise ValueError(
-            "method: average searches nothing; the stage chunks makes average chunks. Take greedy, annealed or optimal"
+            "method 'average' does not search (the stage chunks makes average chunks); "
+            "use greedy, annealed or optimal"
         )
     if config.precision == "bf16" and not config.gpus_per_actor:
-        raise ValueError("precision: bf16 is for GPUs; set --gpus-per-actor, or take fp32")
+        raise ValueError("precision: bf16 needs GPUs; set --gpus-per-actor, or use fp32")
     check_student(config.student)
     table, out = open_samples(config.samples), Folder.open(config.out)
     check_tokenizer(config.student, config.samples)
@@ -159,7 +164,7 @@ def run(config: ChunkSearchConfig) -> dict[str, Any]:
     _check_room(config, num_actors)
     try:
         with only_writer(out, INSTEAD.lower()):
-            if not is_done(out, identity, INSTEAD):  # by another, while this one waited
+            if not is_done(out, identity, INSTEAD):  # another job may have finished it meanwhile
                 begin(out, identity)
                 _search(config, table, pieces, num_actors, out)
             return out.read_json("summary.json")
@@ -175,7 +180,7 @@ def _search(
     out: Folder,
 ) -> None:
     started = time.perf_counter()
-    found = ray.data.from_items(pieces, override_num_blocks=len(pieces)).map_batches(
+    searched = ray.data.from_items(pieces, override_num_blocks=len(pieces)).map_batches(
         SearchChunks,
         fn_constructor_kwargs={"config": config, "filesystem": table.filesystem},
         batch_format="pyarrow",
@@ -184,7 +189,7 @@ def _search(
         num_cpus=config.cpus_per_actor,
         num_gpus=config.gpus_per_actor,
     )
-    found.write_parquet(
+    searched.write_parquet(
         f"{out.path}/samples",
         filesystem=out.filesystem,
         row_group_size=ROW_GROUP,
@@ -195,22 +200,22 @@ def _search(
 
 
 def _pieces(table: pyarrow.dataset.Dataset, rows: int) -> Iterator[dict[str, Any]]:
-    """Neighbouring row groups of a file, of about `rows` samples together: few batches."""
+    """Neighbouring row groups of a file with about `rows` samples together, to make few batches."""
     for fragment in table.get_fragments():
-        groups, held = [], 0
+        groups, count = [], 0
         for group in fragment.row_groups:
-            if groups and held + group.num_rows > rows:
-                yield {"path": fragment.path, "groups": groups, "rows": held}
-                groups, held = [], 0
-            groups, held = [*groups, group.id], held + group.num_rows
+            if groups and count + group.num_rows > rows:
+                yield {"path": fragment.path, "groups": groups, "rows": count}
+                groups, count = [], 0
+            groups, count = [*groups, group.id], count + group.num_rows
         if groups:
-            yield {"path": fragment.path, "groups": groups, "rows": held}
+            yield {"path": fragment.path, "groups": groups, "rows": count}
 
 
 def _check_room(config: ChunkSearchConfig, num_actors: int) -> None:
-    """ValueError where the actors do not fit on the cluster."""
+    """Raises ValueError if the actors do not fit on the cluster."""
     share = config.gpus_per_actor
-    if share:  # first, and in whole GPUs, for an autoscaler; no actor is split over two
+    if share:  # GPUs first, in whole numbers for the autoscaler; an actor never spans two GPUs
         what = f"chunk search ({num_actors} actors of {share:g} GPU)"
         cluster.require(
             what,
@@ -223,8 +228,8 @@ def _check_room(config: ChunkSearchConfig, num_actors: int) -> None:
     cluster.require("chunk search", on_cpu, num_actors, "--num-actors or --cpus-per-actor", "--wait-s")
 
 
-def _without_long_ones(batch: pa.Table, positions: int) -> pa.Table:
-    """The batch, with a reason where marker, question and rationale have more tokens than the student has positions."""
+def _mark_too_long(batch: pa.Table, positions: int) -> pa.Table:
+    """Give samples a `reason` if marker, question and rationale exceed the student's positions."""
     question, rationale = (
         np.array(pc.list_value_length(batch[f"{part}_tokens"])) for part in ("question", "rationale")
     )
@@ -238,7 +243,7 @@ def _without_long_ones(batch: pa.Table, positions: int) -> pa.Table:
 
 
 def _summary(written: pyarrow.dataset.Dataset, rows: int) -> dict[str, Any]:
-    """RuntimeError where not every row came out."""
+    """Counts of the result. Raises RuntimeError if rows were lost."""
     counts = {"rows": 0, "searched": 0, "boundaries_moved": 0, "unused": 0}
     for batch in written.to_batches(columns=["reason", MOVED]):
         counts["rows"] += batch.num_rows
@@ -246,5 +251,5 @@ def _summary(written: pyarrow.dataset.Dataset, rows: int) -> dict[str, Any]:
         counts["boundaries_moved"] += pc.sum(batch[MOVED]).as_py() or 0
         counts["unused"] += batch.num_rows - batch["reason"].null_count
     if counts["rows"] != rows:
-        raise RuntimeError(f"chunk search: {rows} samples went in, {counts['rows']} came out")
+        raise RuntimeError(f"chunk search: {rows} samples gave {counts['rows']} rows")
     return counts

@@ -1,7 +1,7 @@
 """Stage 2: steps, tokens and average chunks of every rationale, and the student before training.
 
-Artifact: `samples/` (SAMPLE_SCHEMA, `reason` set where a sample is too long for the student), `student/` (a Hugging Face
-folder: the pretrained student with its markers, from which base, cwt and stt start).
+Artifact: `samples/` (SAMPLE_SCHEMA; `reason` is set if a sample is too long for the student) and `student/`
+(a Hugging Face folder: the pretrained student with its markers, from which base, cwt and stt start).
 """
 
 from collections.abc import Iterator
@@ -30,18 +30,18 @@ from skipthink_ray.stages.folds import count_folds
 from skipthink_ray.tasks import task_of
 
 TOKENIZER_ROWS = 50_000
-"""Rows that a tokenizer from scratch is trained on at most."""
+"""Maximum number of rows to train a tokenizer from scratch on."""
 
 
 def make(context: Context) -> dict[str, Any]:
-    """Write `samples/` and `student/`. Returns M and the sizes of what was made."""
+    """Write `samples/` and `student/`. Returns M, sample counts and the student's size."""
     config, rows = context.config, context.inputs["rationales"].table("rows")
     kept = pc.field("reason").is_null()
     total = rows.count_rows(filter=kept)
     with context.line("rows", total) as line:
         tokenizer = load_tokenizer(config.student, _texts(rows, config))
         num_chunks = _num_chunks(config, rows)
-        check_search(config.skips, num_chunks)  # said here, before anything is trained
+        check_search(config.skips, num_chunks)  # fail before training
         student = build_student(config.student, tokenizer, num_chunks, config.seed)
         with TemporaryDirectory() as folder:
             save_student(student, Path(folder))
@@ -68,12 +68,12 @@ def make(context: Context) -> dict[str, Any]:
             f"{context.out.path}/samples", filesystem=context.out.filesystem, row_group_size=ROW_GROUP
         )
     if config.skips.gate == "cross_fitted":
-        count_folds(config, context.out)  # likewise
+        count_folds(config, context.out)  # fail before training
     return _summary(context, num_chunks, student.model.num_parameters())
 
 
 def _texts(rows: pa.dataset.Dataset, config: PipelineConfig) -> Iterator[str]:
-    """Everything the student will read or write, as text, from the training rows."""
+    """The texts of the training rows that the student will read or write."""
     train = pc.field("reason").is_null() & (pc.field("split") == "train")
     batches = rows.to_batches(columns=["question", "rationale", "answer"], filter=train)
     for row in islice((row for batch in batches for row in batch.to_pylist()), TOKENIZER_ROWS):
@@ -85,7 +85,10 @@ def _texts(rows: pa.dataset.Dataset, config: PipelineConfig) -> Iterator[str]:
 
 
 def _num_chunks(config: PipelineConfig, rows: pa.dataset.Dataset) -> int:
-    """M: as configured, the task's own, or by the step counts; their rounded mean is the paper's M outside arithmetic."""
+    """M: as configured, else the task's own, else from the step counts.
+
+    The rounded mean of the step counts is the paper's M for tasks other than arithmetic.
+    """
     wanted = config.chunks.num_chunks or task_of(config).num_chunks
     if isinstance(wanted, int):
         return wanted
@@ -157,13 +160,15 @@ def _summary(context: Context, num_chunks: int, parameters: int) -> dict[str, An
     dropped = table.num_rows - used.num_rows
     if not train.num_rows or train.num_rows == used.num_rows:
         raise ValueError(
-            f"no sample is left to {'test' if train.num_rows else 'train'} on: {dropped} of {table.num_rows} have more than "
-            f"student.max_tokens = {context.config.student.max_tokens} tokens, or more than the model has positions"
+            f"no sample is left to {'test' if train.num_rows else 'train'} on: "
+            f"{dropped} of {table.num_rows} have more than "
+            f"student.max_tokens = {context.config.student.max_tokens} tokens, "
+            "or more than the model has positions"
         )
     steps, tokens = pc.mean(train["step"]).as_py(), pc.mean(train["rationale"]).as_py()
     context.say(
-        f"M = {num_chunks}; {steps:.1f} steps and {tokens:.1f} tokens a rationale; student of {parameters:,} parameters"
-        + (f"; {dropped} too long" if dropped else "")
+        f"M = {num_chunks}; {steps:.1f} steps and {tokens:.1f} tokens a rationale; "
+        f"student of {parameters:,} parameters" + (f"; {dropped} too long" if dropped else "")
     )
     return {
         "num_chunks": num_chunks,

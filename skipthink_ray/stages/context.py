@@ -1,4 +1,4 @@
-"""What every stage is given."""
+"""The argument of every stage: configuration, input artifacts, output folder, progress and tracking."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -26,7 +26,7 @@ class Context:
     """Finished artifacts of earlier stages, by stage."""
 
     def line(self, unit: str, total: int = 0) -> StageLine:
-        """The stage's progress line; joins or starts the Ray cluster, as its board is an actor."""
+        """The stage's progress line. Joins or starts the Ray cluster, as the line's board is an actor."""
         cluster.connect(self.config.cluster)
         return StageLine(self.console, self.name, unit, total, self.tracker)
 
@@ -34,7 +34,7 @@ class Context:
         self.console.print(f"{self.name:<11} {text}", highlight=False, markup=False, soft_wrap=True)
 
     def warn(self, findings: Sequence[Finding]) -> list[dict[str, Any]]:
-        """Print findings. Returns them as JSON values, for `warnings` in the stage's summary."""
+        """Print findings. Returns them as JSON values for `warnings` in the stage's summary."""
         for finding in findings:
             text = f"{self.name:<11} Warning: {finding.text} {finding.remedy}"
             self.console.print(text, style="yellow", highlight=False, markup=False, soft_wrap=True)

@@ -1,6 +1,6 @@
-"""Stage 4: chunk-wise training; each worker searches the chunks of its share of the rationales before an epoch.
+"""Stage 4: chunk-wise training. Before an epoch, each worker searches chunks for its share of the rationales.
 
-Artifact: `student/`, `samples/` (SAMPLE_SCHEMA with the chunks found last), `history/`, `epochs.json`.
+Artifact: `student/`, `samples/` (SAMPLE_SCHEMA with the final chunks), `history/`, `epochs.json`.
 """
 
 from typing import Any

@@ -1,7 +1,7 @@
-"""Stage 7: the test questions in full (base), staged (cwt) and skip (stt) mode (method §6).
+"""Stage 7: answers the test questions in full (base), staged (cwt) and skip (stt) mode (method §6).
 
-Artifact: `answers/` (ANSWER_SCHEMA: every question in every mode, by a pool of actors) and `latencies/` (LATENCY_SCHEMA:
-some questions at batch 1, all modes in turn in one process).
+Artifact: `answers/` (ANSWER_SCHEMA: every question in every mode, by a pool of actors) and `latencies/`
+(LATENCY_SCHEMA: some questions at batch 1, all modes in turn in one process).
 """
 
 import time
@@ -26,7 +26,7 @@ STUDENT_OF: dict[Mode, str] = {"full": "base", "staged": "cwt", "skip": "stt"}
 
 
 class AnswerInEveryMode:
-    """Loads the three students once; a row group of the samples in, ANSWER_SCHEMA of its test questions out."""
+    """Loads the three students once. In: a row group of samples. Out: answers to its test questions."""
 
     def __init__(
         self, config: PipelineConfig, chunks: Folder, folders: dict[str, Folder], board: Any
@@ -66,7 +66,7 @@ class AnswerInEveryMode:
 
 
 def make(context: Context) -> dict[str, Any]:
-    """Write `answers/` and `latencies/`. Returns accuracy, mean tokens and the share of unsound answers by mode."""
+    """Write `answers/` and `latencies/`. Returns accuracy, mean tokens and shares of bad answers by mode."""
     config, chunks = context.config, context.inputs["chunks"]
     samples = chunks.table("samples")
     total = samples.count_rows(filter=TEST)
@@ -95,7 +95,7 @@ def _load(config: PipelineConfig, folders: dict[str, Folder]) -> dict[Mode, Stud
 
 
 def _time_modes(config: PipelineConfig, folders: dict[str, Folder], rows: list[dict[str, Any]]) -> pa.Table:
-    """Seconds of every mode on every question, one at a time, the modes in turn; the first question warms up."""
+    """Time each question in every mode, one at a time, after a warm-up on the first question."""
     students = _load(config, folders)
     timings = []
     for number, row in enumerate([rows[0], *rows]):
@@ -116,7 +116,7 @@ def _summary(context: Context, total: int) -> dict[str, Any]:
     )
     if answers.num_rows != total * len(MODES):
         raise RuntimeError(
-            f"evaluation: {total} questions in {len(MODES)} modes went in, {answers.num_rows} answers came out"
+            f"evaluation: {total} questions in {len(MODES)} modes gave {answers.num_rows} answers"
         )
     summary: dict[str, Any] = {"questions": total}
     for mode in MODES:

@@ -1,6 +1,7 @@
-"""The students of the cross-fitted gate (method §5): cwt once more for every fold, on the samples outside it.
+"""The students of the cross-fitted gate (method §5): for each fold, cwt trained on the samples outside it.
 
-They lie under the stage's checkpoints, so a stage that was killed finds those that were finished, and none is left behind.
+They are stored under the stage's checkpoints. So a killed stage finds the finished ones when it resumes,
+and they are deleted together with the checkpoints.
 """
 
 from collections import Counter
@@ -15,7 +16,7 @@ from skipthink_ray.training.launch import TRAIN, Request, launch, total_updates
 
 
 def fold_students(context: Context) -> dict[Fold, Folder]:
-    """Every fold with the folder of the student that never saw it. ValueError where a fold holds no sample, or all."""
+    """Each fold with the folder of the student trained without it. ValueError if a fold is empty."""
     config, chunks = context.config, context.inputs["chunks"]
     num_chunks, counts = chunks.read_json("summary.json")["num_chunks"], count_folds(context.config, chunks)
     students = {}
@@ -24,7 +25,7 @@ def fold_students(context: Context) -> dict[Fold, Folder]:
         students[fold] = out
         identity = {"fold": fold.number, "folds": fold.folds}
         if is_done(out, identity):
-            context.say(f"fold {fold.number + 1} of {fold.folds}: its student is already there")
+            context.say(f"fold {fold.number + 1} of {fold.folds}: student already trained")
             continue
         begin(out, identity)
         updates = total_updates(config, "cwt", counts.total() - counts[fold.number], num_chunks)
@@ -33,19 +34,21 @@ def fold_students(context: Context) -> dict[Fold, Folder]:
             summary = launch(request, line)
         finish(out, summary)
         context.say(
-            f"fold {fold.number + 1} of {fold.folds}: a student without its {counts[fold.number]} samples, "
-            f"{summary['updates']} updates in {summary['seconds']:.1f} s, loss {summary['final_loss_nats']:.3f} nats"
+            f"fold {fold.number + 1} of {fold.folds}: student without its {counts[fold.number]} samples, "
+            f"{summary['updates']} updates in {summary['seconds']:.1f} s, "
+            f"loss {summary['final_loss_nats']:.3f} nats"
         )
     return students
 
 
 def count_folds(config: PipelineConfig, chunks: Folder) -> Counter[int]:
-    """Training samples of every fold. ValueError where one would be empty."""
+    """Number of training samples in each fold. ValueError if a fold is empty."""
     folds, counts = config.skips.folds, Counter[int]()
     for batch in chunks.table("samples").to_batches(columns=["question"], filter=TRAIN):
         counts.update(fold_of(question, folds, config.seed) for question in batch["question"].to_pylist())
     if len(counts) < folds:
         raise ValueError(
-            f"skips.folds: {counts.total()} samples leave one of {folds} folds empty; take fewer folds, or more samples"
+            f"skips.folds: {counts.total()} samples leave one of {folds} folds empty; "
+            "use fewer folds or more samples"
         )
     return counts

@@ -1,18 +1,14 @@
-"""Stage 1: questions, answers and rationales, cleaned; every input row ends here as kept or with a reason.
+"""Stage 1: questions, answers and rationales, cleaned. Every input row is kept or dropped with a reason.
 
-Read and parse; ask the teacher, where the input has no rationales; judge each row; then drop what is twice there, and what
-leaked from test into train, which no row shows by itself. Rationales of training rows are kept only where the teacher
-concluded rightly (method §3). A test row needs none.
+Steps: read and parse; ask the teacher if the input has no rationales; judge each row; drop duplicates and
+training questions that leaked from the test set. The last step compares rows; the others see one row at a
+time. A training row is kept only if its rationale reaches the right answer (method §3). A test row needs
+none.
+
 Artifact: `rows/` (RATIONALE_SCHEMA and `reason`, `detail`; `reason` is null for a kept row).
 """
 
-import hashlib
-import json
-import math
-from collections.abc import Iterator
 from functools import lru_cache
-from itertools import chain
-from random import Random
 from typing import Any
 
 import numpy as np
@@ -25,22 +21,19 @@ from skipthink_ray.rows import DRAFT_SCHEMA, ROW_SCHEMA
 from skipthink_ray.runtime import actors, asking, sources
 from skipthink_ray.runtime.ledger import Ledger, ledger_folder
 from skipthink_ray.runtime.lock import only_writer
+from skipthink_ray.stages import toy
 from skipthink_ray.stages.context import Context
 from skipthink_ray.tasks import task_of
 from skipthink_ray.tasks.cleaning import UNUSABLE, judge_row, parse_row
 from skipthink_ray.tasks.near import TestQuestions, with_key
 
-TEST_SHARE_OF_HASHES = 8
-TOY_PIECE_ROWS = 5000
-"""Toy questions of a Ray task, and of a file. Ray sizes tasks by bytes, and the row numbers it sees are few; so a task's
-memory, and what is lost with it, would grow with the number of questions."""
 CHARACTERS_PER_TOKEN = 4
-"""Of English text, roughly: what an estimate before asking can rest on."""
+"""A rough value for English text, used to estimate tokens before asking the teacher."""
 KEPT = pc.field("reason").is_null()
 
 
 def make(context: Context) -> dict[str, Any]:
-    """Write `rows/`. Returns how many rows were kept and dropped, by split and reason, and the teacher's tokens."""
+    """Write `rows/`. Returns row counts by split and reason, and the teacher's tokens."""
     config, out = context.config, context.out
     total = (
         config.rationales.train_questions + config.rationales.test_questions
@@ -67,7 +60,8 @@ def make(context: Context) -> dict[str, Any]:
     for name in ("parsed", "drafts"):
         out.delete(name)
     context.say(
-        f"{summary['train']} to train on, {summary['test']} to test on, {summary['dropped']} dropped {summary['reasons'] or ''}"
+        f"{summary['train']} to train on, {summary['test']} to test on, "
+        f"{summary['dropped']} dropped {summary['reasons'] or ''}"
     )
     return summary
 
@@ -78,18 +72,11 @@ def _source(config: PipelineConfig) -> "ray.data.Dataset":
         return sources.read_files(sources.find_files(source), source)
     if source.source == "dataset":
         return sources.read_dataset(config)
-    test = ray.data.from_items(_test_questions(config))
-    pieces = math.ceil(source.train_questions / TOY_PIECE_ROWS)
-    train = ray.data.range(source.train_questions, override_num_blocks=pieces).map_batches(
-        _toy_rows,  # pyright: ignore[reportArgumentType]
-        batch_format="pyarrow",
-        fn_kwargs={"config": config},
-    )
-    return test.union(train)
+    return toy.dataset(config)
 
 
 def _parse(batch: pa.Table, config: PipelineConfig, board: Any) -> pa.Table:
-    """Rows of RAW_SCHEMA as drafts; judged already where the input has the rationales (then there is a board)."""
+    """RAW_SCHEMA to DRAFT_SCHEMA. With a board, the input has the rationales, so rows are judged here."""
     task = task_of(config)
     rows = [parse_row(row, config, task) for row in batch.to_pylist()]
     if board:
@@ -99,11 +86,11 @@ def _parse(batch: pa.Table, config: PipelineConfig, board: Any) -> pa.Table:
 
 
 def _ask(context: Context, board: Any) -> None:
-    """`parsed` through the teacher to `drafts`. One run at a time asks with the answers of a storage path."""
+    """Ask the teacher: `parsed` to `drafts`. Only one run per storage path asks at a time."""
     config = context.config
     parsed = context.out.table("parsed")
-    asked = parsed.count_rows(filter=KEPT & (pc.field("split") == "train"))
-    board.post.remote(0, parsed.count_rows() + asked * (config.rationales.teacher.samples - 1), "")
+    to_ask = parsed.count_rows(filter=KEPT & (pc.field("split") == "train"))
+    board.post.remote(0, parsed.count_rows() + to_ask * (config.rationales.teacher.samples - 1), "")
     with only_writer(
         ledger_folder(config).create(), "a teacher's answers are shared by all runs of a storage path"
     ):
@@ -116,7 +103,7 @@ def _ask(context: Context, board: Any) -> None:
 
 
 def _compare(context: Context) -> None:
-    """`drafts` to `rows`: drop training rows that stand there twice, and those whose question is one of test."""
+    """`drafts` to `rows`: drop duplicate training rows and training questions that are in the test set."""
     filters, drafts = context.config.rationales.filters, context.out.table("drafts")
     test = drafts.to_table(
         columns=["row", "id", "question"], filter=KEPT & (pc.field("split") == "test")
@@ -138,7 +125,7 @@ def _compare(context: Context) -> None:
 
 
 def _repeated(drafts: "pa.dataset.Dataset") -> tuple[np.ndarray, np.ndarray]:
-    """Rows whose key an earlier row has, ascending, and that earlier row. Two numbers a row are held at once."""
+    """Duplicate rows in ascending order, and the earlier row of each. Memory: two numbers per row."""
     kept = drafts.to_table(columns=["row", "key"], filter=pc.field("key").is_valid())
     row_R, key_R = kept["row"].to_numpy(), kept["key"].to_numpy()
     order_R = np.lexsort((row_R, key_R))
@@ -152,7 +139,7 @@ def _repeated(drafts: "pa.dataset.Dataset") -> tuple[np.ndarray, np.ndarray]:
 
 @lru_cache(maxsize=2)
 def _fetch(reference: Any) -> Any:
-    """An object of the cluster, unpacked once per worker and not once per batch."""
+    """An object from Ray's object store, unpacked once per worker instead of once per batch."""
     return ray.get(reference)
 
 
@@ -177,11 +164,12 @@ def _mark(batch: pa.Table, test: Any, twice: Any, samples: int) -> pa.Table:
 
 
 def estimate(config: PipelineConfig) -> str:
-    """What asking the teacher will take: rationales, tokens and cost. Asks nothing."""
+    """Rationales, tokens and cost of asking the teacher, as a line of text. Sends no request."""
     teacher, endpoint = config.rationales.teacher, config.endpoint
     ledger = Ledger(ledger_folder(config)) if ledger_folder(config).exists() else ()
+    raw_rows = toy.rows_here(config) if config.rationales.source == "toy" else sources.read_here(config)
     task, seen, answered, characters = task_of(config), set(), 0, 0
-    for _, request in asking.expand((parse_row(raw, config, task) for raw in _rows_here(config)), config):
+    for _, request in asking.expand((parse_row(raw, config, task) for raw in raw_rows), config):
         if request is None or request.key in seen:
             continue
         seen.add(request.key)
@@ -189,71 +177,22 @@ def estimate(config: PipelineConfig) -> str:
             answered += 1
         else:
             characters += sum(len(message["content"]) for message in request.messages)
-    asked, prompt_tokens = len(seen) - answered, characters // CHARACTERS_PER_TOKEN
-    tokens = asked * teacher.max_tokens
+    to_ask, prompt_tokens = len(seen) - answered, characters // CHARACTERS_PER_TOKEN
+    tokens = to_ask * teacher.max_tokens
     cost = (prompt_tokens * endpoint.price_input + tokens * endpoint.price_output) / 1e6
-    priced = endpoint.price_input or endpoint.price_output
-    return (
-        f"teacher     {asked} rationales to ask of {teacher.kind} '{teacher.model}', {answered} answered before; about {prompt_tokens:,} "
-        f"prompt tokens ({CHARACTERS_PER_TOKEN} characters each) and at most {tokens:,} generated"
-        + (
-            f"; about {cost:,.2f} at most, at {endpoint.price_input:g} and {endpoint.price_output:g} per million"
-            if priced
-            else ""
-        )
+    text = (
+        f"teacher     {to_ask} rationales to ask of {teacher.kind} '{teacher.model}', "
+        f"{answered} answered before; about {prompt_tokens:,} prompt tokens "
+        f"({CHARACTERS_PER_TOKEN} characters each) and at most {tokens:,} generated"
     )
-
-
-def _rows_here(config: PipelineConfig) -> Iterator[dict[str, Any]]:
-    if config.rationales.source != "toy":
-        return sources.read_here(config)
-    test = _test_questions(config)
-    return chain(
-        test,
-        (
-            _toy_row(config, len(test) + draw, draw, "train")
-            for draw in range(config.rationales.train_questions)
-        ),
-    )
-
-
-def _is_test_question(question: str) -> bool:
-    """A fixed eighth of all questions is reserved for test, by hash: disjoint without comparing, on any number of workers."""
-    return hashlib.sha256(question.encode()).digest()[0] % TEST_SHARE_OF_HASHES == 0
-
-
-def _toy_row(config: PipelineConfig, row: int, draw: int, split: str) -> dict[str, Any]:
-    task, random = task_of(config), Random(f"{config.data_seed} {split} {draw}")
-    assert task.toy
-    while True:
-        toy = task.toy(random, config.rationales.difficulty)
-        if _is_test_question(toy.question) == (split == "test"):
-            values = {"id": f"{task.name}-{split}-{draw}", "split": split, **toy._asdict()}
-            return {"row": row, "raw": json.dumps(values, ensure_ascii=False), "error": None}
-
-
-def _toy_rows(batch: pa.Table, config: PipelineConfig) -> pa.Table:
-    first = config.rationales.test_questions
-    rows = [_toy_row(config, first + draw, draw, "train") for draw in batch["id"].to_pylist()]
-    return pa.Table.from_pylist(rows, schema=sources.RAW_SCHEMA)
-
-
-def _test_questions(config: PipelineConfig) -> list[dict[str, Any]]:
-    """Distinct test questions. ValueError where the toy does not have so many."""
-    wanted, found = config.rationales.test_questions, {}
-    for draw in range(20 * wanted + 1000):
-        row = _toy_row(config, len(found), draw, "test")
-        found.setdefault(json.loads(row["raw"])["question"], row)
-        if len(found) == wanted:
-            return [{**row, "row": number} for number, row in enumerate(found.values())]
-    raise ValueError(
-        f"rationales.test_questions: the toy of '{config.task}' at difficulty {config.rationales.difficulty} has only about "
-        f"{len(found)} distinct test questions, {wanted} were asked for"
-    )
+    if endpoint.price_input or endpoint.price_output:
+        prices = f"{endpoint.price_input:g} and {endpoint.price_output:g} per million"
+        text += f"; about {cost:,.2f} at most, at {prices}"
+    return text
 
 
 def _count(context: Context) -> dict[str, Any]:
-    """Rows by fate. ValueError where too many are unusable, or none is left to train or test on."""
+    """Rows by outcome. ValueError if too many are unusable, or if no row is left to train or test on."""
     table = context.out.table("rows")
     rows = table.to_table(columns=["row", "split", "reason"])
     counts = rows.group_by(["split", "reason"]).aggregate([([], "count_all")]).to_pylist()
@@ -265,7 +204,7 @@ def _count(context: Context) -> dict[str, Any]:
     for count in counts:
         if count["reason"]:
             reasons[count["reason"]] = reasons.get(count["reason"], 0) + count["count_all"]
-    samples = context.config.rationales.teacher.samples  # one input row may have become several
+    samples = context.config.rationales.teacher.samples  # one input row becomes up to `samples` rows
     inputs, bad = (
         len(np.unique(part["row"].to_numpy() // samples))
         for part in (rows, rows.filter(pc.field("reason").isin(UNUSABLE)))
@@ -278,13 +217,14 @@ def _count(context: Context) -> dict[str, Any]:
         )
         raise ValueError(
             f"{where}: {bad} of {inputs} rows are unusable, more than rationales.max_bad_share = {limit:g}. "
-            f"First: row {first['row'] // samples + 1}, {first['reason']}: {first['detail'][:200]}. All are listed with their reasons in "
-            f"{context.out.uri}/rows"
+            f"First: row {first['row'] // samples + 1}, {first['reason']}: {first['detail'][:200]}. "
+            f"All are listed with their reasons in {context.out.uri}/rows"
         )
     for split, number in kept.items():
         if not number:
             raise ValueError(
-                f"{where}: no usable row is left to {split} on; dropped: {reasons or 'none'}{_example(table, split)}"
+                f"{where}: no usable row is left to {split} on; "
+                f"dropped: {reasons or 'none'}{_example(table, split)}"
             )
     return {
         "rows": rows.num_rows,
@@ -296,7 +236,7 @@ def _count(context: Context) -> dict[str, Any]:
 
 
 def _example(table: "pa.dataset.Dataset", split: str) -> str:
-    """Why the first dropped row of a split is dropped."""
+    """The reason for the first dropped row of a split."""
     dropped = (
         table.to_table(filter=pc.field("reason").is_valid() & (pc.field("split") == split))
         .sort_by("row")
@@ -307,7 +247,7 @@ def _example(table: "pa.dataset.Dataset", split: str) -> str:
 
 
 def _teacher_tokens(context: Context) -> dict[str, float]:
-    """Tokens of the teacher's answers, whenever they were asked for, and their cost at the prices of the configuration."""
+    """Tokens of the teacher's answers, earlier runs included, and their cost at the configured prices."""
     endpoint = context.config.endpoint
     if context.config.rationales.teacher.kind == "given":
         return {}

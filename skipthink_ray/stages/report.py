@@ -1,4 +1,4 @@
-"""Stage 8: what came out, for people and for programs.
+"""Stage 8: the report, as a page for people and as JSON for programs.
 
 Artifact: `report.json` (every number), `report.html` (the page, self-contained).
 """
@@ -25,7 +25,7 @@ from skipthink_ray.runtime.store import VIEW
 from skipthink_ray.stages.context import Context
 
 EXAMPLES = 5
-"""Dropped rows shown for each reason."""
+"""Number of dropped rows to show for each reason."""
 PACKAGES = ("skipthink_ray", "ray", "torch", "transformers", "deepspeed", "mlflow", "pyarrow", "numpy")
 
 
@@ -69,7 +69,7 @@ def _read(context: Context) -> Material:
 def _first(
     folder: Folder, name: str, columns: list[str], number: int, rows: pc.Expression | None = None
 ) -> pa.Table:
-    """The first rows of a table in the order of `row`; only their numbers are sorted, so it need not fit in memory."""
+    """The first rows of a table by `row`. Only row numbers are sorted, so the table may exceed memory."""
     table = folder.table(name)
     numbers = table.to_table(columns=["row"], filter=rows).sort_by("row")["row"].slice(0, number)
     return table.to_table(columns=columns, filter=pc.field("row").isin(numbers.to_pylist())).sort_by("row")
@@ -80,7 +80,7 @@ def _samples(cwt: Folder, skips: Folder, number: int) -> list[dict[str, Any]]:
     samples = _first(cwt, "samples", columns, number).to_pylist()
     kept = _first(skips, "skips", ["row", "kept", "right"], number).to_pylist()
     if [row["row"] for row in samples] != [row["row"] for row in kept]:
-        raise RuntimeError(f"report: the rows of {skips.uri} are not those of {cwt.uri}")
+        raise RuntimeError(f"report: the rows of {skips.uri} differ from those of {cwt.uri}")
     return [{**sample, **row} for sample, row in zip(samples, kept, strict=True)]
 
 
@@ -139,7 +139,7 @@ def _version(package: str) -> str | None:
 
 
 def _cluster() -> dict[str, Any] | None:
-    """The Ray cluster that this process is in; None where all earlier stages were already there."""
+    """The Ray cluster of this process; None if all earlier stages were finished before."""
     if not ray.is_initialized():
         return None
     resources = ray.cluster_resources()

@@ -1,9 +1,10 @@
-"""Stage 5: which chunks of a training sample the CWT student does not need, in a pool of actors.
+"""Stage 5: find the chunks of each training sample that the CWT student does not need, in a pool of actors.
 
-With `gate: cross_fitted` a sample is judged by a student that never saw it (folds.py). With `shuffled` the skips that
-were found are handed to other samples.
+With `gate: cross_fitted` a student that never saw a sample judges it (folds.py). With `shuffled` the skips
+are assigned to other samples.
 
-Artifact: `skips/` (SKIP_SCHEMA), a row for every sample of cwt; with `shuffled` also `found/`, the same as it was found.
+Artifact: `skips/` (SKIP_SCHEMA), one row per sample of cwt; with `shuffled` also `found/`, the skips before
+shuffling.
 """
 
 import time
@@ -27,7 +28,7 @@ from skipthink_ray.tasks import task_of
 
 
 class Ablate:
-    """Loads the students once, with their perturbed copies; a row group of cwt's samples in, SKIP_SCHEMA out."""
+    """Loads the students and their noisy copies once. In: a row group of cwt's samples. Out: SKIP_SCHEMA."""
 
     def __init__(self, config: PipelineConfig, cwt: Folder, students: dict[Fold, Folder], board: Any) -> None:
         self.config, self.cwt, self.board, self.task = config, cwt, board, task_of(config)
@@ -44,9 +45,11 @@ class Ablate:
         table = actors.read_piece(batch, self.cwt)
         questions = table["question"].to_pylist()
         parts = [table.filter(fold.holds(questions)) if fold else table for fold in self.judges]
-        found = [self._ablate(part, judges) for part, judges in zip(parts, self.judges.values(), strict=True)]
+        tables = [
+            self._ablate(part, judges) for part, judges in zip(parts, self.judges.values(), strict=True)
+        ]
         self.board.advance.remote(len(table))
-        return pa.concat_tables(found).sort_by("row")
+        return pa.concat_tables(tables).sort_by("row")
 
     def _ablate(self, table: pa.Table, judges: list[Student]) -> pa.Table:
         samples = Samples(table)
@@ -65,7 +68,7 @@ class Ablate:
 
 
 def make(context: Context) -> dict[str, Any]:
-    """Write `skips/`. Returns the judge, its cost, and the shares of samples answered and of chunks kept, by position."""
+    """Write `skips/`. Returns the judge, its cost, and the shares of right answers and of chunks kept."""
     config, cwt = context.config, context.inputs["cwt"]
     check_search(config.skips, context.inputs["chunks"].read_json("summary.json")["num_chunks"])
     sizes = cwt.table("samples").to_table(columns=["row", "chunk_steps"]).sort_by("row")["chunk_steps"]
@@ -78,20 +81,21 @@ def make(context: Context) -> dict[str, Any]:
         seconds = time.perf_counter() - started
     found = context.out.table(name).to_table().sort_by("row")
     if len(found) != len(present_RM):
-        raise RuntimeError(f"skips: {len(present_RM)} samples went in, {len(found)} came out")
+        raise RuntimeError(f"skips: {len(present_RM)} samples gave {len(found)} rows")
     if config.skips.shuffled:
         _write_shuffled(context, found, present_RM)
     summary = {**_summary(config.skips, found, present_RM), "seconds": seconds}
     shares = " ".join(f"{share:.0%}" for share in summary["kept_share_by_chunk"])
     context.say(
-        f"right with all chunks {summary['right_share']:.1%}; kept of c_1..c_M by {config.skips.judge}: {shares}"
-        + ("; shuffled over the samples" if config.skips.shuffled else "")
+        f"right with all chunks {summary['right_share']:.1%}; "
+        f"kept of c_1..c_M by {config.skips.judge}: {shares}"
+        + ("; skips shuffled over the samples" if config.skips.shuffled else "")
     )
     return {**summary, "warnings": context.warn(skips_findings(config, summary))}
 
 
 def _write_shuffled(context: Context, found: pa.Table, present_RM: np.ndarray) -> None:
-    """`skips/` from what was found: as many skips of every chunk index, of other samples."""
+    """Write `skips/` from `found/`: each chunk index keeps its number of skips, on other samples."""
     config = context.config
     may_skip_RM = present_RM & skippable(present_RM, config.skips.skippable)
     kept_RM = shuffle_skips(np.array(found["kept"].to_pylist(), dtype=bool), may_skip_RM, config.seed)
@@ -100,7 +104,7 @@ def _write_shuffled(context: Context, found: pa.Table, present_RM: np.ndarray) -
 
 
 def _summary(config: SkipsConfig, found: pa.Table, present_RM: np.ndarray) -> dict[str, Any]:
-    """Shuffling changes none of these numbers."""
+    """Counts and shares. Shuffling does not change them."""
     kept_RM = np.array(found["kept"].to_pylist(), dtype=bool)
     counts = ("verified", "decoded", "chunks_verified", "chunks_decoded")
     return {

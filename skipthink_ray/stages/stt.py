@@ -1,4 +1,4 @@
-"""Stage 6: skip-thinking training, from the pretrained weights, on CWT items and skip items (method §3).
+"""Stage 6: skip-thinking training from the pretrained weights, on CWT items and skip items (method §3).
 
 Artifact: `student/`, `history/`, `epochs.json`.
 """

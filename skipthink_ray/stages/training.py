@@ -1,4 +1,4 @@
-"""What base, cwt and stt have in common: a line of progress, Ray Train."""
+"""Shared by base, cwt and stt: train with Ray Train, show progress, print the result and warnings."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ def train_stage(
         summary = launch(request, line)
     rate = summary["item_tokens"] / max(summary["seconds"], 1e-9)
     context.say(
-        f"{summary['updates']} updates in {summary['seconds']:.1f} s ({rate:,.0f} tokens/s, {summary['backend']}), "
-        f"loss {summary['final_loss_nats']:.3f} nats"
+        f"{summary['updates']} updates in {summary['seconds']:.1f} s "
+        f"({rate:,.0f} tokens/s, {summary['backend']}), loss {summary['final_loss_nats']:.3f} nats"
     )
     return {**summary, "warnings": context.warn(training_findings(stage, config, summary))}

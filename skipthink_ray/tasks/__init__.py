@@ -1,7 +1,7 @@
-"""The benchmarks by name (method §7), and the one way from a configuration to its task.
+"""All benchmarks by name (method §7), and `task_of`, which finds the task of a configuration.
 
-One file per toy generator; answer checks by kind of answer in answers.py; public data sets in public.py, their split in
-splits.py; what a teacher is asked in prompts.py.
+Each toy generator has its own file. answers.py checks answers, public.py reads public data sets, splits.py
+holds their splits, and prompts.py writes the teacher's prompts.
 """
 
 from difflib import get_close_matches
@@ -65,7 +65,10 @@ GROUPS: dict[str, tuple[str, ...]] = {
 
 
 def task_of(config: PipelineConfig) -> Task:
-    """The task a run is about: its own (`own_task`, or a class by import path) or a benchmark. ValueError says what is wrong."""
+    """The task of a run: a benchmark, or the user's own (`own_task`, or a class by import path).
+
+    Raises ValueError for an unknown task or a faulty task class.
+    """
     if ":" in config.task:
         if config.own_task:
             raise ValueError(
@@ -76,7 +79,7 @@ def task_of(config: PipelineConfig) -> Task:
 
 
 def check_source(config: PipelineConfig) -> None:
-    """ValueError where the task has not what `rationales.source` takes from it. Opens nothing."""
+    """Raises ValueError if the task does not support `rationales.source`. No I/O."""
     source, task = config.rationales, task_of(config)
     if source.source == "toy" and task.toy is None:
         raise ValueError(
@@ -91,21 +94,24 @@ def check_source(config: PipelineConfig) -> None:
         )
     if not task.public.has_rationale and source.teacher.kind == "given":
         raise ValueError(
-            f"rationales.source: '{task.public.hub_id}', the data set of the task '{task.name}', holds no rationales; "
-            "let a teacher write them (rationales.teacher), or name a file that has them with rationales.path"
+            f"rationales.source: '{task.public.hub_id}', the data set of the task '{task.name}', has no "
+            "rationales; let a teacher write them (rationales.teacher), or set rationales.path to a file "
+            "that has them"
         )
 
 
 def get_task(name: str) -> Task:
-    """The benchmark of that name; ValueError with the nearest names otherwise."""
+    """The benchmark of that name. Raises ValueError, with the nearest name, if there is none."""
     if name in TASKS:
         return TASKS[name]
     if name in GROUPS:
         raise ValueError(
-            f"task: '{name}' is a group of {len(GROUPS[name])} tasks, which only `skipthink run` takes; name one of them"
+            f"task: '{name}' is a group of {len(GROUPS[name])} tasks, which only `skipthink run` accepts; "
+            "name one of them"
         )
     near = get_close_matches(name, [*TASKS, *GROUPS], n=1)
     hint = f"did you mean '{near[0]}'?" if near else f"known tasks: {', '.join(TASKS)}."
     raise ValueError(
-        f"task: unknown task '{name}'; {hint} A task of your own needs own_task, or its class as package.module:ClassName"
+        f"task: unknown task '{name}'; {hint} A task of your own needs own_task, "
+        "or its class as package.module:ClassName"
     )

@@ -1,8 +1,8 @@
-"""Toy AddSub: word problems of additions and subtractions about what one person has, alone or next to a second one.
+"""Toy AddSub: additions and subtractions of one person's things, perhaps compared with a second person's.
 
-difficulty is the number of operations. 1: amounts 2..9; 2: 2..20, a distractor in a third of the questions; 3: 5..60, a
-distractor in every question. As in multiarith, questions never repeat between train and test, but at difficulty 1 their
-arithmetic does.
+difficulty is the number of operations. 1: amounts 2..9; 2: 2..20, a distractor in a third of the questions;
+3: 5..60, a distractor in every question. As in multiarith, train and test share no question, but at
+difficulty 1 they share their arithmetic.
 """
 
 from random import Random
@@ -47,7 +47,7 @@ def toy_row(random: Random, difficulty: int) -> ToyRow:
 def _change(
     random: Random, person: Person, have: int, things: str, difficulty: int
 ) -> tuple[str, Operation, int]:
-    """What happens, the operation it asks for, and how many there are then: always 2 or more."""
+    """One event: its sentence, its operation, and the new amount, which is at least 2."""
     change = random.randint(*AMOUNTS[difficulty])
     loses = random.random() < 0.5 and change <= have - 2
     act = random.choice(LOSSES if loses else GAINS)
@@ -66,7 +66,7 @@ def _change(
 
 
 def _together(amounts: dict[str, int], things: str) -> Story:
-    """How many two people have in all; what was told before is for the caller to add."""
+    """How many things two people have in all. The caller adds the facts (`told`)."""
     (one, first), (other, second) = amounts.items()
     equation = f"{first} + {second} = {first + second}"
     reasons = ("Together means that we add.", f"{one} has {first} {things} and {other} has {second}.")
@@ -77,7 +77,7 @@ def _together(amounts: dict[str, int], things: str) -> Story:
 
 
 def _difference(amounts: dict[str, int], things: str) -> Story:
-    """How many more the one with more has; what was told before is for the caller to add."""
+    """How many more things the richer person has. The caller adds the facts (`told`)."""
     (fewer, less), (more, most) = sorted(amounts.items(), key=lambda amount: amount[1])
     equation = f"{most} - {less} = {most - less}"
     reasons = ("To compare them, we subtract.", f"{more} has more {things} than {fewer}.")

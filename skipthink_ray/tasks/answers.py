@@ -1,11 +1,13 @@
-"""When two answers are the same, by kind of answer.
+"""Decides whether two answers are equal, by kind of answer.
 
-Numbers agree within 1e-6 (method §7), other kinds if their canonical forms are equal. A text that holds no answer of its
-kind has no canonical form: that is a format error, and it is told apart from a wrong answer. A text that names two answers
-and does not decide (`(A) or (B)`, `5 or 6`, `yes and no`) is a format error too, and what it denies (`not A`) is not its answer.
+Numbers are equal within 1e-6 (method §7). Other answers are equal if their canonical forms are equal. A text
+without an answer of its kind has no canonical form. This is a format error, which is counted apart from wrong
+answers. A text that names two answers and does not decide (`(A) or (B)`, `5 or 6`, `yes and no`) is also a
+format error. An answer that the text denies (`not A`) does not count.
 
-The rules are those of Fine-tune-CoT (Ho et al.) where those hold. Ours differ where they read a letter inside a word as
-a choice, `1/2` as 1, `70-27` as -27, `-$5` as 5, `no one` as no; or tell `12` from `12.00`, or `NK` from `nk`.
+The rules follow Fine-tune-CoT (Ho et al.), except for its mistakes: it reads a letter inside a word as a
+choice, `1/2` as 1, `70-27` as -27, `-$5` as 5 and `no one` as no, and it distinguishes `12` from `12.00` and
+`NK` from `nk`.
 """
 
 import re
@@ -25,21 +27,23 @@ _ONE_LETTER = re.compile(r"\W*([A-Za-z])\W*")
 _APART = re.compile(r"\W*([A-Za-z])(?:[^\w\n]*\n|,?\s+(?:because|since|as|for)\b)")
 _HALF_BRACKET = re.compile(r"(?<![\w(\[])([A-Za-z])\)")
 _BRACKETED = re.compile(r"(?<!\w)[(\[]([A-Za-z])[)\]]|\b(?:option|choice)\s+([A-Za-z])\b(?!['’])")
-# A capital that stands alone, and is neither the pronoun I nor the article A; but `A is right` names a choice.
+# A capital letter as a word of its own, except the pronoun I and the article A. `A is right` names a choice.
 _ALONE = re.compile(
-    r"""(?<![\w'’])(?<!\w[-.])(?:[B-HJ-Z]|A(?!\ (?!(?:is|was|as|and|or|nor|because|since|for|but|not|than|rather|instead|can|must
-    |cannot))[a-z]))(?![\w'’]|[-.]\w)""",
+    r"""(?<![\w'’])(?<!\w[-.])(?:[B-HJ-Z]|A(?!\ (?!(?:is|was|as|and|or|nor|because|since|for|but|not|than
+    |rather|instead|can|must|cannot))[a-z]))(?![\w'’]|[-.]\w)""",
     re.VERBOSE,
 )
 _NOT_BEFORE = re.compile(
-    r"""(?:\b(?:not|cannot\ be|neither|nor|than|instead\ of|except(?:\ for)?|unlike|without|eliminat\w+|rul\w+\ out|exclud\w+
-        |reject\w*)|n['’]t(?:\ be)?|≠)[\s(\[{"'“‘*$]*
-    (?:(?:be|the|an?|is|choose|pick|select|option|choice|answer|letter|number|either|both|even|equal|to)\b[\s(\[{"'“‘*:$]*)*\Z""",
+    r"""(?:\b(?:not|cannot\ be|neither|nor|than|instead\ of|except(?:\ for)?|unlike|without|eliminat\w+
+        |rul\w+\ out|exclud\w+|reject\w*)|n['’]t(?:\ be)?|≠)[\s(\[{"'“‘*$]*
+    (?:(?:be|the|an?|is|choose|pick|select|option|choice|answer|letter|number|either|both|even|equal|to)\b
+        [\s(\[{"'“‘*:$]*)*\Z""",
     re.IGNORECASE | re.VERBOSE,
 )
 _NOT_AFTER = re.compile(
     r"""[)\].:]?\s*(?:(?!(?:and|but|or|so|because|as)\b)[a-z]+\s+){0,3}?
-    (?:(?:is|are|was)(?:\ not|n['’]t|\ (?:clearly\ |also\ )?(?:wrong|incorrect|false|out|ruled|excluded|eliminated|impossible))
+    (?:(?:is|are|was)(?:\ not|n['’]t
+        |\ (?:clearly\ |also\ )?(?:wrong|incorrect|false|out|ruled|excluded|eliminated|impossible))
     |(?:can|could|does|do)(?:\ ?not|n['’]t)|(?:can|could|must|may)\ be\ (?:ruled|excluded|eliminated))\b""",
     re.VERBOSE,
 )
@@ -72,7 +76,7 @@ _NEAR_CHARS = 80
 
 
 def same_answer(kind: AnswerKind, predicted: str, gold: str) -> bool:
-    """Whether two answers agree. An answer without the expected form agrees with nothing."""
+    """Whether two answers are equal. An answer without the expected form equals nothing."""
     left, right = canonical(kind, predicted), canonical(kind, gold)
     if left is None or right is None:
         return False
@@ -85,12 +89,14 @@ def same_answer(kind: AnswerKind, predicted: str, gold: str) -> bool:
 
 
 def canonical(kind: AnswerKind, text: str) -> str | None:
-    """The canonical form of an answer; None is a format error: the text holds no answer of that kind.
+    """The canonical form of an answer. None is a format error: the text has no answer of that kind.
 
-    number: the first number after the last `=` or `equals`, as a reduced fraction (tasks/numbers.py), or a time as 3:30.
-    choice: the first letter in brackets, else the first capital that stands alone. yes_no: the first yes, no, true or
-    false, turned round by `not`. string: without case, surrounding quotes and full stop, white space as one blank, and
-    `n k` as nk. set: the different strings between commas, semicolons, lines and `and`.
+    number: the first number after the last `=` or `equals`, as a reduced fraction (tasks/numbers.py) or a
+    time (3:30).
+    choice: the first letter in brackets, else the first capital letter that is a word of its own.
+    yes_no: the first yes, no, true or false, inverted by `not`.
+    string: without case, surrounding quotes and final full stop, white space as one blank, and `n k` as nk.
+    set: the distinct strings between commas, semicolons, line breaks and `and`.
     """
     if kind == "number":
         return found.form if (found := number_in(text)) else None
@@ -105,7 +111,10 @@ def canonical(kind: AnswerKind, text: str) -> str | None:
 
 
 def number_in(text: str) -> Quantity | None:
-    """The number that a short answer states: the first after the last `=` or `equals`, else the first; None if it leaves two open."""
+    """The number that a short answer states; None if there is none or the text does not decide between two.
+
+    This is the first number after the last `=` or `equals`, else the first number of the text.
+    """
     text = plain(text)
     found = numbers_in(text)
     starts = [sign.end() for sign in _EQUALS.finditer(text)]
@@ -121,7 +130,7 @@ def number_in(text: str) -> Quantity | None:
 
 
 def _close(one: Quantity, other: Quantity) -> bool:
-    """Whether two numbers are the same, one of them perhaps a rounded decimal: 1/3 or 0.33."""
+    """Whether two numbers are equal. One of them may be a rounded decimal: 1/3 and 0.33."""
     if one.value is None or other.value is None or one.value == other.value:
         return one.form == other.form
     exact, decimal = (one, other) if "/" in one.text else (other, one)
@@ -130,7 +139,7 @@ def _close(one: Quantity, other: Quantity) -> bool:
 
 
 def numbers_in(text: str) -> list[Quantity]:
-    """The numbers of a plain text that it does not deny (`not 5`)."""
+    """The numbers of a plain text, except those that it denies (`not 5`)."""
     return [
         one
         for one in quantities(text)
@@ -139,14 +148,14 @@ def numbers_in(text: str) -> list[Quantity]:
 
 
 def choices_in(text: str) -> list[tuple[str, int, int]]:
-    """The choices that a text names and does not take back, as capitals, with start and end."""
+    """The choices that a text names and does not deny: (capital letter, start, end)."""
     if only := _ONE_LETTER.fullmatch(text):
         return [(only[1].upper(), *only.span(1))]
     return _affirmed(text, _BRACKETED) or _affirmed(text, _ALONE)
 
 
 def last_choice(text: str) -> str | None:
-    """The choice that a text names last; None if it leaves two open there (`A or B`)."""
+    """The last choice that a text names. None if there is none, or if it ends undecided (`A or B`)."""
     found = choices_in(text)
     end = found[-1][2] if found else 0
     found += [(letter, start + end, stop + end) for letter, start, stop in _affirmed(text[end:], _ALONE)]
@@ -191,7 +200,7 @@ def _choice(text: str) -> str | None:
 
 
 def _are_options(text: str, found: list[tuple[str, int, int]]) -> bool:
-    """Whether a text only lists what could be chosen: `(A) red. (B) blue.`"""
+    """Whether a text only lists the options: `(A) red. (B) blue.`"""
     from_a = [one[0] for one in found] == [chr(ord("A") + at) for at in range(len(found))]
     return (
         len(found) > 1
@@ -201,7 +210,7 @@ def _are_options(text: str, found: list[tuple[str, int, int]]) -> bool:
 
 
 def yes_or_no(pattern: re.Pattern[str], text: str) -> list[str]:
-    """Every yes or no that a pattern finds in a text, turned round where it is denied: `not true` is no."""
+    """Every yes or no that a pattern finds in a text. A negation inverts it: `not true` is no."""
     said: list[str] = []
     determined: list[str] = []
     text = _BOTH.sub(" ", text)
@@ -209,7 +218,7 @@ def yes_or_no(pattern: re.Pattern[str], text: str) -> list[str]:
         before = text[max(0, found.start() - _NEAR_CHARS) : found.start()]
         word = {"true": "yes", "false": "no", "untrue": "no"}.get(found[1].lower(), found[1].lower())
         if word == "no" and _DETERMINED.search(before) and re.match(r"\s+[a-z]", text[found.end() :]):
-            determined.append("no")  # there is no cure: only if nothing else is said
+            determined.append("no")  # "there is no cure" counts only if the text has no other yes or no
             continue
         said.append(_OPPOSITE[word] if _NOT_TRUE.search(before) else word)
     return said or determined
@@ -224,5 +233,5 @@ def _string(text: str) -> str:
 
 
 def without_latex(text: str) -> str:
-    """A text without the commands of LaTeX that only set it in type."""
+    """A text without LaTeX commands that only change its appearance."""
     return _LATEX_TEXT.sub(r"\1", text) if "\\" in text else text

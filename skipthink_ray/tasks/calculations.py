@@ -1,6 +1,7 @@
-"""Small calculations in a plain text: what begins at a token is evaluated as a sum of products of powers.
+"""Evaluates small calculations in a plain text, as sums of products of powers.
 
-Reads tasks/plain.py's spelling: signs, mixed numbers, `\\frac`, roots, π, brackets, exponents, scales (2.5 million).
+Expects the spelling of tasks/plain.py. Supports signs, mixed numbers, `\\frac`, roots, π, brackets, exponents
+and scales (2.5 million).
 """
 
 import re
@@ -27,11 +28,11 @@ _ORDINAL = re.compile(r"[\s{(]*(?:°|'|th\b|st\b|nd\b|rd\b)[\s)}]*")
 
 
 class NoExpression(ValueError):
-    """Nothing that begins here is a number."""
+    """No number begins at this token."""
 
 
 class Reader:
-    """Evaluates what begins at a token: sums of products of powers, by recursive descent."""
+    """Evaluates the expression that begins at a token, by recursive descent."""
 
     def __init__(self, text: str) -> None:
         self.text, self.furthest = text, 0
@@ -49,7 +50,7 @@ class Reader:
         return at
 
     def no_number(self, at: int) -> int | None:
-        """Where to go on after what only looks like a number: a date, a point, an exponent of a unit."""
+        """The index after something that only looks like a number: a date, a point, a unit's exponent."""
         token = self.tokens[at]
         if token.text in ("^", "±"):  # cm^2, e^{-2}
             at += 1 + (self.kind(at + 1) == "sign")
@@ -61,7 +62,7 @@ class Reader:
         return None
 
     def is_algebra(self, at: int, after: int) -> bool:
-        """Whether what stands from one token up to another is a part of a formula: x^2 + 1, 3 - x, 2y."""
+        """Whether the tokens from `at` up to `after` are part of a formula: x^2 + 1, 3 - x, 2y."""
         first = at if self.token(at).text in ("+", "-", "–") else at - 1
         before, follows = self.token(first - 1), self.token(after)
         raised = before.kind == "number" and self.token(first - 2).text == "^"
@@ -76,7 +77,7 @@ class Reader:
         )
 
     def expression(self, at: int, depth: int = 0) -> tuple[Fraction, int]:
-        """The value of the longest sum that begins at a token, and the token after it."""
+        """The value of the longest sum that begins at a token, and the index of the token after it."""
         if depth > MAX_DEPTH:
             raise NoExpression
         sign, at = self._sign(at)
@@ -93,7 +94,7 @@ class Reader:
         return value, after
 
     def _sign(self, at: int) -> tuple[int, int]:
-        """-1 or 1, and the token after the sign."""
+        """-1 or 1, and the index of the token after the sign."""
         token, follows = self.token(at), self.token(at + 1)
         if token.text.lower() in ("minus", "negative") and follows.kind in ("number", "frac", "money"):
             return -1, at + 1
@@ -109,7 +110,7 @@ class Reader:
         return -1, at + 1
 
     def _may_stand_apart(self, at: int) -> bool:
-        """Whether `- 5` is a number here: not after a word or another number, and no item of a list."""
+        """Whether `- 5` is a number here: not a list item, and not after a number or most words."""
         if at == 0:
             return "\n" not in self.text.strip()
         return self.token(at - 1).text.lower() in BEFORE_A_SIGN
@@ -118,7 +119,7 @@ class Reader:
         return OPERATIONS.get(self.token(at).text, "")
 
     def _refuse_range(self, first: int, operation: int, end: int, low: Fraction, high: Fraction) -> None:
-        """10-15 and 10 – 15 are ranges; 15-10 and 10 - 15 are differences."""
+        """Raises NoValue for a range. 10-15 and 10 – 15 are ranges; 15-10 and 10 - 15 are differences."""
         one, sign, other = self.token(operation - 1), self.token(operation), self.token(operation + 1)
         tight = one.end == sign.start and sign.end == other.start
         if sign.kind == "sign" and (tight or sign.text == "–") and low < high and operation == first + 1:
@@ -140,7 +141,7 @@ class Reader:
         return value, after
 
     def _factor(self, at: int, depth: int) -> tuple[Fraction, int]:
-        """A number with its scale (2.5 million), or a base with its exponent."""
+        """A number with its scale (2.5 million), or a power, and the index of the token after it."""
         if depth > MAX_DEPTH:
             raise NoExpression
         value, after = self._base(at, depth)
@@ -161,7 +162,10 @@ class Reader:
         return power(value, sign * exponent), end
 
     def _scale(self, at: int, money: bool) -> tuple[int, int] | None:
-        """The power of ten that a word after a number stands for, and the token after it."""
+        """The power of ten of a scale word (million: 6), and the index of the token after it.
+
+        None without one.
+        """
         hyphen = self.kind(at) == "sign" and self.tokens[at].text == "-" and self.kind(at + 1) == "word"
         if (at := at + hyphen) >= len(self.tokens):
             return None
@@ -172,7 +176,7 @@ class Reader:
         return (zeros, at + 1) if zeros else None
 
     def _raises(self, first: int, at: int) -> bool:
-        """Whether the token is a power sign: `**` is none in **bold** text."""
+        """Whether the token is a power sign. The `**` of **bold** text is not."""
         before, token, follows = self.token(at - 1), self.token(at), self.token(at + 1)
         if token.kind != "power" or token.text == "^":
             return token.kind == "power"
@@ -199,7 +203,7 @@ class Reader:
         raise NoExpression
 
     def _number(self, at: int) -> tuple[Fraction, int]:
-        """A number, with the fraction of a mixed number (2 1/2, 2 and 1/2), or times a root or π."""
+        """A number, a mixed number (2 1/2, 2 and 1/2), or a number times a root or π."""
         self.furthest = max(self.furthest, at + 1)
         value = decimal(self.tokens[at].text)
         if self.kind(at + 1) in ("root", "pi"):
@@ -220,7 +224,7 @@ class Reader:
         return value + part, after
 
     def _part(self, at: int) -> Fraction | None:
-        """The 1/2 of 2 1/2; None if no proper fraction begins here."""
+        """The 1/2 of 2 1/2. None if no proper fraction begins here."""
         date = _DATE.match(self.text, self.token(at).start)
         if self.token(at + 1).text != "/" or self.kind(at + 2) != "number" or date:
             return None
@@ -245,13 +249,13 @@ class Reader:
         return top / bottom, after
 
     def _argument(self, at: int, depth: int) -> tuple[Fraction, int]:
-        """What a command of LaTeX applies to: a group, or a number."""
+        """The argument of a LaTeX command: a group or a number."""
         if self.kind(at) == "number":
             return decimal(self.tokens[at].text), at + 1
         return self._base(at, depth)
 
     def _past(self, at: int) -> int:
-        """The token after a group in brackets."""
+        """The index of the token after a group in brackets."""
         depth = 0
         for end in range(at, len(self.tokens)):
             depth += {"open": 1, "close": -1}.get(self.tokens[end].kind, 0)

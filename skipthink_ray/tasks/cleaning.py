@@ -1,7 +1,7 @@
-"""What becomes of an input row (stage rationales), row by row and in plain Python: parse it, judge it.
+"""Parses and judges input rows (stage rationales), one row at a time and in plain Python.
 
-parse: raw text -> question, answer, rationale, or the reason why the row cannot be used. judge: what the rationale is
-worth, once there is one. A row that is not used further keeps its place, with a `reason` and a `detail`.
+parse: raw text -> question, answer and rationale, or the reason why the row is unusable. judge: checks the
+rationale once there is one. An unusable row stays in the table, with a `reason` and a `detail`.
 """
 
 import json
@@ -23,18 +23,21 @@ UNUSABLE = (
     "unusable answer",
     "teacher failed",
 )
-"""Reasons that say the input or the teacher is broken; more than `max_bad_share` of them fails the stage."""
+"""Reasons that point to a broken input or teacher. The stage fails if their share exceeds `max_bad_share`."""
 SHOWN_CHARS = 1000
 _NOTHING = {
-    "final": "the final text holds only the conclusion; if the teacher thinks, set rationales.teacher.rationale to thinking or both",
-    "thinking": "the teacher gave no thinking; set rationales.teacher.rationale to final or both",
-    "both": "the teacher gave no thinking, and its final text holds only the conclusion",
+    "final": "the final text has only the conclusion; "
+    "if the teacher thinks, set rationales.teacher.rationale to thinking or both",
+    "thinking": "the teacher wrote no thinking; set rationales.teacher.rationale to final or both",
+    "both": "the teacher wrote no thinking, and its final text has only the conclusion",
 }
-"""Why a row has the reason "no rationale", by `rationales.teacher.rationale`."""
+"""The detail of the reason "no rationale", by `rationales.teacher.rationale`."""
 _REFUSAL = re.compile(
     r"""^\W*(?:
-        i(?:\ a|['’]?)m\ (?:(?:very|really|so)\ )?sorry\b | sorry,\ (?:but\ )?i\b | i\ apologi[sz]e\b | as\ an\ ai\b |
-        (?:unfortunately,\ )?i(?:\ cannot|\ can['’]?t|\ can\ not|\ won['’]?t|\ will\ not|(?:\ a|['’]?)m\ (?:not\ able|unable)\ to)
+        i(?:\ a|['’]?)m\ (?:(?:very|really|so)\ )?sorry\b | sorry,\ (?:but\ )?i\b | i\ apologi[sz]e\b
+        | as\ an\ ai\b
+        | (?:unfortunately,\ )?i
+        (?:\ cannot|\ can['’]?t|\ can\ not|\ won['’]?t|\ will\ not|(?:\ a|['’]?)m\ (?:not\ able|unable)\ to)
         \ (?:\w+\ )?(?:help|assist|answer|provide|do\ that|comply|fulfil|solve|continue|engage)
     )""",
     re.IGNORECASE | re.VERBOSE,
@@ -42,7 +45,7 @@ _REFUSAL = re.compile(
 
 
 def parse_row(raw: dict[str, Any], config: PipelineConfig, task: Task) -> dict[str, Any]:
-    """A row of RAW_SCHEMA as one of DRAFT_SCHEMA; `reason` says what is wrong with its form."""
+    """Parse a row of RAW_SCHEMA into DRAFT_SCHEMA. If it is malformed, `reason` says why."""
     columns, given = config.rationales.columns, config.rationales.teacher.kind == "given"
     values, reason, detail = _load(raw)
     named = values.get(columns.id)
@@ -66,7 +69,10 @@ def parse_row(raw: dict[str, Any], config: PipelineConfig, task: Task) -> dict[s
 
 
 def judge_row(row: dict[str, Any], config: PipelineConfig, task: Task) -> dict[str, Any]:
-    """The row with the reason why its rationale is not used; a row that has a reason already keeps it."""
+    """The row with the reason why its rationale is unusable, if it is.
+
+    A row that already has a reason keeps it.
+    """
     if row["reason"]:
         return row
     reason, detail = _fault(row, config, task)
@@ -79,7 +85,7 @@ def _load(raw: dict[str, Any]) -> tuple[dict[str, Any], str | None, str | None]:
     try:
         values = json.loads(raw["raw"])
         json.dumps(values, ensure_ascii=False).encode()
-    except UnicodeEncodeError as error:  # JSON can spell half a character: "\\ud800"
+    except UnicodeEncodeError as error:  # JSON can encode a lone surrogate: "\\ud800"
         return {}, "not UTF-8", f"{error.reason}: {raw['raw'][:SHOWN_CHARS]}"
     except (ValueError, RecursionError) as error:
         return {}, "malformed JSON", f"{error}: {raw['raw'][:SHOWN_CHARS]}"
@@ -89,13 +95,16 @@ def _load(raw: dict[str, Any]) -> tuple[dict[str, Any], str | None, str | None]:
 
 
 def _text(value: Any) -> str | None:
-    """The text of a cell; None for what is neither text nor a number."""
+    """The text of a cell. None unless it is a text or a number."""
     usable = isinstance(value, str | int | float) and not isinstance(value, bool)
     return str(value).strip() if usable else None
 
 
 def _split(values: dict[str, Any], row_id: str, config: PipelineConfig, task: Task) -> str:
-    """The named split, else the benchmark's, else one drawn by the question: one question never stands on both sides."""
+    """The row's own split, else the benchmark's, else a random one.
+
+    The question seeds the random split, so that it never appears in both train and test.
+    """
     named, question = (
         values.get(column) for column in (config.rationales.columns.split, config.rationales.columns.question)
     )
@@ -123,7 +132,7 @@ def _malformed(
     if not task.check(row["answer"], row["answer"]):
         return (
             "unusable answer",
-            f"the answer '{row['answer']}' is no {task.kind}, as task '{task.name}' expects",
+            f"the answer '{row['answer']}' is not a {task.kind}, which task '{task.name}' expects",
         )
     return None, None
 
@@ -143,7 +152,10 @@ def _fault(row: dict[str, Any], config: PipelineConfig, task: Task) -> tuple[str
             f"it reached rationales.teacher.max_tokens = {limit}: ... {rationale[-SHOWN_CHARS:]}",
         )
     if train and not task.check(row["concluded"], row["answer"]):
-        return "wrong answer", f"the teacher concluded '{row['concluded']}', right is '{row['answer']}'"
+        return (
+            "wrong answer",
+            f"the teacher concluded '{row['concluded']}', but the right answer is '{row['answer']}'",
+        )
     if train and not rationale:
         return "no rationale", _NOTHING[config.rationales.teacher.rationale]
     return None, None

@@ -1,4 +1,4 @@
-"""What a teacher's text in free form concludes, and the text without its conclusion and without what runs on after it."""
+"""Finds the conclusion of a teacher's free text, and removes conclusions and made-up follow-ups."""
 
 import re
 
@@ -14,7 +14,7 @@ from skipthink_ray.tasks.answers import (
 from skipthink_ray.tasks.near import normalise
 from skipthink_ray.tasks.plain import plain
 
-_PHRASE = re.compile(  # what announces an answer; a box holds it
+_PHRASE = re.compile(  # a phrase that announces an answer, or a box that contains it
     r"""\\boxed\s*\{(?P<box>(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}
     |(?:\banswer(?:\s*\([^()\n]{1,60}\))?
         (?:,?\ (?:to|for|of|in|as\ an?|from|among|here|choice|option|then|therefore|thus)\b[^.\n]{0,80}?)?
@@ -29,7 +29,7 @@ _PHRASE = re.compile(  # what announces an answer; a box holds it
 )
 _REST_OF_SENTENCE = re.compile(
     r"[^\n]*?(?=(?<![.!?])[.!?]+[\"'”’)*]*(?:\s|\Z)|\n|\Z)"
-)  # a run of marks is looked at once
+)  # the lookbehind visits a run of marks only once
 _QUOTED = re.compile(r"[\"“]([^\"“”\n]+)[\"”]|(?<!\w)['‘]([^'‘’\n]+)['’](?!\w)")
 _AFTER_IS = re.compile(r"\b(?:is|are)\b:?\s+")
 _NO_CHOICE = re.compile(r"\W*(?:neither|none)\b", re.IGNORECASE)
@@ -41,7 +41,8 @@ _AROUND = " \t\r\n\"'“”‘’*`"
 _OPENER = re.compile(r"(?:^|\s)(?:so|thus|hence|therefore),?\Z", re.IGNORECASE)
 _TURN = re.compile(
     r"""<\|[a-z_]{2,30}\|>|</s>|\[/?INST\]|\n[\s*#>]*(?:Human|User)\s*\**:
-    |\n[ \t*#>_]*(?:(?:next|new|another)\ )?(?P<asks>question|problem|exercise|example|q|instruction|input|问题|問題|题目)
+    |\n[ \t*#>_]*(?:(?:next|new|another)\ )?
+        (?P<asks>question|problem|exercise|example|q|instruction|input|问题|問題|题目)
         (?:\ *\#?\d+)?[ *_]*(?:[:：]|\.(?=\ [A-Z]))[ *_]*(?P<asked>[^\n]*\n?[^\n]*)""",
     re.IGNORECASE | re.VERBOSE,
 )
@@ -50,13 +51,16 @@ _MARKED = re.compile(r"^#{4}[ \t]*[-$\d][^\n]{0,40}$", re.MULTILINE)
 
 
 def conclusion(kind: AnswerKind, text: str, pattern: str | None = None) -> str | None:
-    """What a teacher's text in free form concludes, as the text writes it, without what stands around it; None if nothing.
+    """The answer that a teacher's free text concludes, in the text's own spelling; None if there is none.
 
-    pattern, a regular expression with one group, goes before: its last match. Then what follows the last `the answer
-    is`, `answer:`, `-->`, `####` or stands in the last box of LaTeX, where that holds an answer of this kind. Then, by
-    kind: the last number; the last choice; the last yes or no that stands alone (`there is no cure` is no answer); the
-    last string in quotes, else the last word of the last sentence with `is`; of a set, what follows `is` or `are` there.
-    What a text denies (`not 5`, `(A) is wrong`) it does not conclude.
+    The first rule that finds an answer applies:
+    1. The last match of `pattern`, a regular expression with one group.
+    2. The last phrase (`the answer is`, `answer:`, `-->`, `####`) or LaTeX box with an answer of this kind.
+    3. By kind: the last number; the last choice; the last yes or no by itself (not `there is no cure`); for
+       a string, the last quoted text, else the last word of the last sentence with `is` or `are`; for a set,
+       the text after `is` or `are` there.
+
+    An answer that the text denies (`not 5`, `(A) is wrong`) does not count.
     """
     matched = [found for found in re.findall(pattern, text) if found] if pattern else []
     if matched:
@@ -68,16 +72,16 @@ def conclusion(kind: AnswerKind, text: str, pattern: str | None = None) -> str |
             return _stated(kind, said)
         if kind == "choice" and _NO_CHOICE.match(said):
             return None
-        end = phrase.start()  # not into the next phrase, or a text that loops takes quadratic time
+        end = phrase.start()  # stop at the next phrase; otherwise a looping text takes quadratic time
     said = _last(kind, text) or ""
     return said if canonical(kind, said) is not None else None
 
 
 def without_run_on(text: str, question: str) -> str:
-    """A teacher's text up to the next turn or question that it made up after its own answer; the text itself if there is none.
+    """Cut a teacher's text before the first turn or question that the teacher made up after its answer.
 
-    Turns are the marks of chat templates and `User:`. Questions are lines like `Question:`, `Q:` or `### Problem 2:`, after an
-    announced answer or before an `Answer:`, unless they restate the question that was asked.
+    A turn starts with a chat-template token or `User:`. A made-up question is a line like `Question:`, `Q:`
+    or `### Problem 2:`, after an announced answer or before an `Answer:`, that does not restate `question`.
     """
     marks = list(_MARKED.finditer(text))
     if len(marks) > 1:
@@ -95,14 +99,14 @@ def without_run_on(text: str, question: str) -> str:
 
 
 def _restates(asked: str, question: str) -> bool:
-    """Whether a question says nothing new: no other number, and mostly the same words."""
+    """Whether `asked` restates the question: it adds no number, and at most half of its words are new."""
     words, known = normalise(asked.split("\n")[0] or asked), set(normalise(question))
     new = [word for word in words if word not in known]
     return not any(word[0].isdigit() for word in new) and 2 * len(new) <= len(words)
 
 
 def without_conclusion(text: str) -> str:
-    """A teacher's text without the sentence "The answer is X." at its end; itself if nothing else is left."""
+    """A teacher's text without its final sentence "The answer is X."; unchanged if nothing else is left."""
     text = text.rstrip()
     line = text.rfind("\n") + 1
     phrases = re.finditer(
@@ -119,7 +123,7 @@ def without_conclusion(text: str) -> str:
 
 
 def _stated(kind: AnswerKind, said: str) -> str:
-    """The answer itself in a short text that holds one."""
+    """The bare answer from a short text that contains one."""
     if kind == "number" and (number := number_in(said)):
         return number.text
     if kind == "string":

@@ -1,8 +1,8 @@
-"""Digits with separators, powers and roots as exact values; what cannot be evaluated raises NoValue.
+"""Exact values of digits with separators, of powers and of roots. Raises NoValue if there is no value.
 
-A point separates decimals. A comma separates thousands, in threes or as in India (12,34,567), and decimals where no
-thousands can be meant: 1,000 is 1000, while 1,5 and 0,500 and 1.000,5 have a decimal comma. Spaces, apostrophes and low
-lines between threes separate thousands too.
+A point separates decimals. A comma separates thousands, in groups of three or as in India (12,34,567). It
+separates decimals if it cannot separate thousands: 1,000 is 1000, but 1,5 and 0,500 and 1.000,5 have a
+decimal comma. Spaces, apostrophes and underscores between groups of three also separate thousands.
 """
 
 import re
@@ -10,7 +10,7 @@ from fractions import Fraction
 from math import isfinite
 
 MAX_DIGITS = 1000
-"""A longer number is a student's loop; Python refuses to convert some of them."""
+"""A longer number comes from a student that loops, and Python refuses to convert very long ones."""
 THREES = re.compile(r"[1-9]\d{0,2}(?:,\d{3})+(?:\.\d+)?|[1-9]\d?(?:,\d\d)+,\d{3}(?:\.\d+)?")
 _SPACED = re.compile(r"[1-9]\d{0,2}(?:([ '_])\d{3})(?:\1\d{3})*(?:[.,]\d+)?")
 _DECIMAL_COMMA = re.compile(r"\d{1,3}(?:\.\d{3})+,\d+|\d+,\d+")
@@ -19,7 +19,7 @@ _PLAIN = re.compile(r"\d*\.?\d+")
 
 
 class NoValue(ValueError):
-    """A number that cannot be evaluated: malformed digits, a division by zero, an exponent without end."""
+    """The number cannot be evaluated: malformed digits, division by zero, or a huge exponent."""
 
 
 def decimal(run: str) -> Fraction:
@@ -39,7 +39,7 @@ def decimal(run: str) -> Fraction:
 
 
 def power(base: Fraction, exponent: Fraction) -> Fraction:
-    """Exact where the result is a fraction, else to twelve decimals."""
+    """The power as an exact value if it is a fraction, else rounded to twelve decimals."""
     if exponent.denominator == 1:
         bits = max(base.numerator.bit_length(), base.denominator.bit_length())
         if (not base and exponent < 0) or abs(exponent) * bits > 4 * MAX_DIGITS:
@@ -63,14 +63,14 @@ def power(base: Fraction, exponent: Fraction) -> Fraction:
 
 
 def real(value: float) -> Fraction:
-    """An irrational number to twelve decimals."""
+    """A float rounded to twelve decimals."""
     if not isfinite(value):
         raise NoValue
     return Fraction(round(value * 10**12), 10**12)
 
 
 def small(value: Fraction) -> Fraction:
-    """The value itself, if it can be written in some `MAX_DIGITS` digits."""
+    """The value itself. Raises NoValue if it has many more than `MAX_DIGITS` digits."""
     if max(value.numerator.bit_length(), value.denominator.bit_length()) > 4 * MAX_DIGITS:
         raise NoValue
     return value

@@ -1,7 +1,7 @@
-"""Toy LLC: the last letters of the words of a name, over a list of given names of the project's own.
+"""Toy LLC: concatenate the last letters of the words of a name. The given names are the project's own list.
 
-difficulty is the number of words less one. 1: two words; 2: three, and in a third of the questions a sentence with names that
-do not matter; 3: four, and such a sentence always.
+difficulty is the number of words minus one. 1: two words; 2: three words, and a distractor with other names
+in a third of the questions; 3: four words, and always a distractor.
 """
 
 from random import Random
@@ -10,14 +10,15 @@ from skipthink_ray.tasks.stories import DISTRACTED
 from skipthink_ray.tasks.task import ToyRow
 
 NAMES: tuple[str, ...] = tuple(
-    "Adam Alma Amir Anouk Aron Bela Boris Britt Carl Cleo Clive Conrad Dana Derek Dora Edith Edwin Elif Emil Enzo Erik "
-    "Esther Fatima Felix Flora Frank Gerd Gita Greta Gus Hakim Hana Hedwig Henk Hiro Ilse Imre Ines Ingrid Isaac Ivo "
-    "Jacob Jan Jill Joel Jonas Jude Kai Karim Kevin Kirk Lars Lea Leif Leon Lilith Lou Luca Magda Malik Marc Max Milan "
-    "Miriam Moritz Nadia Neil Nils Noel Nora Olaf Oleg Otto Paul Pavel Petra Philip Quentin Rafael Rashid Rex Rita "
-    "Robert Roy Ruth Sam Sanjay Sarah Sigrid Sven Tamar Tariq Theo Thomas Toby Udo Uma Ute Vera Victor Vincent Walt "
-    "Wendy Wolf Xaver Yann Yosef Yusuf Zack Zoe "
-    "Agnes Alice Bert Bruno Celia Chen Dirk Diego Eric Eva Faye Fred Gail Grace Heidi Hugh Ida Igor Jack Jose Kate Kurt "
-    "Lydia Linus Mona Mark Naomi Nick Olga Oscar Pia Peter Ravi Ruby Sofia Simon Tina Tim Ursula Yves".split()
+    "Adam Alma Amir Anouk Aron Bela Boris Britt Carl Cleo Clive Conrad Dana Derek Dora Edith Edwin Elif "
+    "Emil Enzo Erik Esther Fatima Felix Flora Frank Gerd Gita Greta Gus Hakim Hana Hedwig Henk Hiro Ilse "
+    "Imre Ines Ingrid Isaac Ivo Jacob Jan Jill Joel Jonas Jude Kai Karim Kevin Kirk Lars Lea Leif Leon "
+    "Lilith Lou Luca Magda Malik Marc Max Milan Miriam Moritz Nadia Neil Nils Noel Nora Olaf Oleg Otto "
+    "Paul Pavel Petra Philip Quentin Rafael Rashid Rex Rita Robert Roy Ruth Sam Sanjay Sarah Sigrid Sven "
+    "Tamar Tariq Theo Thomas Toby Udo Uma Ute Vera Victor Vincent Walt Wendy Wolf Xaver Yann Yosef Yusuf "
+    "Zack Zoe Agnes Alice Bert Bruno Celia Chen Dirk Diego Eric Eva Faye Fred Gail Grace Heidi Hugh Ida "
+    "Igor Jack Jose Kate Kurt Lydia Linus Mona Mark Naomi Nick Olga Oscar Pia Peter Ravi Ruby Sofia Simon "
+    "Tina Tim Ursula Yves".split()
 )
 ORDINALS = ("first", "second", "third", "fourth")
 
@@ -49,7 +50,7 @@ def toy_row(random: Random, difficulty: int) -> ToyRow:
 
 
 def _distractor(random: Random, words: list[str]) -> str:
-    """Something about other names."""
+    """An irrelevant sentence about other names."""
     one, other = random.sample([name for name in NAMES if name not in words], 2)
     return random.choice(
         (
@@ -61,6 +62,6 @@ def _distractor(random: Random, words: list[str]) -> str:
 
 
 def _listed(words: list[str]) -> str:
-    """In quotes, as a bare `Jan` before a full stop reads as January's abbreviation and would end no sentence."""
+    """The words in quotes. A bare `Jan` before a full stop would look like the abbreviation of January."""
     *others, last = (f'"{word}"' for word in words)
     return f"{', '.join(others)} and {last}"

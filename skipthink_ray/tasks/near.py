@@ -1,9 +1,9 @@
-"""Rows that say the same: duplicates within train, and test questions that leaked into it.
+"""Finds duplicate training rows, and test questions that leaked into train.
 
-Two questions are near where they hold the same numbers and names in the same order and share most of their word triples:
-another number or name makes another problem, however alike the words are. A name is a word with a capital inside a
-sentence. An exact set-similarity join with prefix filtering, instead of MinHash (datasketch): nothing is missed, and a
-question that is near to none costs a few look-ups.
+Two questions are near if they have the same numbers and names in the same order and share most of their word
+triples. A different number or name makes a different problem, however similar the words are. A name is a
+capitalised word inside a sentence. The search is an exact set-similarity join with prefix filtering. Unlike
+MinHash (datasketch) it misses nothing, and a question without near neighbours costs only a few look-ups.
 """
 
 import hashlib
@@ -15,38 +15,45 @@ from typing import Any
 import numpy as np
 
 _WORD = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+|[^\w\s.,;:!?'’‘\"“”`…]")
-
-
 _SENTENCE = re.compile(r"[.!?:\n]\s")
 _PARTICULAR = re.compile(r"\d+(?:[.,]\d+)*|(?<=[\s\"'“‘(])[A-Z]\w*")
 
 
 def normalise(text: str) -> list[str]:
-    """Words, numbers and signs, without case, punctuation, compatibility forms and white space."""
+    """The words, numbers and signs of a text, without case, punctuation, white space and Unicode variants."""
     return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
 
 
 def same_key(*texts: str) -> int:
-    """A 63-bit hash that texts share if they are equal once normalised (and else once in 10^19 pairs)."""
+    """A 63-bit hash, equal for texts that are equal after `normalise` (and for one in 10^19 other pairs)."""
     return _hash("\n".join(" ".join(normalise(text)) for text in texts)) >> 1
 
 
 def with_key(row: dict[str, Any]) -> dict[str, Any]:
-    """A draft with its `key`: equal for training rows with the same question and rationale, none for other rows."""
+    """The draft with a `key` that training rows with the same question and rationale share.
+
+    Other rows get None.
+    """
     kept = not row["reason"] and row["split"] == "train"
     return {**row, "key": same_key(row["question"], row["rationale"]) if kept else None}
 
 
 class TestQuestions:
-    """Test questions, to ask which of them another question is near to. Shape suffixes: Q questions, T triples of one.
+    """An index of test questions that finds the nearest one.
 
-    Words are held as 64-bit hashes in flat arrays, 8 bytes a triple, so that a large test set can be sent to every worker.
+    Shape suffixes: Q questions, T triples of one question.
+
+    Word triples are 64-bit hashes in flat arrays, 8 bytes each, so that a large test set can be sent to every
+    worker.
     """
 
-    __test__ = False  # no test class, whatever its name looks like
+    __test__ = False  # tells pytest that this is not a test class
 
     def __init__(self, questions: list[str], similarity: float) -> None:
-        """`similarity`: the least share of word triples (Jaccard) at which questions are near; 1 takes equal ones alone."""
+        """`similarity`: the smallest Jaccard index of word triples for near questions.
+
+        1 accepts only equal questions.
+        """
         self.similarity = similarity
         words = [normalise(text) for text in questions]
         self.equal = {_hash(" ".join(one)): at for at, one in enumerate(words)}
@@ -61,7 +68,7 @@ class TestQuestions:
                 self.prefixes.setdefault(triple, []).append(at)
 
     def near(self, text: str) -> tuple[int, float] | None:
-        """Number and similarity of the nearest test question; None where none is near."""
+        """Number and similarity of the nearest test question. None if none is near."""
         words = normalise(text)
         if (equal := self.equal.get(_hash(" ".join(words)))) is not None:
             return equal, 1.0
@@ -78,7 +85,10 @@ class TestQuestions:
         return (-at, best) if best >= self.similarity else None
 
     def _prefix(self, triples_T: np.ndarray) -> np.ndarray:
-        """The rarest triples: two sets that reach the similarity have one of these in common."""
+        """The rarest triples.
+
+        Two sets that reach the similarity share at least one of their rarest triples.
+        """
         place_T = np.searchsorted(self.known, triples_T).clip(max=max(len(self.known) - 1, 0))
         rarity_T = (
             np.where(self.known[place_T] == triples_T, self.holders[place_T], 0)
@@ -86,7 +96,7 @@ class TestQuestions:
             else np.zeros(len(triples_T))
         )
         rarest_first_T = triples_T[np.lexsort((triples_T, rarity_T))]
-        shared = math.ceil(self.similarity * len(triples_T) - 1e-9)  # rounding must not ask for one more
+        shared = math.ceil(self.similarity * len(triples_T) - 1e-9)  # 1e-9 absorbs rounding errors
         return rarest_first_T[: len(triples_T) - shared + 1]
 
     def _jaccard(self, triples_T: np.ndarray, at: int) -> float:
@@ -96,13 +106,15 @@ class TestQuestions:
 
 
 def _triples(words: list[str]) -> np.ndarray:
-    """Hashes of every three words in a row, each once, ascending; of all words where there are fewer."""
+    """Sorted distinct hashes of every three consecutive words; one hash of all words if there are fewer than
+    three.
+    """
     texts = {" ".join(words[at : at + 3]) for at in range(max(1, len(words) - 2))}
     return np.sort(np.array([_hash(text) for text in texts], dtype=np.uint64))
 
 
 def _particulars(text: str) -> int:
-    """A hash of the numbers and names of a question, in their order."""
+    """A hash of the numbers and names of a question, in order."""
     plain = unicodedata.normalize("NFKC", text)
     return _hash(
         " ".join(

@@ -1,10 +1,9 @@
-r"""The numbers of a text: signs, separators, fractions, powers, LaTeX and small calculations, as exact values.
+r"""Finds the numbers of a text as exact values, including fractions, powers, LaTeX and small calculations.
 
-A point separates decimals. A comma separates thousands, in threes or as in India (12,34,567), and decimals where no
-thousands can be meant: 1,000 is 1000, while 1,5 and 0,500 and 1.000,5 have a decimal comma. Spaces, apostrophes and low
-lines between threes separate thousands too. A calculation counts by its result (`3 * 4` is 12). Percent signs, currencies
-and units do not count: 12% is 12. A range, a date, a version and a point on a plane are no numbers; a time of day or a
-duration in two units is compared as it is written. What cannot be evaluated (3/0, 10^x) is no number, and no part of it is.
+decimals.py has the rules for points and commas. A calculation counts as its result (`3 * 4` is 12). Percent
+signs, currencies and units are ignored: 12% is 12. Ranges, dates, versions and points on a plane are not
+numbers. Times of day and durations in two units are compared as written. An expression without a value (3/0,
+10^x) is not a number, and neither are its parts.
 """
 
 import re
@@ -73,22 +72,25 @@ class Quantity(NamedTuple):
     value: Fraction | None
     """None for a time or a duration in two units."""
     form: str
-    """How it is compared: the reduced fraction, or hours and minutes."""
+    """The form to compare: the reduced fraction, or hours and minutes."""
     text: str
-    """How it is shown: readable again as the same number."""
+    """The form to show. It reads as the same number again."""
     start: int
     end: int
 
 
 def quantities(text: str) -> list[Quantity]:
-    """All numbers of a plain text, from left to right; those that end a word (CO2) only if there is no other."""
+    """All numbers of a plain text, from left to right.
+
+    Numbers that end a word (CO2) count only if there are no others.
+    """
     found = list(_scan(text))
     return [one for one in found if not _glued(text, one.start)] or found
 
 
 def _glued(text: str, start: int) -> bool:
     before = text[start - 1 : start]
-    return before == "_" or (before.isalpha() and before < "\u2e80")  # 有5个 has a number of its own
+    return before == "_" or (before.isalpha() and before < "\u2e80")  # in 有5个 the 5 is a separate number
 
 
 def _scan(text: str) -> Iterator[Quantity]:
@@ -128,7 +130,7 @@ def _shown(value: Fraction, written: str) -> str:
 
 
 def _two_units(text: str, token: Token) -> Quantity | None:
-    """3:30 (pm), 2 hours and 30 minutes, 5 dollars and 50 cents."""
+    """A time or an amount in two units: 3:30 (pm), 2 hours and 30 minutes, 5 dollars and 50 cents."""
     if re.fullmatch(r"\d+(?::\d+)+", token.text):
         half = _HALF_OF_DAY.match(text, token.end)
         form = (token.text.lstrip("0") or "0") + (f" {half[1].lower()}m" if half else "")

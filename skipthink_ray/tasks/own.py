@@ -1,4 +1,4 @@
-"""Tasks of one's own: from the configuration block `own_task`, or a Python class by its import path."""
+"""User-defined tasks, from the configuration block `own_task` or from a Python class by import path."""
 
 import os
 import sys
@@ -27,17 +27,20 @@ def from_config(name: str, config: OwnTaskConfig) -> Task:
 
 
 def from_path(path: str) -> Task:
-    """An instance of the class at `package.module:ClassName`. ValueError names what is wrong with the path or the class."""
+    """An instance of the class at `package.module:ClassName`.
+
+    Raises ValueError for a faulty path or class.
+    """
     module_name, _, class_name = path.partition(":")
     if not (class_name.isidentifier() and all(part.isidentifier() for part in module_name.split("."))):
-        raise ValueError(f"task: '{path}' is no import path; expected package.module:ClassName")
-    if os.getcwd() not in sys.path:  # as `python -m` has it; the `skipthink` script and Ray's workers do not
+        raise ValueError(f"task: '{path}' is not an import path; expected package.module:ClassName")
+    if os.getcwd() not in sys.path:  # `python -m` adds it; the `skipthink` script and Ray's workers do not
         sys.path.append(os.getcwd())
     try:
         module = import_module(module_name)
     except (ImportError, SyntaxError, NameError) as error:
         raise ValueError(
-            f"task: cannot import the module of '{path}': {error}; looked in {os.getcwd()} and the Python path"
+            f"task: cannot import the module of '{path}': {error}; searched {os.getcwd()} and the Python path"
         ) from error
     if not isinstance(made := getattr(module, class_name, None), type):
         raise ValueError(
@@ -51,7 +54,7 @@ def _instance(path: str, made: type) -> Any:
         return made()
     except TypeError as error:
         raise ValueError(
-            f"task: '{path}' cannot be made without arguments: {error}; expected {EXPECTED}"
+            f"task: '{path}' cannot be constructed without arguments: {error}; expected {EXPECTED}"
         ) from error
 
 

@@ -1,7 +1,8 @@
-"""Unicode and LaTeX as plain text: what the readers of answers look at.
+"""Converts Unicode and LaTeX to the plain text that the answer checks read.
 
-Dashes, digits and spaces of all kinds become those of ASCII, superscripts become powers, and `½` a fraction of LaTeX.
-Three dashes stay apart: `-` (minus and hyphen), `–` (en dash, which also writes a range) and `—` (em dash).
+Dashes, digits and spaces of all kinds become ASCII, superscripts become powers, and `½` becomes a LaTeX
+fraction. Three dashes stay distinct: `-` (minus and hyphen), `–` (en dash, also for ranges) and `—` (em
+dash).
 """
 
 import re
@@ -46,9 +47,9 @@ _COMMANDS = {
 
 
 def plain(text: str) -> str:
-    """The text with one spelling for every dash, space, digit, fraction, power and sign of Unicode and LaTeX.
+    """The text with one spelling for each dash, space, digit, fraction, power and sign of Unicode and LaTeX.
 
-    `\\frac` and braces stay; other commands are left out, and what stands in their braces is kept.
+    `\\frac` and braces stay. Other commands are removed, but the text in their braces stays.
     """
     if text.isascii() and not _ASCII_MARKUP.search(text):
         return text.replace("\t", " ").replace("\r", " ")

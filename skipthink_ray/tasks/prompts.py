@@ -1,8 +1,9 @@
-"""What a teacher is asked: chat messages for one question, in three styles. Pure text, no network.
+"""The teacher's prompts: chat messages for one question, in three styles. Pure text, no network.
 
-zero_shot: the instruction and the question. few_shot: three solved questions of the project's own (exemplars.json) before
-it. few_shot_gold: the same, and the right answer is given with every question, so that the teacher explains the way there
-(the paper's way). Every prompt asks for a last line `The answer is X.`, by which the teacher's conclusion is found.
+zero_shot: the instruction and the question. few_shot: three solved questions (exemplars.json, the project's
+own) come before the question. few_shot_gold, the paper's way: the same, and every question comes with its
+right answer, which the teacher explains. Every prompt asks for a last line `The answer is X.`, so that the
+conclusion is easy to find.
 """
 
 import json
@@ -36,7 +37,7 @@ LIKE: dict[AnswerKind, str] = {
     "string": "last_letter_concatenation",
     "set": "set",
 }
-"""Whose exemplars a task without its own is shown."""
+"""The benchmark whose exemplars serve tasks without their own, by kind of answer."""
 
 
 class Exemplar(NamedTuple):
@@ -48,10 +49,11 @@ class Exemplar(NamedTuple):
 def messages(task: Task, question: str, style: Style, gold: str | None = None) -> list[dict[str, str]]:
     """`role` and `content` of every message: system, then user and assistant in turn, the question last.
 
-    `gold` is the right answer, which few_shot_gold needs and no other style shows. ValueError where it is missing.
+    `gold` is the right answer. few_shot_gold needs it and raises ValueError without it; other styles do not
+    show it.
     """
     if style == "few_shot_gold" and not gold:
-        raise ValueError("few_shot_gold: the right answer is needed to ask for an explanation of it")
+        raise ValueError("few_shot_gold: the prompt needs the right answer")
     with_gold = style == "few_shot_gold"
     asked = [_message("system", _instruction(task, with_gold))]
     for exemplar in () if style == "zero_shot" else exemplars(task):
@@ -63,7 +65,7 @@ def messages(task: Task, question: str, style: Style, gold: str | None = None) -
 
 
 def exemplars(task: Task) -> list[Exemplar]:
-    """Three solved questions: of the task itself, else of a benchmark with the same kind of answer."""
+    """Three solved questions of the task, or else of a benchmark with the same kind of answer."""
     found = _all_exemplars()
     return found[task.name if task.public and task.name in found else LIKE[task.kind]]
 

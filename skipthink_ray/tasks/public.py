@@ -1,11 +1,12 @@
-"""Where a benchmark's public data set lies for the `datasets` library, and how its rows become question and answer.
+"""The public data set of each benchmark for the `datasets` library, and the conversion of its rows.
 
-Hub ids, configurations, splits and columns were read from documentation and public code; none was ever loaded here (no
-network). So the tests check the mappings on small data sets of that shape, and where the split of Ho et al. is listed
-(splits.py) a row whose question is not in the list gets the split `unlisted` and is dropped with that reason: a data set
-that is not what its name says cannot pass for the benchmark.
+Hub ids, configurations, splits and columns come from documentation and public code. The data sets were never
+loaded here, for lack of a network, so the tests check the mappings on small data sets of the same shape. If a
+task has a listed split of Ho et al. (splits.py), questions that are not listed get the split `unlisted` and
+are dropped with that reason. So a data set that only has the benchmark's name cannot pass for it.
 
-A row function takes one row of the public data set and returns `question`, `answer` and, where there is one, `rationale`.
+A row function takes a row of the public data set and returns `question`, `answer` and, if there is one,
+`rationale`.
 """
 
 import re
@@ -23,28 +24,28 @@ _BIG_BENCH_FRAME = re.compile(r"^\s*Q:\s*|\n\s*choice:.*|\s*\n?A:\s*$", re.DOTAL
 
 @dataclass(frozen=True)
 class PublicData:
-    """A public data set. Without `read`, the columns `question` and `answer` are named in `columns`."""
+    """A public data set. Without `read`, its columns are `question` and `answer`."""
 
     hub_id: str | None
-    """`datasets.load_dataset`'s path; None where no copy is known that can be trusted to be the benchmark."""
+    """The path for `datasets.load_dataset`. None if no trustworthy copy of the benchmark is known."""
     arguments: dict[str, str] = field(default_factory=dict[str, str])
     """Further arguments of load_dataset: configuration `name`, `data_dir`, `revision`."""
     splits: dict[str, str] = field(default_factory=lambda: dict(BOTH))
-    """Its splits that are read -> train or test, which holds where splits.py neither lists nor draws one."""
+    """Splits to read -> train or test. A listed or drawn split (splits.py) overrides this."""
     needs: tuple[str, ...] = ("question", "answer")
     """Columns that `read` uses."""
     read: Callable[[Row], Row] = lambda row: {"question": row["question"], "answer": row["answer"]}
     has_rationale: bool = False
     train_rows: int | None = None
-    """Where the benchmark's training set is a sample of the data set's: so many rows, drawn with seed 0."""
+    """Size of the training sample, drawn with seed 0. None if the benchmark uses all training rows."""
     test_share: float | None = None
-    """Where nobody published a split: the share of test questions, drawn by the questions' words."""
+    """Share of test questions, drawn by their words. None if a split was published."""
     instead: str = ""
-    """What to do where there is no hub id."""
+    """Advice to the user if there is no hub id."""
 
 
 def options(choices: list[str]) -> str:
-    """` Answer Choices: (A) .. (B) ..`, as the questions of all choice tasks end."""
+    """`Answer Choices: (A) .. (B) ..`, the ending of the questions of all choice tasks."""
     return "Answer Choices: " + " ".join(
         f"({chr(ord('A') + place)}) {text}" for place, text in enumerate(choices)
     )
@@ -63,7 +64,7 @@ def read_svamp(row: Row) -> Row:
 
 
 def read_gsm8k(row: Row) -> Row:
-    """The solution ends in a line `#### 42`; between << and >> stand marks for a calculator."""
+    """The solution ends with a line `#### 42` and has calculator annotations between << and >>."""
     rationale, mark, answer = row["answer"].rpartition("####")
     return {
         "question": row["question"],
@@ -90,7 +91,7 @@ def read_strategy_qa(row: Row) -> Row:
 
 
 def read_big_bench(row: Row) -> Row:
-    """The input may come framed in `Q:`, `choice:` lines and `A:`; the right option is the one that scores 1."""
+    """The input may be framed by `Q:`, `choice:` lines and `A:`. The right option has the highest score."""
     stem = _BIG_BENCH_FRAME.sub("", row["inputs"]).strip()
     choices, scores = row["multiple_choice_targets"], row["multiple_choice_scores"]
     answer = chr(ord("A") + scores.index(max(scores))) if scores else None
@@ -131,8 +132,8 @@ STRATEGY_QA = PublicData("ChilleD/StrategyQA", read=read_strategy_qa)
 COIN_FLIP = PublicData(
     None,
     test_share=150 / 500,
-    instead="the coin flips on the hub are other people's; take dataset/coin_flip/coin_flip.json of Kojima et al. "
-    "(github.com/kojima-takeshi188/zero_shot_cot), one object of its `examples` per line",
+    instead="the coin flips on the Hub are not those of the benchmark; take dataset/coin_flip/coin_flip.json "
+    "of Kojima et al. (github.com/kojima-takeshi188/zero_shot_cot), one object of its `examples` per line",
 )
 AQUA = PublicData(
     "deepmind/aqua_rat",

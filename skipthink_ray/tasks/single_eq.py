@@ -1,8 +1,8 @@
-"""Toy SingleEq: word problems with one unknown, which the oracle calls x, writes into one equation and solves.
+"""Toy SingleEq: word problems with one unknown. The oracle calls it x, writes one equation and solves it.
 
-difficulty 1: x + a = b, x - a = b, a + x = b, a - x = b (2..9) or a * x = b (2..5); 2: larger numbers, a third of the
-questions a * x + b = c, a distractor in a third; 3: only a * x + b = c, half of them in dollars and cents, always with a
-distractor.
+difficulty 1: x + a = b, x - a = b, a + x = b, a - x = b (2..9) or a * x = b (2..5); 2: larger numbers, a
+third of the questions a * x + b = c, a distractor in a third; 3: only a * x + b = c, half of them in dollars
+and cents, always with a distractor.
 """
 
 from random import Random
@@ -34,21 +34,21 @@ class Unknown(NamedTuple):
     told: list[str]
     asked: str
     goal: str
-    """What is asked, as an indirect question."""
+    """The question as a clause: `how many pens Tom had at first`."""
     x: str
-    """What x stands for: `the number of pens at first`."""
+    """The meaning of x: `the number of pens at first`."""
     because: str
-    """The story as a clause that the equation follows from."""
+    """The clause that justifies the equation: `Tom bought 3 and now has 8`."""
     equation: str
     """`x + 3 = 8`"""
     solution: list[tuple[str, str]]
-    """Why, and the equation that it gives: (`we subtract 3 from both sides`, `x = 8 - 3 = 5`)."""
+    """Pairs of a reason and its equation: (`we subtract 3 from both sides`, `x = 8 - 3 = 5`)."""
     conclusion: str
     answer: str
 
 
 class Event(NamedTuple):
-    """Something is gained or lost: before + change = after, or before - change = after."""
+    """A gain or a loss: before + change = after, or before - change = after."""
 
     before: int
     change: int
@@ -158,7 +158,7 @@ def _each(random: Random, person: Person, difficulty: int) -> Unknown:
 
 
 def _loose(random: Random, person: Person, difficulty: int) -> Unknown:
-    """a * x + b = c, in things."""
+    """a * x + b = c, about numbers of things."""
     things, boxes = random.choice(THINGS), random.choice(BOXES)
     number, each = (random.randint(*FACTORS[difficulty]) for _ in range(2))
     loose = random.randint(*AMOUNTS[difficulty])
@@ -182,7 +182,7 @@ def _loose(random: Random, person: Person, difficulty: int) -> Unknown:
 
 
 def _price(random: Random, person: Person, difficulty: int) -> Unknown:
-    """a * x + b = c, in dollars and cents."""
+    """a * x + b = c, about dollars and cents."""
     things, box = random.choice(THINGS), random.choice(("box", "bag", "jar", "tray"))
     number, each, other = random.randint(*FACTORS[difficulty]), random.choice(CENTS), random.choice(CENTS)
     price, extra, part, total = (
@@ -205,7 +205,7 @@ def _price(random: Random, person: Person, difficulty: int) -> Unknown:
 
 
 def _two_steps(factor: str, summand: str, total: str, results: tuple[str, str]) -> list[tuple[str, str]]:
-    """How factor * x + summand = total is solved, with both results."""
+    """The two steps that solve factor * x + summand = total. `results` are the product and x."""
     product, answer = results
     return [
         (_on_both_sides("-", summand), f"{factor} * x = {total} - {summand} = {product}"),

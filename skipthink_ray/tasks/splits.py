@@ -1,8 +1,9 @@
-"""Which questions are for training and which for test (method §7), by the question's own words.
+"""Assigns questions to train and test by their words (method §7).
 
-The split of Ho et al. (Fine-tune-CoT) for seven tasks stands in splits.json as sorted digests of the questions, so that it
-holds whatever the order, the row numbers or the spacing of a copy of the data; `python -m tools.make_splits FOLDER`
-made it. A question that stands on both sides there (six do) is listed for test alone: it must not be trained on.
+splits.json holds the split of Ho et al. (Fine-tune-CoT) for seven tasks as sorted digests of the questions.
+So it fits any copy of the data, whatever its order, row numbers or spacing. `python -m tools.make_splits
+FOLDER` wrote it. Six questions are in both train and test of that split. They are listed as test only, so
+that they are never trained on.
 """
 
 import hashlib
@@ -15,7 +16,7 @@ from typing import Literal
 Split = Literal["train", "test"]
 
 DIGEST_CHARS = 10
-"""40 bits: a question from elsewhere hardly ever passes for a listed one."""
+"""40 bits, so that the digests of unlisted questions almost never collide with listed ones."""
 _OPTIONS = re.compile(r"\s*(?:which choice is true\s*\?|answer choices\s*:|\(a\)).*", re.DOTALL)
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _POINT_ZERO = re.compile(r"(?<=\d)\.0+(?!\d)")
@@ -23,7 +24,7 @@ _WORDS = re.compile(r"\d+(?:\.\d+)?|[^\W\d_]+")
 
 
 def normalise(question: str) -> str:
-    """The words and numbers of a question without its options, case, punctuation and spacing."""
+    """The words and numbers of a question, without options, case, punctuation and spacing."""
     text = _OPTIONS.sub("", question.lower())
     return " ".join(_WORDS.findall(_POINT_ZERO.sub("", _THOUSANDS.sub("", text))))
 
@@ -33,7 +34,7 @@ def digest(question: str) -> str:
 
 
 def listed_split(task: str, question: str) -> Split | None:
-    """The side of a question in the split of Ho et al.; None for a question (or a task) that is not listed there."""
+    """The split of a question according to Ho et al. None if they list neither the question nor its task."""
     sides = _listed().get(task, {})
     found = digest(question)
     return "test" if found in sides.get("test", ()) else "train" if found in sides.get("train", ()) else None
@@ -44,14 +45,14 @@ def is_listed(task: str) -> bool:
 
 
 def drawn_split(task: str, question: str, test_share: float) -> Split:
-    """A side drawn by the question's words, with the task's name as the seed: the same on every machine."""
+    """A random split, seeded with the task's name and the question's words: the same on every machine."""
     draw = int(hashlib.sha256(f"{task} {normalise(question)}".encode()).hexdigest()[:8], 16) / 16**8
     return "test" if draw < test_share else "train"
 
 
 @cache
 def _listed() -> dict[str, dict[Split, frozenset[str]]]:
-    """splits.json: task -> side -> digests, written one after another as one string."""
+    """The content of splits.json as task -> split -> digests. The file joins the digests in one string."""
     lists: dict[str, dict[Split, str]] = json.loads(
         files("skipthink_ray.tasks").joinpath("splits.json").read_text(encoding="utf-8")
     )

@@ -1,8 +1,9 @@
-"""What the toy word problems share: people, things, how an oracle tells its solution, and sentences that do not matter.
+"""Shared parts of the toy word problems: people, things, distractors, and the wording of solutions.
 
-A story is written once as facts and operations; `story_row` draws the phrasing: it always restates and calculates, and
-may repeat what is given, give a reason for each operation and sum up. So two rationales for the same question differ in
-their number of steps, and some of their steps can be skipped. The words are few, so that a small vocabulary holds them.
+A toy describes a story as facts and operations, and `story_row` chooses the wording. A rationale always
+restates the question and calculates. It may also repeat the facts, give a reason for each operation, and sum
+up. So rationales for the same question differ in their number of steps, and some steps can be skipped. All
+words fit a small vocabulary.
 """
 
 import re
@@ -14,7 +15,7 @@ from skipthink_ray.tasks.task import ToyRow
 THINGS = ("pens", "apples", "books", "cards", "shells", "coins", "stamps", "beads", "cakes", "eggs")
 BOXES = ("boxes", "bags", "jars", "trays")
 DISTRACTED = {1: 0.0, 2: 1 / 3, 3: 1.0}
-"""Share of questions with a sentence that does not matter, by difficulty; multiarith has the same."""
+"""Share of questions with a distractor, by difficulty. multiarith has the same shares."""
 IRRELEVANT_NUMBERS = range(6, 21)
 RESTATED = ("We want to know {goal}.", "The question is {goal}.", "Let us find out {goal}.")
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
@@ -44,17 +45,17 @@ class Operation(NamedTuple):
     equation: str
     """`5 + 3 = 8`"""
     says: str
-    """A sentence around the equation, without its full stop: `Tom has 5 + 3 = 8 pens now`."""
+    """A sentence with the equation, without full stop: `Tom has 5 + 3 = 8 pens now`."""
     reasons: tuple[str, ...]
-    """Sentences that say why to calculate so, of which one may be told."""
+    """Possible sentences that justify the operation. A rationale has at most one of them."""
 
 
 class Story(NamedTuple):
     told: list[str]
-    """The sentences of the question that are needed, in order."""
+    """The facts of the question, in order."""
     asked: str
     goal: str
-    """What is asked, as an indirect question: `how many pens Tom has now`."""
+    """The question as a clause: `how many pens Tom has now`."""
     operations: list[Operation]
     conclusion: str
     """`Tom has 8 pens now`"""
@@ -62,7 +63,10 @@ class Story(NamedTuple):
 
 
 def story_row(random: Random, difficulty: int, name: str, story: Story) -> ToyRow:
-    """The story with, by difficulty, a sentence that does not matter about the person of that name, and an oracle's solution."""
+    """A question with an oracle's solution.
+
+    Depending on `difficulty` it has a distractor about the person `name`.
+    """
     told = with_distractor(
         random, difficulty, name, story.told, story.asked, *(each.equation for each in story.operations)
     )
@@ -74,7 +78,10 @@ def story_row(random: Random, difficulty: int, name: str, story: Story) -> ToyRo
 
 
 def with_distractor(random: Random, difficulty: int, name: str, told: list[str], *used: str) -> list[str]:
-    """`told`, with a further sentence after the first or a later one; its number stands nowhere else in `told` and `used`."""
+    """`told`, perhaps with a distractor after one of the sentences.
+
+    Its number occurs nowhere in `told` and `used`.
+    """
     if random.random() >= DISTRACTED[difficulty]:
         return told
     text = joined([*told, *used])
@@ -107,12 +114,12 @@ def joined(sentences: list[str]) -> str:
 
 
 def capitalised(text: str) -> str:
-    """With a capital first letter, the others as they are."""
+    """The text with a capital first letter. All other letters keep their case."""
     return text[0].upper() + text[1:]
 
 
 def _given(random: Random, told: list[str]) -> list[str]:
-    """Nothing, the first fact or the first two once more."""
+    """Repeat the first fact, the first two, or none."""
     first, *others = told[: random.randint(0, 2)] or [""]
     return [f"We know that {first}" if first and random.random() < 0.5 else first, *others]
 

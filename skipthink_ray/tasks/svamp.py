@@ -1,9 +1,10 @@
-"""Toy SVAMP: one story, several questions; which operation is right shows only in what is asked.
+"""Toy SVAMP: each story allows several questions, and only the question tells which operation is right.
 
-difficulty 1: one of + - * /, amounts 2..9 and factors 2..5; 2: one or two operations, amounts 2..30 and factors 2..9, a
-distractor in a third of the questions; 3: two operations, amounts 5..90 and factors 3..12, a distractor in every question.
-Two amounts are asked for their sum or their difference, equal shares for the whole, one share or the number of shares, a
-gift for what is left or what was there before.
+difficulty 1: one of + - * /, amounts 2..9 and factors 2..5; 2: one or two operations, amounts 2..30 and
+factors 2..9, a distractor in a third of the questions; 3: two operations, amounts 5..90 and factors 3..12, a
+distractor in every question. Stories of two amounts ask for their sum or difference. Stories of equal shares
+ask for the whole, one share or the number of shares. Stories of a gift ask for the amount left or the amount
+before.
 """
 
 from random import Random
@@ -126,7 +127,10 @@ def _shares_of_the_rest(random: Random, person: Person, difficulty: int) -> Stor
 
 
 def _divided(person: Person, things: str, boxes: str, numbers: tuple[int, int]) -> Story:
-    """How many in each, of a whole and a number of boxes; what was told is for the caller to add."""
+    """How many things are in each box.
+
+    `numbers`: the whole and the number of boxes. The caller adds `told`.
+    """
     whole, number = numbers
     equation = f"{whole} / {number} = {whole // number}"
     reasons = (f"The {things} are shared equally.", "Equal shares mean that we divide.")
@@ -140,7 +144,7 @@ def _divided(person: Person, things: str, boxes: str, numbers: tuple[int, int]) 
 
 
 def _compared(random: Random, person: Person, amounts: dict[str, int]) -> Story:
-    """The sum of two amounts, or how much larger the larger is; what was told is for the caller to add."""
+    """The sum or the difference of two amounts. The caller adds the facts (`told`)."""
     (fewer, less), (more, most) = sorted(amounts.items(), key=lambda amount: amount[1])
     one, other = amounts
     if random.random() < 0.5:
@@ -173,6 +177,6 @@ def _amounts(difficulty: int) -> range:
 
 
 def _apart(random: Random, difficulty: int) -> tuple[int, int]:
-    """Two amounts that differ by 2 or more: a difference of 1 would need another grammar."""
+    """Two amounts that differ by at least 2. A difference of 1 would need singular forms."""
     first = random.choice(_amounts(difficulty))
     return first, random.choice([second for second in _amounts(difficulty) if abs(first - second) >= 2])

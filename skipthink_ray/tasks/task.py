@@ -1,7 +1,7 @@
-"""What a benchmark is: a kind of answer, a number of chunks, its public data set, and where there is one a toy generator.
+"""A benchmark task: its kind of answer, number of chunks, public data set and toy generator.
 
-A class of one's own (`task: package.module:ClassName`) is a subclass of Task that needs no arguments, or has the same
-fields and methods.
+A user's own class (`task: package.module:ClassName`) must be constructible without arguments. It is a
+subclass of Task or has the same fields and methods.
 """
 
 import re
@@ -15,7 +15,7 @@ from skipthink_ray.tasks.public import PublicData
 from skipthink_ray.tasks.splits import Split, drawn_split, is_listed, listed_split
 
 UNLISTED = "unlisted"
-"""The split of a question that the listed split of its task does not know."""
+"""The split of a question that is missing from the listed split of its task."""
 
 
 class ToyRow(NamedTuple):
@@ -28,31 +28,31 @@ class ToyRow(NamedTuple):
 class Task:
     name: str
     kind: AnswerKind
-    """Kind of the answer: decides the check, and what is a format error."""
+    """Kind of the answer. It decides how answers are checked and what counts as a format error."""
     num_chunks: int | None = None
-    """M; None takes the mean number of steps of the rationales (the paper, outside arithmetic)."""
+    """M. None means the mean number of steps of the rationales (the paper's rule outside arithmetic)."""
     toy: Callable[[Random, int], ToyRow] | None = None
-    """(random, difficulty 1..3) -> a question with an oracle's rationale and answer."""
+    """(random, difficulty 1..3) -> a question with an oracle's rationale and answer. None without a toy."""
     public: PublicData | None = None
-    """The public data set that `rationales.source: dataset` reads where no path is named."""
+    """The public data set that `rationales.source: dataset` reads if no path is set."""
     pattern: str | None = None
-    """A regular expression whose one group is the answer, wherever it matches an answer or a teacher's text."""
+    """A regular expression with one group, which captures the answer in an answer or a teacher's text."""
     instruction: str | None = None
-    """What the teacher is told about the questions; None takes the sentence of the kind of answer."""
+    """The teacher's instruction about the questions. None means the default for the kind of answer."""
 
     def parse(self, text: str) -> str:
-        """The part of an answer that counts: the group of the last match of `pattern`, else the whole text."""
+        """The part of an answer to compare: the group of the last match of `pattern`, else the whole text."""
         matches = re.findall(self.pattern, text) if self.pattern else []
         return matches[-1].strip() if matches else text
 
     def check(self, predicted: str | None, gold: str) -> bool:
-        """Whether a predicted answer is right; a format error (None) is wrong."""
+        """Whether a predicted answer is right. A format error (None) is wrong."""
         return predicted is not None and same_answer(self.kind, self.parse(predicted), self.parse(gold))
 
     def split(self, question: str) -> Split | None:
-        """The side of a question in the benchmark: as Ho et al. have it, or drawn where none was published.
+        """The split of a question: the one of Ho et al., or drawn at random if none was published.
 
-        None for a question that is not listed there, and for tasks whose data sets have a split of their own.
+        None for questions that Ho et al. do not list, and for tasks whose data sets have their own split.
         """
         if self.public is None:
             return None
@@ -61,9 +61,9 @@ class Task:
         return listed_split(self.name, question)
 
     def read_public(self, row: dict[str, Any], split: str) -> dict[str, Any]:
-        """Question, answer, split and, where there is one, rationale of a row of `split` of the public data set.
+        """Question, answer, split and perhaps rationale of a row of the public data set's `split`.
 
-        A row that has not the expected form has neither question nor answer: the stage counts and shows it.
+        A row without the expected form gets no question and no answer. The stage counts and shows such rows.
         """
         assert self.public
         try:

@@ -1,8 +1,9 @@
-"""What a teacher wrote, told apart: what it thought, its final text, and the rationale to train on. Pure text.
+"""Separates a teacher's thinking from its final text, and chooses the rationale to train on. Pure text.
 
-A reasoning teacher thinks first. Some servers hand its thinking over apart; in the text of others it stands inside tags,
-or before a closing tag alone, because the opening one was part of the prompt. The conclusion is only read from the
-final text. `rationales.teacher.rationale` says which part is the rationale (r).
+A reasoning teacher thinks first. Some servers return the thinking in a separate field. Others return it
+within the text, between tags, or before a single closing tag if the opening one was part of the prompt. Only
+the final text is searched for the conclusion. `rationales.teacher.rationale` selects the part that becomes
+the rationale (r).
 """
 
 import re
@@ -15,8 +16,8 @@ from skipthink_ray.tasks.task import Task
 SHOWN_CHARS = 300
 _NAME = r"(?:\w{1,12}:)?(?:think(?:ing)?|thoughts?|reasoning|scratchpad)"
 _OPEN = re.compile(
-    rf"""<{_NAME}(?:\s[^<>\n]{{0,80}})?> | \[THINK\] | ◁think▷                            # Qwen, DeepSeek | Magistral | Kimi
-    | <\|(?:START_THINKING|begin_of_thought|thinking)\|> | <\|channel>\s*thought            # Command, Sky-T1 | Gemma
+    rf"""<{_NAME}(?:\s[^<>\n]{{0,80}})?> | \[THINK\] | ◁think▷         # Qwen, DeepSeek | Magistral | Kimi
+    | <\|(?:START_THINKING|begin_of_thought|thinking)\|> | <\|channel>\s*thought   # Command, Sky-T1 | Gemma
     | (?:<\|start\|>assistant)?<\|channel\|>(?:analysis|commentary)[^<]{{0,80}}<\|message\|>  # gpt-oss""",
     re.IGNORECASE | re.VERBOSE,
 )
@@ -26,12 +27,14 @@ _CLOSE = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 _BARE_HARMONY = re.compile(r"\Aanalysis(?=[A-Z\s]).*?assistant\s?final(?=\S)", re.DOTALL)
-"""The channels of gpt-oss after a server dropped its special tokens: `analysisWe need ...assistantfinalThe answer ...`."""
+"""gpt-oss channels after a server dropped the special tokens: `analysisWe need ...assistantfinalThe answer
+...`."""
 _WRAPPING = re.compile(
     r"</?answer>|<\|(?:begin|end)_of_solution\|>|<\|(?:START|END)_RESPONSE\|>", re.IGNORECASE
 )
 _END_OF_TURN = re.compile(
-    r"<\|(?:im_end|im_start|eot_id|eom_id|end_of_text|endoftext|end|return|user|end_of_turn|eos)\|>|<end_of_turn>|</s>|<｜[^｜<>\n]{1,30}｜>"
+    r"<\|(?:im_end|im_start|eot_id|eom_id|end_of_text|endoftext|end|return|user|end_of_turn|eos)\|>"
+    r"|<end_of_turn>|</s>|<｜[^｜<>\n]{1,30}｜>"
 )
 _LAST_LINE = re.compile(
     r"""(?:\A|\n)[ \t]*(?:(?:\\\[|\$\$)[ \t]*\n)?[ \t>*_#$\[\\()-]*
@@ -41,7 +44,7 @@ _LAST_LINE = re.compile(
     [^\n]{0,200}(?:\n[ \t]*(?:\\\]|\$\$))?\Z""",
     re.IGNORECASE | re.VERBOSE,
 )
-"""A last line that holds nothing but the answer: after `####`, `-->` or `Answer:`, or in a box of LaTeX."""
+"""A last line with only the answer: after `####`, `-->` or `Answer:`, or in a LaTeX box."""
 _ANNOUNCING = re.compile(
     r"\b(?:so|thus|hence|therefore|the|my|final|correct|right|answer|choice|option|letter|is|are|was|be|it|boxed|text)\b",
     re.IGNORECASE,
@@ -49,17 +52,17 @@ _ANNOUNCING = re.compile(
 
 
 class Told(NamedTuple):
-    """The two parts of what a teacher wrote, neither with a tag around it; an empty text if there is no such part."""
+    """The two parts of a teacher's text, without tags. A missing part is an empty text."""
 
     thinking: str
     final: str
 
 
 def tell_apart(text: str, thinking: str = "") -> Told:
-    """Thinking and final text; `thinking` is what the server handed over apart.
+    """Split a text into thinking and final text. `thinking` is the server's separate field.
 
-    The final text is what follows the last closing tag; if there is none, what stands before the first opening tag. So an
-    answer that ends while it thinks has no final text.
+    The final text follows the last closing tag. If there is none, it ends at the first opening tag. So an
+    answer that stops while the teacher is thinking has no final text.
     """
     if bare := _BARE_HARMONY.match(text):
         inside, final = (
@@ -82,7 +85,7 @@ def is_tag(token: str) -> bool:
 
 
 def reasons_of(text: str, concluded: str | None) -> str:
-    """A text without its conclusion at the end; an empty text if it holds nothing but the conclusion."""
+    """A text without the conclusion at its end. Empty if the text is only the conclusion."""
     left, before = text.rstrip(), ""
     while left != before:
         before, left = left, without_conclusion(left)
@@ -98,9 +101,11 @@ def read_written(
 ) -> dict[str, Any]:
     """`rationale` and `concluded` of an answer, and `reason` and `detail` if it has no final text.
 
-    The final text ends where it goes on with another question than `question`: what so reached a limit had ended before.
+    The final text ends before any made-up question other than `question`. If such a text reached the length
+    limit, its `finish` becomes stop, because the answer itself was complete.
 
-    finish: stop, length or refused. An answer longer than `max_chars` is not read further: its length alone decides.
+    finish: stop, length or refused. An answer longer than `max_chars` is not read further; its row is dropped
+    as too long.
     """
     told = (written := tell_apart(text, thinking))._replace(final=without_run_on(written.final, question))
     if not told.final and finish != "refused":
@@ -115,7 +120,7 @@ def read_written(
 
 
 def _chosen(told: Told, config: RationalesConfig, concluded: str | None) -> str:
-    """The part that is to be the rationale, without the conclusions at the ends."""
+    """The part that becomes the rationale, without the conclusions at its ends."""
     parts = {"final": told[1:], "thinking": told[:1], "both": told}[config.teacher.rationale]
     return "\n\n".join(left for part in parts if (left := reasons_of(part, concluded)))
 
@@ -129,12 +134,15 @@ def _without_final(told: Told, finish: str, config: RationalesConfig) -> dict[st
             "detail": f"it reached rationales.teacher.max_tokens = {limit} before any final text{end}",
         }
     if told.thinking:
-        said = "it ended while it was thinking, without a final text (or the server takes its whole answer for thinking)"
+        said = (
+            "the answer ended during the thinking, without a final text "
+            "(or the server labels the whole answer as thinking)"
+        )
         return {"reason": "cut off", "detail": f"{said}; raise rationales.teacher.max_tokens{end}"}
     return {"reason": "no rationale", "detail": "the teacher's answer is empty"}
 
 
 def _cut(text: str) -> str:
-    """A text up to the first token that ends a turn, which some servers send along."""
+    """A text up to the first end-of-turn token, which some servers leave in the text."""
     end = _END_OF_TURN.search(text)
     return text[: end.start()].rstrip() if end else text

@@ -1,4 +1,4 @@
-"""The tokens of a plain text that may hold numbers, and the words that count among them."""
+"""Splits a plain text into tokens for calculations, and lists the words with a meaning there."""
 
 import re
 from typing import NamedTuple
@@ -14,7 +14,7 @@ SCALES = {
     "billions": 9,
     "trillion": 12,
 }
-"""Powers of ten."""
+"""Scale words and their powers of ten."""
 SCALES_OF_MONEY = {"k": 3, "K": 3, "m": 6, "M": 6, "mn": 6, "B": 9, "b": 9, "bn": 9}
 OPERATIONS = {
     **{sign: sign for sign in "+-*/"},
@@ -27,7 +27,7 @@ OPERATIONS = {
     "over": "/",
 }
 BEFORE_A_SIGN = set("is are was be to equals equal gives get of by at = : ( [ { $ ≈ < >".split())
-"""After these, `- 5` is a number."""
+"""After these words and signs, `- 5` is a number."""
 _TOKEN = re.compile(
     r"""(?P<number>(?:\d{1,3}(?:[ ]\d{3})+(?![\d:])(?:[.,]\d+)?(?![.,]?\d)  # 10 000
         | \d+(?:[.,'_:]\d+)* | (?<![\w.])\.\d+)(?:[eE][+-]?\d{1,3}(?!\w))?)
@@ -48,5 +48,5 @@ NO_TOKEN = Token("", "", -1, -1)
 
 
 def tokenise(text: str) -> list[Token]:
-    """The tokens of a plain text (tasks/plain.py), without blanks."""
+    """The tokens of a plain text (tasks/plain.py), without white space."""
     return [Token(found.lastgroup or "", found[0], *found.span()) for found in _TOKEN.finditer(text)]

@@ -1,12 +1,15 @@
-"""Toy TSO: Alice, Bob and Claire swap three balls; who ends up with which is asked as a choice A-C.
+"""Toy TSO: Alice, Bob and Claire swap three balls.
 
-difficulty is the number of swaps. 1: one; 2: two, and in a third of the questions a sentence that does not matter; 3: three,
-and such a sentence always. As in the public data set the names are always the same. Other than there, the letter of a choice
-stands behind the ball where it is told of first.
+The question asks which ball one of them ends up with, as a choice A-C.
 
-The oracle writes so that a small student can learn it (docs/results.md shows what each of these is worth): it says who has
-what at the start and after every swap, all three in the same order, each ball with its letter. So every step is a copy of
-the step before with two balls exchanged, and the letter needs no search among the choices.
+difficulty is the number of swaps. 1: one; 2: two, and a distractor in a third of the questions; 3: three, and
+always a distractor. The names are always the same, as in the public data set. Unlike there, the letter of a
+choice follows the ball at its first mention.
+
+The oracle's rationales suit a small student (docs/results.md shows the effect of each measure). They say who
+has which ball at the start and after every swap, for all three people in the same order, and each ball with
+its letter. So every step copies the step before with two balls exchanged, and the student need not look up
+the letter.
 """
 
 from random import Random
@@ -31,11 +34,12 @@ def phrased_row(
     all_balls: bool = True,
     letters_with_balls: bool = True,
 ) -> ToyRow:
-    """A row; benchmarks/bench_toys.py switches off one thing that makes it learnable.
+    """A row with options that make it learnable. benchmarks/bench_toys.py switches them off one at a time.
 
-    same_names: Alice, Bob and Claire in this order; else three of six names. all_balls: the step about a swap tells what
-    all three have, and a step before tells it of the start; else only what the two who swapped have. letters_with_balls:
-    the choices stand behind the balls, in question and rationale; else they stand at the end of the question.
+    same_names: Alice, Bob and Claire in this order; else three of six names.
+    all_balls: a step at the start and after each swap tells all three balls; else only those just swapped.
+    letters_with_balls: the letters of the choices follow the balls in question and rationale; else the
+    question ends with the choices.
     """
     people = list(PEOPLE) if same_names else random.sample(PEOPLE + OTHERS, 3)
     colours = random.sample(COLOURS, 3)
@@ -69,7 +73,7 @@ def phrased_row(
 
 
 def _distractor(random: Random, people: list[str], colours: list[str]) -> str:
-    """Something that moves no ball, about the people and colours of the question."""
+    """An irrelevant sentence about the people and colours of the question."""
     one, other = random.sample(people, 2)
     return random.choice((f"{one} wears a {random.choice(colours)} hat.", f"{one} and {other} shake hands."))
 

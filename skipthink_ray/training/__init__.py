@@ -1,1 +1,1 @@
-"""Training shared by base, cwt and stt: torch and DeepSpeed; only launch.py knows Ray."""
+"""Training, shared by base, cwt and stt, on torch and DeepSpeed. Only launch.py imports Ray."""

@@ -1,4 +1,4 @@
-"""Which engine can start here: DeepSpeed compiles a communication op when it starts on a CPU, so it needs tools."""
+"""Choose DeepSpeed or DDP. On CPU, DeepSpeed compiles a communication op at start and needs build tools."""
 
 import importlib.util
 import os
@@ -9,19 +9,22 @@ from skipthink_ray.training.engine import any_rank
 
 
 def deepspeed_problem(use_gpu: bool) -> str | None:
-    """Why DeepSpeed cannot start in this process; None where it can."""
+    """Why DeepSpeed cannot start in this process; None if it can."""
     if importlib.util.find_spec("deepspeed") is None:
         return "it is not installed"
     if use_gpu:
         return None
     compiler = os.environ.get("CXX", "c++")
     if not shutil.which(compiler) and not shutil.which("g++"):
-        return f"on a CPU it needs a C++ compiler, and none is on PATH ({compiler}, g++)"
-    return None if shutil.which("ninja") else "on a CPU it needs ninja, and none is on PATH"
+        return f"on CPU it needs a C++ compiler; neither {compiler} nor g++ is on PATH"
+    return None if shutil.which("ninja") else "on CPU it needs ninja, which is not on PATH"
 
 
 def choose_backend(cluster: ClusterConfig) -> tuple[str, str | None]:
-    """(backend, what to say about it), the same on every rank. RuntimeError where DeepSpeed was asked for and cannot start."""
+    """The backend and an optional notice for the user, the same on every rank.
+
+    Raises RuntimeError if the configuration requires DeepSpeed and it cannot start.
+    """
     if cluster.backend == "ddp":
         return "ddp", None
     problem = deepspeed_problem(cluster.use_gpu)
@@ -33,6 +36,6 @@ def choose_backend(cluster: ClusterConfig) -> tuple[str, str | None]:
             raise RuntimeError(f"cluster.zero_stage is 3, but DeepSpeed cannot start: {problem}")
         return (
             "ddp",
-            f"DeepSpeed cannot start here ({problem}); training on torch's DistributedDataParallel instead",
+            f"DeepSpeed cannot start here ({problem}); training uses torch's DistributedDataParallel instead",
         )
     return "deepspeed", None

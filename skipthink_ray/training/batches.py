@@ -1,8 +1,8 @@
 """Samples -> items -> updates -> micro-batches, as a pure function of (samples, chunks, seed, epoch).
 
-The plan of an epoch does not depend on the number of workers: rank r of W takes every W-th item of the same update.
-So N, the denominator of an update's loss (method §2), is known to every rank without communication, and any number
-of workers and micro-batches computes the same update.
+The plan of an epoch does not depend on the number of workers: rank r of W takes every W-th item of the same
+update. So every rank knows N, the denominator of an update's loss (method §2), without communication. Any
+number of workers and micro-batches computes the same update.
 Shape suffixes: R samples, M chunks, I items, B micro-batch, T tokens.
 """
 
@@ -20,12 +20,15 @@ Stage = Literal["base", "cwt", "stt"]
 
 @dataclass(frozen=True)
 class Items:
-    """The items of an epoch. `part` is 0..M-1 for a CWT stage, M for its answer, M+1 for a skip, M+2 for a full item."""
+    """The items of an epoch.
+
+    `part` is 0..M-1 for a CWT stage, M for a CWT answer, M+1 for a skip item and M+2 for a full item.
+    """
 
     row_I: np.ndarray
     part_I: np.ndarray
     tokens_I: np.ndarray
-    """Prompt and target, EOS included."""
+    """Tokens of prompt and target, EOS included."""
     targets_I: np.ndarray
     """Target tokens, EOS included."""
     answer_kept_RM: np.ndarray
@@ -43,9 +46,9 @@ def epoch_items(
     rng: np.random.Generator,
     start_tokens: int = 0,
 ) -> Items:
-    """All items of one epoch: full ones for base; CWT stages and answers for cwt; these and skip items for stt.
+    """All items of one epoch: full items for base; CWT items for cwt; CWT and skip items for stt.
 
-    start_tokens: tokens in front of every prompt.
+    start_tokens: number of tokens in front of every prompt.
     """
     num_rows, num_chunks = ends_RM.shape
     present_RM = np.diff(ends_RM, axis=1, prepend=0) > 0
@@ -66,7 +69,7 @@ def epoch_items(
 
 
 def plan_updates(items: Items, config: TrainConfig, rng: np.random.Generator) -> list[np.ndarray]:
-    """Item numbers of every update of an epoch, in order; the last of a group may be smaller."""
+    """Item numbers of every update of an epoch, in order. The last update of a group may be smaller."""
     groups = np.unique(items.part_I) if config.stage_updates == "grouped" else [None]
     updates: list[np.ndarray] = []
     for part in groups:
@@ -86,7 +89,7 @@ def plan_updates(items: Items, config: TrainConfig, rng: np.random.Generator) ->
 
 
 def updates_per_epoch(stage: Stage, config: TrainConfig, num_rows: int, num_chunks: int) -> int:
-    """How many updates `plan_updates` makes of `epoch_items`, without listing them."""
+    """Number of updates that `plan_updates` makes from `epoch_items`, computed without listing the items."""
     groups = [num_rows] * {"base": 1, "cwt": num_chunks + 1, "stt": num_chunks + 1}[stage]
     if stage == "stt":
         share = config.skip_share if isinstance(config, SttConfig) else None
@@ -99,7 +102,7 @@ def updates_per_epoch(stage: Stage, config: TrainConfig, num_rows: int, num_chun
 
 
 def share_of(update: np.ndarray, rank: int, world: int, accumulation: int) -> list[np.ndarray]:
-    """A rank's micro-batches of an update, as item numbers; some may be empty where the update is small."""
+    """A rank's micro-batches of an update, as item numbers. Some may be empty if the update is small."""
     return [update[micro * world + rank :: world * accumulation] for micro in range(accumulation)]
 
 
@@ -118,7 +121,7 @@ def build_item(
 
 
 def padding_share(items: Items, updates: list[np.ndarray], world: int, accumulation: int) -> float:
-    """Share of the token positions of an epoch's micro-batches that hold padding."""
+    """Share of padding among all token positions of an epoch's micro-batches."""
     used = padded = 0
     for update in updates:
         for rank in range(world):
@@ -137,7 +140,7 @@ def _drop_chunks(present_RM: np.ndarray, probability: float, rng: np.random.Gene
 def _weigh_skips(
     rows: np.ndarray, parts: np.ndarray, skip_part: int, share: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Repeat or thin the skip items until they are `share` of all items."""
+    """Repeat or drop skip items until they make up `share` of all items."""
     skips, others = np.nonzero(parts == skip_part)[0], np.nonzero(parts != skip_part)[0]
     wanted = _wanted_skips(share, len(skips), len(others))
     whole, rest = divmod(wanted, max(len(skips), 1))
@@ -158,7 +161,7 @@ def _lengths(
     skip_kept_RM: np.ndarray,
     present_RM: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Tokens and target tokens of every part of every sample, [R, M + 3] each; as build_item makes them."""
+    """Tokens and target tokens of every part of every sample, [R, M + 3] each, as in `build_item`."""
     token_ends_RM = samples.chunk_token_ends(ends_RM)
     chunk_RM = np.diff(token_ends_RM, axis=1, prepend=0)
     question_R, answer_R, conclusion_R = (

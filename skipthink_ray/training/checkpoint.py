@@ -1,8 +1,8 @@
-"""Checkpoints without pickle, the same for every ZeRO stage, world size and backend.
+"""Checkpoints without pickle, independent of ZeRO stage, world size and backend.
 
-A folder of weights.safetensors, exp_avg.safetensors, exp_avg_sq.safetensors (full fp32 tensors by parameter name),
-chunks.safetensors (ends_RM) and state.json. DeepSpeed's own checkpoints were rejected: they are unpickled on load, and
-tied to the number of workers and the ZeRO stage.
+A checkpoint is a folder with weights.safetensors, exp_avg.safetensors and exp_avg_sq.safetensors (full fp32
+tensors by parameter name), chunks.safetensors (ends_RM) and state.json. DeepSpeed's own checkpoints are not
+used: loading them unpickles, and they depend on the number of workers and the ZeRO stage.
 """
 
 import json
@@ -19,7 +19,7 @@ from skipthink_ray.training.engine import Engine, any_rank, rank
 
 
 class NonFiniteLoss(RuntimeError):
-    """The loss, or a weight after an update, became NaN or infinite. The last checkpoint was written before."""
+    """The loss or a weight became NaN or infinite. The last checkpoint was written before that."""
 
 
 KEYS: dict[str, str | None] = {"weights": None, "exp_avg": "exp_avg", "exp_avg_sq": "exp_avg_sq"}
@@ -27,7 +27,7 @@ KEYS: dict[str, str | None] = {"weights": None, "exp_avg": "exp_avg", "exp_avg_s
 
 @dataclass
 class Progress:
-    """Where a training run stands. The next update is number `position` of epoch `epoch`."""
+    """The state of a training run. The next update is number `position` of epoch `epoch`."""
 
     update: int = 0
     epoch: int = 0
@@ -43,7 +43,7 @@ class Progress:
 
 
 def full_tensors(engine: Engine, key: str | None) -> dict[str, torch.Tensor]:
-    """All parameters (None) or one optimiser state in full, on rank 0; empty elsewhere. Collective."""
+    """All parameters (key None) or one optimiser state, in full on rank 0, empty elsewhere. Collective."""
     tensors = {}
     for name, parameter in engine.model.named_parameters():
         value = engine.state(name, parameter, key)
@@ -53,7 +53,10 @@ def full_tensors(engine: Engine, key: str | None) -> dict[str, torch.Tensor]:
 
 
 def save_checkpoint(folder: Path, engine: Engine, progress: Progress, ends_RM: np.ndarray) -> None:
-    """Every rank calls it; rank 0 writes. NonFiniteLoss, on every rank and before anything is written, for broken weights."""
+    """Save a checkpoint; every rank must call this, and rank 0 writes.
+
+    Raises NonFiniteLoss on every rank if a weight or optimiser state is NaN or infinite.
+    """
     for file, key in KEYS.items():
         tensors = full_tensors(engine, key)
         if _anywhere_broken(tensors):
@@ -68,17 +71,20 @@ def save_checkpoint(folder: Path, engine: Engine, progress: Progress, ends_RM: n
 
 
 def _anywhere_broken(tensors: dict[str, torch.Tensor]) -> bool:
-    """Whether rank 0 holds a NaN or infinite number; the same answer on every rank."""
+    """Whether rank 0 has a NaN or infinite number; the same answer on every rank."""
     return any_rank(any(not bool(tensor.isfinite().all()) for tensor in tensors.values()))
 
 
 def load_weights(folder: Path, model: torch.nn.Module) -> None:
-    """Weights of a checkpoint into a bare model, before an engine wraps it."""
+    """Load a checkpoint's weights into a bare model, before an engine wraps it."""
     model.load_state_dict(load_file(folder / "weights.safetensors"), strict=False)
 
 
 def load_checkpoint(folder: Path, engine: Engine) -> tuple[Progress, np.ndarray]:
-    """Overwrite the engine's fp32 weights and optimiser states, which one update at learning rate 0 has made exist."""
+    """Overwrite the engine's fp32 weights and optimiser states.
+
+    The states must exist: run one update at learning rate 0 first.
+    """
     for file, key in KEYS.items():
         tensors = load_file(folder / f"{file}.safetensors")
         for name, parameter in engine.model.named_parameters():

@@ -1,4 +1,4 @@
-"""The DeepSpeed configuration, as a pure function to a plain dict (the reference is DeepSpeed's config-json page)."""
+"""The DeepSpeed configuration as a plain dict. DeepSpeed's config-json page documents the keys."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from skipthink_ray.config import ClusterConfig, TrainConfig
 
 
 def deepspeed_config(train: TrainConfig, cluster: ClusterConfig, world: int) -> dict[str, Any]:
-    """ZeRO, precision, clipping and accumulation. The optimiser is torch's AdamW and stands outside."""
+    """ZeRO, precision, clipping and accumulation. The optimiser, torch's AdamW, is passed separately."""
     micro_batch = max(1, -(-train.batch_size // (world * cluster.accumulation)))
     return {
         "train_micro_batch_size_per_gpu": micro_batch,

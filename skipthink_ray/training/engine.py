@@ -1,8 +1,9 @@
-"""What turns a micro-batch into an optimiser step: DeepSpeed (ZeRO 0-3) or torch's DistributedDataParallel.
+"""Engines that turn micro-batches into an optimiser step: DeepSpeed (ZeRO 0-3) or DistributedDataParallel.
 
-Both average gradients over the W ranks, and DeepSpeed also over the A micro-batches. The method wants the *sum* of the
-token losses over the N target tokens of the whole update (method §2), so every micro-batch's summed loss is scaled by
-W (and A) over N: gradients then equal those of one large batch, for any W and A.
+Both average gradients over the W ranks; DeepSpeed also averages over the A micro-batches. The method
+divides the *sum* of the token losses by the N target tokens of the whole update (method §2). So each
+micro-batch's summed loss is multiplied by W (and A) and divided by N. The gradients then equal those of one
+large batch, for any W and A.
 """
 
 import inspect
@@ -26,7 +27,7 @@ Parameters = Iterator[tuple[str, torch.nn.Parameter]]
 
 
 class Engine(Protocol):
-    """A model on its way through training."""
+    """A model with its optimiser, wrapped for training."""
 
     model: Any
     """The bare model; under ZeRO-3 its parameters are sharded, and every rank must call it together."""
@@ -37,7 +38,10 @@ class Engine(Protocol):
         ...
 
     def update(self, micro_batches: list[MicroBatch], num_targets: int, lr: float) -> torch.Tensor:
-        """One optimiser step. Returns the update's loss, nats per target token, the same on every rank; NaN for a broken gradient."""
+        """One optimiser step. Returns the update's loss in nats per target token, the same on every rank.
+
+        The loss is NaN if a gradient is not finite.
+        """
         ...
 
     def state(self, name: str, parameter: torch.nn.Parameter, key: str | None) -> torch.Tensor:
@@ -54,7 +58,7 @@ def start_engine(
 ) -> Engine:
     """Wrap a model for training in this process, alone or as a rank of torch.distributed.
 
-    backend: deepspeed or ddp. markers: what `markers.attach` returned for this model.
+    backend: deepspeed or ddp. markers: the result of `markers.attach` for this model.
     """
     if train.precision == "bf16" and backend == "ddp":
         model.to(torch.float32)  # autocast keeps fp32 master weights
@@ -72,7 +76,7 @@ def rank() -> int:
 
 
 def any_rank(mine: bool) -> bool:
-    """Whether something holds on any rank."""
+    """Whether `mine` is true on any rank."""
     if not dist.is_initialized():
         return mine
     flag = torch.tensor(int(mine), device="cuda" if dist.get_backend() == "nccl" else "cpu")
@@ -81,9 +85,9 @@ def any_rank(mine: bool) -> bool:
 
 
 def adamw(model: torch.nn.Module, optim: OptimConfig, markers: Markers | None) -> torch.optim.AdamW:
-    """torch's own fused AdamW on every device: DeepSpeed's would be compiled first (112 s on a CPU).
+    """torch's fused AdamW on every device. DeepSpeed's needs compilation first (112 s on a CPU).
 
-    A group's `lr_scale` multiplies the learning rate of an update.
+    `lr_scale` of a parameter group multiplies the learning rate of every update.
     """
     own = set(markers.rows) if markers else set()
     groups: list[dict[str, Any]] = [
@@ -104,8 +108,8 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
 def summed_loss(model: Any, batch: MicroBatch, takes_mask: bool) -> torch.Tensor:
     """Cross-entropy summed over the target tokens, in nats.
 
-    Logits are made of the target positions alone. Items are padded on the right, where causal attention does not look, so
-    there is no attention mask. takes_mask: see `can_select_logits`.
+    Logits are computed at target positions only. Items are padded on the right, so causal attention never
+    sees the padding and needs no mask. takes_mask: see `can_select_logits`.
     """
     targets_BT = batch["labels"][:, 1:]
     counted_BT = torch.nn.functional.pad(targets_BT != IGNORE, (0, 1))
@@ -117,7 +121,10 @@ def summed_loss(model: Any, batch: MicroBatch, takes_mask: bool) -> torch.Tensor
 
 @torch.no_grad()
 def can_select_logits(model: Any) -> bool:
-    """Whether a model makes logits only of the positions that a mask [B, T] marks. Asked with three tokens, before it is wrapped."""
+    """Whether the model can compute logits only at the positions of a mask [B, T].
+
+    Tests the bare model with three tokens; call it before the model is wrapped.
+    """
     if "logits_to_keep" not in inspect.signature(model.forward).parameters:
         return False
     ids_BT = torch.tensor([[1, 2, 3]], device=next(model.parameters()).device)
@@ -140,7 +147,7 @@ def _total(loss: torch.Tensor) -> torch.Tensor:
 
 
 class DataParallelEngine:
-    """torch's DistributedDataParallel, or the bare model in a single process."""
+    """torch's DistributedDataParallel, or the bare model if there is only one process."""
 
     def __init__(self, model: PreTrainedModel, train: TrainConfig, markers: Markers | None = None) -> None:
         self.model: Any = model
@@ -195,7 +202,7 @@ class DeepSpeedEngine:
         markers: Markers | None = None,
     ) -> None:
         os.environ.setdefault("LOCAL_RANK", str(model.device.index or 0))
-        import deepspeed  # seconds, and a log line each: only where it is used
+        import deepspeed  # slow (seconds) and writes log lines, so only if used
 
         self.accumulation = cluster.accumulation
         self.takes_mask = can_select_logits(model)
@@ -224,16 +231,15 @@ class DeepSpeedEngine:
             total += loss.detach()
         if not self.linked:
             self._link_states()
-        if (
-            self.engine.skipped_steps
-        ):  # DeepSpeed leaves out a step whose gradient is not finite, and says nothing
+        if self.engine.skipped_steps:  # DeepSpeed silently skips a step if a gradient is not finite
             total.fill_(torch.nan)
         return _total(total)
 
     def _link_states(self) -> None:
-        """Tell DeepSpeed where the optimiser states of every parameter group lie.
+        """Tell DeepSpeed where to find the optimiser states of every parameter group.
 
-        ZeRO 1 and 2 do so after the first group's first step, when the states of the others do not exist yet.
+        ZeRO 1 and 2 look for them after the first group's first step. The states of the other groups do not
+        exist by then.
         """
         from deepspeed.utils import lazy_init_hp_params_optimizer_state
 
@@ -251,7 +257,7 @@ class DeepSpeedEngine:
             if key is None
             else safe_get_full_optimizer_state(parameter, key)
         )
-        if value is None:  # ZeRO-0: DeepSpeed leaves parameters and states where torch puts them
+        if value is None:  # ZeRO-0 keeps parameters and states in torch's own places
             value = parameter.detach() if key is None else self.engine.optimizer.state[parameter][key]
         return value.view(getattr(parameter, "ds_shape", parameter.shape))
 

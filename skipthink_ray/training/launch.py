@@ -1,4 +1,4 @@
-"""Ray Train around the loop: workers, checkpoints, restart, and the finished student as a Hugging Face folder."""
+"""Runs the training loop on Ray Train: workers, checkpoints, restarts, export as a Hugging Face folder."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +38,7 @@ from skipthink_ray.training.loop import Hooks, Job, train
 from skipthink_ray.training.markers import attach, merge
 
 TRAIN = pc.field("reason").is_null() & (pc.field("split") == "train")
-"""The samples that are trained on."""
+"""Selects the samples to train on."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Request:
     """Artifact with the `skips` table (stt only)."""
     out: Folder
     held_out: Fold | None = None
-    """Samples that it never sees (the cross-fitted gate)."""
+    """Samples to leave out (for the cross-fitted gate)."""
 
     @property
     def train_config(self) -> TrainConfig:
@@ -64,7 +64,7 @@ class Request:
 
 
 def total_updates(config: PipelineConfig, stage: Stage, num_samples: int, num_chunks: int) -> int:
-    """Updates of a stage: as many as cwt's epochs make, or with `match: epochs` the stage's own."""
+    """Number of updates of a stage: `updates`, or that of cwt, or with `match: epochs` of its own epochs."""
     if config.updates is not None:
         return config.updates
     measured: Stage = "cwt" if config.match == "updates" else stage
@@ -73,7 +73,10 @@ def total_updates(config: PipelineConfig, stage: Stage, num_samples: int, num_ch
 
 
 def launch(request: Request, line: StageLine) -> dict[str, Any]:
-    """Train on the cluster, going on from the newest checkpoint. RuntimeError, with the worker's own words, where it fails."""
+    """Train on the cluster, from the newest checkpoint if there is one.
+
+    Raises RuntimeError with the worker's message if training fails.
+    """
     cluster = request.config.cluster
     trainer = TorchTrainer(
         _worker,
@@ -108,7 +111,7 @@ def launch(request: Request, line: StageLine) -> dict[str, Any]:
 
 
 def load_samples(samples: Folder, held_out: Fold | None = None) -> Samples:
-    """The training samples of an artifact, but for those of a fold."""
+    """The training samples of an artifact, without those of the fold `held_out`."""
     table = samples.table("samples").to_table(filter=TRAIN)
     return Samples(table.filter(~held_out.holds(table["question"].to_pylist())) if held_out else table)
 
@@ -120,7 +123,7 @@ def _reason(error: Exception) -> str:
 
 
 def _worker(arguments: dict[str, Any]) -> dict[str, Any]:
-    """What every rank runs. Returns the summary, or {"failed": why} for a failure that a restart would repeat."""
+    """Runs on every rank. Returns the summary, or {"failed": why} if a restart would fail again."""
     request: Request = arguments["request"]
     cluster = request.config.cluster
     torch.set_num_threads(max(1, int(cluster.cpus_per_worker)))
@@ -141,12 +144,12 @@ def _worker(arguments: dict[str, Any]) -> dict[str, Any]:
             load_weights(Path(saved), student.model)
             engine = start_engine(student.model, request.train_config, cluster, backend, markers)
             empty = collate([], student.pad_id, next(engine.model.parameters()).device)
-            engine.update([empty] * cluster.accumulation, 1, lr=0.0)  # makes the optimiser's states exist
+            engine.update([empty] * cluster.accumulation, 1, lr=0.0)  # creates the optimiser states
             progress, ends_RM = load_checkpoint(Path(saved), engine)
     else:
         engine = start_engine(student.model, request.train_config, cluster, backend, markers)
     job = Job(request.stage, request.train_config, request.updates, request.config.seed, cluster.accumulation)
-    if board:  # what a driver that died had not yet tracked; known steps are not tracked twice
+    if board:  # a killed driver may not have tracked these steps; the tracker ignores known ones
         board.log.remote(_tracked(job, progress.history))
     try:
         ends_RM = train(job, samples, kept_RM, student, engine, progress, ends_RM, _hooks(job, engine, board))
@@ -156,12 +159,12 @@ def _worker(arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def _kept(request: Request, samples: Samples) -> np.ndarray:
-    """Chunks that skip items show, [R, M]; all of them outside stt."""
+    """Chunks that skip items keep, [R, M]; all chunks in base and cwt."""
     if request.skips is None:
         return np.ones_like(samples.ends_RM, dtype=bool)
     skips = request.skips.table("skips").to_table(columns=SKIP_SCHEMA.names).sort_by("row")
     if skips["row"].to_pylist() != samples.table["row"].to_pylist():
-        raise RuntimeError(f"{request.skips.uri}: its rows are not those of {request.samples.uri}")
+        raise RuntimeError(f"{request.skips.uri}: its rows differ from those of {request.samples.uri}")
     return np.array(skips["kept"].to_pylist(), dtype=bool)
 
 

@@ -1,7 +1,8 @@
-"""The training loop of base, cwt and stt, top to bottom. Knows torch, not ray: `Hooks` says what the world around wants.
+"""The training loop of base, cwt and stt. Uses torch but not Ray; `Hooks` connects it to its caller.
 
-An epoch: search chunks (cwt only), list the items, plan the updates, run them. Order, dropout and chunks are functions
-of (seed, epoch, update), so a run that resumes from a checkpoint goes on as if it had never stopped.
+An epoch searches chunks (cwt only), lists the items, plans the updates and runs them. Order, dropout and
+chunks are functions of (seed, epoch, update), so a run resumed from a checkpoint equals one that never
+stopped.
 """
 
 import math
@@ -32,7 +33,7 @@ from skipthink_ray.training.rechunk import rechunk
 from skipthink_ray.training.schedule import learning_rate
 
 CHECK_EVERY_UPDATES = 10
-"""Updates between two looks at the loss: each waits for the device."""
+"""Updates between two checks of the loss. Each check waits for the device."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +49,12 @@ class Job:
 
 @dataclass(frozen=True)
 class Hooks:
-    """Called by every rank together."""
+    """Callbacks. All ranks call them together."""
 
     on_updates: Callable[[Progress, list[dict[str, Any]]], None]
-    """Every few updates, with the history rows since the last call."""
+    """Called every few updates, with the history rows since the last call."""
     on_epoch: Callable[[Progress, np.ndarray], None]
-    """At the end of an epoch and of the run, with ends_RM: the place for a checkpoint."""
+    """Called at the end of each epoch and of the run, with ends_RM; writes the checkpoint."""
 
 
 def train(
@@ -66,9 +67,9 @@ def train(
     ends_RM: np.ndarray,
     hooks: Hooks,
 ) -> np.ndarray:
-    """Train to `job.updates` updates from where `progress` stands. Returns the final chunk ends.
+    """Train from `progress` up to `job.updates` updates. Returns the final chunk ends.
 
-    `kept_RM`: chunks that the skip items of stt show. Raises NonFiniteLoss, on every rank together.
+    `kept_RM`: the chunks that skip items keep (stt). Raises NonFiniteLoss on all ranks together.
     """
     while progress.update < job.updates:
         started = time.perf_counter()
@@ -78,7 +79,7 @@ def train(
         items = epoch_items(job.stage, job.config, samples, ends_RM, kept_RM, rng, len(student.ids.start))
         updates = plan_updates(items, job.config, rng)
         if not updates:
-            raise ValueError(f"{job.stage}: there is no sample to train on")
+            raise ValueError(f"{job.stage}: there are no samples to train on")
         if progress.position == 0:
             padding = padding_share(items, updates, world(), job.accumulation)
             progress.epochs[-1] |= {
@@ -100,7 +101,7 @@ def train(
 def _search_chunks(
     job: Job, samples: Samples, student: Student, engine: Engine, progress: Progress, ends_RM: np.ndarray
 ) -> np.ndarray:
-    """Chunk search at the head of a cwt epoch (the paper's SBC); other stages keep the chunks they were given."""
+    """Chunk search before a cwt epoch (the paper's SBC). Other stages keep their chunks."""
     record: dict[str, Any] = {"epoch": progress.epoch}
     progress.epochs.append(record)
     if not isinstance(job.config, CwtConfig) or job.config.search.method == "average":
@@ -109,11 +110,11 @@ def _search_chunks(
         return ends_RM
     started = time.perf_counter()
     seed, bf16 = (job.seed, progress.epoch), job.config.precision == "bf16"
-    found = rechunk(engine.model, student.ids, samples, ends_RM, job.config.search, seed, bf16)
+    result = rechunk(engine.model, student.ids, samples, ends_RM, job.config.search, seed, bf16)
     seconds = time.perf_counter() - started
     progress.search_seconds += seconds
-    record |= {**found.record(), "search_s": seconds}
-    return found.ends_RM
+    record |= {**result.record(), "search_s": seconds}
+    return result.ends_RM
 
 
 def _run_updates(
@@ -157,8 +158,9 @@ def _check(progress: Progress, fresh: list[tuple[dict[str, Any], torch.Tensor]],
     for row in rows:
         if not math.isfinite(row["loss_nats"]):
             raise NonFiniteLoss(
-                f"the loss or its gradient became {row['loss_nats']} at update {row['update']} (epoch {row['epoch']}, lr {row['lr']:g}). "
-                "Lower the learning rate, warm up longer, or use fp32; the last checkpoint was written before this update"
+                f"the loss or its gradient became {row['loss_nats']} at update {row['update']} "
+                f"(epoch {row['epoch']}, lr {row['lr']:g}). Lower the learning rate, warm up longer, or use "
+                "fp32; the last checkpoint was written before this update"
             )
     progress.history.extend(rows)
     hooks.on_updates(progress, rows)

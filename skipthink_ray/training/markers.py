@@ -1,11 +1,14 @@
-"""The markers' embeddings as parameters of their own while a student trains, so that they can have their own learning rate.
+"""Separate parameters for the marker embeddings during training, so that they can have their own learning
+rate.
 
-A pretrained student is fine-tuned at a learning rate that moves an embedding by a few thousandths. Markers start close
-together and would stay so: the student could not tell `[answer]` from `[4]` (method §1). AdamW is blind to the scale of a
-gradient, so the marker rows need a learning rate, and therefore a parameter, apart from the embedding matrix.
+A fine-tuning learning rate moves an embedding by a few thousandths. Markers start close together and would
+stay close: the student could not distinguish `[answer]` from `[4]` (method §1). Scaling the gradient does
+not help, as AdamW ignores its scale. So the marker rows need their own learning rate, and therefore their
+own parameter.
 
-`attach` adds that parameter and hooks that use it in place of the matrix's rows, for input and output alike; `merge` writes
-it back. peft's trainable tokens do the same, but copy the whole embedding matrix twice in every forward pass.
+`attach` adds that parameter, and hooks that use it in place of the matrix's rows for input and output.
+`merge` writes it back. peft's trainable tokens do the same, but copy the whole embedding matrix twice per
+forward pass.
 Shape suffixes: B items, T tokens, N positions, K markers, D width, V vocabulary.
 """
 
@@ -25,7 +28,10 @@ PROBE_TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class Markers:
-    """The marker parameters of a model: `rows` are [K, D] each, one if the model ties input and output, else two."""
+    """The marker parameters of a model.
+
+    `rows` holds one parameter [K, D] if the model ties its input and output embeddings, else two.
+    """
 
     rows: tuple[torch.nn.Parameter, ...] = ()
     lr_scale: float = 1.0
@@ -34,10 +40,11 @@ class Markers:
 
 
 def attach(model: Any, ids: MarkerIds, optim: OptimConfig) -> Markers:
-    """Give a bare model its marker parameters, before an engine wraps it.
+    """Add marker parameters to a bare model, before an engine wraps it.
 
-    Call it on the student before training, also when a run resumes: the learning rate is measured in standard deviations of
-    the embeddings it started with. ValueError if the architecture computes more from an embedding than its row.
+    The model must have the weights it had before training, also when a run resumes: the learning rate is
+    measured in standard deviations of the initial embeddings. Raises ValueError if the model does more with
+    an embedding than look up its row.
     """
     if optim.marker_lr_stds is None:
         return Markers()
@@ -56,8 +63,8 @@ def attach(model: Any, ids: MarkerIds, optim: OptimConfig) -> Markers:
         hooks.append(module.register_forward_hook(hook))
     if not torch.allclose(before, _logits(model, index_K[None]), rtol=PROBE_TOLERANCE, atol=PROBE_TOLERANCE):
         raise ValueError(
-            f"optim.marker_lr_stds: {type(model).__name__} does more with an embedding than look up its row, so its "
-            "markers cannot have a learning rate of their own; set it to null, and train longer"
+            f"optim.marker_lr_stds: {type(model).__name__} does more with an embedding than look up its row, "
+            "so its markers cannot have a learning rate of their own; set it to null, and train longer"
         )
     return Markers(
         tuple(rows.values()),
@@ -87,7 +94,7 @@ def _read(module: Any, inputs: tuple[torch.Tensor, ...], embedded_BTD: torch.Ten
 
 def _write(module: Any, inputs: tuple[torch.Tensor, ...], logits_NV: torch.Tensor) -> torch.Tensor:
     index = getattr(module, IDS)
-    bias = None if module.bias is None else module.bias[index]  # stays with the common learning rate
+    bias = None if module.bias is None else module.bias[index]  # keeps the common learning rate
     return logits_NV.index_copy(-1, index, linear(inputs[0], getattr(module, ROWS), bias).to(logits_NV.dtype))
 
 
@@ -100,7 +107,7 @@ def _logits(model: Any, ids_BT: torch.Tensor) -> torch.Tensor:
 
 
 def _spread(weight_VD: torch.Tensor, markers: torch.Tensor) -> float:
-    """Standard deviation of an embedding's entries around their mean row, markers left out."""
+    """Standard deviation of the embedding entries around their mean row, without the markers."""
     ordinary = torch.ones(len(weight_VD), dtype=torch.bool, device=weight_VD.device)
     ordinary[markers] = False
     return float(weight_VD.detach()[ordinary].float().std(0, correction=0).square().mean().sqrt())

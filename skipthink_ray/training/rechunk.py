@@ -1,10 +1,10 @@
-"""Chunk search with a given student: before a CWT epoch with the one in every rank's memory, or in an actor with its own.
+"""Chunk search with a given student: on all ranks before a CWT epoch, or in a single actor.
 
-Every rank scores its share of the rationales. The batches do not depend on the number of ranks, and a rationale's random
-numbers only on its number, so neither do the boundaries found; but for rounding where two cuts tie (a batch of another
-shape rounds differently). Ranks stay in lockstep, as a student sharded by ZeRO-3
-requires. Losses of many batches are searched together: of the few dozen rationales of one batch, the search would be
-calls of numpy and little else.
+Each rank scores its share of the rationales. The result does not depend on the number of ranks: batches do
+not, and a rationale's random numbers depend only on its row number. The exception is rounding if two cuts
+tie, as batches of different shapes round differently. Ranks stay in lockstep, as ZeRO-3 requires. The
+losses of many batches are searched together, because one batch of a few dozen rationales would mostly pay
+numpy's call overhead.
 """
 
 from dataclasses import dataclass
@@ -23,12 +23,14 @@ from skipthink_ray.rows import Samples
 from skipthink_ray.training.engine import rank, world
 
 BATCH_TOKENS = {"cpu": 2048, "cuda": 32768}
-"""Of one forward pass. A CPU is as fast with 1024 to 4096, and slower with more; a GPU's kernels must outlast their launch."""
+"""Tokens per forward pass. A CPU is equally fast from 1024 to 4096, and slower above. A GPU needs large
+batches, so that its kernels run longer than their launch takes."""
 ENERGY_BATCHES = 16
-"""Greedy search never asks for the loss of a last chunk, so its energy is measured in so many batches at least, spread over
-all lengths, and not in all: the pass over a last stage is the longest."""
+"""Minimum number of batches that measure the energy of a greedy search. Greedy search does not need the
+last chunk's loss, and its pass is the longest, so it is computed for a sample of batches only, spread over
+all lengths."""
 HELD_LOSSES = 1 << 22
-"""Entries of stage-loss matrices that wait for a search: 32 MiB for each of their two arrays."""
+"""Maximum number of stage-loss entries that wait for a search: 32 MiB for each of their two arrays."""
 LARGEST_SIZE = 7
 """Chunks of this many steps or more are counted together."""
 
@@ -39,12 +41,12 @@ class Rechunked:
     moved: int
     """Boundaries that moved."""
     movable: int
-    """Boundaries that could: (M - 1) times the rationales with more steps than chunks."""
+    """Boundaries that could move: (M - 1) times the number of rationales with more steps than chunks."""
     energy_nats: float
-    """Mean energy of the rationales with a boundary to move, after the search; of a sample of them where it was greedy."""
+    """Mean energy of the movable rationales after the search; after a greedy search, of a sample of them."""
 
     def record(self) -> dict[str, float]:
-        """What is logged of a search, sizes over all chunks of all rationales."""
+        """The metrics to log. Chunk sizes are taken over all chunks of all rationales."""
         sizes_RM = np.diff(self.ends_RM, axis=1, prepend=0)
         shares = np.bincount(np.minimum(sizes_RM, LARGEST_SIZE).ravel(), minlength=LARGEST_SIZE + 1) / max(
             sizes_RM.size, 1
@@ -73,32 +75,35 @@ def rechunk(
     seed: tuple[int, int],
     bf16: bool = False,
 ) -> Rechunked:
-    """New chunk ends of all samples, the same on every rank. `seed`: (seed, epoch). bf16: forward passes, where the device can."""
+    """New chunk ends of all samples, the same on every rank.
+
+    `seed` is (seed, epoch). `bf16` runs the forward passes in bf16 if the device supports it.
+    """
     rows = np.nonzero(chunking.movable(ends_RM))[0]
     tokens = samples.question.lengths[rows] + samples.rationale.lengths[rows] + len(ids.start) + 1
     batches = length_batches(
         rows, tokens, BATCH_TOKENS["cuda" if next(model.parameters()).is_cuda else "cpu"]
     )
     until_RM = chunking.reach(ends_RM, config)
-    asked = bool(len(rows)) and bool(until_RM[rows, -1].any())  # the last stage, by the search itself
-    every = 1 if asked else max(1, len(batches) // ENERGY_BATCHES)
+    needs_last_stage = bool(len(rows)) and bool(until_RM[rows, -1].any())
+    every = 1 if needs_last_stage else max(1, len(batches) // ENERGY_BATCHES)
     numbers = samples.table["row"].to_numpy()
     found_RM, energy = ends_RM.copy(), np.zeros(2)  # sum and number of rationales
-    held: list[Scored] = []
+    waiting: list[Scored] = []
     for start in range(0, len(batches), world()):
         together = range(start, min(start + world(), len(batches)))
         number = min(start + rank(), len(batches) - 1)
         batch = batches[number]
         until_BM = until_RM[batch]
-        if any(other % every == 0 for other in together):  # on one rank, so on all: they make the same passes
+        if any(other % every == 0 for other in together):  # one rank measures, so all run the same passes
             until_BM[:, -1] = ends_RM[batch, -1]
         losses = stage_losses(model, ids, samples, batch, until_BM, bf16)
-        if number == start + rank():  # otherwise a forward in step with the others, for nothing
-            held.append(Scored(batch, losses, number % every == 0))
-        padded = sum(len(part.rows) for part in held) * losses.nll_RMK[0].size  # later batches are longer
+        if number == start + rank():  # otherwise this pass only kept the ranks in lockstep
+            waiting.append(Scored(batch, losses, number % every == 0))
+        padded = sum(len(part.rows) for part in waiting) * losses.nll_RMK[0].size  # later batches are longer
         if together.stop == len(batches) or padded > HELD_LOSSES:
-            energy += _search_held(held, numbers, found_RM, config, seed)
-            held = []
+            energy += _search_waiting(waiting, numbers, found_RM, config, seed)
+            waiting = []
     change_RM, energy = _sum_over_ranks(found_RM - ends_RM, energy)
     return Rechunked(
         ends_RM=ends_RM + change_RM,
@@ -110,30 +115,34 @@ def rechunk(
 
 @dataclass(frozen=True)
 class Scored:
-    """A batch that waits for its search."""
+    """A scored batch that waits for the search."""
 
     rows: np.ndarray
     losses: StageLosses
     counted: bool
-    """In the mean energy."""
+    """Whether it counts towards the mean energy."""
 
 
-def _search_held(
-    held: list[Scored], numbers: np.ndarray, found_RM: np.ndarray, config: SearchConfig, seed: tuple[int, int]
+def _search_waiting(
+    waiting: list[Scored],
+    numbers: np.ndarray,
+    found_RM: np.ndarray,
+    config: SearchConfig,
+    seed: tuple[int, int],
 ) -> np.ndarray:
-    """Search the rationales of some batches, in place; the sum and number of their energies."""
-    if not held:
+    """Search some batches and write the result to `found_RM`. Returns sum and number of their energies."""
+    if not waiting:
         return np.zeros(2)
     rows, losses = (
-        np.concatenate([part.rows for part in held]),
-        chunking.join_losses([part.losses for part in held]),
+        np.concatenate([part.rows for part in waiting]),
+        chunking.join_losses([part.losses for part in waiting]),
     )
     if not (np.isfinite(losses.nll_RMK).all() and np.isfinite(losses.eos_RMK).all()):
         raise ValueError(
-            "the student's losses are not finite: its weights are broken; take another checkpoint"
+            "the student's losses are not finite: its weights are broken; use another checkpoint"
         )
     found_RM[rows] = chunking.search(losses, found_RM[rows], config, numbers[rows], seed)
-    counted = np.repeat([part.counted for part in held], [len(part.rows) for part in held])
+    counted = np.repeat([part.counted for part in waiting], [len(part.rows) for part in waiting])
     return np.array([chunking.energy(losses, found_RM[rows])[counted].sum(), counted.sum()])
 
 

@@ -6,7 +6,7 @@ from skipthink_ray.config import OptimConfig
 
 
 def learning_rate(optim: OptimConfig, update: int, total_updates: int) -> float:
-    """Learning rate of a 0-based update: linear warm-up, then constant, or linear or cosine decay to zero."""
+    """Learning rate of a 0-based update: linear warm-up, then constant, linear or cosine decay to zero."""
     warmup = round(optim.warmup_share * total_updates)
     if update < warmup:
         return optim.lr * (update + 1) / warmup

@@ -1,4 +1,4 @@
-"""The number of chunks that `auto` takes, by its definition."""
+"""The number of chunks that `auto` chooses, against its definition."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ STEP_COUNTS = st.lists(st.integers(1, 20), min_size=1, max_size=40).map(np.array
 
 
 @given(STEP_COUNTS)
-def test_most_rationales_have_a_boundary_to_move_and_one_chunk_more_would_change_that(num_steps_R):
+def test_auto_chooses_the_largest_m_with_enough_movable_rationales(num_steps_R):
     chosen = choose_num_chunks(num_steps_R)
     assert 1 <= chosen <= MAX_CHUNKS
     assert chosen == 1 or (num_steps_R > chosen).mean() >= MOVABLE_SHARE
@@ -29,6 +29,6 @@ def test_longer_rationales_never_get_fewer_chunks(num_steps_R):
     assert choose_num_chunks(num_steps_R + 1) >= choose_num_chunks(num_steps_R)
 
 
-def test_no_rationale_is_an_error():
+def test_an_empty_list_of_rationales_is_an_error():
     with pytest.raises(ValueError, match="auto needs rationales"):
         choose_num_chunks(np.zeros(0, dtype=int))

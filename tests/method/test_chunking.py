@@ -24,12 +24,12 @@ from skipthink_ray.method.chunking import (
 )
 
 ROUNDING = 1e-9
-"""Sums in another order; the losses are about 1."""
+"""Tolerance for sums in another order; the losses are about 1."""
 METHODS = ("average", "greedy", "annealed", "optimal")
 
 
 def _draw(seed: int, num_chunks: int, num_steps: list[int]) -> StageLosses:
-    """Random matrices of rationales of unequal length; what stands behind a last step is drawn too."""
+    """Random matrices of rationales of different lengths; the padding is random too."""
     rng, shape = np.random.default_rng(seed), (len(num_steps), num_chunks, max(num_steps))
     count_RK = rng.integers(1, 12, (shape[0], shape[2])).astype(float)
     return StageLosses(rng.gamma(0.5, 1.0, shape) * count_RK[:, None], rng.gamma(0.5, 2.0, shape), count_RK)
@@ -62,7 +62,7 @@ def _objective(
 def _greedy_by_the_paper(
     losses: StageLosses, row: int, ends: list[int], eta: float, objective: str
 ) -> list[int]:
-    """For m = 1..M-1: merge two neighbours, try every cut, move the boundary if the loss falls by more than eta."""
+    """For m = 1..M-1: merge two chunks, try every cut, move the boundary if the loss falls by over eta."""
     ends = list(ends)
     for m in range(len(ends) - 1):
         start, stop = ends[m - 1] if m else 0, ends[m + 1]
@@ -103,7 +103,7 @@ def test_average_sizes_differ_by_at_most_one_and_cover_all_steps(num_steps, num_
     assert (np.diff(sizes_RM, axis=1) <= 0).all(), "only trailing chunks may be empty"
 
 
-def test_only_more_steps_than_chunks_are_movable():
+def test_only_rationales_with_more_steps_than_chunks_are_movable():
     assert movable(average_chunks(np.array([3, 4, 5, 9]), 4)).tolist() == [False, False, True, True]
     assert not movable(average_chunks(np.array([9]), 1)).any()
 
@@ -111,11 +111,11 @@ def test_only_more_steps_than_chunks_are_movable():
 @given(problems(), st.sampled_from(METHODS), seeds)
 def test_every_chunker_returns_contiguous_chunks_that_are_never_empty(problem, method, seed):
     losses, ends_RM, num_steps = problem
-    given_RM = ends_RM.copy()
+    before_RM = ends_RM.copy()
     found_RM = _search(losses, ends_RM, seed, method=method, eta_nats=0.0)
     assert (np.diff(found_RM, axis=1, prepend=0) > 0).all()
     assert found_RM[:, -1].tolist() == num_steps
-    assert (ends_RM == given_RM).all(), "the chunks it was given are not overwritten"
+    assert (ends_RM == before_RM).all(), "the input is not overwritten"
 
 
 @pytest.mark.parametrize("eta", [0.0, 0.1])
@@ -145,7 +145,7 @@ def test_greedy_lowers_its_objective_by_more_than_eta_wherever_it_moves(problem,
         assert old - new > eta
 
 
-def test_a_greedy_search_moves_boundaries_and_eta_holds_some_back():
+def test_a_larger_eta_moves_fewer_boundaries():
     losses, ends_RM = _draw(0, 4, [9] * 200), average_chunks(np.array([9] * 200), 4)
     moved = [
         (_search(losses, ends_RM, method="greedy", eta_nats=eta) != ends_RM).sum()
@@ -156,14 +156,14 @@ def test_a_greedy_search_moves_boundaries_and_eta_holds_some_back():
 
 @given(problems(), seeds)
 @settings(max_examples=50)
-def test_annealing_is_never_worse_than_its_start_and_the_same_for_the_same_seed(problem, seed):
+def test_annealing_is_never_worse_than_its_start_and_depends_only_on_the_seed(problem, seed):
     losses, ends_RM, _ = problem
     found_RM, again_RM = (_search(losses, ends_RM, seed, method="annealed") for _ in range(2))
     assert (energy(losses, found_RM) <= energy(losses, ends_RM) + ROUNDING).all()
     assert (found_RM == again_RM).all()
 
 
-def test_annealing_depends_on_its_seed_and_comes_most_of_the_way_to_the_optimum():
+def test_annealing_depends_on_its_seed_and_comes_close_to_the_optimum():
     losses, ends_RM = _draw(1, 4, [12] * 200), average_chunks(np.array([12] * 200), 4)
     found_RM, other_RM = (_search(losses, ends_RM, seed, method="annealed") for seed in (0, 1))
     assert (found_RM != other_RM).any()
@@ -176,7 +176,7 @@ def test_annealing_depends_on_its_seed_and_comes_most_of_the_way_to_the_optimum(
 def _annealed_one_by_one(
     losses: StageLosses, row: int, ends: list[int], config: SearchConfig, drawn: Proposals
 ) -> list[int]:
-    """Simulated annealing of one rationale as a textbook has it, every energy a fresh sum."""
+    """Textbook simulated annealing of one rationale; every energy is summed anew."""
     stages, ends = range(len(ends)), list(ends)
 
     def total(ends: list[int]) -> float:
@@ -213,7 +213,7 @@ def test_annealing_is_the_textbook_algorithm_on_the_same_random_numbers(problem,
 
 @given(problems(), seeds, st.lists(st.integers(0, 10**6), min_size=6, max_size=6))
 @settings(max_examples=30)
-def test_random_numbers_follow_the_number_of_a_rationale_not_its_place(problem, seed, numbers):
+def test_random_numbers_depend_on_the_row_number_and_not_on_the_batch(problem, seed, numbers):
     losses, ends_RM, num_steps = problem
     config, numbers_R = SearchConfig(method="annealed"), np.array(numbers[: len(ends_RM)])
     together_RM = search(losses, ends_RM, config, numbers_R, (seed, 1))
@@ -248,7 +248,7 @@ def test_optimal_is_never_above_greedy_or_annealed(problem, seed):
 
 
 @given(problems(), st.sampled_from(["greedy", "annealed", "optimal"]), st.sampled_from(["chunk", "pair"]))
-def test_what_lies_beyond_reach_does_not_change_what_is_found(problem, method, objective):
+def test_losses_beyond_reach_do_not_change_the_result(problem, method, objective):
     losses, ends_RM, _ = problem
     config = {"method": method, "objective": objective, "eta_nats": 0.0}
     stage_M1, step_K = np.arange(ends_RM.shape[1])[:, None], np.arange(losses.count_RK.shape[1])
@@ -260,7 +260,7 @@ def test_what_lies_beyond_reach_does_not_change_what_is_found(problem, method, o
 
 
 @given(problems())
-def test_rationales_of_unequal_length_are_searched_together_as_one_by_one(problem):
+def test_searching_rationales_together_equals_searching_them_one_by_one(problem):
     losses, ends_RM, num_steps = problem
     for method in ("greedy", "optimal"):
         together_RM = _search(losses, ends_RM, method=method, eta_nats=0.0)
@@ -270,7 +270,7 @@ def test_rationales_of_unequal_length_are_searched_together_as_one_by_one(proble
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_many_rationales_are_searched_as_in_parts_put_together(method):
+def test_searching_many_rationales_equals_searching_joined_parts(method):
     num_steps = np.random.default_rng(0).integers(5, 20, 2 * SLICE_ROWS + 100)
     losses, ends_RM = _draw(2, 4, num_steps.tolist()), average_chunks(num_steps, 4)
     whole_RM = _search(losses, ends_RM, method=method)

@@ -1,9 +1,10 @@
-"""Steps against cuts that a person set: 200 rationales drawn evenly from nine files, and 50 drawn from the hard ones.
+"""Steps, compared with cuts set by hand: 200 rationales drawn evenly from nine files, and 50 hard ones.
 
-hand_checked_steps.json names each rationale by file and id, with the offsets where a step after the first starts and
-none of the text. The rule applied by hand: a line break, then the end of a sentence; a decimal, an initial, an
-abbreviation, a list number and an operator go on. "hard" are rationales with one of these, or with a small letter after
-a full stop; they were read while the splitter was improved, so they guard it and estimate nothing.
+hand_checked_steps.json has the file and id of each rationale and the offsets at which its steps start, after
+the first step, but no text. The rule applied by hand: cut at line breaks, then at ends of sentences; do not
+cut after a decimal, an initial, an abbreviation, a list number or an operator. "hard" rationales have one of
+these, or a small letter after a full stop. They were read while the splitter was improved, so they only guard
+against regressions and do not estimate its accuracy.
 """
 
 import json
@@ -24,7 +25,7 @@ PLAIN_END = re.compile(r"(?<=[.!?])(?=\s)")
 
 @pytest.fixture(scope="module")
 def differences(real_data) -> dict[str, dict[str, tuple[set[int], set[int]]]]:
-    """kind -> id -> (cuts that are wrong, cuts that are missing)."""
+    """kind -> id -> (wrong cuts, missing cuts)."""
     return {
         kind: dict(pair for file in files for pair in _compare(real_data / f"{file}.jsonl", files[file]))
         for kind, files in CHECKED.items()
@@ -47,7 +48,7 @@ def _cuts(text: str) -> set[int]:
 
 
 @pytest.mark.parametrize(("kind", "rationales", "files"), [("any", 200, 9), ("hard", 50, 6)])
-def test_the_hand_checked_rationales_are_as_many_as_claimed(kind, rationales, files):
+def test_the_number_of_hand_checked_rationales(kind, rationales, files):
     counts = [len(checked) for checked in CHECKED[kind].values()]
     assert (sum(counts), len(counts)) == (rationales, files)
     assert kind != "any" or max(counts) - min(counts) <= 1
@@ -60,13 +61,13 @@ def test_no_rationale_is_cut_inside_a_number_date_initial_or_abbreviation(differ
 
 
 @pytest.mark.parametrize(("kind", "exact"), [("any", 200), ("hard", 50)])
-def test_the_cuts_are_exactly_those_set_by_hand(differences, kind, exact):
+def test_the_cuts_equal_those_set_by_hand(differences, kind, exact):
     differing = {id_: pair for id_, pair in differences[kind].items() if any(pair)}
     assert len(differences[kind]) - len(differing) >= exact, differing
 
 
 @pytest.mark.parametrize("task", ["multiarith", "last_letter_concatenation", "tracking_shuffled_objects"])
-def test_the_plain_sentences_of_a_toy_are_its_steps(task):
-    # Results on the toys are compared over time, so what counts as their steps must not drift. `Jan.` may be a date.
+def test_the_steps_of_a_toy_are_its_sentences(task):
+    # Toy results are compared over time, so the steps of the toys must not change. `Jan.` may be a date.
     for row in toy_rows(task, 5000):
         assert "Jan." in row.rationale or split_steps(row.rationale) == PLAIN_END.split(row.rationale)

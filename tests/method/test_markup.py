@@ -1,4 +1,4 @@
-"""The token layout of every kind of item, and what is read off a student's text."""
+"""The token layout of each kind of item, and the answer parsed from a student's text."""
 
 import pytest
 
@@ -21,14 +21,14 @@ SHORT = Sample(QUESTION, [[10, 11], [20]], [1, 1, 0, 0], ANSWER, CONCLUSION)
 """Fewer steps than chunks: c_3 and c_4 are empty."""
 
 
-def test_the_markers_are_one_per_stage_and_three_more():
+def test_there_is_one_marker_per_stage_and_three_more():
     assert markers(3) == ["[1]", "[2]", "[3]", "[answer]", "[skip]", "[thought]"]
 
 
 @pytest.mark.parametrize(
     ("sample", "rationale"), [(FULL, [10, 11, 20, 30, 40, 41, 50]), (SHORT, [10, 11, 20])]
 )
-def test_a_full_item_is_the_question_then_rationale_and_conclusion(sample, rationale):
+def test_a_full_item_is_question_then_rationale_and_conclusion(sample, rationale):
     item = full_item(sample, IDS)
     assert (item.prompt, item.target) == ([1, 2], [*rationale, 80, 81, 0])
 
@@ -46,9 +46,7 @@ def test_a_full_item_is_the_question_then_rationale_and_conclusion(sample, ratio
         (SHORT, 3, [104, 1, 2, 10, 11, 20], [0]),
     ],
 )
-def test_a_stage_item_is_its_marker_question_and_the_chunks_before_then_its_chunk(
-    sample, stage, prompt, target
-):
+def test_a_stage_item_is_marker_question_and_earlier_chunks_then_its_chunk(sample, stage, prompt, target):
     item = stage_item(sample, IDS, stage)
     assert (item.prompt, item.target) == (prompt, target)
 
@@ -62,9 +60,7 @@ def test_a_stage_item_is_its_marker_question_and_the_chunks_before_then_its_chun
         (SHORT, [False, True, True, True], [20]),
     ],
 )
-def test_an_answer_item_is_its_marker_question_and_the_kept_chunks_then_the_answer_alone(
-    sample, kept, context
-):
+def test_an_answer_item_is_marker_question_and_kept_chunks_then_the_answer(sample, kept, context):
     item = answer_item(sample, IDS, kept)
     assert (item.prompt, item.target) == ([105, 1, 2, *context], [90, 0])
 
@@ -84,7 +80,7 @@ def test_a_skip_item_shows_a_thought_for_a_skipped_chunk_and_nothing_for_an_empt
     assert (item.prompt, item.target) == ([106, 1, 2], [*shown, 80, 81, 0])
 
 
-def test_items_of_a_sample_without_steps_are_defined():
+def test_items_of_a_sample_without_steps():
     empty = Sample(QUESTION, [], [0, 0], ANSWER, CONCLUSION)
     assert [stage_item(empty, IDS, stage).target for stage in (0, 1)] == [[0], [0]]
     assert answer_item(empty, IDS, [True, True]).prompt == [105, 1, 2]
@@ -105,5 +101,5 @@ def test_items_of_a_sample_without_steps_are_defined():
         ("- -> 12", None),
     ],
 )
-def test_the_conclusion_is_what_stands_behind_the_last_arrow(text, answer):
+def test_the_answer_is_the_text_after_the_last_arrow(text, answer):
     assert parse_conclusion(text) == answer

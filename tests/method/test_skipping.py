@@ -1,4 +1,4 @@
-"""The skip searches against their definitions, with random oracles in place of a student."""
+"""The skip searches, compared with their definitions. Random oracles replace the student."""
 
 from itertools import product
 
@@ -15,7 +15,7 @@ SEARCHES = ("sequential", "exhaustive", "all")
 
 
 class Oracle:
-    """Right or wrong at random, but always the same for the same sample and chunks. Remembers what it was asked."""
+    """Random verdicts that depend only on the sample and the kept chunks. Records all questions."""
 
     def __init__(self, seed: int, num_rows: int, num_chunks: int, right_share: float = 0.6) -> None:
         self.right = np.random.default_rng(seed).random((num_rows, 2**num_chunks)) < right_share
@@ -33,7 +33,7 @@ class Oracle:
 
 @st.composite
 def problems(draw):
-    """(which chunks hold steps, an oracle)"""
+    """(which chunks have steps, an oracle)"""
     num_chunks = draw(st.integers(1, 6))
     filled = draw(st.lists(st.integers(1, num_chunks), min_size=1, max_size=12))
     present_RM = np.arange(num_chunks) < np.array(filled)[:, None]
@@ -41,21 +41,21 @@ def problems(draw):
 
 
 def find_kept(present_RM, oracle, config, tokens_RM=None):
-    """The search with a token per chunk, unless told otherwise."""
+    """The search; by default each chunk has one token."""
     return skipping.find_kept(
         present_RM, present_RM.astype(int) if tokens_RM is None else tokens_RM, oracle, config
     )
 
 
 def _tokens(draw, present_RM):
-    """1 to 4 tokens a chunk, so that subsets tie; none in an empty one."""
+    """1 to 4 tokens per chunk, so that subsets tie, and 0 for empty chunks."""
     return present_RM * np.random.default_rng(draw(st.integers(0, 2**32 - 1))).integers(
         1, 5, present_RM.shape
     )
 
 
 def _by_the_paper(present: list[bool], oracle: Oracle, row: int, may_skip) -> list[bool]:
-    """One sample: the answer from all chunks; then without each in turn, cumulatively."""
+    """The paper's loop for one sample: leave out each chunk in turn, cumulatively."""
     kept = list(present)
     if not oracle.one(row, kept):
         return kept
@@ -77,8 +77,8 @@ def test_the_sequential_search_is_the_papers_loop(problem):
 
 
 @given(problems())
-def test_reading_gives_the_student_all_chunks_and_writing_only_those_before_the_removed_one(problem):
-    """By the rule: with `writing` the answer from `kept before c_m` decides, and c_m+1 .. c_M are left to the student."""
+def test_with_writing_the_student_sees_only_the_kept_chunks_before_the_tested_one(problem):
+    """The kept chunks before c_m are given; the student writes c_m+1 .. c_M."""
     present_RM, oracle = problem
     num_rows, num_chunks = present_RM.shape
     kept_RM, right_R = find_kept(present_RM, oracle, SkipsConfig(judge="writing"))
@@ -98,7 +98,7 @@ def test_reading_gives_the_student_all_chunks_and_writing_only_those_before_the_
 
 
 @given(problems())
-def test_interior_keeps_the_first_and_the_last_chunk_that_hold_steps(problem):
+def test_interior_keeps_the_first_and_the_last_non_empty_chunk(problem):
     present_RM, oracle = problem
     kept_RM, _ = find_kept(present_RM, oracle, SkipsConfig(skippable="interior"))
     for row, present in enumerate(present_RM.tolist()):
@@ -110,7 +110,7 @@ def test_interior_keeps_the_first_and_the_last_chunk_that_hold_steps(problem):
 
 @pytest.mark.parametrize("search", SEARCHES)
 @given(problem=problems())
-def test_wrong_with_every_chunk_keeps_every_chunk(problem, search):
+def test_if_the_answer_from_all_chunks_is_wrong_all_chunks_are_kept(problem, search):
     present_RM, _ = problem
     kept_RM, right_R = find_kept(
         present_RM, lambda rows, kept_RM, given: np.zeros(len(rows), bool), SkipsConfig(search=search)
@@ -120,7 +120,7 @@ def test_wrong_with_every_chunk_keeps_every_chunk(problem, search):
 
 
 @given(problems())
-def test_all_skips_every_chunk_where_the_student_is_right_and_asks_once(problem):
+def test_all_skips_every_chunk_if_the_student_is_right_and_asks_once(problem):
     present_RM, oracle = problem
     kept_RM, right_R = find_kept(present_RM, oracle, SkipsConfig(search="all"))
     assert len(oracle.asked) == len(present_RM)
@@ -128,7 +128,7 @@ def test_all_skips_every_chunk_where_the_student_is_right_and_asks_once(problem)
 
 
 @given(problems())
-def test_all_of_the_interior_leaves_first_and_last(problem):
+def test_all_with_interior_keeps_the_first_and_the_last_chunk(problem):
     present_RM, oracle = problem
     kept_RM, right_R = find_kept(present_RM, oracle, SkipsConfig(search="all", skippable="interior"))
     for kept, present, right in zip(kept_RM.tolist(), present_RM.tolist(), right_R, strict=True):
@@ -139,7 +139,7 @@ def test_all_of_the_interior_leaves_first_and_last(problem):
 @pytest.mark.parametrize("skippable", ["any", "interior"])
 @pytest.mark.parametrize("search", SEARCHES)
 @given(problem=problems())
-def test_empty_chunks_are_never_asked_about_nor_kept(problem, search, skippable):
+def test_empty_chunks_are_never_tested_or_kept(problem, search, skippable):
     present_RM, oracle = problem
     kept_RM, _ = find_kept(present_RM, oracle, SkipsConfig(search=search, skippable=skippable))
     assert not (kept_RM & ~present_RM).any()
@@ -149,13 +149,13 @@ def test_empty_chunks_are_never_asked_about_nor_kept(problem, search, skippable)
         for keep, here in zip(kept, present_RM[row], strict=True)
     )
     assert len(set(oracle.asked)) == len(oracle.asked), (
-        "nothing is asked twice, as an empty chunk's question would be"
+        "no question is asked twice, which a test of an empty chunk would do"
     )
 
 
 @pytest.mark.parametrize("skippable", ["any", "interior"])
 @given(data=st.data())
-def test_exhaustive_finds_the_cheapest_right_subset_and_asks_no_dearer_one(data, skippable):
+def test_exhaustive_finds_the_cheapest_right_subset_and_asks_no_costlier_one(data, skippable):
     present_RM, oracle = data.draw(problems())
     tokens_RM = _tokens(data.draw, present_RM)
     kept_RM, right_R = find_kept(
@@ -195,7 +195,7 @@ def _cheapest(present, tokens, oracle, row, may_skip):
 
 @pytest.mark.parametrize("skippable", ["any", "interior"])
 @given(data=st.data())
-def test_exhaustive_keeps_at_most_the_tokens_of_sequential_and_both_are_right(data, skippable):
+def test_exhaustive_keeps_no_more_tokens_than_sequential_and_both_are_right(data, skippable):
     present_RM, oracle = data.draw(problems())
     tokens_RM = _tokens(data.draw, present_RM)
     configs = [SkipsConfig(search=search, skippable=skippable) for search in ("exhaustive", "sequential")]
@@ -208,29 +208,27 @@ def test_exhaustive_keeps_at_most_the_tokens_of_sequential_and_both_are_right(da
         assert oracle.one(row, kept_RM[row])
 
 
-def test_exhaustive_is_not_defined_for_writing():
+def test_exhaustive_cannot_be_combined_with_writing():
     with pytest.raises(ValueError, match=r"set skips\.search to sequential, or skips\.judge to reading"):
         SkipsConfig(judge="writing", search="exhaustive")
 
 
 @pytest.mark.parametrize("skippable", ["any", "interior"])
 @given(problem=problems(), seed=st.integers(0, 2**32 - 1))
-def test_shuffled_skips_are_as_many_of_every_chunk_index_and_fall_on_skippable_chunks(
-    problem, seed, skippable
-):
+def test_shuffling_keeps_the_skips_per_chunk_index_and_skips_only_skippable_chunks(problem, seed, skippable):
     present_RM, oracle = problem
     kept_RM, _ = find_kept(present_RM, oracle, SkipsConfig(skippable=skippable))
     may_skip_RM = present_RM & skipping.skippable(present_RM, skippable)
     shuffled_RM = skipping.shuffle_skips(kept_RM, may_skip_RM, seed)
     assert (shuffled_RM.sum(0) == kept_RM.sum(0)).all()
     assert (shuffled_RM | may_skip_RM == present_RM).all(), (
-        "what may not be skipped is kept, and an empty chunk never is"
+        "chunks that may not be skipped are kept, and empty ones never are"
     )
     assert (shuffled_RM == skipping.shuffle_skips(kept_RM, may_skip_RM, seed)).all()
 
 
-def test_shuffled_skips_fall_on_any_sample_with_equal_chance():
-    """Of 8 samples one skips c_1 and four skip c_2; over many seeds each of them gets its share, whoever had it before."""
+def test_every_sample_is_equally_likely_to_get_a_shuffled_skip():
+    """Of 8 samples, one skips c_1 and four skip c_2. Over many seeds, all samples get an equal share."""
     kept_RM = np.ones((8, 2), dtype=bool)
     kept_RM[0, 0] = kept_RM[:4, 1] = False
     draws = [~skipping.shuffle_skips(kept_RM, np.ones_like(kept_RM), seed) for seed in range(4000)]
@@ -239,20 +237,20 @@ def test_shuffled_skips_fall_on_any_sample_with_equal_chance():
     assert both == pytest.approx(1 / 16, abs=0.01), "the indices are drawn independently of each other"
 
 
-def test_exhaustive_refuses_more_chunks_than_it_can_try():
+def test_exhaustive_refuses_too_many_chunks():
     present_RM = np.ones((1, MAX_EXHAUSTIVE_CHUNKS + 1), dtype=bool)
     with pytest.raises(ValueError, match=r"skips\.search: exhaustive .* M is 7 here"):
         find_kept(present_RM, Oracle(0, 1, 7), SkipsConfig(search="exhaustive"))
 
 
 @given(st.lists(st.text(), min_size=1, max_size=50), st.integers(2, 5), st.integers(0, 9))
-def test_a_question_falls_into_one_fold_whatever_stands_around_it(questions, folds, seed):
+def test_the_fold_of_a_question_does_not_depend_on_other_questions_or_white_space(questions, folds, seed):
     found = {question.strip(): fold_of(question, folds, seed) for question in questions}
     assert all(0 <= fold < folds for fold in found.values())
     assert all(fold_of(f" {question}\n", folds, seed) == fold for question, fold in found.items())
 
 
-def test_folds_are_of_about_one_size_and_drawn_by_the_seed():
+def test_folds_have_similar_sizes_and_depend_on_the_seed():
     folds = [[fold_of(f"How many are {number}?", 4, seed) for number in range(4000)] for seed in (0, 1)]
     assert all(900 < folds[0].count(fold) < 1100 for fold in range(4))
     assert 900 < sum(one == other for one, other in zip(*folds, strict=True)) < 1100

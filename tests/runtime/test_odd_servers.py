@@ -1,4 +1,7 @@
-"""Servers that are almost OpenAI's: what they refuse is put otherwise, their errors are errors, a greeting rejects none that works."""
+"""Servers that follow OpenAI's protocol loosely.
+
+Requests adapt to their refusals, their errors count as errors, and the greeting rejects no server that works.
+"""
 
 import json
 import time
@@ -111,7 +114,7 @@ def fails_without_a_word(body: dict[str, Any]) -> Reply:
 @pytest.mark.parametrize(
     ("reply", "sent", "remark"),
     [
-        (no_system, {"messages": 7}, "the instruction stands before the first question"),
+        (no_system, {"messages": 7}, "the instruction is put in front of the first question"),
         (one_turn, {"messages": 1}, "instruction, exemplars and question are one message"),
         (default_temperature, {"temperature": None, "seed": 1}, "temperature = 0.5 is left out"),
         (
@@ -122,11 +125,11 @@ def fails_without_a_word(body: dict[str, Any]) -> Reply:
         (strict_body, {"seed": None, "temperature": None}, "seed = 1 is left out"),
         (small_limit, {"max_tokens": 200}, "rationales.teacher.max_tokens = 512 is sent as 200"),
         (only_streams, {"stream": True}, "answers are read as a stream"),
-        (fails_without_a_word, {"messages": 7}, "the instruction stands before the first question"),
+        (fails_without_a_word, {"messages": 7}, "the instruction is put in front of the first question"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_what_a_server_refuses_is_put_otherwise_and_told_once(reply, sent, remark):
+def test_a_refused_request_changes_its_form_and_the_change_is_reported_once(reply, sent, remark):
     with odd_server(reply) as server:
         probe(TEACHER, EndpointConfig(url=server.url), GREETING)
         server.bodies.clear()
@@ -137,21 +140,22 @@ def test_what_a_server_refuses_is_put_otherwise_and_told_once(reply, sent, remar
     assert {name: last.get(name) for name in sent} == sent
     assert sum(remark in one for one in said) == 1
     assert len(said) == len(set(said))
-    assert len(server.bodies) <= 3 + 3  # what was learned from the first question holds for the others
+    assert len(server.bodies) <= 3 + 3  # the other questions use the form that the first one found
 
 
-def test_the_words_of_the_instruction_and_of_every_exemplar_are_sent_in_every_form():
+def test_every_form_contains_the_instruction_and_all_exemplars():
     with odd_server(one_turn) as server:
         ask(server, "A hive has 4 frames.")
     first, last = server.bodies[0]["messages"], server.bodies[-1]["messages"][0]["content"]
     assert all(message["content"] in last for message in first)
 
 
-def test_a_prompt_that_leaves_too_little_room_is_asked_for_as_much_as_fits_and_only_this_one():
+def test_a_long_prompt_gets_a_smaller_limit_and_other_questions_keep_theirs():
     def reply(body: dict[str, Any]) -> Reply:
         if "long" in body["messages"][-1]["content"] and body["max_tokens"] > 300:
             return refuse(
-                "This model's maximum context length is 900 tokens. However, your request has 600 input tokens."
+                "This model's maximum context length is 900 tokens. "
+                "However, your request has 600 input tokens."
             )
         return 200, completion(TEXT)
 
@@ -163,7 +167,7 @@ def test_a_prompt_that_leaves_too_little_room_is_asked_for_as_much_as_fits_and_o
     assert len(said) == 1
 
 
-def test_an_error_in_a_reply_with_http_200_is_seen_as_one():
+def test_an_error_in_a_reply_with_http_200_counts_as_an_error():
     first: dict[str, float] = {}
 
     def reply(body: dict[str, Any]) -> Reply:
@@ -212,7 +216,7 @@ def test_an_error_in_a_reply_with_http_200_is_seen_as_one():
     assert [server.asked[question] for question in ("too long", "tool", "half", "good")] == [1, 1, 1, 1]
 
 
-def test_what_is_paid_for_is_asked_once_even_if_it_holds_no_final_text():
+def test_a_paid_answer_without_final_text_is_not_asked_for_again():
     def reply(body: dict[str, Any]) -> Reply:
         match body["messages"][-1]["content"]:
             case "apart":
@@ -229,7 +233,7 @@ def test_what_is_paid_for_is_asked_once_even_if_it_holds_no_final_text():
     assert answers["apart"] == Written("", "length", 0, 0, "Four hives, six each")
     assert answers["hidden"] == Written("", "length", 9, 512)
     assert answers["filtered"] == Written("the prompt triggered a policy", "refused", 0, 0)
-    assert failed == {"empty": "unreadable answer: an empty text"}
+    assert failed == {"empty": "unreadable answer: the text is empty"}
     assert [server.asked[question] for question in ("apart", "hidden", "filtered")] == [1, 1, 1]
 
 
@@ -245,12 +249,12 @@ def test_what_is_paid_for_is_asked_once_even_if_it_holds_no_final_text():
         (500, b""),
     ],
 )
-def test_no_list_of_models_keeps_a_server_from_being_used(models):
+def test_an_odd_list_of_models_does_not_reject_a_server(models):
     with odd_server(lambda body: (200, completion(TEXT)), models) as server:
         probe(TEACHER, EndpointConfig(url=server.url), GREETING)
 
 
-def test_a_greeting_rejects_no_server_that_would_answer_the_questions():
+def test_the_greeting_accepts_every_server_that_answers_the_questions():
     def refuses_one_token(body: dict[str, Any]) -> Reply:
         return (
             refuse("max_tokens must be at least 16") if body["max_tokens"] < 16 else (200, completion(TEXT))
@@ -274,7 +278,7 @@ def test_a_greeting_rejects_no_server_that_would_answer_the_questions():
             probe(TEACHER, EndpointConfig(url=server.url), GREETING)
 
 
-def test_a_greeting_names_what_no_question_could_pass():
+def test_the_greeting_names_faults_that_affect_every_question():
     wrong: list[tuple[Reply, str]] = [
         (
             (200, {"error": "Unexpected endpoint or method. (POST /chat/completions)"}),
@@ -282,7 +286,7 @@ def test_a_greeting_names_what_no_question_could_pass():
         ),
         (
             (200, b"<html><title>Chat portal</title></html>"),
-            r"no OpenAI-compatible server.*Chat portal.*ends in /v1",
+            r"not an OpenAI-compatible server.*Chat portal.*ends in /v1",
         ),
         ((402, {"error": {"message": "Insufficient credits"}}), "HTTP 402: Insufficient credits"),
         (

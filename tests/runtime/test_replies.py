@@ -1,4 +1,4 @@
-"""What a reply says does not depend on the fields that nobody needs; an error keeps its words; nothing else is an answer."""
+"""Reading replies: unneeded fields do not matter, and errors keep the words of the server."""
 
 import json
 from typing import Any
@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skipthink_ray.models.teacher import Written
-from skipthink_ray.runtime.replies import ServerError, read_failure, read_reply
+from skipthink_ray.runtime.replies import read_failure, read_reply
+from skipthink_ray.runtime.server_errors import ServerError
 from tests.odd_servers import completion
 
 TEXT = "7 trays hold 3 cups. 7 * 3 = 21.\nThe answer is 21."
@@ -41,11 +42,12 @@ def read(value: Any) -> Written:
         {"code": 200, "message": "success", "data": completion(TEXT)},
         b"\xef\xbb\xbf\n\n  " + json.dumps(completion(TEXT)).encode(),
         json.dumps(completion(TEXT)).replace("\\n", "\n").encode(),
-        f": working\n\ndata: {json.dumps({'choices': [{'delta': {'role': 'assistant', 'content': TEXT[:30]}}]})}\n\n"
+        ": working\n\n"
+        f"data: {json.dumps({'choices': [{'delta': {'role': 'assistant', 'content': TEXT[:30]}}]})}\n\n"
         f"data: {json.dumps({'choices': [{'delta': {'content': TEXT[30:]}}]})}\n\ndata: [DONE]\n".encode(),
     ],
 )
-def test_a_text_is_taken_whatever_stands_beside_it(value):
+def test_the_text_is_read_whatever_the_other_fields_are(value):
     assert read(value) == Written(TEXT, "stop", 0, 0)
 
 
@@ -64,7 +66,7 @@ JSON = st.recursive(
     )
 )
 @settings(max_examples=200)
-def test_no_value_of_a_field_that_nobody_needs_spoils_an_answer(beside):
+def test_unneeded_fields_of_any_value_do_not_spoil_an_answer(beside):
     assert read({**completion(TEXT), **beside}).text == TEXT
 
 
@@ -107,11 +109,11 @@ def test_every_reply_is_an_answer_an_error_or_unreadable(value):
         },
     ],
 )
-def test_thinking_that_is_handed_over_apart_is_kept_apart(message):
+def test_thinking_in_its_own_field_stays_separate(message):
     assert read(completion(message)) == Written(TEXT, "stop", 0, 0, "Count.")
 
 
-def test_a_stream_keeps_thinking_and_text_apart_and_one_that_breaks_off_is_no_answer():
+def test_a_stream_separates_thinking_from_text_and_a_cut_stream_is_unreadable():
     pieces = [
         {"delta": {"reasoning_content": "Co"}},
         {"delta": {"reasoning_content": "unt."}},
@@ -138,14 +140,14 @@ def test_a_stream_keeps_thinking_and_text_apart_and_one_that_breaks_off_is_no_an
         "model_context_window_exceeded",
     ],
 )
-def test_every_name_for_the_length_limit_is_one(finish):
+def test_every_name_for_the_length_limit_is_recognised(finish):
     assert read(completion(TEXT, finish)).finish == "length"
 
 
 @pytest.mark.parametrize(
     "finish", ["content_filter", "SAFETY", "PROHIBITED_CONTENT", "refusal", "guardrail_intervened"]
 )
-def test_every_name_for_a_filter_is_a_refusal(finish):
+def test_every_name_for_a_content_filter_is_a_refusal(finish):
     assert read(completion("", finish)).finish == "refused"
 
 
@@ -191,10 +193,10 @@ def test_an_error_with_http_200_keeps_its_words_and_says_whether_to_try_again(va
             False,
         ),
         (400, b"plain words \xff", "plain words \ufffd", False),
-        (400, b"", "without a word", False),
+        (400, b"", "empty reply", False),
         (400, b'{"error": "\\ud83d half"}', "? half", False),
     ],
 )
-def test_a_failure_is_told_in_the_words_of_the_server(status, content, words, again):
+def test_a_failure_keeps_the_words_of_the_server(status, content, words, again):
     failure = read_failure(status, content)
     assert (failure.said, failure.again) == (f"HTTP {status}: {words}", again)

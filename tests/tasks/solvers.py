@@ -1,4 +1,4 @@
-"""The answers of toy questions, worked out from their text alone: written apart from the generators, to check them."""
+"""Solvers that work out the answers of toy questions from their text alone. They check the generators."""
 
 import re
 from collections.abc import Callable
@@ -74,7 +74,7 @@ def single_eq(question: str) -> Fraction:
 
 
 def yes_or_no(question: str) -> str:
-    """The answer of a toy StrategyQA question, from the generator's table."""
+    """The answer of a toy StrategyQA question, from the generator's facts."""
     asked = _groups(r"((?:Could|Would|Did) [^.:]*)\?$", question)[0]
     if dies := re.fullmatch(r"Did (.+) die before (.+) existed", asked):
         return "yes" if strategy_qa.DEATHS[dies[1]] < strategy_qa.INVENTIONS[dies[2]][0] else "no"
@@ -108,7 +108,7 @@ def _numbers(pattern: str, text: str) -> list[int]:
 
 
 def _count(things: str, question: str) -> int:
-    """How many of some things there are, perhaps in boxes."""
+    """The number of some things, perhaps packed in boxes."""
     packed = re.search(rf"(\d+) (?:boxes|bags|jars|trays) of (\d+) {things}\b", question)
     return int(packed[1]) * int(packed[2]) if packed else _numbers(rf"(\d+) {things}\b", question)[0]
 

@@ -1,4 +1,4 @@
-"""What becomes of a row: refusals, cut-off and wrong rationales; each with its reason, test rows spared."""
+"""Judging rows: refusals, cut-off and wrong rationales get a reason. Test rows stay."""
 
 import json
 import time
@@ -30,7 +30,7 @@ NO_REFUSALS = [
 
 
 def row(config: PipelineConfig = ASKING, **written: object) -> dict:
-    """A parsed training row after its teacher wrote, judged."""
+    """A training row with a teacher's text, after judging."""
     raw = {
         "row": 0,
         "raw": json.dumps({"question": "Tom has 5 pens and finds 3.", "answer": "8", "split": "train"}),
@@ -43,7 +43,7 @@ def row(config: PipelineConfig = ASKING, **written: object) -> dict:
 
 
 @pytest.mark.parametrize("text", REFUSALS)
-def test_a_refusal_is_told_from_an_answer(text):
+def test_a_refusal_is_recognised(text):
     assert row(rationale=text)["reason"] == "refusal"
     kept = ASKING.rationales.model_copy(update={"filters": FiltersConfig(refusals=False)})
     assert row(ASKING.model_copy(update={"rationales": kept}), rationale=text)["reason"] is None
@@ -54,7 +54,7 @@ def test_an_answer_is_not_taken_for_a_refusal(text):
     assert row(rationale=text)["reason"] is None
 
 
-def test_no_real_rationale_is_taken_for_a_refusal_unless_it_gives_up(real_data):
+def test_real_rationales_count_as_refusals_only_if_they_give_up(real_data):
     files = sorted((real_data / "teacher").glob("*.jsonl"))
     texts = [json.loads(line)["rationale"] for file in files for line in file.read_text().splitlines()]
     assert len(texts) > 6000
@@ -71,7 +71,7 @@ def test_a_wrong_or_missing_conclusion_is_a_wrong_answer():
     assert row(concluded="8.00")["reason"] is None
 
 
-def test_a_teacher_needs_no_rationale_column_and_a_test_row_needs_no_teacher():
+def test_rows_for_a_teacher_need_no_rationale_and_test_rows_need_no_teacher():
     raw = {"row": 4, "raw": json.dumps({"question": "q", "answer": "8", "split": "test"}), "error": None}
     parsed = parse_row(raw, ASKING, TASK)
     assert (parsed["reason"], parsed["id"]) == (None, "row-5")
@@ -99,17 +99,17 @@ def test_a_teacher_needs_no_rationale_column_and_a_test_row_needs_no_teacher():
         ("The answer is near.\nSo 5 + 3 = 8.\nThe answer is 8", "The answer is near.\nSo 5 + 3 = 8."),
     ],
 )
-def test_the_line_that_was_asked_for_is_no_part_of_the_rationale(text, left):
+def test_the_requested_last_line_is_not_part_of_the_rationale(text, left):
     assert without_conclusion(text) == left
 
 
-def test_long_and_endless_texts_take_no_time():
+def test_long_and_endless_texts_are_read_fast():
     started = time.process_time()
     for filler in (".", " ", "the answer is ", "*"):
         text = "The answer is " + filler * 20_000 + "x"
         without_conclusion(text)
         conclusion("number", text)
-    assert time.process_time() - started < 20  # it was minutes
+    assert time.process_time() - started < 20  # it took minutes before
 
 
 def test_a_row_nested_too_deeply_is_malformed():

@@ -1,4 +1,4 @@
-"""What a teacher's text in free form concludes, rule by rule; on real rationales in test_real_answers.py."""
+"""Conclusions of free texts, rule by rule. test_real_answers.py has real rationales."""
 
 from time import process_time
 from typing import get_args
@@ -72,7 +72,7 @@ from skipthink_ray.tasks.conclusions import conclusion, without_conclusion, with
         ("set", "Nothing.", None),
     ],
 )
-def test_a_text_concludes_what_it_says_last(kind, text, concluded):
+def test_the_conclusion_is_the_last_answer_of_a_text(kind, text, concluded):
     assert conclusion(kind, text) == concluded
 
 
@@ -80,7 +80,7 @@ def test_a_text_concludes_what_it_says_last(kind, text, concluded):
 @pytest.mark.parametrize(
     "loop", ["the answer is ", "111,", "3 = ", "'a ", "answer to ", "answer - ", "\nQ: 1", "####"]
 )
-def test_a_text_without_end_takes_no_time(kind, loop):
+def test_an_endless_text_is_read_fast(kind, loop):
     start = process_time()
     conclusion(kind, without_run_on(loop * 3000, loop))
     assert process_time() - start < 5
@@ -104,7 +104,7 @@ PENS = "Eva has 20 pens and loses 6. How many pens has she now?"
         ("Question: Eva has 20 pens and loses 6.\nAnswer: 14.", "\n\nQuestion: Leo has 8 hats.\nAnswer: 8."),
     ],
 )
-def test_what_runs_on_into_another_question_is_cut(own, more):
+def test_a_text_is_cut_before_a_made_up_question(own, more):
     assert without_run_on(own + more, PENS) == own
     assert conclusion("number", without_run_on(own + more, PENS)) == "14"
 
@@ -120,7 +120,7 @@ def test_what_runs_on_into_another_question_is_cut(own, more):
         "",
     ],
 )
-def test_what_restates_the_question_is_no_other_question(text):
+def test_a_restated_question_is_not_a_made_up_one(text):
     assert without_run_on(text, PENS) == text
 
 
@@ -135,7 +135,7 @@ def test_a_rationale_does_not_end_in_its_conclusion(text, left):
     assert without_conclusion(text) == left
 
 
-def test_a_pattern_goes_before_every_other_rule():
+def test_the_pattern_precedes_every_other_rule():
     text = "RESULT=4 RESULT=5. The answer is 6."
     assert conclusion("number", text, r"RESULT=(\d)") == "5"
     assert conclusion("number", text, r"FOUND=(\d)") == "6"
@@ -146,6 +146,6 @@ def test_a_pattern_goes_before_every_other_rule():
     st.sampled_from(get_args(AnswerKind)),
 )
 @settings(max_examples=400)
-def test_what_any_text_concludes_is_an_answer_of_its_kind(text, kind):
+def test_every_conclusion_is_an_answer_of_its_kind(text, kind):
     said = conclusion(kind, f"{text} the answer is {text}")
     assert said is None or canonical(kind, said) is not None

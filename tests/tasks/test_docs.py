@@ -1,4 +1,4 @@
-"""docs/tasks.md says what the code does: its table, and its examples as they stand there."""
+"""The table and the examples of docs/tasks.md agree with the code."""
 
 import re
 from pathlib import Path
@@ -85,7 +85,7 @@ AGREEING = re.compile(
 )
 
 
-def test_the_numbers_of_the_page_are_read_as_it_says():
+def test_the_numbers_of_the_page_are_read_as_documented():
     written, parts = (re.findall(r"`([^`]+)`", cell) for cell in AGREEING.search(PAGE).groups())
     values = ("1234.5", "1234.5", "1000", "1500", "-0.75", "2.5", "0.5", "7", "2500000", "-5", "-5")
     assert [get_task("gsm8k").check(text, value) for text, value in zip(written, values, strict=True)] == [

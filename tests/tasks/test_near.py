@@ -1,4 +1,4 @@
-"""What counts as the same question; the join must miss no pair that is near enough."""
+"""Near questions. The join must find every pair that is near enough."""
 
 import json
 
@@ -15,32 +15,35 @@ WORDS = st.lists(
 ASKED = "Tom has 3 boxes of 4 pens each. He gives away 5. How many pens are left now, after all that giving?"
 
 
-def test_case_punctuation_and_form_of_characters_do_not_make_another_question():
+def test_case_punctuation_and_unicode_variants_do_not_matter():
     assert same_key("Tom  has 3 pens!", "r") == same_key("tom has ３ pens.", "r")
     assert same_key("Tom has 3 pens", "r") != same_key("Tom has 3 pens", "s")
     assert same_key("ab", "c") != same_key("a", "bc")
 
 
-def test_a_question_with_one_other_number_is_another_question():
+def test_another_number_makes_another_question():
     test = TestQuestions([ASKED], 0.5)
     assert test.near(ASKED.upper()) == (0, 1.0)
     assert test.near(ASKED.replace("5", "6")) is None
 
 
-def test_a_question_with_another_sign_is_another_question():
+def test_another_sign_makes_another_question():
     test = TestQuestions(["What is 5 × 3?", "Is 3 < 5?", "Complete: ( ( )"], 0.9)
     for other in ("What is 5 ÷ 3?", "What is 5 − 3?", "Is 3 > 5?", "Complete: ( ) )"):
         assert test.near(other) is None
 
 
-def test_a_question_about_another_person_is_another_question():
-    story = "Alice, Bob and Claire hold balls. At the start, Alice has the red ball. Alice and Bob swap balls. At the end, {} has the"
+def test_another_person_makes_another_question():
+    story = (
+        "Alice, Bob and Claire hold balls. At the start, Alice has the red ball. "
+        "Alice and Bob swap balls. At the end, {} has the"
+    )
     test = TestQuestions([story.format("Bob")], 0.5)
     assert test.near(story.format("Claire")) is None
     assert test.near("Well: " + story.format("Bob"))
 
 
-def test_a_question_with_other_wording_and_the_same_numbers_is_near():
+def test_other_wording_with_the_same_numbers_is_near():
     reworded = ASKED.replace("giving", "sharing")
     at, similarity = TestQuestions(["Something else with 3, 4 and 5.", ASKED], 0.8).near(reworded) or (
         None,
@@ -52,7 +55,7 @@ def test_a_question_with_other_wording_and_the_same_numbers_is_near():
 
 
 @given(st.lists(WORDS, min_size=1, max_size=8), WORDS, st.sampled_from([0.3, 0.5, 0.7, 0.9]))
-def test_the_join_finds_exactly_what_comparing_all_pairs_finds(tests, asked, similarity):
+def test_the_join_equals_a_comparison_of_all_pairs(tests, asked, similarity):
     texts, text = [" ".join(words) for words in tests], " ".join(asked)
     compared = [_similarity(text, other) for other in texts]
     found = TestQuestions(texts, similarity).near(text)
@@ -74,7 +77,7 @@ def _similarity(left: str, right: str) -> float:
 @pytest.mark.parametrize(
     "task", ["multiarith", "last_letter_concatenation", "tracking_shuffled_objects", "strategy_qa"]
 )
-def test_questions_from_one_template_are_not_taken_for_each_other(task):
+def test_questions_from_one_template_are_not_near(task):
     questions = sorted({row.question for row in toy_rows(task, 400, difficulty=2)})
     test = TestQuestions(questions[::2], 0.9)
     assert sum(test.near(question) is not None for question in questions[1::2]) <= len(questions) // 100
@@ -83,7 +86,7 @@ def test_questions_from_one_template_are_not_taken_for_each_other(task):
 @pytest.mark.parametrize(
     ("name", "most"), [("tracking_shuffled_objects", 5), ("last_letter_concatenation", 5), ("strategy_qa", 8)]
 )
-def test_few_real_training_questions_are_near_to_test(real_data, name, most):
+def test_few_real_training_questions_are_near_test_questions(real_data, name, most):
     rows = [json.loads(line) for line in (real_data / f"teacher/{name}.jsonl").read_text().splitlines()]
     test = TestQuestions([row["question"] for row in rows if row["split"] == "test"], 0.9)
     near = [row["id"] for row in rows if row["split"] == "train" and test.near(row["question"])]

@@ -1,4 +1,4 @@
-"""Tasks of one's own through the configuration, and every mistake in one named before anything is started."""
+"""User-defined tasks. Every mistake in one is named before a run starts."""
 
 from pathlib import Path
 from typing import get_args
@@ -14,7 +14,7 @@ from skipthink_ray.tasks.answers import AnswerKind
 
 
 class Roman(Task):
-    """Roman numerals, right or wrong without case."""
+    """Roman numerals, compared without case."""
 
     def __init__(self) -> None:
         super().__init__("roman", "string", num_chunks=3)
@@ -90,13 +90,13 @@ def test_an_own_task_is_described_by_its_configuration(tmp_path):
     assert task.check("12", "see below. Result: 12")
 
 
-def test_an_own_task_may_bear_the_name_of_a_benchmark_or_a_group_without_being_one(tmp_path):
+def test_an_own_task_may_have_the_name_of_a_benchmark_or_a_group(tmp_path):
     own = {"answer_type": "string"}
     assert task_of(configured(tmp_path, task="svamp", own_task=own)) == Task("svamp", "string")
     assert task_of(configured(tmp_path, task="seven", own_task=own)) == Task("seven", "string")
 
 
-def test_options_on_the_command_line_make_an_own_task_too():
+def test_command_line_options_also_define_an_own_task():
     own = ["--own-task.answer-type", "set", "--own-task.num-chunks", "2"]
     assert task_of(load_config("default", None, [*FILE, "--task", "mine", *own], "skipthink run")) == Task(
         "mine", "set", num_chunks=2
@@ -104,7 +104,7 @@ def test_options_on_the_command_line_make_an_own_task_too():
     assert load_config("default", None, [*FILE, "--task", "svamp"], "skipthink run").own_task is None
 
 
-def test_own_tasks_know_every_kind_of_answer():
+def test_own_tasks_support_every_kind_of_answer():
     assert set(get_args(OwnTaskConfig.model_fields["answer_type"].annotation)) == set(get_args(AnswerKind))
 
 
@@ -142,7 +142,7 @@ def test_a_misspelt_task_gets_a_suggestion(tmp_path, wrong, right):
         configured(tmp_path, task=wrong)
 
 
-def test_a_class_is_a_task_by_its_import_path():
+def test_a_class_becomes_a_task_by_its_import_path():
     task = task_of(PipelineConfig(task=f"{__name__}:Roman"))
     assert (task.name, task.kind, task.num_chunks) == ("roman", "string", 3)
     assert task.check("xiv", "XIV")
@@ -156,15 +156,15 @@ def test_a_class_is_a_task_by_its_import_path():
         ("no.such:Roman", r"cannot import the module of 'no\.such:Roman': No module named 'no'"),
         ("{here}:Romn", r"has no class 'Romn'.*expected a subclass of skipthink_ray\.tasks\.Task"),
         ("{here}:pytest", r"has no class 'pytest'"),
-        ("{here}:", r"is no import path; expected package\.module:ClassName"),
-        ("a-b:Roman", r"'a-b:Roman' is no import path"),
+        ("{here}:", r"is not an import path; expected package\.module:ClassName"),
+        ("a-b:Roman", r"'a-b:Roman' is not an import path"),
         (
             "{here}:Incomplete",
             r"lacks num_chunks, toy, public, pattern, instruction, parse, split, check; expected",
         ),
         (
             "{here}:NeedsArguments",
-            r"cannot be made without arguments: .*missing 2 required.*'name' and 'kind'",
+            r"cannot be constructed without arguments: .*missing 2 required.*'name' and 'kind'",
         ),
         ("{here}:WrongKind", r"is 'numbers'; expected one of number, "),
         ("{here}:WrongPattern", r"the pattern of '.*WrongPattern': it has 0 groups"),
@@ -187,7 +187,7 @@ def test_an_import_path_and_a_block_together_are_refused(tmp_path):
         configured(tmp_path, task=f"{__name__}:Roman", own_task={})
 
 
-def test_another_pattern_is_another_artifact():
+def test_another_pattern_makes_another_artifact():
     plain, own = (
         PipelineConfig(task="mine", own_task=OwnTaskConfig()),
         PipelineConfig(task="mine", own_task=OwnTaskConfig(pattern="(a)")),

@@ -1,4 +1,4 @@
-"""What the teacher is asked: gold only where it should be, roles in turn, exemplars that are right by the tasks' own checks."""
+"""The teacher's prompts: gold answers only in few_shot_gold, alternating roles, and right exemplars."""
 
 import itertools
 from typing import get_args
@@ -16,7 +16,7 @@ EVERY_TASK = [*TASKS.values(), *(Task("own", kind) for kind in get_args(AnswerKi
 
 
 @pytest.mark.parametrize("task", EVERY_TASK, ids=lambda task: f"{task.name}-{task.kind}")
-def test_the_answer_of_every_exemplar_passes_the_check_and_is_found_in_what_the_assistant_says(task):
+def test_every_exemplar_is_right_and_the_assistant_concludes_its_answer(task):
     assert len(exemplars(task)) == 3
     for exemplar in exemplars(task):
         assert task.check(exemplar.answer, exemplar.answer)
@@ -63,7 +63,7 @@ def test_messages_alternate_end_with_the_question_and_ask_for_a_closing_line(tas
     )
 
 
-def test_the_right_answer_stands_only_in_few_shot_gold_and_with_every_question_there():
+def test_only_few_shot_gold_shows_the_right_answer_and_with_every_question():
     for task, style in itertools.product(EVERY_TASK, STYLES):
         asked = messages(task, QUESTION, style, GOLD)
         assert any(GOLD in message["content"] for message in asked) == (style == "few_shot_gold")
@@ -76,7 +76,7 @@ def test_few_shot_gold_without_the_right_answer_is_refused():
         messages(TASKS["svamp"], QUESTION, "few_shot_gold")
 
 
-def test_an_own_instruction_replaces_the_sentence_of_the_kind():
+def test_an_own_instruction_replaces_the_default():
     told = messages(Task("own", "number", instruction="Count like a sailor."), QUESTION, "zero_shot")[0][
         "content"
     ]

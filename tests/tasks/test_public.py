@@ -1,4 +1,4 @@
-"""Rows of public data sets as questions and answers, on small data sets of the documented shape (none is loaded from the hub)."""
+"""Public data sets: rows become questions and answers. Tests use small data sets of the documented shape."""
 
 import json
 from dataclasses import replace
@@ -42,7 +42,8 @@ SHAPES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
     "tracking_shuffled_objects": (
         {
-            "inputs": "Ann has a red ball, Ben a blue one. They swap. Now Ann has the\n  choice: red ball.\n  choice: blue ball.\nA:",
+            "inputs": "Ann has a red ball, Ben a blue one. They swap. Now Ann has the\n"
+            "  choice: red ball.\n  choice: blue ball.\nA:",
             "targets": ["blue ball."],
             "multiple_choice_targets": ["red ball.", "blue ball."],
             "multiple_choice_scores": [0, 1],
@@ -84,7 +85,8 @@ SHAPES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
     "date_understanding": (
         {
-            "inputs": "Q: Today is 1 May 2001. What is the date tomorrow in MM/DD/YYYY?\n  choice: 05/02/2001\n  choice: 04/30/2001\nA:",
+            "inputs": "Q: Today is 1 May 2001. What is the date tomorrow in MM/DD/YYYY?\n"
+            "  choice: 05/02/2001\n  choice: 04/30/2001\nA:",
             "targets": ["05/02/2001"],
             "multiple_choice_targets": ["05/02/2001", "04/30/2001"],
             "multiple_choice_scores": [1, 0],
@@ -113,14 +115,14 @@ SHAPES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 
 def as_folder(folder: Path, rows: list[dict[str, Any]], splits: list[str]) -> Path:
-    """A data set of Parquet files as the hub has them."""
+    """A data set of Parquet files, laid out as on the Hub."""
     for split in splits:
         datasets.Dataset.from_list(rows).to_parquet(str(folder / "data" / f"{split}-00000-of-00001.parquet"))
     return folder
 
 
 def point_to(monkeypatch: pytest.MonkeyPatch, name: str, folder: Path) -> PipelineConfig:
-    """A configuration that reads the public data set of a task, which now lies in a folder."""
+    """A configuration that reads a task's public data set from a folder."""
     public = TASKS[name].public
     assert public
     monkeypatch.setitem(
@@ -129,7 +131,7 @@ def point_to(monkeypatch: pytest.MonkeyPatch, name: str, folder: Path) -> Pipeli
     return PipelineConfig(task=name, rationales=RationalesConfig(source="dataset"))
 
 
-def test_every_task_has_a_public_data_set_or_a_sentence_that_says_what_to_do():
+def test_every_task_has_a_public_data_set_or_advice_instead():
     assert set(SHAPES) == {name for name, task in TASKS.items() if task.public and task.public.hub_id}
     assert all(task.public and (task.public.hub_id or task.public.instead) for task in TASKS.values())
 
@@ -154,7 +156,7 @@ def test_rows_of_the_documented_shape_become_question_and_answer(tmp_path, monke
             assert read["split"] == "unlisted"
 
 
-def test_a_listed_question_gets_the_split_of_the_list_whatever_the_public_data_set_says(real_data):
+def test_the_listed_split_overrides_the_split_of_the_public_data_set(real_data):
     for line in (real_data / "teacher" / "svamp.jsonl").read_text(encoding="utf-8").splitlines()[:200]:
         row = json.loads(line)
         public = {"Body": f" {row['question']}", "Question": "", "Answer": row["answer"]}
@@ -163,7 +165,7 @@ def test_a_listed_question_gets_the_split_of_the_list_whatever_the_public_data_s
         }
 
 
-def test_the_solutions_of_gsm8k_are_those_of_the_real_file_once_the_calculator_marks_are_gone(real_data):
+def test_gsm8k_solutions_equal_the_real_file_without_calculator_annotations(real_data):
     for line in (real_data / "gsm8k" / "test.jsonl").read_text(encoding="utf-8").splitlines()[:200]:
         row = json.loads(line)
         public = {
@@ -184,7 +186,7 @@ def test_the_solutions_of_gsm8k_are_those_of_the_real_file_once_the_calculator_m
         ("commonsense_qa", {"question": "q", "choices": None, "answerKey": ""}),
     ],
 )
-def test_a_row_without_the_expected_form_has_no_question_so_that_the_stage_counts_it(name, row):
+def test_a_row_without_the_expected_form_gets_no_question_and_is_counted(name, row):
     assert TASKS[name].read_public(row, "train") == {"question": None, "answer": None, "split": "train"}
 
 
@@ -202,7 +204,7 @@ def test_a_public_data_set_without_a_column_or_a_split_is_refused_by_name(tmp_pa
         open_dataset(point_to(monkeypatch, "gsm8k", folder))
 
 
-def test_a_task_without_a_public_data_set_says_what_to_do():
+def test_a_task_without_a_public_data_set_gives_advice():
     with pytest.raises(ValueError, match=r"no public data set is known for the task 'coin_flip'.*Kojima"):
         check_source(PipelineConfig(task="coin_flip", rationales=RationalesConfig(source="dataset")))
     with pytest.raises(
@@ -217,7 +219,7 @@ def test_a_task_without_a_public_data_set_says_what_to_do():
 
 def test_a_public_data_set_without_rationales_is_refused_before_it_is_loaded():
     with pytest.raises(
-        ValueError, match=r"'ChilleD/SVAMP', the data set of the task 'svamp', holds no rationales"
+        ValueError, match=r"'ChilleD/SVAMP', the data set of the task 'svamp', has no rationales"
     ):
         check_source(PipelineConfig(task="svamp", rationales=RationalesConfig(source="dataset")))
     check_source(PipelineConfig(task="gsm8k", rationales=RationalesConfig(source="dataset")))

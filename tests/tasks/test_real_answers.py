@@ -1,4 +1,4 @@
-"""Answer checks on 6,043 real teacher answers: the published teacher accuracy, Fine-tune-CoT's verdicts, and conclusions."""
+"""Answer checks on 6,043 real teacher answers: published accuracy, other verdicts, and conclusions."""
 
 import json
 import re
@@ -10,7 +10,7 @@ from skipthink_ray.tasks import TASKS
 from skipthink_ray.tasks.answers import canonical, same_answer
 from skipthink_ray.tasks.conclusions import conclusion
 
-# file -> (rows, train rows, rows whose answer is right in %, right train rows), as published with the data
+# file -> (rows, train rows, right answers in %, right train rows), as published with the data
 PUBLISHED = {
     "addsub": (395, 276, 70.1, 193),
     "last_letter_concatenation": (500, 350, 57.6, 205),
@@ -20,14 +20,15 @@ PUBLISHED = {
     "svamp": (1000, 700, 62.1, 432),
     "tracking_shuffled_objects": (750, 525, 52.4, 282),
 }
-# Right answers that the published table counts as wrong: there, numbers had to be equal as 64-bit floats. The teacher and
-# the benchmark both write a fraction in 16 digits, and the last one differs: 0.6666666666666667 for 0.6666666666666666.
+# Right answers that the published table counts as wrong, because it compares 64-bit floats. Teacher and
+# benchmark write a fraction with 16 digits, and the last digit differs (0.6666666666666667 and ...66).
 ROUNDED = {
     "addsub": {"addsub-223", "addsub-243", "addsub-246", "addsub-247", "addsub-250"},
     "single_eq": {"single_eq-327", "single_eq-356", "single_eq-360", "single_eq-363", "single_eq-366"},
 }
-# file -> least % of complete rationales that conclude something, least % of these that conclude what the teacher answered
-# when asked for the bare answer. In tracking_shuffled_objects and strategy_qa most name no letter, yes or no.
+# file -> (minimum % of complete rationales with a conclusion, minimum % of these whose conclusion is the
+# teacher's bare answer). Most rationales of tracking_shuffled_objects and strategy_qa name no letter, yes or
+# no.
 CONCLUDED = {
     "addsub": (99, 88),
     "last_letter_concatenation": (100, 97),
@@ -60,7 +61,7 @@ def test_teacher_accuracy_is_the_published_one(real_data, name):
 
 
 def _right_by_cleansing(kind: str, predicted: str, gold: str) -> bool:
-    """The verdict of Fine-tune-CoT's rules for an answer that stands alone."""
+    """The verdict of Fine-tune-CoT's rules for a bare answer."""
     if kind == "number":
         found = re.search(r"-?\d+(\.\d+)?", predicted.replace(",", ""))
         return found is not None and abs(float(found[0]) - float(gold)) <= 1e-6
@@ -97,12 +98,13 @@ def test_complete_rationales_conclude_what_their_teacher_answered(real_data, nam
     concluded = sum(one is not None for one in said.values())
     shares = (100 * concluded / len(rows), 100 * agree / concluded)
     print(
-        f"{name}: {len(rows)} complete rationales, {shares[0]:.1f} % conclude, of these {shares[1]:.1f} % as the teacher answered"
+        f"{name}: {len(rows)} complete rationales, {shares[0]:.1f} % have a conclusion, "
+        f"{shares[1]:.1f} % of these agree with the teacher's answer"
     )
     assert shares[0] >= CONCLUDED[name][0]
     assert shares[1] >= CONCLUDED[name][1]
 
 
 def _complete(rationale: str) -> bool:
-    """Not cut off at the teacher's limit of 128 tokens: ends as a sentence does, or well before the limit."""
+    """Whether it escaped the limit of 128 tokens: it ends like a sentence, or well before the limit."""
     return rationale.rstrip().endswith((".", "!", "?", '"', ")")) or len(rationale.split()) < 70

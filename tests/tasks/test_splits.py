@@ -1,4 +1,4 @@
-"""The split of Ho et al., found again by the question alone."""
+"""The split of Ho et al., recovered from the question alone."""
 
 import json
 from collections import Counter
@@ -21,11 +21,11 @@ ON_BOTH_SIDES = {
     "multiarith": {"multiarith-48", "multiarith-50", "multiarith-51", "multiarith-52", "multiarith-342"},
     "strategy_qa": {"strategy_qa-42"},
 }
-"""Training rows whose question stands in test too; by the question they are test."""
+"""Training rows whose question is also in test. The listed split counts them as test."""
 
 
 @pytest.mark.parametrize("task", GROUPS["seven"])
-def test_every_real_row_gets_its_split_back_but_the_six_training_questions_that_stand_in_test_too(
+def test_every_real_row_gets_its_split_back_except_six_training_questions_that_are_also_in_test(
     real_data, task
 ):
     rows = [
@@ -44,7 +44,7 @@ def test_every_real_row_gets_its_split_back_but_the_six_training_questions_that_
         ]
 
 
-def test_the_split_does_not_depend_on_spacing_case_punctuation_options_or_how_a_number_is_written():
+def test_the_split_ignores_spacing_case_punctuation_options_and_number_formats():
     written = (
         "Joan found 1,070.0 sea-shells on the beach . Which choice is true ? Answer Choices: (A) 1 (B) 2"
     )
@@ -56,7 +56,7 @@ def test_the_split_does_not_depend_on_spacing_case_punctuation_options_or_how_a_
     assert normalise("He has 1.5 litres") != normalise("He has 15 litres")
 
 
-def test_a_question_from_elsewhere_and_a_task_without_a_list_have_no_split():
+def test_unlisted_questions_and_tasks_have_no_split():
     assert TASKS["svamp"].split("How many moons has the planet Qo?") is None
     assert TASKS["gsm8k"].split("How many moons has the planet Qo?") is None
     assert {name for name in TASKS if is_listed(name)} == set(GROUPS["seven"])

@@ -1,4 +1,4 @@
-"""A reasoning teacher's thinking is told from its final text, and the conclusion is read from the final text alone."""
+"""Separating a teacher's thinking from its final text. Only the final text is searched for the conclusion."""
 
 import pytest
 from hypothesis import given
@@ -40,11 +40,11 @@ def config(part: str, **more: int) -> RationalesConfig:
         f"<think>{THOUGHT}</think>{FINAL}<|im_end|>\n<|im_start|>user\nAnd 5?",
     ],
 )
-def test_thinking_in_every_dress_is_told_from_the_final_text(text):
+def test_thinking_in_every_format_is_separated_from_the_final_text(text):
     assert tell_apart(text) == Told(THOUGHT, FINAL)
 
 
-def test_thinking_apart_and_inside_are_one_if_they_say_the_same():
+def test_thinking_that_is_sent_twice_is_kept_once():
     assert tell_apart(FINAL, THOUGHT) == Told(THOUGHT, FINAL)
     assert tell_apart(f"<think>{THOUGHT}</think>{FINAL}", THOUGHT) == Told(THOUGHT, FINAL)
     assert tell_apart(f"<think>{THOUGHT}</think>{FINAL}", "First.") == Told(f"First.\n{THOUGHT}", FINAL)
@@ -60,7 +60,7 @@ def test_no_part_holds_a_tag_and_nothing_before_the_closing_tag_is_final(before,
 @pytest.mark.parametrize(
     "text", [f"<think>{THOUGHT}", f"<think>\n{THOUGHT}", f"<think>First.</think>\n<think>{THOUGHT}"]
 )
-def test_an_answer_that_ends_while_it_thinks_has_no_final_text(text):
+def test_an_answer_that_stops_during_the_thinking_has_no_final_text(text):
     assert tell_apart(text).final == ""
     for finish in ("length", "stop"):
         read = read_written(text, "", finish, config("final"), TASK)
@@ -78,7 +78,7 @@ def test_an_answer_that_ends_while_it_thinks_has_no_final_text(text):
         ("both", f"{THOUGHT}\n\nThere are 9 boxes. 9 * 2 = 18."),
     ],
 )
-def test_the_part_that_is_asked_for_is_the_rationale_and_the_final_text_concludes(part, rationale, apart):
+def test_the_configured_part_is_the_rationale_and_the_final_text_concludes(part, rationale, apart):
     text, thinking = (FINAL, THOUGHT) if apart else (f"<think>{THOUGHT}</think>{FINAL}", "")
     assert read_written(text, thinking, "stop", config(part), TASK) == {
         "rationale": rationale,
@@ -111,7 +111,7 @@ def test_a_wrong_final_text_after_right_thoughts_concludes_wrongly_and_the_other
         "**Answer:** 18",
     ],
 )
-def test_a_conclusion_alone_is_no_rationale(text):
+def test_a_conclusion_alone_is_not_a_rationale(text):
     assert read_written(text, "", "stop", config("final"), TASK) == {"rationale": "", "concluded": "18"}
     assert read_written(text, THOUGHT, "stop", config("both"), TASK) == {
         "rationale": THOUGHT,
@@ -132,7 +132,7 @@ def test_a_conclusion_alone_is_no_rationale(text):
         "So the answer is 18.\n#### 18",
     ],
 )
-def test_the_conclusion_at_the_end_is_no_part_of_the_reasons(end):
+def test_the_conclusion_at_the_end_is_not_part_of_the_rationale(end):
     assert reasons_of(f"There are 9 boxes. 9 * 2 = 18.\n{end}", "18") == "There are 9 boxes. 9 * 2 = 18."
 
 
@@ -153,19 +153,19 @@ def test_reasons_that_look_like_a_conclusion_stay(text):
         "\n### Question 3: y",
     ],
 )
-def test_a_question_of_its_own_after_the_answer_is_cut_off(goes_on):
+def test_a_made_up_question_after_the_answer_is_cut_off(goes_on):
     assert without_run_on(FINAL + goes_on, "") == FINAL
     assert read_written(FINAL + goes_on, "", "stop", config("final"), TASK)["concluded"] == "18"
 
 
-def test_what_ran_on_to_the_limit_had_ended_before():
+def test_an_answer_that_runs_on_to_the_limit_counts_as_complete():
     more = "\n\nQuestion: Ann has 3 hats and buys 4. How many?\nAnswer: 3 +"
     read = read_written(FINAL + more, "", "length", config("final"), TASK, "How many in 9 boxes of 2?")
     assert (read["finish"], read["concluded"]) == ("stop", "18")
     assert "finish" not in read_written(FINAL, "", "length", config("final"), TASK)
 
 
-def test_a_question_that_is_repeated_before_the_answer_stays():
+def test_a_repeated_question_before_the_answer_stays():
     text = f"Question: How many?\nQuestion again: how many in 9 boxes?\n{FINAL}"
     assert without_run_on(text, "") == text
 

@@ -1,4 +1,4 @@
-"""The oracle teachers tell the truth: what they say is recomputed from the question's text."""
+"""The toy oracles tell the truth: the tests recompute every statement from the question's text."""
 
 import hashlib
 import re
@@ -32,7 +32,7 @@ each_difficulty = pytest.mark.parametrize("difficulty", [1, 2, 3])
 
 
 def value(side: str) -> Fraction:
-    """A side of an equation, worked out from left to right: no toy adds before it multiplies."""
+    """The value of one side of an equation, from left to right. No toy adds before it multiplies."""
     first, *rest = side.split()
     total = Fraction(first)
     for sign, number in zip(rest[::2], rest[1::2], strict=True):
@@ -65,7 +65,7 @@ def test_every_operand_was_given_or_computed_before(task, difficulty):
     for row in toy_rows(task, 300, difficulty):
         known = set(NUMBER.findall(row.question))
         for step in split_steps(row.rationale):
-            if task == "strategy_qa":  # whose facts are for the student to know
+            if task == "strategy_qa":  # the question does not give its facts
                 known |= set(NUMBER.findall(re.sub(EQUATION, "", step)))
             for side in " = ".join(EQUATION.findall(step)).split(" = "):
                 numbers = NUMBER.findall(side)
@@ -91,7 +91,7 @@ def test_no_rationale_uses_a_distractor(task, difficulty):
             assert idle.isdisjoint(re.findall(r"\w+", row.rationale))
         elif task == "tracking_shuffled_objects":
             assert not re.search(r"\bhats?\b|hands", row.rationale)
-        elif task != "multiarith":  # whose distractor may be equal to a number that counts
+        elif task != "multiarith":  # a distractor's number may equal a relevant one
             idle = set(NUMBER.findall(row.question)) - set(NUMBER.findall(row.rationale))
             assert len(idle) == bool(distractor), row
 
@@ -157,7 +157,7 @@ def test_the_swaps_of_tracking_shuffled_objects_end_at_the_answer(difficulty):
 
 
 @each_difficulty
-def test_a_rationale_of_tracking_shuffled_objects_says_only_what_is_true_at_that_point(difficulty):
+def test_every_step_of_tracking_shuffled_objects_is_true_at_its_time(difficulty):
     for question, rationale, _ in toy_rows("tracking_shuffled_objects", 300, difficulty):
         holds = dict(re.findall(r"(\w+) has the (\w+) ball", question.split(".")[0]))
         for step in split_steps(rationale):
@@ -216,7 +216,7 @@ def test_half_of_the_answers_of_strategy_qa_are_yes_in_every_form_of_question(di
         assert 0.42 <= counts[form, "yes"] / (counts[form, "yes"] + counts[form, "no"]) <= 0.58
 
 
-def test_no_two_facts_about_a_thing_stand_in_the_table():
+def test_the_facts_have_one_value_per_thing():
     for kind, _ in solvers.ASKED_OF:
         names = [form for name in kind.values for form in name.split("/")]
         assert len(names) == len(set(names))
@@ -264,7 +264,7 @@ def test_steps_are_whole_sentences_and_cut_no_number(task, difficulty):
 
 @each_toy
 def test_there_are_16000_questions_and_an_eighth_of_them_for_test(task):
-    """The rationales stage reserves an eighth of all questions, by hash, for test: 2,000 at the least."""
+    """The rationales stage reserves an eighth of all questions for test, by hash: at least 2,000."""
     toy, random, questions = TASKS[task].toy, Random(0), set[str]()
     assert toy
     for _ in range(80_000):

@@ -1,4 +1,4 @@
-"""The plan of an epoch: every item once, right lengths, little padding, and shares that partition every update."""
+"""The plan of an epoch: each item once, correct lengths, little padding, shares that partition updates."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ from tests.toys import make_samples, read_rows, token_samples, written
 STAGES = ("base", "cwt", "stt")
 EOS = 1
 START = (93, 94)
-"""In front of every prompt."""
+"""Number of tokens in front of every prompt."""
 
 
 def _ids(num_chunks: int) -> MarkerIds:
@@ -40,7 +40,7 @@ def _tokens(rng: np.random.Generator, low: int, high: int) -> list[int]:
 
 @st.composite
 def epochs(draw, max_rows=6):
-    """(samples, chunk ends, chunks kept in skip items, M): any chunking into contiguous chunks, empty ones anywhere."""
+    """(samples, chunk ends, chunks kept in skip items, M): any contiguous chunks, also empty ones."""
     num_chunks = draw(st.integers(1, 5))
     sizes_RM = np.array(
         draw(
@@ -86,7 +86,7 @@ def test_a_stage_has_the_parts_of_the_method_once_per_sample(epoch):
 
 
 @given(epochs())
-def test_skip_items_show_the_chunks_they_were_told_to(epoch):
+def test_skip_items_show_the_kept_chunks(epoch):
     samples, ends_RM, kept_RM, num_chunks = epoch
     items, ids = _items("stt", SttConfig(), epoch), _ids(num_chunks)
     for number in np.nonzero(items.part_I == num_chunks + 1)[0]:

@@ -1,6 +1,6 @@
 """DeepSpeed ZeRO 0-3 on real processes: one update is the same for any split, and checkpoints carry over.
 
-The markers have a learning rate of their own throughout.
+The markers have their own learning rate in all tests.
 """
 
 import os
@@ -26,7 +26,7 @@ from skipthink_ray.training.markers import attach
 
 BATCH = 8
 MARKERS = MarkerIds(stages=(45, 46), answer=47, skip=48, thought=49, eos=0)
-"""Among the 50 tokens of the items, so that they are read and written."""
+"""Token ids among the 50 tokens of the items, so that markers are read and written."""
 pytestmark = pytest.mark.skipif(
     deepspeed_problem(use_gpu=False) is not None, reason=f"DeepSpeed: {deepspeed_problem(False)}"
 )
@@ -45,7 +45,7 @@ def _model() -> LlamaForCausalLM:
 
 
 def _items(update: int) -> list[Item]:
-    """Items of unequal length, drawn anew for every update."""
+    """Random items of unequal length, different for every update."""
     rng = np.random.default_rng(update)
     return [
         Item(
@@ -106,7 +106,7 @@ def _train(
     resume: Path | None = None,
     updates=3,
 ):
-    """(losses of the updates, weights after them)"""
+    """(losses of the updates, final weights)"""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     arguments = (world, accumulation, zero, backend, str(folder), str(resume) if resume else None, updates)
@@ -123,7 +123,7 @@ def _assert_same(left, right, tolerance: float) -> None:
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory):
-    """One process, batch 8, torch alone."""
+    """One process with batch size 8, on torch alone."""
     return _train(
         tmp_path_factory.mktemp("reference") / "run", world=1, accumulation=1, zero=0, backend="ddp"
     )

@@ -1,4 +1,4 @@
-"""An update's loss is the mean over its N target tokens, and neither it nor the weights depend on how the update is split."""
+"""An update's loss is the mean over its N target tokens. Splitting it changes neither loss nor weights."""
 
 import copy
 import math
@@ -23,7 +23,7 @@ from skipthink_ray.training.schedule import learning_rate
 CPU = torch.device("cpu")
 LR = 0.01
 UPDATE_SIZES = (8, 8, 3)
-"""Of three updates in a row; the last leaves a micro-batch without items where an update is split in four."""
+"""Items in three consecutive updates. If split in four, the last has a micro-batch without items."""
 ROUNDING = 2e-6
 
 
@@ -40,7 +40,7 @@ def _model():
 
 
 def _items(number: int, size: int) -> list[Item]:
-    """Items of very unequal length."""
+    """Items with very unequal lengths."""
     rng = np.random.default_rng(number)
     return [
         Item(rng.integers(0, 50, rng.integers(1, 9)).tolist(), rng.integers(0, 50, 1 + 5 * at).tolist())
@@ -49,7 +49,7 @@ def _items(number: int, size: int) -> list[Item]:
 
 
 def _run(engine: DataParallelEngine, rank: int = 0, world: int = 1, accumulation: int = 1) -> list[float]:
-    """The losses of three updates, split as said."""
+    """The losses of three updates with the given split."""
     losses = []
     for number, size in enumerate(UPDATE_SIZES):
         items = _items(number, size)
@@ -66,7 +66,7 @@ def _config(**fields) -> TrainConfig:
 
 
 def _item_loss(model, item: Item) -> torch.Tensor:
-    """Token losses of one item, summed, without padding."""
+    """Summed token losses of one item, without padding."""
     logits_TV = model(input_ids=torch.tensor([[*item.prompt, *item.target]])).logits[0]
     return cross_entropy(logits_TV[len(item.prompt) - 1 : -1], torch.tensor(item.target), reduction="sum")
 
@@ -79,7 +79,7 @@ def _assert_same_weights(left, right) -> None:
 
 @pytest.fixture(scope="module")
 def whole():
-    """(losses, weights) of one process with one batch of 8."""
+    """(losses, weights) of one process with batch size 8."""
     engine = DataParallelEngine(_model(), _config())
     return _run(engine), engine.model.state_dict()
 
@@ -128,7 +128,7 @@ def _rank(rank: int, folder: str) -> None:
 
 @pytest.fixture(scope="module")
 def two_processes(tmp_path_factory) -> Path:
-    """Folder with what each of two ranks has after the same updates, without and with accumulation."""
+    """Folder with the results of two ranks after the same updates, without and with accumulation."""
     folder = tmp_path_factory.mktemp("ranks")
     mp.start_processes(_rank, (str(folder),), nprocs=2, start_method="spawn")
     return folder
@@ -143,7 +143,7 @@ def test_an_update_does_not_depend_on_the_number_of_processes(whole, two_process
 
 
 def _applied_gradient_norm(clip_norm: float) -> float:
-    """After one update AdamW's first moment is a tenth of the gradient it was given."""
+    """The gradient's norm: after one update AdamW's first moment is a tenth of the gradient."""
     engine = DataParallelEngine(_model(), _config(clip_norm=clip_norm))
     items = _items(0, 8)
     engine.update([collate(items, 0, CPU)], sum(len(item.target) for item in items), LR)

@@ -1,4 +1,4 @@
-"""Markers have embeddings and a learning rate of their own while a student trains, and a pretrained student tells them apart."""
+"""Markers train as separate parameters with their own learning rate; pretrained students distinguish them."""
 
 import copy
 
@@ -34,7 +34,7 @@ def _logits(student: Student) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_their_own_rows_are_what_the_model_reads_and_writes_and_merging_keeps_them(checkpoints, architecture):
+def test_the_model_reads_and_writes_marker_rows_and_merging_keeps_them(checkpoints, architecture):
     student = _pretrained(checkpoints, architecture)
     before, names = _logits(student), list(student.model.state_dict())
     markers = attach(student.model, student.ids, OptimConfig())
@@ -52,7 +52,7 @@ def test_their_own_rows_are_what_the_model_reads_and_writes_and_merging_keeps_th
 
 
 def _update(student: Student, optim: OptimConfig, lr: float):
-    """One update of CWT items; the weights before and after, markers merged."""
+    """Weights before and after one update on CWT items, with markers merged."""
     samples = make_samples(toy_rows("multiarith", 8), student.tokenizer)
     config = CwtConfig(optim=optim)
     items = epoch_items(
@@ -120,7 +120,7 @@ def test_where_markers_start(checkpoints, start):
 
 @pytest.fixture(scope="module")
 def taught() -> Student:
-    """A student that has learned full thinking and has never seen a marker: what a pretrained one is."""
+    """A student that has learned full thinking but never saw a marker, like a pretrained one."""
     rows = toy_rows("multiarith", 600)
     student = make_student(rows, width=64, heads=4, vocabulary=500)
     samples = make_samples(rows, student.tokenizer)
@@ -132,7 +132,7 @@ def taught() -> Student:
 
 
 def _empty_answers(taught: Student, marker_lr_stds: float | None) -> float:
-    """Share of unseen questions that CWT at a fine-tuning rate leaves without an answer."""
+    """Share of unseen questions without an answer after CWT at a fine-tuning learning rate."""
     student = copy.deepcopy(taught)
     start_markers(student.model, student.tokenizer, "mean", 4, seed=0)
     rows = toy_rows("multiarith", 660)

@@ -1,4 +1,4 @@
-"""Chunk search by several ranks together: the boundaries are those of one, also where ZeRO-3 shards the student."""
+"""Chunk search on several ranks gives the boundaries of one rank, also if ZeRO-3 shards the student."""
 
 import os
 
@@ -23,7 +23,7 @@ from tests.toys import token_samples
 
 IDS = MarkerIds((40, 41, 42), 43, 44, 45, 49)
 BATCH_TOKENS = 100
-"""Makes so many batches that two ranks have several each, and one of them may have one more."""
+"""Gives two ranks several batches each, and one rank possibly one more."""
 
 
 @pytest.fixture(autouse=True)
@@ -92,8 +92,8 @@ def test_two_ranks_find_what_one_finds(tmp_path, zero, method):
 
 
 @pytest.mark.parametrize("method", ["greedy", "annealed", "optimal"])
-def test_the_energy_that_is_told_is_that_of_the_chunks_that_were_found(monkeypatch, method):
-    """Greedy search measures it in a sample of the batches: here in all of them."""
+def test_the_reported_energy_is_that_of_the_final_chunks(monkeypatch, method):
+    """Greedy search measures the energy on a sample of the batches; here, on all of them."""
     monkeypatch.setattr(module, "ENERGY_BATCHES", 1000)
     samples, config = _samples(), SearchConfig(method=method, eta_nats=0.0)
     found = _found(_model(), config)
@@ -114,7 +114,7 @@ def test_annealing_draws_anew_for_another_seed_and_another_epoch():
     assert (found[0] != found[2]).any()
 
 
-def test_what_is_held_back_for_one_search_does_not_change_what_is_found(monkeypatch):
+def test_the_number_of_batches_searched_together_does_not_change_the_result(monkeypatch):
     config = SearchConfig(method="annealed")
     whole = _found(_model(), config)
     monkeypatch.setattr(module, "HELD_LOSSES", 1)

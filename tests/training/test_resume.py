@@ -1,4 +1,4 @@
-"""A run that is interrupted and resumes is, bit for bit, the run that was not."""
+"""An interrupted and resumed run equals an uninterrupted one bit for bit."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,27 +21,27 @@ from skipthink_ray.training.markers import attach
 from tests.toys import make_samples, toy_rows
 
 PER_EPOCH, UPDATES = 24, 72
-"""24 samples of five items each, five items an update, three epochs; a greedy search before every epoch."""
+"""24 samples with five items each, five items per update, three epochs, greedy search before every epoch."""
 OPTIM = OptimConfig(lr=2e-3, schedule="cosine", warmup_share=0.1)
 SEARCH = SearchConfig(eta_nats=0.01)
 
 
 class Killed(Exception):
-    """What a test does to a run."""
+    """Raised by a test to interrupt a run."""
 
 
 @dataclass
 class Run:
     losses: list[float]
     ends: list[np.ndarray]
-    """Chunk ends at the end of every epoch that this run finished."""
+    """Chunk ends after every epoch that this run finished."""
     progress: Progress
     weights: dict[str, torch.Tensor]
 
 
 @pytest.fixture(scope="module")
 def tiny(checkpoints):
-    """(makes the student before training, samples). A GPT-2, as it has dropout: its random numbers must resume too."""
+    """(student factory, samples). A GPT-2 has dropout, so its random numbers must resume too."""
     config = StudentConfig(pretrained=str(checkpoints["gpt2"]))
 
     def make():
@@ -55,7 +55,7 @@ def _config(optim: OptimConfig = OPTIM, search: SearchConfig = SEARCH) -> CwtCon
 
 
 def _start(make: Callable[[], Any], samples: Samples, config: CwtConfig, checkpoint: Path | None):
-    """(student, engine, progress, chunk ends), from a checkpoint as a restarted worker does it."""
+    """(student, engine, progress, chunk ends), loaded from a checkpoint as in a restarted worker."""
     student = make()
     markers = attach(student.model, student.ids, config.optim)
     if checkpoint is None:
@@ -73,7 +73,7 @@ def _run(
     resume: bool = False,
     watch: Callable[[str, Progress], None] = lambda *_: None,
 ) -> Run:
-    """Train to the end, with a checkpoint in `folder` after every epoch; `watch` may raise behind every hook."""
+    """Train to the end, with a checkpoint in `folder` after every epoch. `watch` is called by every hook."""
     make, samples = tiny
     student, engine, progress, ends_RM = _start(make, samples, config, folder if resume else None)
     losses, ends = [], []
@@ -165,7 +165,7 @@ def test_a_run_may_be_killed_twice(undisturbed, tiny, tmp_path):
 
 
 def test_a_checkpoint_in_the_middle_of_an_epoch_resumes_at_the_next_update(tiny, tmp_path):
-    """Chunks are searched before epochs 1 and 3 only, so that those of epoch 2 are the ones saved after epoch 1."""
+    """Chunks are searched before epochs 1 and 3 only, so epoch 2 uses the chunks saved after epoch 1."""
     make, samples = tiny
     config = _config(search=SEARCH.model_copy(update={"refresh_every_epochs": 2}))
     kept_RM, job = np.ones_like(samples.ends_RM, dtype=bool), Job("cwt", config, UPDATES, seed=3)
@@ -184,14 +184,14 @@ def test_a_checkpoint_in_the_middle_of_an_epoch_resumes_at_the_next_update(tiny,
     _assert_same_end(resumed, whole)
 
 
-def test_a_finished_run_resumes_to_nothing(undisturbed, tiny, tmp_path):
+def test_resuming_a_finished_run_does_nothing(undisturbed, tiny, tmp_path):
     _run(tiny, _config(), tmp_path)
     again = _run(tiny, _config(), tmp_path, resume=True)
     assert again.losses == []
     assert all(torch.equal(weight, undisturbed.weights[name]) for name, weight in again.weights.items())
 
 
-def test_a_loss_that_is_no_number_stops_the_run_and_leaves_the_checkpoint_good(tiny, tmp_path, undisturbed):
+def test_a_nan_loss_stops_the_run_and_leaves_the_checkpoint_good(tiny, tmp_path, undisturbed):
     with pytest.raises(Killed):
         _run(tiny, _config(), tmp_path, watch=_kill_at("epoch", PER_EPOCH))
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
