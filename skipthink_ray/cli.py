@@ -1,4 +1,4 @@
-"""`skipthink demo | run | <stage> | look | ask | doctor`: parse, then import, then run.
+"""`skipthink demo | run | <stage> | look | ask | runs | prune | doctor`: parse, then import, then run.
 
 Exit codes: 0 done, 1 failed, 2 wrong input, 130 interrupted, 143 terminated.
 """
@@ -29,6 +29,9 @@ def main(argv: list[str] | None = None) -> int:
         if parsed.command == "doctor":
             _refuse(rest)
             return _doctor(parsed)
+        if parsed.command in ("runs", "prune"):
+            _refuse(rest)
+            return _storage(parsed)
         if parsed.command == "ask":
             _refuse(rest)
             return _ask(parsed)
@@ -76,6 +79,11 @@ def _parser() -> argparse.ArgumentParser:
         "doctor", help="check the set-up: Ray, DeepSpeed, GPU, MLflow, disk", allow_abbrev=False
     )
     doctor.add_argument("--storage-path", default="runs")
+    runs = commands.add_parser("runs", help="list runs with their main numbers", allow_abbrev=False)
+    runs.add_argument("--storage-path", default="runs")
+    prune = commands.add_parser("prune", help="list artifacts that no run refers to", allow_abbrev=False)
+    prune.add_argument("--storage-path", default="runs")
+    prune.add_argument("--delete", action="store_true", help="delete them")
     return parser
 
 
@@ -107,7 +115,7 @@ def _run(parsed: argparse.Namespace, rest: list[str], command: str) -> int:
 def _run_group(configs: "list[PipelineConfig]", command: str) -> int:
     from rich.console import Console
 
-    from skipthink_ray.group import run_group
+    from skipthink_ray.commands.group import run_group
 
     console = Console(width=None if sys.stdout.isatty() else 120)
     return run_group(configs, lambda config: _run_pipeline(config, command, None), console)
@@ -145,7 +153,7 @@ def _run_pipeline(config: "PipelineConfig", command: str, only: str | None) -> i
 
 
 def _look(config: "PipelineConfig", command: str) -> int:
-    from skipthink_ray.look import look
+    from skipthink_ray.commands.look import look
 
     return _logged(config, lambda console: look(config, console, command))
 
@@ -180,13 +188,25 @@ def _logged(config: "PipelineConfig", work: "Callable[[Console], object]") -> in
 
 
 def _ask(parsed: argparse.Namespace) -> int:
-    from skipthink_ray.ask import ask
+    from skipthink_ray.commands.ask import ask
 
     return ask(Path(parsed.student), parsed.question, parsed.max_new_tokens)
 
 
+def _storage(parsed: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from skipthink_ray.commands.prune import prune
+    from skipthink_ray.commands.runs import runs
+
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    if parsed.command == "runs":
+        return runs(parsed.storage_path, console)
+    return prune(parsed.storage_path, console, parsed.delete)
+
+
 def _doctor(parsed: argparse.Namespace) -> int:
-    from skipthink_ray.doctor import doctor
+    from skipthink_ray.commands.doctor import doctor
 
     return doctor(parsed.storage_path)
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from skipthink_ray.commands.group import run_group
 from skipthink_ray.config import PipelineConfig, RationalesConfig
-from skipthink_ray.group import run_group
 from skipthink_ray.settings import expand, load_config
 from skipthink_ray.tasks import GROUPS, task_of
 

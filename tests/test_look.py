@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 from transformers import AutoTokenizer
 
-from skipthink_ray.look import chunk_sizes, look, quantile
+from skipthink_ray.commands.look import chunk_sizes, look, quantile
 from skipthink_ray.settings import load_config
 from tests.test_bad_input import FAST, from_file, skipthink, write_lines
 

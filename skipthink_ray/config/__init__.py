@@ -245,7 +245,7 @@ class PipelineConfig(Config):
     match: Literal["updates", "epochs"] = "updates"
     """How long base and stt train. updates: as many updates as cwt; epochs: their own `epochs`."""
     updates: PositiveInt | None = None
-    """Number of updates of base, cwt and stt. None: as `match` says. Set it to compare students of different M."""
+    """Number of updates of base, cwt and stt. None: as `match` says. Set it to compare different M."""
     student: StudentConfig = StudentConfig()
     rationales: RationalesConfig = RationalesConfig()
     chunks: ChunksConfig = ChunksConfig()

@@ -94,7 +94,7 @@ class RationalesConfig(Config):
     """Stage 1: where questions and rationales come from, and which rows are kept."""
 
     seed: Annotated[int, Field(ge=0)] | None = None
-    """Seed of toy questions and of a drawn split. None: `seed`. Set it to train several seeds on the same rows."""
+    """Seed of toy questions and of a drawn split. None: `seed`. Set it to compare seeds on the same rows."""
     source: Literal["toy", "file", "dataset"] = "toy"
     """toy: generated questions with an oracle teacher; file: JSON Lines or Parquet;
     dataset: loaded with `datasets.load_dataset`."""

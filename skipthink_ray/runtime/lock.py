@@ -72,9 +72,8 @@ def wait_or_lock(
         holder = _read(folder)
         if holder and _is_alive(holder):
             if holder["id"] != told:
-                say(
-                    f"waiting for run '{holder['name']}' (process {holder['pid']} on {holder['host']}), which makes it"
-                )
+                who = f"run '{holder['name']}' (process {holder['pid']} on {holder['host']})"
+                say(f"waiting for {who}, which makes it")
                 told = holder["id"]
             time.sleep(POLL_S)
         elif owner := _claim(folder, name):
@@ -82,6 +81,12 @@ def wait_or_lock(
                 yield None if is_made() else Lease(folder, owner)
             return
     yield None
+
+
+def is_locked(folder: Folder) -> bool:
+    """Whether a live process writes the folder."""
+    holder = _read(folder)
+    return holder is not None and _is_alive(holder)
 
 
 def _claim(folder: Folder, name: str) -> dict[str, Any] | None:

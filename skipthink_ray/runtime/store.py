@@ -40,7 +40,7 @@ class Run:
     def artifact(self, stage: str) -> Folder:
         if stage == REPORT:
             return self.folder.child(REPORT)
-        return self.storage.child(f"{ARTIFACTS}/{stage}/{digest(self.identities[stage])}")
+        return artifact_of(self.storage, stage, digest(self.identities[stage]))
 
     def is_done(self, stage: str) -> bool:
         return is_finished(self.artifact(stage), self.identities[stage])
@@ -63,7 +63,7 @@ class Run:
         return {stage: digest(identity) for stage, identity in self.identities.items()}
 
     def record(self, command: str, config: dict[str, Any]) -> None:
-        """Write run.json and drop the links of an earlier configuration, which stays listed under `earlier`."""
+        """Write run.json and drop links to other artifacts. An earlier view stays listed under `earlier`."""
         digests = self._digests()
         view = {"command": command, "config": config, "artifacts": digests, "started_at": _now()}
         known = read_view(self.folder) or {}
@@ -99,8 +99,8 @@ class Run:
         for stage in self.identities:
             if self.folder.exists(f"{stage}/{CONFIG}"):
                 raise ValueError(
-                    f"{self.folder.uri} was written by an older skipthink_ray, which did not share artifacts. "
-                    "Choose another --name, or delete that folder"
+                    f"{self.folder.uri} was written by an older skipthink_ray, which did not share "
+                    "artifacts. Choose another --name, or delete that folder"
                 )
             if self.folder.exists(stage):
                 raise ValueError(
@@ -119,6 +119,16 @@ def is_finished(artifact: Folder, identity: dict[str, Any]) -> bool:
         raise ValueError(
             f"{artifact.uri}/{CONFIG} is damaged ({error}); delete that folder to make the artifact again"
         ) from error
+
+
+def artifact_of(storage: Folder, stage: str, digest: str) -> Folder:
+    return storage.child(f"{ARTIFACTS}/{stage}/{digest}")
+
+
+def runs_of(storage: Folder) -> dict[str, dict[str, Any]]:
+    """The content of run.json of every run in a storage path, by the run's name."""
+    views = {name: read_view(storage.child(name)) for name in storage.names() if name not in RESERVED}
+    return {name: view for name, view in views.items() if view}
 
 
 def read_view(run: Folder) -> dict[str, Any] | None:

@@ -11,8 +11,8 @@ from zipfile import ZipFile
 import pytest
 from transformers import AutoModelForCausalLM
 
+from skipthink_ray.commands.doctor import Problem, _student
 from skipthink_ray.config import PipelineConfig, StudentConfig
-from skipthink_ray.doctor import Problem, _student
 from skipthink_ray.models.pretrained import describe, fingerprint, made_once, resolve, smollm2_folder
 from skipthink_ray.models.student import build_student, check_pretrained, encode, load_tokenizer
 from skipthink_ray.models.wheel import VERSION
