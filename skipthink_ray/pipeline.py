@@ -94,14 +94,15 @@ def _run_stage(name: str, config: PipelineConfig, console: Console, current: Run
                 "run it first"
             )
     if current.is_done(name):
+        current.link(name)
         _say(console, f"{name:<11} already done")
     else:
         with current.making(name, lambda text: _say(console, f"{name:<11} {text}")) as lease:
             if lease:
                 _make(name, config, console, current, parent, lease)
             else:
+                current.link(name)
                 _say(console, f"{name:<11} made by another run")
-    current.link(name)
 
 
 def _make(
@@ -111,6 +112,7 @@ def _make(
 
     out, identity = current.artifact(name), current.identities[name]
     begin(out, identity)
+    current.link(name)
     tracker = parent.child(name, f"{out.uri} {digest(identity)}")
     status = "FAILED"
     try:

@@ -10,7 +10,7 @@ import pyarrow.dataset as dataset
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from skipthink_ray.config import CwtConfig, OptimConfig, PipelineConfig
+from skipthink_ray.config import CwtConfig, OptimConfig, PipelineConfig, RationalesConfig
 from skipthink_ray.lm_eval import questions as harness
 from skipthink_ray.pipeline import identify
 from skipthink_ray.runtime.artifacts import Folder, begin, finish, is_done
@@ -28,8 +28,27 @@ def test_a_stage_depends_on_its_own_configuration_and_on_that_of_its_inputs():
 def test_base_depends_on_the_updates_of_cwt_only_if_they_are_matched():
     longer = CwtConfig(epochs=3)
     assert identify(PipelineConfig())["base"] != identify(PipelineConfig(cwt=longer))["base"]
-    alone = PipelineConfig(match="epochs")
-    assert identify(alone)["base"] == identify(alone.model_copy(update={"cwt": longer}))["base"]
+    for alone in (PipelineConfig(match="epochs"), PipelineConfig(updates=10)):
+        assert identify(alone)["base"] == identify(alone.model_copy(update={"cwt": longer}))["base"]
+
+
+def test_seeds_of_training_share_their_rows_if_the_rationales_have_a_seed_of_their_own():
+    fixed = PipelineConfig(seed=1, rationales=RationalesConfig(seed=0))
+    assert identify(fixed)["rationales"] == identify(PipelineConfig())["rationales"]
+    assert identify(fixed)["chunks"] != identify(PipelineConfig())["chunks"]
+    assert identify(PipelineConfig(seed=1))["rationales"] != identify(PipelineConfig())["rationales"]
+
+
+def test_the_same_input_file_in_another_folder_is_the_same_data(tmp_path):
+    found = []
+    for folder in ("one", "other"):
+        file = tmp_path / folder / "rows.jsonl"
+        file.parent.mkdir()
+        file.write_text('{"question": "How many?", "answer": "1", "rationale": "One."}\n')
+        found.append(identify(PipelineConfig(rationales=RationalesConfig(source="file", path=str(file)))))
+    assert found[0] == found[1]
+    file.write_text('{"question": "How many?", "answer": "2", "rationale": "Two."}\n')
+    assert identify(PipelineConfig(rationales=RationalesConfig(source="file", path=str(file)))) != found[0]
 
 
 def test_place_and_parallelism_do_not_change_the_identity():

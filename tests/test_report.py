@@ -158,7 +158,7 @@ def write_summaries(run: Folder) -> None:
     ]
     for name in ("base", "cwt", "stt"):
         write(run.child(name), "history", history, HISTORY_SCHEMA)
-    run.write_json("command.json", {"command": "skipthink run --name small", "config": CONFIG.model_dump()})
+    run.write_json("run.json", {"command": "skipthink run --name small", "config": CONFIG.model_dump()})
 
 
 def write_run(path: Path, right: dict[str, list[bool]] = RIGHT) -> Folder:
