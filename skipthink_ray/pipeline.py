@@ -1,42 +1,16 @@
 """The eight stages of a run. Each reads artifacts and makes one, unless a run has made it already."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from importlib import import_module
 from typing import Any
 
 from rich.console import Console
 
 from skipthink_ray.config import PipelineConfig
+from skipthink_ray.identity import STAGES, identify, visible
 from skipthink_ray.runtime.artifacts import Folder, begin, digest, finish
 from skipthink_ray.runtime.lock import Lease, only_writer
 from skipthink_ray.runtime.store import Run
 from skipthink_ray.runtime.tracking import Tracker, start_tracker
 from skipthink_ray.tasks import check_source
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A stage: the artifacts it reads and the parts of the configuration it depends on."""
-
-    needs: tuple[str, ...]
-    fields: tuple[str, ...]
-    version: int = 1
-    """Raised when the code of the stage changes what it writes for the same configuration."""
-
-
-STAGES = {
-    "rationales": Stage((), ("task", "own_task", "rationales")),
-    "chunks": Stage(("rationales",), ("seed", "student", "chunks")),
-    "base": Stage(("chunks",), ("seed", "match", "updates", "base")),
-    "cwt": Stage(("chunks",), ("seed", "updates", "cwt")),
-    "skips": Stage(("chunks", "cwt"), ("seed", "skips")),
-    "stt": Stage(("chunks", "cwt", "skips"), ("seed", "match", "updates", "stt")),
-    "evaluation": Stage(("chunks", "base", "cwt", "stt"), ("evaluation",)),
-    "report": Stage(
-        ("rationales", "chunks", "base", "cwt", "skips", "stt", "evaluation"), ("name", "seed", "report")
-    ),
-}
 
 
 def run(config: PipelineConfig, console: Console, command: str, only: str | None = None) -> Run:
@@ -109,6 +83,7 @@ def _make(
     name: str, config: PipelineConfig, console: Console, current: Run, parent: Tracker, lease: Lease
 ) -> None:
     from skipthink_ray.stages.context import Context
+    from skipthink_ray.stages.table import MAKE
 
     out, identity = current.artifact(name), current.identities[name]
     begin(out, identity)
@@ -117,8 +92,7 @@ def _make(
     status = "FAILED"
     try:
         inputs = {needed: current.artifact(needed) for needed in STAGES[name].needs}
-        make: Callable[[Context], dict[str, Any]] = import_module(f"skipthink_ray.stages.{name}").make
-        summary = make(Context(name, config, console, tracker, out, inputs))
+        summary = MAKE[name](Context(name, visible(name, config), console, tracker, out, inputs))
         numbers = {f"{name}/{key}": value for key, value in flatten(summary).items()}
         tracker.metrics(
             {key: value for key, value in numbers.items() if isinstance(value, int | float)}, step=0
@@ -128,46 +102,6 @@ def _make(
         status = "FINISHED"
     finally:
         tracker.end(status)
-
-
-def identify(config: PipelineConfig) -> dict[str, dict[str, Any]]:
-    """What each artifact depends on: its part of the configuration and the identities of its inputs.
-
-    Files are identified by name and content, not by path. ValueError if one is missing.
-    """
-    identities: dict[str, dict[str, Any]] = {}
-    for name, stage in STAGES.items():
-        part = config.model_dump(mode="json", include=set(stage.fields))
-        if name == "rationales":
-            part["rationales"] |= {"seed": config.data_seed, **_files(config)}
-        elif name == "chunks":
-            part["student"] |= _student(config)
-        elif name == "base" and config.match == "updates" and config.updates is None:
-            # base makes as many updates as cwt
-            part["cwt"] = config.cwt.model_dump(
-                mode="json", include={"epochs", "batch_size", "stage_updates"}
-            )
-        inputs = {needed: digest(identities[needed]) for needed in stage.needs}
-        identities[name] = {"stage": name, "version": stage.version, "config": part, "inputs": inputs}
-    return identities
-
-
-def _files(config: PipelineConfig) -> dict[str, Any]:
-    """Names and hashes of the input files instead of their path: the same file elsewhere is the same data."""
-    if config.rationales.source != "file":
-        return {}
-    from skipthink_ray.runtime.sources import find_files, fingerprint
-
-    return {"path": None, "files": fingerprint(find_files(config.rationales), config.rationales)}
-
-
-def _student(config: PipelineConfig) -> dict[str, Any]:
-    """A hash of the pretrained student instead of its path: a copy elsewhere is the same student."""
-    if config.student.pretrained is None:
-        return {}
-    from skipthink_ray.models.pretrained import fingerprint
-
-    return {"pretrained": fingerprint(config.student.pretrained)}
 
 
 def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -11,8 +11,8 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from skipthink_ray.config import CwtConfig, OptimConfig, PipelineConfig, RationalesConfig
+from skipthink_ray.identity import identify
 from skipthink_ray.lm_eval import questions as harness
-from skipthink_ray.pipeline import identify
 from skipthink_ray.runtime.artifacts import Folder, begin, finish, is_done
 
 ROOT = Path(__file__).parents[1]

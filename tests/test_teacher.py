@@ -235,7 +235,7 @@ def test_a_teacher_without_a_model_or_with_equal_samples_is_refused(tmp_path):
     ]
     done = ask(*words, "--rationales.teacher.kind", "endpoint")
     assert done.returncode == 2
-    assert "rationales.teacher.model: name the model" in done.stderr
+    assert "rationales.teacher.model: a teacher of kind endpoint needs a model; set its name" in done.stderr
     done = ask(*words, "--rationales.teacher.samples", "3")
     assert done.returncode == 2
     assert "rationales.teacher.temperature: 3 greedy samples would be the same" in done.stderr

@@ -67,7 +67,7 @@ def total_updates(config: PipelineConfig, stage: Stage, num_samples: int, num_ch
     """Number of updates of a stage: `updates`, or that of cwt, or with `match: epochs` of its own epochs."""
     if config.updates is not None:
         return config.updates
-    measured: Stage = "cwt" if config.match == "updates" else stage
+    measured: Stage = stage if stage == "cwt" or config.match == "epochs" else "cwt"
     train_config: TrainConfig = getattr(config, measured)
     return updates_per_epoch(measured, train_config, num_samples, num_chunks) * train_config.epochs
 

@@ -13,10 +13,10 @@ from transformers import AutoModelForCausalLM
 
 from skipthink_ray.commands.doctor import Problem, _student
 from skipthink_ray.config import PipelineConfig, StudentConfig
+from skipthink_ray.identity import identify
 from skipthink_ray.models.pretrained import describe, fingerprint, made_once, resolve, smollm2_folder
 from skipthink_ray.models.student import build_student, check_pretrained, encode, load_tokenizer
 from skipthink_ray.models.wheel import VERSION
-from skipthink_ray.pipeline import identify
 from skipthink_ray.presets import PRESETS
 from skipthink_ray.settings import load_config
 from tests.gguf_files import write_gguf

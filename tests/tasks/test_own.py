@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from skipthink_ray.config import OwnTaskConfig, PipelineConfig
-from skipthink_ray.pipeline import identify
+from skipthink_ray.identity import identify
 from skipthink_ray.settings import load_config
 from skipthink_ray.tasks import Task, task_of
 from skipthink_ray.tasks.answers import AnswerKind

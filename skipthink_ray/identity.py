@@ -1,0 +1,117 @@
+"""What each stage may read of the configuration, and the identity of its artifact, made from exactly that."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from skipthink_ray.config import CwtConfig, PipelineConfig
+from skipthink_ray.runtime.artifacts import digest
+
+EXECUTION = ("cluster", "endpoint", "tracking", "storage_path")
+"""Where and how a run executes. Every stage may read these; no identity contains them."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage: the artifacts it reads and the parts of the configuration that it may read besides theirs."""
+
+    needs: tuple[str, ...]
+    fields: tuple[str, ...]
+    version: int = 1
+    """Raised when the code of the stage changes what it writes for the same configuration."""
+
+
+STAGES = {
+    "rationales": Stage((), ("task", "own_task", "rationales")),
+    "chunks": Stage(("rationales",), ("seed", "student", "chunks")),
+    "base": Stage(("chunks",), ("seed", "match", "updates", "base")),
+    "cwt": Stage(("chunks",), ("seed", "updates", "cwt")),
+    "skips": Stage(("chunks", "cwt"), ("seed", "skips")),
+    "stt": Stage(("chunks", "cwt", "skips"), ("seed", "match", "updates", "stt")),
+    "evaluation": Stage(("chunks", "base", "cwt", "stt"), ("evaluation",)),
+    "report": Stage(
+        ("rationales", "chunks", "base", "cwt", "skips", "stt", "evaluation"), ("name", "seed", "report")
+    ),
+}
+
+
+def visible(name: str, config: PipelineConfig) -> PipelineConfig:
+    """The configuration as the stage sees it: another field raises AttributeError.
+
+    A stage sees its own fields, those of the stages it depends on, and EXECUTION.
+    """
+    values: dict[str, Any] = {field: getattr(config, field) for field in EXECUTION}
+    for needed in [*upstream(name), name]:
+        values |= (
+            _own(needed, config)
+            if needed == name
+            else {
+                field: value
+                for field, value in _own(needed, config).items()
+                if field in STAGES[needed].fields
+            }
+        )
+    seen = config.model_copy()
+    for field in PipelineConfig.model_fields:
+        if field in values:
+            seen.__dict__[field] = values[field]
+        else:
+            del seen.__dict__[field]
+    return seen
+
+
+def upstream(name: str) -> list[str]:
+    """All stages that a stage depends on, directly or not, in the order of the pipeline."""
+    needs = set(STAGES[name].needs)
+    for needed in STAGES[name].needs:
+        needs |= set(upstream(needed))
+    return [stage for stage in STAGES if stage in needs]
+
+
+def _own(name: str, config: PipelineConfig) -> dict[str, Any]:
+    """The values that the stage reads and the stages before it do not decide."""
+    values: dict[str, Any] = {field: getattr(config, field) for field in STAGES[name].fields}
+    if name == "rationales":
+        values["rationales"] = config.rationales.model_copy(update={"seed": config.data_seed})
+    if name == "base" and config.match == "updates" and config.updates is None:
+        # base makes as many updates as cwt
+        deciding = config.cwt.model_dump(include={"epochs", "batch_size", "stage_updates"})
+        values["cwt"] = CwtConfig().model_copy(update=deciding)
+    return values
+
+
+def identify(config: PipelineConfig) -> dict[str, dict[str, Any]]:
+    """What each artifact depends on: what its stage may read of the configuration, and its inputs.
+
+    Input files and pretrained students are identified by content, not by path. ValueError if one is missing.
+    """
+    identities: dict[str, dict[str, Any]] = {}
+    for name, stage in STAGES.items():
+        part: dict[str, Any] = {
+            field: value.model_dump(mode="json") if hasattr(value, "model_dump") else value
+            for field, value in _own(name, config).items()
+        }
+        if name == "rationales":
+            part["rationales"] |= _files(config)
+        elif name == "chunks":
+            part["student"] |= _student(config)
+        inputs = {needed: digest(identities[needed]) for needed in stage.needs}
+        identities[name] = {"stage": name, "version": stage.version, "config": part, "inputs": inputs}
+    return identities
+
+
+def _files(config: PipelineConfig) -> dict[str, Any]:
+    """Names and hashes of the input files instead of their path: the same file elsewhere is the same data."""
+    if config.rationales.source != "file":
+        return {}
+    from skipthink_ray.runtime.sources import find_files, fingerprint
+
+    return {"path": None, "files": fingerprint(find_files(config.rationales), config.rationales)}
+
+
+def _student(config: PipelineConfig) -> dict[str, Any]:
+    """A hash of the pretrained student instead of its path: a copy elsewhere is the same student."""
+    if config.student.pretrained is None:
+        return {}
+    from skipthink_ray.models.pretrained import fingerprint
+
+    return {"pretrained": fingerprint(config.student.pretrained)}
