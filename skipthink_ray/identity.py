@@ -53,9 +53,9 @@ def visible(name: str, config: PipelineConfig) -> PipelineConfig:
     seen = config.model_copy()
     for field in PipelineConfig.model_fields:
         if field in values:
-            seen.__dict__[field] = values[field]
+            vars(seen)[field] = values[field]
         else:
-            del seen.__dict__[field]
+            del vars(seen)[field]
     return seen
 
 

@@ -6,6 +6,7 @@ from rich.console import Console
 
 from skipthink_ray.config import PipelineConfig
 from skipthink_ray.identity import STAGES, identify, visible
+from skipthink_ray.method.skipping import check_search
 from skipthink_ray.runtime.artifacts import Folder, begin, digest, finish
 from skipthink_ray.runtime.lock import Lease, only_writer
 from skipthink_ray.runtime.store import Run
@@ -39,6 +40,8 @@ def run(config: PipelineConfig, console: Console, command: str, only: str | None
             current.record(command, config.model_dump(mode="json"))
             for name in names:
                 _run_stage(name, config, console, current, tracker)
+                if name == "chunks":
+                    _check_skips(config, current.artifact("chunks"))
             status = "FINISHED"
             if how := tracker.how_to_open():
                 _say(console, f"Metrics: {how}")
@@ -77,6 +80,15 @@ def _run_stage(name: str, config: PipelineConfig, console: Console, current: Run
             else:
                 current.link(name)
                 _say(console, f"{name:<11} made by another run")
+
+
+def _check_skips(config: PipelineConfig, chunks: Folder) -> None:
+    """Raises ValueError, before anything trains, if the search for skips cannot work with these chunks."""
+    check_search(config.skips, chunks.read_json("summary.json")["num_chunks"])
+    if config.skips.gate == "cross_fitted":
+        from skipthink_ray.stages.folds import count_folds
+
+        count_folds(config, chunks)
 
 
 def _make(

@@ -19,14 +19,12 @@ import ray
 from skipthink_ray.config import PipelineConfig
 from skipthink_ray.method.choosing import choose_num_chunks
 from skipthink_ray.method.chunking import average_chunks
-from skipthink_ray.method.skipping import check_search
 from skipthink_ray.method.steps import split_steps
 from skipthink_ray.models.decoding import max_positions
 from skipthink_ray.models.student import build_student, encode, load_tokenizer, save_student
 from skipthink_ray.rows import SAMPLE_SCHEMA
 from skipthink_ray.runtime.artifacts import ROW_GROUP
 from skipthink_ray.stages.context import Context
-from skipthink_ray.stages.folds import count_folds
 from skipthink_ray.tasks import task_of
 
 TOKENIZER_ROWS = 50_000
@@ -41,7 +39,6 @@ def make(context: Context) -> dict[str, Any]:
     with context.line("rows", total) as line:
         tokenizer = load_tokenizer(config.student, _texts(rows, config))
         num_chunks = _num_chunks(config, rows)
-        check_search(config.skips, num_chunks)  # fail before training
         student = build_student(config.student, tokenizer, num_chunks, config.seed)
         with TemporaryDirectory() as folder:
             save_student(student, Path(folder))
@@ -67,8 +64,6 @@ def make(context: Context) -> dict[str, Any]:
         samples.write_parquet(
             f"{context.out.path}/samples", filesystem=context.out.filesystem, row_group_size=ROW_GROUP
         )
-    if config.skips.gate == "cross_fitted":
-        count_folds(config, context.out)  # fail before training
     return _summary(context, num_chunks, student.model.num_parameters())
 
 

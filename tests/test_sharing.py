@@ -1,0 +1,73 @@
+"""Runs of one storage path share artifacts: each is made once, also by two runs that start together."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from skipthink_ray.cli import STAGES
+
+OPTIONS = {
+    "rationales.train-questions": 24,
+    "rationales.test-questions": 8,
+    "student.width": 16,
+    "student.heads": 2,
+    "student.layers": 1,
+    "updates": 2,
+    "cwt.search.method": "average",
+    "cluster.num-workers": 1,
+    "cluster.num-actors": 1,
+    "cluster.backend": "ddp",
+    "evaluation.latency-questions": 2,
+    "evaluation.max-new-tokens": 8,
+    "report.samples": 2,
+    "tracking.backend": "off",
+}
+
+
+def _command(storage: Path, name: str, **changes: object) -> list[str]:
+    options = {"storage-path": storage, "name": name, **OPTIONS, **changes}
+    words = [word for key, value in options.items() for word in (f"--{key}", str(value))]
+    return [sys.executable, "-m", "skipthink_ray.cli", "run", *words]
+
+
+def _shared(screen: str) -> set[str]:
+    """The stages that a run did not make itself."""
+    lines = [
+        line.split() for line in screen.splitlines() if "already done" in line or "made by another" in line
+    ]
+    return {words[0] for words in lines if words[0] in STAGES}
+
+
+def _artifacts(storage: Path) -> dict[str, int]:
+    """Number of artifacts by stage."""
+    return {stage.name: len(list(stage.iterdir())) for stage in (storage / "artifacts").iterdir()}
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_another_stt_setting_reuses_five_artifacts_and_two_runs_at_once_make_each_artifact_once(tmp_path):
+    first = subprocess.Popen(_command(tmp_path, "one"), stdout=subprocess.PIPE, text=True)
+    second = subprocess.Popen(
+        _command(tmp_path, "two", **{"stt.skip-share": 0.25}), stdout=subprocess.PIPE, text=True
+    )
+    screens = [run.communicate(timeout=1500)[0] for run in (first, second)]
+    assert [first.returncode, second.returncode] == [0, 0], "\n".join(screens)
+    common = {"rationales", "chunks", "base", "cwt", "skips"}
+    assert _artifacts(tmp_path) == {**dict.fromkeys(common, 1), "stt": 2, "evaluation": 2}
+    assert _shared(screens[0]) | _shared(screens[1]) == common
+    assert not _shared(screens[0]) & _shared(screens[1])
+    assert (tmp_path / "two/base").resolve() == (tmp_path / "one/base").resolve()
+    for run in ("one", "two"):
+        assert (tmp_path / run / "report/report.html").exists()
+
+    started = time.time()
+    third = subprocess.run(
+        _command(tmp_path, "three", **{"chunks.num-chunks": 2}), capture_output=True, text=True, timeout=1500
+    )
+    assert third.returncode == 0, third.stdout + third.stderr
+    assert _shared(third.stdout) == {"rationales"}
+    made = [file for file in tmp_path.glob("artifacts/*/*/_DONE") if file.stat().st_mtime > started]
+    assert len(made) == 6  # all but the rationales, and the report lies in the run
