@@ -68,17 +68,19 @@ def test_a_file_that_is_not_json_lines_is_named(tmp_path):
     assert f"{path}: none of the first" in refused(tmp_path, *from_file(path))
 
 
-def test_a_json_array_is_told_from_json_lines(tmp_path):
+def test_a_json_array_without_objects_is_named(tmp_path):
     path = tmp_path / "array.json"
-    path.write_text(json.dumps([GOOD]))
-    assert "a JSON array, not JSON Lines" in refused(tmp_path, *from_file(path))
+    path.write_text("[1, 2]")
+    assert f"{path}: the JSON array holds no objects" in refused(tmp_path, *from_file(path))
 
 
 def test_an_empty_and_a_compressed_file_are_named(tmp_path):
     (tmp_path / "empty.jsonl").write_text("\n")
     assert "empty.jsonl: the file is empty" in refused(tmp_path, *from_file(tmp_path / "empty.jsonl"))
     (tmp_path / "packed.jsonl").write_bytes(gzip.compress(json.dumps(GOOD).encode()))
-    assert "packed.jsonl: compressed with gzip" in refused(tmp_path, *from_file(tmp_path / "packed.jsonl"))
+    assert "packed.jsonl: compressed with gzip, but not named so" in refused(
+        tmp_path, *from_file(tmp_path / "packed.jsonl")
+    )
 
 
 def test_an_unreachable_cluster_address_is_reported_within_seconds(tmp_path):

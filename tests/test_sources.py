@@ -7,8 +7,8 @@ import pyarrow.parquet
 import pytest
 from pyarrow import fs
 
-from skipthink_ray.config import RationalesConfig
-from skipthink_ray.runtime import sources
+from skipthink_ray.config import PipelineConfig
+from skipthink_ray.runtime import input_files
 from skipthink_ray.runtime.artifacts import Folder
 
 ROWS = [
@@ -21,17 +21,16 @@ def _read(folder: Path, name: str) -> list[dict]:
     """Read through a file system whose paths are not local paths, as on S3."""
     file = Folder(fs.SubTreeFileSystem(str(folder), fs.LocalFileSystem()), name, f"s3://bucket/{name}")
     first_row, rows = 0, []
-    for piece in sources._pieces(file, RationalesConfig()):
-        rows.extend(
-            sources._read_piece({"path": file.path, "first_row": first_row, **piece}, file.filesystem)
-        )
+    for piece in input_files.pieces_of(file, PipelineConfig()):
+        piece |= {"path": file.path, "first_row": first_row}
+        rows.extend(input_files.read_piece(piece, file.filesystem))
         first_row += piece["rows"]
     return rows
 
 
 @pytest.mark.parametrize("last_newline", [True, False])
 def test_lines_are_read_once_and_in_order_however_the_file_is_cut(tmp_path, monkeypatch, last_newline):
-    monkeypatch.setattr(sources, "PIECE_BYTES", 4096)
+    monkeypatch.setattr(input_files, "PIECE_BYTES", 4096)
     text = "\n".join(json.dumps(row, ensure_ascii=False) for row in ROWS) + "\n" * last_newline
     (tmp_path / "rows.jsonl").write_text(text, encoding="utf-8")
     rows = _read(tmp_path, "rows.jsonl")
@@ -44,3 +43,49 @@ def test_row_groups_are_read_once_and_in_order(tmp_path):
     rows = _read(tmp_path, "rows.parquet")
     assert [row["row"] for row in rows] == list(range(len(ROWS)))
     assert [json.loads(row["raw"]) for row in rows] == ROWS
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [("gz", "gzip"), ("zst", "zstd")])
+def test_compressed_lines_are_read_once_and_in_order(tmp_path, monkeypatch, suffix, codec):
+    monkeypatch.setattr(input_files, "PIECE_BYTES", 4096)
+    with pyarrow.CompressedOutputStream(str(tmp_path / f"rows.jsonl.{suffix}"), codec) as stream:
+        stream.write("\n".join(json.dumps(row) for row in ROWS).encode())
+    rows = _read(tmp_path, f"rows.jsonl.{suffix}")
+    assert [row["row"] for row in rows] == list(range(len(ROWS)))
+    assert [json.loads(row["raw"]) for row in rows] == ROWS
+
+
+def test_a_json_array_is_read_row_by_row(tmp_path):
+    (tmp_path / "rows.json").write_text(json.dumps(ROWS, indent=1))
+    rows = _read(tmp_path, "rows.json")
+    assert [row["row"] for row in rows] == list(range(len(ROWS)))
+    assert [json.loads(row["raw"]) for row in rows] == ROWS
+
+
+def test_an_array_or_a_compressed_file_that_is_damaged_is_named(tmp_path):
+    (tmp_path / "rows.json").write_text('[{"question": "q"')
+    with pytest.raises(
+        ValueError, match=r"s3://bucket/rows\.json: starts like a JSON array but is not valid"
+    ):
+        _read(tmp_path, "rows.json")
+    (tmp_path / "rows.jsonl.gz").write_bytes(b"no gzip")
+    with pytest.raises(ValueError, match=r"rows\.jsonl\.gz: cannot be decompressed"):
+        _read(tmp_path, "rows.jsonl.gz")
+
+
+def test_columns_of_bytes_are_text_and_bytes_that_are_not_utf8_are_the_row_s_error(tmp_path):
+    columns = {
+        "question": [b"How many pens?", "Wie viele Stühle?".encode("latin-1")],
+        "answer": [b"5", b"6"],
+        "rationale": [b"Five.", b"Six."],
+        "when": pyarrow.array([0, 0], pyarrow.timestamp("s")),
+    }
+    pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "rows.parquet")
+    first, second = _read(tmp_path, "rows.parquet")
+    assert json.loads(first["raw"]) == {
+        "question": "How many pens?",
+        "answer": "5",
+        "rationale": "Five.",
+        "when": {"a value of the type datetime": "1970-01-01 00:00:00"},
+    }
+    assert "of a column of bytes" in second["error"]

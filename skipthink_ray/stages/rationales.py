@@ -19,6 +19,7 @@ import ray
 from skipthink_ray.config import PipelineConfig
 from skipthink_ray.rows import DRAFT_SCHEMA, ROW_SCHEMA
 from skipthink_ray.runtime import actors, asking, sources
+from skipthink_ray.runtime.input_files import find_files
 from skipthink_ray.runtime.ledger import Ledger, ledger_folder
 from skipthink_ray.runtime.lock import only_writer
 from skipthink_ray.stages import toy
@@ -41,6 +42,8 @@ def make(context: Context) -> dict[str, Any]:
         else 0
     )
     given = config.rationales.teacher.kind == "given"
+    for remark in sources.remarks(config):
+        context.say(remark)
     with context.line("rows", total) as line:
         parsed = _source(config).map_batches(
             _parse,  # pyright: ignore[reportArgumentType]  # ray's type knows no keyword arguments
@@ -69,7 +72,7 @@ def make(context: Context) -> dict[str, Any]:
 def _source(config: PipelineConfig) -> "ray.data.Dataset":
     source = config.rationales
     if source.source == "file":
-        return sources.read_files(sources.find_files(source), source)
+        return sources.read_files(find_files(source), config)
     if source.source == "dataset":
         return sources.read_dataset(config)
     return toy.dataset(config)

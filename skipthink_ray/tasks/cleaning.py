@@ -10,6 +10,7 @@ from random import Random
 from typing import Any
 
 from skipthink_ray.config import PipelineConfig
+from skipthink_ray.config.rationales import ColumnsConfig, RationalesConfig
 from skipthink_ray.rows import DRAFT_SCHEMA
 from skipthink_ray.tasks.conclusions import without_run_on
 from skipthink_ray.tasks.task import Task
@@ -25,6 +26,8 @@ UNUSABLE = (
 )
 """Reasons that point to a broken input or teacher. The stage fails if their share exceeds `max_bad_share`."""
 SHOWN_CHARS = 1000
+LONGEST_NUMBER_ANSWER = 200
+"""Characters of an answer that is a number with a unit or a short sentence around it."""
 _NOTHING = {
     "final": "the final text has only the conclusion; "
     "if the teacher thinks, set rationales.teacher.rationale to thinking or both",
@@ -46,25 +49,27 @@ _REFUSAL = re.compile(
 
 def parse_row(raw: dict[str, Any], config: PipelineConfig, task: Task) -> dict[str, Any]:
     """Parse a row of RAW_SCHEMA into DRAFT_SCHEMA. If it is malformed, `reason` says why."""
-    columns, given = config.rationales.columns, config.rationales.teacher.kind == "given"
+    given = config.rationales.teacher.kind == "given"
     values, reason, detail = _load(raw)
+    values, columns = _plain(values, config.rationales, task)
     named = values.get(columns.id)
     row_id = f"row-{raw['row'] + 1}" if named is None else str(named)
     row = {
         **dict.fromkeys(DRAFT_SCHEMA.names),
         "row": raw["row"],
         "id": row_id,
-        "split": _split(values, row_id, config, task),
+        "split": _split(values, row_id, columns, config, task),
     }
     if not reason:
         fields = (
             ("question", "answer", "rationale") if given or row["split"] == "test" else ("question", "answer")
         )
-        row |= {name: _text(values.get(getattr(columns, name))) for name in fields}
-        reason, detail = _malformed(row, values, config, task)
+        row |= {name: _text(values.get(getattr(columns, name)), task.kind) for name in fields}
+        reason, detail = _malformed(row, values, columns, config, task)
         if row["rationale"]:
             row["rationale"] = without_run_on(row["rationale"], row["question"] or "")
-        row["concluded"] = _text(values.get(columns.teacher_answer, row["answer"])) if given else None
+        concluded = values.get(columns.teacher_answer, row["answer"])
+        row["concluded"] = _text(concluded, task.kind) if given else None
     return {**row, "reason": reason, "detail": detail or (str(raw["raw"])[:SHOWN_CHARS] if reason else None)}
 
 
@@ -94,32 +99,59 @@ def _load(raw: dict[str, Any]) -> tuple[dict[str, Any], str | None, str | None]:
     )
 
 
-def _text(value: Any) -> str | None:
-    """The text of a cell. None unless it is a text or a number."""
-    usable = isinstance(value, str | int | float) and not isinstance(value, bool)
-    return str(value).strip() if usable else None
+def plain_columns(source: RationalesConfig) -> list[str]:
+    """The columns that an input must have if it is not one of a benchmark's own files."""
+    needed = ("question", "answer", "rationale") if source.teacher.kind == "given" else ("question", "answer")
+    return [getattr(source.columns, name) for name in needed]
 
 
-def _split(values: dict[str, Any], row_id: str, config: PipelineConfig, task: Task) -> str:
+def _plain(
+    values: dict[str, Any], source: RationalesConfig, task: Task
+) -> tuple[dict[str, Any], ColumnsConfig]:
+    """A row of a benchmark's own file with plain columns, and their names; other rows as they are."""
+    form = task.form_of(values, plain_columns(source))
+    if form is None:
+        return values, source.columns
+    plain = ColumnsConfig()
+    kept = {name: getattr(source.columns, name) for name in ("id", "split", "teacher_answer")}
+    try:
+        converted = form.read(values)
+    except (AttributeError, KeyError, IndexError, TypeError, ValueError):
+        return values, source.columns
+    return {
+        **{getattr(plain, name): values[column] for name, column in kept.items() if column in values},
+        **converted,
+    }, plain
+
+
+def _text(value: Any, kind: str) -> str | None:
+    """The text of a cell: a text, a number (5.0 is 5), or a boolean as yes or no. Otherwise None."""
+    if isinstance(value, bool):
+        return {True: "yes", False: "no"}[value] if kind == "yes_no" else None
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value).strip() if isinstance(value, str | int | float) else None
+
+
+def _split(
+    values: dict[str, Any], row_id: str, columns: ColumnsConfig, config: PipelineConfig, task: Task
+) -> str:
     """The row's own split, else the benchmark's, else a random one.
 
     The question seeds the random split, so that it never appears in both train and test.
     """
-    named, question = (
-        values.get(column) for column in (config.rationales.columns.split, config.rationales.columns.question)
-    )
+    named, question = values.get(columns.split), values.get(columns.question)
     if named is not None:
         return str(named).strip().lower()
     if isinstance(question, str) and (published := task.split(question)):
         return published
-    drawn = Random(f"{config.data_seed} {values.get(config.rationales.columns.question, row_id)}").random()
+    drawn = Random(f"{config.data_seed} {values.get(columns.question, row_id)}").random()
     return "test" if drawn < config.rationales.test_share else "train"
 
 
 def _malformed(
-    row: dict[str, Any], values: dict[str, Any], config: PipelineConfig, task: Task
+    row: dict[str, Any], values: dict[str, Any], columns: ColumnsConfig, config: PipelineConfig, task: Task
 ) -> tuple[str | None, str | None]:
-    columns = config.rationales.columns
     if row["split"] not in ("train", "test"):
         return "other split", f"column '{columns.split}' is '{row['split']}', neither train nor test"
     needed = ["rationale"] if row["split"] == "train" and config.rationales.teacher.kind == "given" else []
@@ -133,6 +165,14 @@ def _malformed(
         return (
             "unusable answer",
             f"the answer '{row['answer']}' is not a {task.kind}, which task '{task.name}' expects",
+        )
+    answer = task.parse(row["answer"])
+    if task.kind == "number" and (len(answer) > LONGEST_NUMBER_ANSWER or "\n" in answer or "####" in answer):
+        return (
+            "unusable answer",
+            f"'{columns.answer}' holds a whole solution, not its final number: '{answer[:SHOWN_CHARS]}'; "
+            "name the column with the number in rationales.columns.answer, or set own_task.pattern to a "
+            "regular expression that finds it",
         )
     return None, None
 

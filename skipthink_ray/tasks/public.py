@@ -22,6 +22,32 @@ _OPTION_LETTER = re.compile(r"^\s*\(?[A-Z]\)\s*")
 _BIG_BENCH_FRAME = re.compile(r"^\s*Q:\s*|\n\s*choice:.*|\s*\n?A:\s*$", re.DOTALL)
 
 
+def read_word_problem(row: Row) -> Row:
+    """The JSON files of MultiArith, AddSub and SingleEq, with one number as the solution."""
+    return {"question": row["sQuestion"], "answer": row["lSolutions"][0]}
+
+
+@dataclass(frozen=True)
+class Form:
+    """Columns in which a benchmark's own files have its questions and answers."""
+
+    name: str
+    """For messages."""
+    needs: tuple[str, ...]
+    read: Callable[[Row], Row]
+    sign: Callable[[Row], bool] | None = None
+    """Whether a row has this form although it has the columns question and answer too."""
+
+    def fits(self, row: Row) -> bool:
+        """Whether the row has the columns, and the sign if there is one."""
+        return all(name in row for name in self.needs) and (self.sign is None or self.sign(row))
+
+
+WORD_PROBLEM = Form(
+    "the JSON files of arithmetic word problems", ("sQuestion", "lSolutions"), read_word_problem
+)
+
+
 @dataclass(frozen=True)
 class PublicData:
     """A public data set. Without `read`, its columns are `question` and `answer`."""
@@ -42,6 +68,8 @@ class PublicData:
     """Share of test questions, drawn by their words. None if a split was published."""
     instead: str = ""
     """Advice to the user if there is no hub id."""
+    forms: tuple[Form, ...] = ()
+    """Forms of the benchmark's files besides plain columns."""
 
 
 def options(choices: list[str]) -> str:
@@ -71,6 +99,10 @@ def read_gsm8k(row: Row) -> Row:
         "answer": answer.strip() if mark else None,
         "rationale": _CALCULATOR.sub("", rationale).strip(),
     }
+
+
+def _ends_with_a_mark(row: Row) -> bool:
+    return isinstance(row["answer"], str) and "####" in row["answer"]
 
 
 def read_aqua(row: Row) -> Row:
@@ -109,6 +141,7 @@ SINGLE_EQ = PublicData(
     splits=THREE,
     needs=LILA,
     read=read_lila,
+    forms=(WORD_PROBLEM,),
 )
 ADDSUB = PublicData(
     "allenai/lila",
@@ -116,10 +149,27 @@ ADDSUB = PublicData(
     splits=THREE,
     needs=LILA,
     read=read_lila,
+    forms=(WORD_PROBLEM,),
 )
-MULTIARITH = PublicData("ChilleD/MultiArith", needs=("question", "final_ans"), read=read_multiarith)
-SVAMP = PublicData("ChilleD/SVAMP", needs=("Body", "Question", "Answer"), read=read_svamp)
-GSM8K = PublicData("openai/gsm8k", {"name": "main"}, read=read_gsm8k, has_rationale=True)
+MULTIARITH = PublicData(
+    "ChilleD/MultiArith",
+    needs=("question", "final_ans"),
+    read=read_multiarith,
+    forms=(WORD_PROBLEM, Form("MultiArith of the Hub", ("question", "final_ans"), read_multiarith)),
+)
+SVAMP = PublicData(
+    "ChilleD/SVAMP",
+    needs=("Body", "Question", "Answer"),
+    read=read_svamp,
+    forms=(Form("SVAMP as published", ("Body", "Question", "Answer"), read_svamp),),
+)
+GSM8K = PublicData(
+    "openai/gsm8k",
+    {"name": "main"},
+    read=read_gsm8k,
+    has_rationale=True,
+    forms=(Form("GSM8K as published", ("question", "answer"), read_gsm8k, sign=_ends_with_a_mark),),
+)
 TRACKING_SHUFFLED_OBJECTS = PublicData(
     "tasksource/bigbench",
     {"name": "tracking_shuffled_objects"},
@@ -142,6 +192,7 @@ AQUA = PublicData(
     read=read_aqua,
     has_rationale=True,
     train_rows=10_000,
+    forms=(Form("AQuA as published", ("question", "options", "rationale", "correct"), read_aqua),),
 )
 DATE_UNDERSTANDING = PublicData(
     "tasksource/bigbench",

@@ -5,13 +5,13 @@ subclass of Task or has the same fields and methods.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any, NamedTuple
 
 from skipthink_ray.tasks.answers import AnswerKind, same_answer
-from skipthink_ray.tasks.public import PublicData
+from skipthink_ray.tasks.public import Form, PublicData
 from skipthink_ray.tasks.splits import Split, drawn_split, is_listed, listed_split
 
 UNLISTED = "unlisted"
@@ -48,6 +48,13 @@ class Task:
     def check(self, predicted: str | None, gold: str) -> bool:
         """Whether a predicted answer is right. A format error (None) is wrong."""
         return predicted is not None and same_answer(self.kind, self.parse(predicted), self.parse(gold))
+
+    def form_of(self, row: dict[str, Any], plain: Sequence[str]) -> Form | None:
+        """The form of the benchmark's own files that a row has. None: it has the `plain` columns."""
+        for form in self.public.forms if self.public else ():
+            if form.fits(row) and (form.sign or any(name not in row for name in plain)):
+                return form
+        return None
 
     def split(self, question: str) -> Split | None:
         """The split of a question: the one of Ho et al., or drawn at random if none was published.

@@ -1,0 +1,287 @@
+"""Input files: JSON Lines, also compressed, a JSON array, or Parquet.
+
+A file is split into pieces (a byte range of whole lines, or a row group) that the cluster's workers read. So
+one large file is read in parallel and never held in memory as a whole. A compressed file or an array is one
+piece. An unreadable row does not fail the job: its `error` is set.
+"""
+
+import codecs
+import hashlib
+import json
+from collections.abc import Iterator
+from decimal import Decimal
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet
+from pyarrow import fs
+
+from skipthink_ray.config import PipelineConfig, RationalesConfig
+from skipthink_ray.runtime.artifacts import Folder
+from skipthink_ray.tasks import task_of
+from skipthink_ray.tasks.cleaning import plain_columns
+
+PIECE_BYTES = 4 << 20
+LARGEST_ARRAY_BYTES = 256 << 20
+"""Size up to which a file may be one JSON array: it is read as a whole."""
+FIRST_LINES = 100
+_SUFFIXES = {".jsonl": "json", ".json": "json", ".ndjson": "json", ".parquet": "parquet"}
+_COMPRESSED = (".gz", ".zst")
+"""Suffixes of compressed JSON Lines, which pyarrow decompresses. One worker reads such a file as a whole."""
+
+
+def find_files(config: RationalesConfig) -> list[Folder]:
+    """The input files, sorted by name. Raises ValueError if there is none, or if one has an unknown type."""
+    if not config.path:
+        raise ValueError("rationales.path: name a JSON Lines or Parquet file, a folder of them, or a glob")
+    root = Folder.open(config.path)
+    if root.is_local:
+        path = Path(root.path)
+        found = [path] if path.exists() else sorted(path.parent.glob(path.name))
+        found = [file for one in found for file in (sorted(one.iterdir()) if one.is_dir() else [one])]
+        files = [Folder.open(str(file)) for file in found if file.is_file()]
+    else:
+        info = root.filesystem.get_file_info(root.path)
+        inside = info.type == fs.FileType.Directory
+        names = (
+            sorted(i.path for i in root.filesystem.get_file_info(fs.FileSelector(root.path)))
+            if inside
+            else [info.path]
+        )
+        files = (
+            [Folder(root.filesystem, name, name) for name in names]
+            if info.type != fs.FileType.NotFound
+            else []
+        )
+    if not files:
+        raise ValueError(f"rationales.path: no such file: {config.path}")
+    for file in files:
+        _kind(file)
+    return files
+
+
+def _kind(file: Folder) -> str:
+    suffixes = [suffix.lower() for suffix in Path(file.path).suffixes]
+    compressed = bool(suffixes) and suffixes[-1] in _COMPRESSED
+    suffix = next(reversed(suffixes[:-1] if compressed else suffixes), "")
+    kind = _SUFFIXES.get(suffix)
+    if kind is None or (compressed and kind == "parquet"):
+        raise ValueError(
+            f"{file.uri}: unknown file type '{''.join(suffixes[-2:])}'; expected .jsonl (JSON Lines), "
+            ".jsonl.gz, .jsonl.zst, .json or .parquet"
+        )
+    return kind
+
+
+def _is_compressed(file: Folder) -> bool:
+    return Path(file.path).suffix.lower() in _COMPRESSED
+
+
+def fingerprint(files: list[Folder], config: PipelineConfig) -> list[str]:
+    """Name and SHA-256 of every input file, so that changed data counts as a changed configuration.
+
+    Raises ValueError if a file does not have the format of its suffix or lacks a required column.
+    """
+    names_and_digests = []
+    for file in files:
+        next(pieces_of(file, config), None)
+        with file.filesystem.open_input_stream(file.path) as stream:
+            sha = hashlib.sha256()
+            while block := stream.read(PIECE_BYTES):
+                sha.update(block)
+        names_and_digests.append(f"{Path(file.path).name} sha256:{sha.hexdigest()}")
+    return names_and_digests
+
+
+def raw_row(number: int, values: dict[str, Any]) -> dict[str, Any]:
+    """A row of RAW_SCHEMA. Bytes become text. A value that JSON lacks becomes an object naming its type."""
+    try:
+        return {"row": number, "raw": json.dumps(values, ensure_ascii=False, default=_as_json), "error": None}
+    except UnicodeDecodeError as error:
+        fault = f"{error.reason} at byte {error.start} of a column of bytes"
+        return {"row": number, "raw": repr(values), "error": fault}
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode()
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    return {f"a value of the type {type(value).__name__}": str(value)}
+
+
+def pieces_of(file: Folder, config: PipelineConfig) -> Iterator[dict[str, Any]]:
+    if _kind(file) == "parquet":
+        return _row_groups(file, config)
+    try:
+        if _is_array(file):
+            return _array(file, config)
+        return _whole(file, config) if _is_compressed(file) else _line_pieces(file, config)
+    except OSError as error:
+        if not _is_compressed(file):
+            raise
+        raise ValueError(f"{file.uri}: cannot be decompressed: {error}") from error
+
+
+def _is_array(file: Folder) -> bool:
+    with file.filesystem.open_input_stream(file.path) as stream:
+        return stream.read(PIECE_BYTES).lstrip().startswith(b"[")
+
+
+def _array(file: Folder, config: PipelineConfig) -> Iterator[dict[str, Any]]:
+    """A file that is one JSON array of objects, as one piece."""
+    size = file.filesystem.get_file_info(file.path).size or 0
+    if size > LARGEST_ARRAY_BYTES:
+        raise ValueError(
+            f"{file.uri}: a JSON array of {size >> 20} MiB, which one worker would have to read as a whole; "
+            "convert it to JSON Lines with `jq -c '.[]'`"
+        )
+    rows = _read_array(file.filesystem, file.path, file.uri)
+    require_columns(file.uri, rows[:FIRST_LINES], config)
+    yield {"array": True, "rows": len(rows)}
+
+
+def _read_array(filesystem: fs.FileSystem, path: str, uri: str) -> list[Any]:
+    with filesystem.open_input_stream(path) as stream:
+        text = stream.read()
+    try:
+        rows = json.loads(text.removeprefix(codecs.BOM_UTF8))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{uri}: starts like a JSON array but is not valid JSON: {error}") from error
+    if not any(isinstance(row, dict) for row in rows):
+        raise ValueError(f"{uri}: the JSON array holds no objects")
+    return rows
+
+
+def _whole(file: Folder, config: PipelineConfig) -> Iterator[dict[str, Any]]:
+    """A compressed file of lines as one piece."""
+    pieces = list(_line_pieces(file, config))
+    sizes = {name: sum(piece[name] for piece in pieces) for name in ("bytes", "rows")}
+    return iter([{"offset": 0, **sizes}])
+
+
+def _line_pieces(file: Folder, config: PipelineConfig) -> Iterator[dict[str, Any]]:
+    """Byte ranges of about PIECE_BYTES that end at the end of a line."""
+    with file.filesystem.open_input_stream(file.path) as stream:
+        offset, rest, checked = 0, b"", False
+        while True:
+            block = rest + stream.read(PIECE_BYTES)
+            if not checked:
+                require_columns(file.uri, _first_objects(file.uri, block), config)
+                checked = True
+            end = block.rfind(b"\n") + 1
+            last = len(block) - len(rest) < PIECE_BYTES
+            piece, rest = (block, b"") if last else (block[:end], block[end:])
+            if piece:
+                yield {
+                    "offset": offset,
+                    "bytes": len(piece),
+                    "rows": piece.count(b"\n") + (not piece.endswith(b"\n")),
+                }
+            offset += len(piece)
+            if last:
+                return
+
+
+def first_rows(file: Folder) -> list[dict[str, Any]]:
+    """The first rows of a file that `fingerprint` has checked."""
+    if _kind(file) == "parquet":
+        return (
+            pyarrow.parquet.ParquetFile(file.path, filesystem=file.filesystem)
+            .read_row_group(0)
+            .slice(0, 1)
+            .to_pylist()
+        )
+    if _is_array(file):
+        return _read_array(file.filesystem, file.path, file.uri)[:FIRST_LINES]
+    with file.filesystem.open_input_stream(file.path) as stream:
+        return _first_objects(file.uri, stream.read(PIECE_BYTES))
+
+
+def _first_objects(uri: str, block: bytes) -> list[dict[str, Any]]:
+    """The objects among the first lines. Raises ValueError if there is none."""
+    if not block.strip():
+        raise ValueError(f"{uri}: the file is empty")
+    if block.startswith(b"\x1f\x8b"):
+        raise ValueError(f"{uri}: compressed with gzip, but not named so; name it {uri}.gz")
+    objects = []
+    for line in block.splitlines()[:FIRST_LINES]:
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(value, dict):
+            objects.append(value)
+    if not objects:
+        raise ValueError(
+            f"{uri}: none of the first {min(FIRST_LINES, len(block.splitlines()))} lines is a JSON object; "
+            "is it JSON Lines in UTF-8?"
+        )
+    return objects
+
+
+def _row_groups(file: Folder, config: PipelineConfig) -> Iterator[dict[str, Any]]:
+    try:
+        metadata = pyarrow.parquet.ParquetFile(file.path, filesystem=file.filesystem)
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{file.uri}: not a Parquet file: {error}") from error
+    require_columns(file.uri, [dict.fromkeys(metadata.schema_arrow.names)], config)
+    for group in range(metadata.num_row_groups):
+        yield {"group": group, "rows": metadata.metadata.row_group(group).num_rows}
+
+
+def require_columns(where: str, rows: list[dict[str, Any]], config: PipelineConfig) -> None:
+    """Raises ValueError if the first rows lack a column and are not in the form of a benchmark's files."""
+    source, task = config.rationales, task_of(config)
+    rows = [row for row in rows if isinstance(row, dict)]
+    present = list(dict.fromkeys(name for row in rows for name in row))
+    if form := next(filter(None, (task.form_of(row, plain_columns(source)) for row in rows)), None):
+        if source.teacher.kind == "given" and not (task.public and task.public.has_rationale):
+            raise ValueError(
+                f"{where}: {form.name}, which has no rationales; let a teacher write them "
+                "(rationales.teacher), or add a column for them"
+            )
+        return
+    for field in (
+        ("question", "answer", "rationale") if source.teacher.kind == "given" else ("question", "answer")
+    ):
+        wanted = getattr(source.columns, field)
+        if wanted not in present:
+            near = get_close_matches(wanted, present, n=1)
+            hint = f" Did you mean '{near[0]}'?" if near else ""
+            raise ValueError(
+                f"{where}: no column '{wanted}' for the {field}; it has {', '.join(present)}.{hint} "
+                f"Set rationales.columns.{field}."
+            )
+
+
+def read_piece(piece: dict[str, Any], filesystem: fs.FileSystem) -> Iterator[dict[str, Any]]:
+    if piece.get("array"):
+        for number, row in enumerate(
+            _read_array(filesystem, piece["path"], piece["path"]), piece["first_row"]
+        ):
+            yield {"row": number, "raw": json.dumps(row, ensure_ascii=False), "error": None}
+        return
+    if piece.get("group") is not None:
+        table = pyarrow.parquet.ParquetFile(piece["path"], filesystem=filesystem).read_row_group(
+            piece["group"]
+        )
+        for number, row in enumerate(table.to_pylist(), start=piece["first_row"]):
+            yield raw_row(number, row)
+        return
+    compressed = Path(piece["path"]).suffix.lower() in _COMPRESSED
+    opened = filesystem.open_input_stream if compressed else filesystem.open_input_file
+    with opened(piece["path"]) as stream:
+        if piece["offset"]:
+            stream.seek(piece["offset"])
+        lines = stream.read(piece["bytes"]).split(b"\n")
+    if not piece["offset"]:
+        lines[0] = lines[0].removeprefix(codecs.BOM_UTF8)
+    for number, line in enumerate(lines[: piece["rows"]], start=piece["first_row"]):
+        try:
+            yield {"row": number, "raw": line.decode(), "error": None}
+        except UnicodeDecodeError as error:
+            fault = f"{error.reason} at byte {error.start}"
+            yield {"row": number, "raw": line.decode(errors="backslashreplace"), "error": fault}
