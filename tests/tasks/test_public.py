@@ -249,4 +249,5 @@ def test_a_folder_of_save_to_disk_is_read_by_its_columns(tmp_path):
     parts = open_dataset(
         PipelineConfig.model_validate({"rationales": {**source, "columns": {"question": "frage"}}})
     )
-    assert parts["train"].to_list() == [row]
+    (part,) = parts.values()
+    assert part.to_list() == [row]
