@@ -108,7 +108,9 @@ def _modes_above(summary: Summary, name: str, modes: Sequence[str]) -> str:
 
 def _longer(stage: str, config: PipelineConfig) -> str:
     """The key that makes a stage train longer."""
-    return "cwt.epochs" if config.match == "updates" else f"{stage}.epochs"
+    if config.updates is not None:
+        return "updates"
+    return f"{stage}.epochs" if stage == "cwt" or config.match == "epochs" else "cwt.epochs"
 
 
 def _all_longer(config: PipelineConfig) -> tuple[str, ...]:
@@ -243,7 +245,9 @@ def _answers_endless(config: PipelineConfig, at_limit: str, loops: str) -> Findi
 def _memorised(stage: str, config: PipelineConfig, accuracy_pct: float, trained: Summary) -> Finding:
     longer, own = _longer(stage, config), f"{stage}.epochs"
     shorter, keys = f"lower {own}", (own,)
-    if longer != own:
+    if longer == "updates":
+        shorter, keys = "lower updates", ("updates",)
+    elif longer != own:
         shorter, keys = f"set match epochs, and {own} lower than that", ("match", own)
     return Finding(
         "memorised",
