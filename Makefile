@@ -1,16 +1,19 @@
-# `make demo` runs the whole method on a toy task. `make test` runs all checks and tests.
-# Both set up .venv first if needed.
+# `make demo` runs the whole method on a toy task. `make test` runs all checks and the fast
+# tests, `make test-slow` the others. All set up .venv first if needed.
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 READY := $(VENV)/.ready
 
-.PHONY: demo test check doctor clean
+.PHONY: demo test test-slow check doctor clean
 demo: $(READY)
 	$(BIN)/skipthink demo
 
 test: $(READY) check
-	$(BIN)/python -m pytest -n 2 --maxschedchunk 1
+	$(BIN)/python -m pytest -n 2 --maxschedchunk 1 --durations 15 -m "not slow"
+
+test-slow: $(READY)
+	$(BIN)/python -m pytest -n 2 --maxschedchunk 1 --durations 15 -m slow
 
 check: $(READY)
 	$(BIN)/ruff check .
