@@ -65,7 +65,7 @@ def test_a_json_array_is_read_row_by_row(tmp_path):
 def test_an_array_or_a_compressed_file_that_is_damaged_is_named(tmp_path):
     (tmp_path / "rows.json").write_text('[{"question": "q"')
     with pytest.raises(
-        ValueError, match=r"s3://bucket/rows\.json: starts like a JSON array but is not valid"
+        ValueError, match=r"s3://bucket/rows\.json: neither JSON Lines nor one valid JSON value"
     ):
         _read(tmp_path, "rows.json")
     (tmp_path / "rows.jsonl.gz").write_bytes(b"no gzip")

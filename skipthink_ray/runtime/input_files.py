@@ -116,8 +116,8 @@ def pieces_of(file: Folder, config: PipelineConfig) -> Iterator[dict[str, Any]]:
     if _kind(file) == "parquet":
         return _row_groups(file, config)
     try:
-        if _is_array(file):
-            return _array(file, config)
+        if _is_document(file):
+            return _document(file, config)
         return _whole(file, config) if _is_compressed(file) else _line_pieces(file, config)
     except OSError as error:
         if not _is_compressed(file):
@@ -125,32 +125,43 @@ def pieces_of(file: Folder, config: PipelineConfig) -> Iterator[dict[str, Any]]:
         raise ValueError(f"{file.uri}: cannot be decompressed: {error}") from error
 
 
-def _is_array(file: Folder) -> bool:
+def _is_document(file: Folder) -> bool:
+    """Whether the file is one JSON value: an array of rows, or an object with the array `examples`."""
     with file.filesystem.open_input_stream(file.path) as stream:
-        return stream.read(PIECE_BYTES).lstrip().startswith(b"[")
+        block = stream.read(PIECE_BYTES).removeprefix(codecs.BOM_UTF8).lstrip()
+    if block.startswith(b"["):
+        return True
+    if ".json" not in Path(file.path).suffixes or not block.startswith(b"{"):
+        return False
+    try:
+        first = json.loads(block.splitlines()[0])
+    except ValueError:
+        return b'"examples"' in block  # an object over several lines
+    return isinstance(first, dict) and isinstance(first.get("examples"), list)
 
 
-def _array(file: Folder, config: PipelineConfig) -> Iterator[dict[str, Any]]:
-    """A file that is one JSON array of objects, as one piece."""
+def _document(file: Folder, config: PipelineConfig) -> Iterator[dict[str, Any]]:
+    """A file that is one JSON value, as one piece."""
     size = file.filesystem.get_file_info(file.path).size or 0
     if size > LARGEST_ARRAY_BYTES:
         raise ValueError(
-            f"{file.uri}: a JSON array of {size >> 20} MiB, which one worker would have to read as a whole; "
+            f"{file.uri}: one JSON value of {size >> 20} MiB, which one worker must read as a whole; "
             "convert it to JSON Lines with `jq -c '.[]'`"
         )
-    rows = _read_array(file.filesystem, file.path, file.uri)
+    rows = _read_document(file.filesystem, file.path, file.uri)
     require_columns(file.uri, rows[:FIRST_LINES], config)
-    yield {"array": True, "rows": len(rows)}
+    yield {"document": True, "rows": len(rows)}
 
 
-def _read_array(filesystem: fs.FileSystem, path: str, uri: str) -> list[Any]:
+def _read_document(filesystem: fs.FileSystem, path: str, uri: str) -> list[Any]:
     with filesystem.open_input_stream(path) as stream:
         text = stream.read()
     try:
         rows = json.loads(text.removeprefix(codecs.BOM_UTF8))
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{uri}: starts like a JSON array but is not valid JSON: {error}") from error
-    if not any(isinstance(row, dict) for row in rows):
+        raise ValueError(f"{uri}: neither JSON Lines nor one valid JSON value: {error}") from error
+    rows = rows["examples"] if isinstance(rows, dict) else rows
+    if not (isinstance(rows, list) and any(isinstance(row, dict) for row in rows)):
         raise ValueError(f"{uri}: the JSON array holds no objects")
     return rows
 
@@ -194,8 +205,8 @@ def first_rows(file: Folder) -> list[dict[str, Any]]:
             .slice(0, 1)
             .to_pylist()
         )
-    if _is_array(file):
-        return _read_array(file.filesystem, file.path, file.uri)[:FIRST_LINES]
+    if _is_document(file):
+        return _read_document(file.filesystem, file.path, file.uri)[:FIRST_LINES]
     with file.filesystem.open_input_stream(file.path) as stream:
         return _first_objects(file.uri, stream.read(PIECE_BYTES))
 
@@ -258,9 +269,9 @@ def require_columns(where: str, rows: list[dict[str, Any]], config: PipelineConf
 
 
 def read_piece(piece: dict[str, Any], filesystem: fs.FileSystem) -> Iterator[dict[str, Any]]:
-    if piece.get("array"):
+    if piece.get("document"):
         for number, row in enumerate(
-            _read_array(filesystem, piece["path"], piece["path"]), piece["first_row"]
+            _read_document(filesystem, piece["path"], piece["path"]), piece["first_row"]
         ):
             yield {"row": number, "raw": json.dumps(row, ensure_ascii=False), "error": None}
         return

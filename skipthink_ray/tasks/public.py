@@ -118,6 +118,22 @@ def read_commonsense_qa(row: Row) -> Row:
     return {"question": f"{row['question']} {options(row['choices']['text'])}", "answer": row["answerKey"]}
 
 
+def read_commonsense_qa_file(row: Row) -> Row:
+    """A line of the published file: the question is an object with its stem and choices."""
+    question = row["question"]
+    choices = options([choice["text"] for choice in question["choices"]])
+    return {"question": f"{question['stem']} {choices}", "answer": row["answerKey"]}
+
+
+def read_big_bench_file(row: Row) -> Row:
+    """An element of `examples` in a BIG-bench task.json. The right choice has the highest score."""
+    scores = row["target_scores"]
+    choices = list(scores)
+    stem = _BIG_BENCH_FRAME.sub("", row["input"]).strip()
+    answer = chr(ord("A") + choices.index(max(choices, key=scores.__getitem__)))
+    return {"question": f"{stem}\nWhich choice is true ? {options(choices)}", "answer": answer}
+
+
 def read_strategy_qa(row: Row) -> Row:
     return {"question": row["question"], "answer": {True: "yes", False: "no"}[row["answer"]]}
 
@@ -130,6 +146,7 @@ def read_big_bench(row: Row) -> Row:
     return {"question": f"{stem}\nWhich choice is true ? {options(choices)}", "answer": answer}
 
 
+BIG_BENCH_FILE = Form("a BIG-bench task.json", ("input", "target_scores"), read_big_bench_file)
 LILA = ("input", "output_answer")
 BIG_BENCH = ("inputs", "multiple_choice_targets", "multiple_choice_scores")
 THREE = {"train": "train", "validation": "train", "test": "test"}
@@ -176,6 +193,7 @@ TRACKING_SHUFFLED_OBJECTS = PublicData(
     splits=TWO,
     needs=BIG_BENCH,
     read=read_big_bench,
+    forms=(BIG_BENCH_FILE,),
 )
 LAST_LETTER_CONCATENATION = PublicData("ChilleD/LastLetterConcat")
 STRATEGY_QA = PublicData("ChilleD/StrategyQA", read=read_strategy_qa)
@@ -201,7 +219,19 @@ DATE_UNDERSTANDING = PublicData(
     needs=BIG_BENCH,
     read=read_big_bench,
     test_share=111 / 369,
+    forms=(BIG_BENCH_FILE,),
 )
 COMMONSENSE_QA = PublicData(
-    "tau/commonsense_qa", splits=TWO, needs=("question", "choices", "answerKey"), read=read_commonsense_qa
+    "tau/commonsense_qa",
+    splits=TWO,
+    needs=("question", "choices", "answerKey"),
+    read=read_commonsense_qa,
+    forms=(
+        Form(
+            "CommonsenseQA as published",
+            ("question", "answerKey"),
+            read_commonsense_qa_file,
+            sign=lambda row: isinstance(row["question"], dict),
+        ),
+    ),
 )

@@ -90,6 +90,56 @@ def test_json_arrays_of_word_problems_are_read_for_a_teacher_and_refused_without
         identify(_configured(tmp_path / "all.json", task))
 
 
+def test_commonsense_qa_as_published_has_its_choices_in_the_question(tmp_path):
+    question = {
+        "stem": "Where is a pen?",
+        "question_concept": "pen",
+        "choices": [{"label": "A", "text": "sea"}, {"label": "B", "text": "desk"}],
+    }
+    row = {"answerKey": "B", "id": "1", "question": question}
+    asks = {"teacher": {"kind": "endpoint", "model": "any"}}
+    (parsed,) = _parsed(_configured(_lines(tmp_path / "train.jsonl", row), "commonsense_qa", **asks))
+    assert parsed["question"] == "Where is a pen? Answer Choices: (A) sea (B) desk"
+    assert (parsed["id"], parsed["answer"]) == ("1", "B")
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_a_big_bench_task_has_its_choices_in_the_question(tmp_path, indent):
+    example = {
+        "input": "Ann has the red ball. At the end, Ann has the",
+        "target_scores": {"blue ball.": 0, "red ball.": 1},
+    }
+    file = tmp_path / "task.json"
+    file.write_text(json.dumps({"name": "tracking_shuffled_objects", "examples": [example]}, indent=indent))
+    asks = {"teacher": {"kind": "endpoint", "model": "any"}}
+    config = _configured(file, "tracking_shuffled_objects", **asks)
+    (parsed,) = _parsed(config)
+    assert parsed["question"].endswith("Which choice is true ? Answer Choices: (A) blue ball. (B) red ball.")
+    assert parsed["answer"] == "B"
+    assert sources.remarks(config) == [
+        "task.json: a BIG-bench task.json; its rows are converted to plain columns"
+    ]
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_last_letters_as_published_is_an_object_of_examples(tmp_path, indent):
+    example = {"question": "Take the last letters of the words in 'Ann Lee' and join them.", "answer": "ne"}
+    (tmp_path / "last_letters.json").write_text(json.dumps({"examples": [example]}, indent=indent))
+    asks = {"teacher": {"kind": "endpoint", "model": "any"}}
+    config = _configured(tmp_path / "last_letters.json", "last_letter_concatenation", **asks)
+    (parsed,) = _parsed(config)
+    assert (parsed["question"], parsed["answer"]) == (example["question"], "ne")
+
+
+def test_strategy_qa_as_published_is_an_array_with_booleans(tmp_path):
+    row = {"qid": "x", "term": "water", "question": "Is water wet?", "answer": True, "facts": ["It is."]}
+    (tmp_path / "strategyqa_train.json").write_text(json.dumps([row]))
+    asks = {"teacher": {"kind": "endpoint", "model": "any"}}
+    config = _configured(tmp_path / "strategyqa_train.json", "strategy_qa", columns={"id": "qid"}, **asks)
+    (parsed,) = _parsed(config)
+    assert (parsed["id"], parsed["question"], parsed["answer"]) == ("x", "Is water wet?", "yes")
+
+
 def test_aqua_as_published_has_its_options_in_the_question(tmp_path):
     (row,) = _parsed(_configured(_lines(tmp_path / "train.json", AQUA), "aqua"))
     assert row["question"] == "What is 2 + 2? Answer Choices: (A) 3 (B) 4"
