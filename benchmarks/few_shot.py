@@ -19,7 +19,8 @@ def examples_of(samples: Samples, shots: int) -> str:
     """The first `shots` samples as worked examples, each ending in its answer."""
     rows = samples.table.slice(0, shots).select(["question", "rationale", "answer"]).to_pylist()
     return "\n\n".join(
-        f"Question: {row['question'].strip()}\nAnswer: {row['rationale'].strip()} The answer is {row['answer']}."
+        f"Question: {row['question'].strip()}\nAnswer: {row['rationale'].strip()} "
+        f"The answer is {row['answer']}."
         for row in rows
     )
 
