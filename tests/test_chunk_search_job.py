@@ -58,6 +58,7 @@ def made(tmp_path_factory):
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_the_job_finds_on_a_cluster_what_one_process_finds_and_keeps_every_row(made, tmp_path):
     student, table, folder = made
     paths = ["--student", folder / "student", "--samples", folder / "samples", "--out", tmp_path / "out"]
@@ -219,6 +220,7 @@ def test_another_student_or_other_samples_need_another_search(made, tmp_path):
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_a_bad_row_and_a_second_writer_end_in_one_line(made, tmp_path):
     _, table, folder = made
     (tmp_path / "bad").mkdir()

@@ -59,6 +59,7 @@ def _look(*options: object) -> str:
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_look_describes_the_rows_and_a_later_stage_reuses_its_artifact(tmp_path, checkpoints):
     options = [
         *from_file(_write(tmp_path / "rows.jsonl")),

@@ -60,7 +60,7 @@ def test_a_bad_column_of_an_own_task_is_named(tmp_path):
     own = ["--task", "mine", "--own-task.answer-type", "number"]
     error = refused(tmp_path, *own, *from_file(file), "--rationales.columns.question", "fragen")
     assert (
-        "no column 'fragen' for the question; it has answer, frage, rationale. Did you mean 'frage'?" in error
+        "no column 'fragen' for the question; it has frage, answer, rationale. Did you mean 'frage'?" in error
     )
 
 

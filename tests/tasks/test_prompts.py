@@ -72,7 +72,7 @@ def test_only_few_shot_gold_shows_the_right_answer_and_with_every_question():
 
 
 def test_few_shot_gold_without_the_right_answer_is_refused():
-    with pytest.raises(ValueError, match="right answer is needed"):
+    with pytest.raises(ValueError, match="the prompt needs the right answer"):
         messages(TASKS["svamp"], QUESTION, "few_shot_gold")
 
 

@@ -139,6 +139,7 @@ def test_updates_do_not_depend_on_workers_accumulation_or_zero_stage(
 
 
 @pytest.mark.parametrize(("zero_before", "zero_after"), [(0, 2), (2, 2), (3, 1)])
+@pytest.mark.slow
 def test_a_checkpoint_resumes_in_any_zero_stage_and_world_size(tmp_path, zero_before, zero_after):
     whole = _train(tmp_path / "whole", 2, 1, zero_before, updates=4)
     _train(tmp_path / "half", 2, 1, zero_before, updates=2)
