@@ -41,15 +41,7 @@ def visible(name: str, config: PipelineConfig) -> PipelineConfig:
     """
     values: dict[str, Any] = {field: getattr(config, field) for field in EXECUTION}
     for needed in [*upstream(name), name]:
-        values |= (
-            _own(needed, config)
-            if needed == name
-            else {
-                field: value
-                for field, value in _own(needed, config).items()
-                if field in STAGES[needed].fields
-            }
-        )
+        values |= _own(needed, config)
     seen = config.model_copy()
     for field in PipelineConfig.model_fields:
         if field in values:
