@@ -1,5 +1,6 @@
 """Reading input in pieces without a cluster: every row once, on any file system."""
 
+import gzip
 import json
 from pathlib import Path
 
@@ -17,11 +18,17 @@ ROWS = [
 ]
 
 
+def _remote(folder: Path, name: str) -> Folder:
+    """A file on a file system whose paths are not local paths, as on S3."""
+    return Folder(fs.SubTreeFileSystem(str(folder), fs.LocalFileSystem()), name, f"s3://bucket/{name}")
+
+
 def _read(folder: Path, name: str) -> list[dict]:
-    """Read through a file system whose paths are not local paths, as on S3."""
-    file = Folder(fs.SubTreeFileSystem(str(folder), fs.LocalFileSystem()), name, f"s3://bucket/{name}")
+    """Check and read a file, piece by piece."""
+    file = _remote(folder, name)
+    input_files.fingerprint([file], PipelineConfig())
     first_row, rows = 0, []
-    for piece in input_files.pieces_of(file, PipelineConfig()):
+    for piece in input_files.pieces_of(file):
         piece |= {"path": file.path, "first_row": first_row}
         rows.extend(input_files.read_piece(piece, file.filesystem))
         first_row += piece["rows"]
@@ -68,9 +75,17 @@ def test_an_array_or_a_compressed_file_that_is_damaged_is_named(tmp_path):
         ValueError, match=r"s3://bucket/rows\.json: neither JSON Lines nor one valid JSON value"
     ):
         _read(tmp_path, "rows.json")
-    (tmp_path / "rows.jsonl.gz").write_bytes(b"no gzip")
-    with pytest.raises(ValueError, match=r"rows\.jsonl\.gz: cannot be decompressed"):
-        _read(tmp_path, "rows.jsonl.gz")
+    whole = gzip.compress("".join(json.dumps(row) + "\n" for row in ROWS).encode())
+    for damaged in (b"no gzip", whole[:-20]):
+        (tmp_path / "rows.jsonl.gz").write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"rows\.jsonl\.gz: cannot be decompressed"):
+            _read(tmp_path, "rows.jsonl.gz")
+
+
+def test_lines_with_a_list_of_examples_stay_lines(tmp_path):
+    rows = [{**row, "examples": ["one", "two"]} for row in ROWS]
+    (tmp_path / "rows.json").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert [json.loads(row["raw"]) for row in _read(tmp_path, "rows.json")] == rows
 
 
 def test_columns_of_bytes_are_text_and_bytes_that_are_not_utf8_are_the_row_s_error(tmp_path):

@@ -1,14 +1,15 @@
-"""Input files: JSON Lines, also compressed, a JSON array, or Parquet.
+"""Input files: JSON Lines (also compressed), one JSON value, or Parquet.
 
 A file is split into pieces (a byte range of whole lines, or a row group) that the cluster's workers read. So
-one large file is read in parallel and never held in memory as a whole. A compressed file or an array is one
-piece. An unreadable row does not fail the job: its `error` is set.
+one large file is read in parallel and never held in memory as a whole. A compressed file or a JSON value is
+one piece. An unreadable row does not fail the job: its `error` is set.
 """
 
 import codecs
 import hashlib
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from decimal import Decimal
 from difflib import get_close_matches
 from pathlib import Path
@@ -24,9 +25,10 @@ from skipthink_ray.tasks import task_of
 from skipthink_ray.tasks.cleaning import plain_columns
 
 PIECE_BYTES = 4 << 20
-LARGEST_ARRAY_BYTES = 256 << 20
-"""Size up to which a file may be one JSON array: it is read as a whole."""
+LARGEST_DOCUMENT_BYTES = 256 << 20
+"""The largest file that may be one JSON value. One worker reads it as a whole."""
 FIRST_LINES = 100
+"""Lines at the start of a file that are checked before Ray starts."""
 _SUFFIXES = {".jsonl": "json", ".json": "json", ".ndjson": "json", ".parquet": "parquet"}
 _COMPRESSED = (".gz", ".zst")
 """Suffixes of compressed JSON Lines, which pyarrow decompresses. One worker reads such a file as a whole."""
@@ -86,8 +88,8 @@ def fingerprint(files: list[Folder], config: PipelineConfig) -> list[str]:
     """
     names_and_digests = []
     for file in files:
-        next(pieces_of(file, config), None)
-        with file.filesystem.open_input_stream(file.path) as stream:
+        require_columns(file.uri, first_rows(file), config)
+        with _readable(file), file.filesystem.open_input_stream(file.path) as stream:
             sha = hashlib.sha256()
             while block := stream.read(PIECE_BYTES):
                 sha.update(block)
@@ -95,7 +97,18 @@ def fingerprint(files: list[Folder], config: PipelineConfig) -> list[str]:
     return names_and_digests
 
 
-def raw_row(number: int, values: dict[str, Any]) -> dict[str, Any]:
+@contextmanager
+def _readable(file: Folder) -> Iterator[None]:
+    """Turns the error of a damaged compressed file into a ValueError that names it."""
+    try:
+        yield
+    except OSError as error:
+        if not _is_compressed(file):
+            raise
+        raise ValueError(f"{file.uri}: cannot be decompressed: {error}") from error
+
+
+def raw_row(number: int, values: Any) -> dict[str, Any]:
     """A row of RAW_SCHEMA. Bytes become text. A value that JSON lacks becomes an object naming its type."""
     try:
         return {"row": number, "raw": json.dumps(values, ensure_ascii=False, default=_as_json), "error": None}
@@ -112,103 +125,97 @@ def _as_json(value: Any) -> Any:
     return {f"a value of the type {type(value).__name__}": str(value)}
 
 
-def pieces_of(file: Folder, config: PipelineConfig) -> Iterator[dict[str, Any]]:
+def pieces_of(file: Folder) -> Iterator[dict[str, Any]]:
+    """The pieces of a file that `fingerprint` has checked, each with its number of `rows`."""
     if _kind(file) == "parquet":
-        return _row_groups(file, config)
-    try:
-        if _is_document(file):
-            return _document(file, config)
-        return _whole(file, config) if _is_compressed(file) else _line_pieces(file, config)
-    except OSError as error:
-        if not _is_compressed(file):
-            raise
-        raise ValueError(f"{file.uri}: cannot be decompressed: {error}") from error
+        metadata = _parquet(file).metadata
+        for group in range(metadata.num_row_groups):
+            yield {"group": group, "rows": metadata.row_group(group).num_rows}
+    elif _is_document(file):
+        yield {"document": True, "rows": len(_read_document(file.filesystem, file.path, file.uri))}
+    elif _is_compressed(file):
+        pieces = list(_line_pieces(file))
+        yield {"offset": 0, **{name: sum(piece[name] for piece in pieces) for name in ("bytes", "rows")}}
+    else:
+        yield from _line_pieces(file)
 
 
 def _is_document(file: Folder) -> bool:
     """Whether the file is one JSON value: an array of rows, or an object with the array `examples`."""
-    with file.filesystem.open_input_stream(file.path) as stream:
+    with _readable(file), file.filesystem.open_input_stream(file.path) as stream:
         block = stream.read(PIECE_BYTES).removeprefix(codecs.BOM_UTF8).lstrip()
     if block.startswith(b"["):
         return True
     if ".json" not in Path(file.path).suffixes or not block.startswith(b"{"):
         return False
+    first, _, others = block.partition(b"\n")
     try:
-        first = json.loads(block.splitlines()[0])
-    except ValueError:
-        return b'"examples"' in block  # an object over several lines
-    return isinstance(first, dict) and isinstance(first.get("examples"), list)
-
-
-def _document(file: Folder, config: PipelineConfig) -> Iterator[dict[str, Any]]:
-    """A file that is one JSON value, as one piece."""
-    size = file.filesystem.get_file_info(file.path).size or 0
-    if size > LARGEST_ARRAY_BYTES:
-        raise ValueError(
-            f"{file.uri}: one JSON value of {size >> 20} MiB, which one worker must read as a whole; "
-            "convert it to JSON Lines with `jq -c '.[]'`"
-        )
-    rows = _read_document(file.filesystem, file.path, file.uri)
-    require_columns(file.uri, rows[:FIRST_LINES], config)
-    yield {"document": True, "rows": len(rows)}
+        value = json.loads(first)
+    except ValueError:  # the object does not end on the first line
+        return b'"examples"' in block
+    return isinstance(value.get("examples"), list) and not others.strip()
 
 
 def _read_document(filesystem: fs.FileSystem, path: str, uri: str) -> list[Any]:
+    size = filesystem.get_file_info(path).size or 0
+    if size > LARGEST_DOCUMENT_BYTES:
+        raise ValueError(
+            f"{uri}: one JSON value of {size >> 20} MiB, which one worker must read as a whole; "
+            "convert it to JSON Lines with `jq -c '.[]'`"
+        )
     with filesystem.open_input_stream(path) as stream:
         text = stream.read()
     try:
         rows = json.loads(text.removeprefix(codecs.BOM_UTF8))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{uri}: neither JSON Lines nor one valid JSON value: {error}") from error
-    rows = rows["examples"] if isinstance(rows, dict) else rows
+    rows = rows.get("examples") if isinstance(rows, dict) else rows
     if not (isinstance(rows, list) and any(isinstance(row, dict) for row in rows)):
         raise ValueError(f"{uri}: the JSON array holds no objects")
     return rows
 
 
-def _whole(file: Folder, config: PipelineConfig) -> Iterator[dict[str, Any]]:
-    """A compressed file of lines as one piece."""
-    pieces = list(_line_pieces(file, config))
-    sizes = {name: sum(piece[name] for piece in pieces) for name in ("bytes", "rows")}
-    return iter([{"offset": 0, **sizes}])
-
-
-def _line_pieces(file: Folder, config: PipelineConfig) -> Iterator[dict[str, Any]]:
+def _line_pieces(file: Folder) -> Iterator[dict[str, Any]]:
     """Byte ranges of about PIECE_BYTES that end at the end of a line."""
     with file.filesystem.open_input_stream(file.path) as stream:
-        offset, rest, checked = 0, b"", False
+        offset, rest = 0, b""
         while True:
             block = rest + stream.read(PIECE_BYTES)
-            if not checked:
-                require_columns(file.uri, _first_objects(file.uri, block), config)
-                checked = True
             end = block.rfind(b"\n") + 1
             last = len(block) - len(rest) < PIECE_BYTES
             piece, rest = (block, b"") if last else (block[:end], block[end:])
             if piece:
-                yield {
-                    "offset": offset,
-                    "bytes": len(piece),
-                    "rows": piece.count(b"\n") + (not piece.endswith(b"\n")),
-                }
+                rows = piece.count(b"\n") + (not piece.endswith(b"\n"))
+                yield {"offset": offset, "bytes": len(piece), "rows": rows}
             offset += len(piece)
             if last:
                 return
 
 
 def first_rows(file: Folder) -> list[dict[str, Any]]:
-    """The first rows of a file that `fingerprint` has checked."""
+    """Some rows from the start of a file. Raises ValueError if it does not have the format of its suffix."""
     if _kind(file) == "parquet":
-        return (
-            pyarrow.parquet.ParquetFile(file.path, filesystem=file.filesystem)
-            .read_row_group(0)
-            .slice(0, 1)
-            .to_pylist()
-        )
+        parquet = _parquet(file)
+        rows = next((batch.to_pylist() for batch in parquet.iter_batches(batch_size=1)), [])
+        return [_as_read(row) for row in rows] or [dict.fromkeys(parquet.schema_arrow.names)]
     if _is_document(file):
-        return _read_document(file.filesystem, file.path, file.uri)[:FIRST_LINES]
-    with file.filesystem.open_input_stream(file.path) as stream:
+        rows = _read_document(file.filesystem, file.path, file.uri)[:FIRST_LINES]
+        return [row for row in rows if isinstance(row, dict)]
+    with _readable(file), file.filesystem.open_input_stream(file.path) as stream:
         return _first_objects(file.uri, stream.read(PIECE_BYTES))
+
+
+def _as_read(row: dict[str, Any]) -> dict[str, Any]:
+    """The row as the stage will parse it, or only its columns if it cannot be read."""
+    raw = raw_row(0, row)
+    return dict.fromkeys(row) if raw["error"] else json.loads(raw["raw"])
+
+
+def _parquet(file: Folder) -> pyarrow.parquet.ParquetFile:
+    try:
+        return pyarrow.parquet.ParquetFile(file.path, filesystem=file.filesystem)
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{file.uri}: not a Parquet file: {error}") from error
 
 
 def _first_objects(uri: str, block: bytes) -> list[dict[str, Any]]:
@@ -233,20 +240,9 @@ def _first_objects(uri: str, block: bytes) -> list[dict[str, Any]]:
     return objects
 
 
-def _row_groups(file: Folder, config: PipelineConfig) -> Iterator[dict[str, Any]]:
-    try:
-        metadata = pyarrow.parquet.ParquetFile(file.path, filesystem=file.filesystem)
-    except pa.ArrowInvalid as error:
-        raise ValueError(f"{file.uri}: not a Parquet file: {error}") from error
-    require_columns(file.uri, [dict.fromkeys(metadata.schema_arrow.names)], config)
-    for group in range(metadata.num_row_groups):
-        yield {"group": group, "rows": metadata.metadata.row_group(group).num_rows}
-
-
 def require_columns(where: str, rows: list[dict[str, Any]], config: PipelineConfig) -> None:
     """Raises ValueError if the first rows lack a column and are not in the form of a benchmark's files."""
     source, task = config.rationales, task_of(config)
-    rows = [row for row in rows if isinstance(row, dict)]
     present = list(dict.fromkeys(name for row in rows for name in row))
     if form := next(filter(None, (task.form_of(row, plain_columns(source)) for row in rows)), None):
         if source.teacher.kind == "given" and not (task.public and task.public.has_rationale):
@@ -255,10 +251,7 @@ def require_columns(where: str, rows: list[dict[str, Any]], config: PipelineConf
                 "(rationales.teacher), or add a column for them"
             )
         return
-    for field in (
-        ("question", "answer", "rationale") if source.teacher.kind == "given" else ("question", "answer")
-    ):
-        wanted = getattr(source.columns, field)
+    for field, wanted in zip(("question", "answer", "rationale"), plain_columns(source), strict=False):
         if wanted not in present:
             near = get_close_matches(wanted, present, n=1)
             hint = f" Did you mean '{near[0]}'?" if near else ""
@@ -269,28 +262,26 @@ def require_columns(where: str, rows: list[dict[str, Any]], config: PipelineConf
 
 
 def read_piece(piece: dict[str, Any], filesystem: fs.FileSystem) -> Iterator[dict[str, Any]]:
+    """The rows of a piece, RAW_SCHEMA."""
+    path, first_row = piece["path"], piece["first_row"]
     if piece.get("document"):
-        for number, row in enumerate(
-            _read_document(filesystem, piece["path"], piece["path"]), piece["first_row"]
-        ):
-            yield {"row": number, "raw": json.dumps(row, ensure_ascii=False), "error": None}
-        return
-    if piece.get("group") is not None:
-        table = pyarrow.parquet.ParquetFile(piece["path"], filesystem=filesystem).read_row_group(
-            piece["group"]
-        )
-        for number, row in enumerate(table.to_pylist(), start=piece["first_row"]):
+        for number, row in enumerate(_read_document(filesystem, path, path), first_row):
             yield raw_row(number, row)
         return
-    compressed = Path(piece["path"]).suffix.lower() in _COMPRESSED
+    if piece.get("group") is not None:
+        table = pyarrow.parquet.ParquetFile(path, filesystem=filesystem).read_row_group(piece["group"])
+        for number, row in enumerate(table.to_pylist(), first_row):
+            yield raw_row(number, row)
+        return
+    compressed = Path(path).suffix.lower() in _COMPRESSED
     opened = filesystem.open_input_stream if compressed else filesystem.open_input_file
-    with opened(piece["path"]) as stream:
+    with opened(path) as stream:
         if piece["offset"]:
             stream.seek(piece["offset"])
         lines = stream.read(piece["bytes"]).split(b"\n")
     if not piece["offset"]:
         lines[0] = lines[0].removeprefix(codecs.BOM_UTF8)
-    for number, line in enumerate(lines[: piece["rows"]], start=piece["first_row"]):
+    for number, line in enumerate(lines[: piece["rows"]], first_row):
         try:
             yield {"row": number, "raw": line.decode(), "error": None}
         except UnicodeDecodeError as error:

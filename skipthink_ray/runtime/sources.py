@@ -39,12 +39,12 @@ def remarks(config: PipelineConfig) -> list[str]:
     return said
 
 
-def read_files(files: list[Folder], config: PipelineConfig) -> "ray.data.Dataset":
+def read_files(files: list[Folder]) -> "ray.data.Dataset":
     """The rows of the files as RAW_SCHEMA. `fingerprint` must have checked the files."""
     pieces: list[dict[str, Any]] = []
     first_row = 0
     for file in files:
-        for piece in pieces_of(file, config):
+        for piece in pieces_of(file):
             pieces.append({"path": file.path, "first_row": first_row, **piece})
             first_row += piece["rows"]
     return ray.data.from_items(pieces).flat_map(
@@ -59,7 +59,7 @@ def read_here(config: PipelineConfig) -> Iterator[dict[str, Any]]:
     if config.rationales.source == "file":
         first_row = 0
         for file in find_files(config.rationales):
-            for piece in pieces_of(file, config):
+            for piece in pieces_of(file):
                 yield from read_piece({"path": file.path, "first_row": first_row, **piece}, file.filesystem)
                 first_row += piece["rows"]
     else:
@@ -95,7 +95,8 @@ def open_dataset(config: PipelineConfig) -> dict[str, Any]:
         return _open_public(config)
     parts = _load_dataset(source.path, {"name": source.dataset_config} if source.dataset_config else {})
     for part in parts.values():
-        require_columns(source.path, list(part.select(range(min(1, len(part))))), config)
+        first = list(part.select(range(1))) if len(part) else [dict.fromkeys(part.column_names)]
+        require_columns(source.path, first, config)
     return {ALONE: next(iter(parts.values()))} if len(parts) == 1 else parts
 
 

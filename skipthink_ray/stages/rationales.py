@@ -72,7 +72,7 @@ def make(context: Context) -> dict[str, Any]:
 def _source(config: PipelineConfig) -> "ray.data.Dataset":
     source = config.rationales
     if source.source == "file":
-        return sources.read_files(find_files(source), config)
+        return sources.read_files(find_files(source))
     if source.source == "dataset":
         return sources.read_dataset(config)
     return toy.dataset(config)

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet
 import pytest
 
 from skipthink_ray.config import PipelineConfig
@@ -58,6 +59,14 @@ def test_gsm8k_as_published_is_taken_apart_and_said_so(tmp_path, columns):
     assert sources.remarks(config) == [
         "train.jsonl: GSM8K as published; its rows are converted to plain columns"
     ]
+
+
+def test_gsm8k_as_parquet_is_recognised_by_its_first_row(tmp_path):
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist([GSM8K]), tmp_path / "train.parquet")
+    config = _configured(tmp_path / "train.parquet", "gsm8k")
+    identify(config)
+    assert _parsed(config)[0]["answer"] == "70,000"
+    assert len(sources.remarks(config)) == 1
 
 
 def test_plain_rows_of_a_task_with_a_form_of_its_own_stay_as_they_are(tmp_path):
