@@ -59,11 +59,11 @@ def test_place_and_parallelism_do_not_change_the_identity():
 def test_another_configuration_in_the_same_place_is_an_error_that_names_the_difference(tmp_path):
     folder = Folder.open(str(tmp_path / "base"))
     begin(folder, {"config": {"lr": 1}})
-    assert not is_done(folder, {"config": {"lr": 1}})
+    assert not is_done(folder, {"config": {"lr": 1}}, "Name another folder")
     finish(folder, {})
-    assert is_done(folder, {"config": {"lr": 1}})
+    assert is_done(folder, {"config": {"lr": 1}}, "Name another folder")
     with pytest.raises(ValueError, match=r"config\.lr was 1, now 2"):
-        is_done(folder, {"config": {"lr": 2}})
+        is_done(folder, {"config": {"lr": 2}}, "Name another folder")
 
 
 @pytest.mark.ray

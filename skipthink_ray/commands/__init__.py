@@ -1,1 +1,1 @@
-"""The commands beside the pipeline: one file each."""
+"""Commands other than the pipeline, one file each."""

@@ -2,16 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from skipthink_ray.config import PipelineConfig
+from skipthink_ray.reporting.table import NUMBERS, main_cells, plain_table
 from skipthink_ray.runtime.artifacts import Folder
+from skipthink_ray.runtime.store import REPORT
 
-COLUMNS = ("task", "Base %", "staged %", "skip %", "tokens, full / skip", "speed-up")
 TERMINATED = 143
 
 
@@ -55,23 +54,11 @@ def _outcome(config: PipelineConfig, run: Callable[[PipelineConfig], int]) -> Ou
 
 def table_of(outcomes: list[Outcome]) -> Table:
     """One row per task: accuracy in every mode, token ratio and speed-up, or "failed"."""
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    for name in COLUMNS:
+    table = plain_table()
+    for name in ("task", *NUMBERS):
         table.add_column(name, justify="left" if name == "task" else "right")
     for outcome in outcomes:
-        table.add_row(outcome.config.task, *(["failed"] if outcome.code else _cells(_report(outcome.config))))
+        config = outcome.config
+        report = Folder.open(config.storage_path).child(config.name).child(REPORT)
+        table.add_row(config.task, *(["failed"] if outcome.code else main_cells(report)))
     return table
-
-
-def _report(config: PipelineConfig) -> dict[str, Any]:
-    return Folder.open(config.storage_path).child(config.name).child("report").read_json("report.json")
-
-
-def _cells(report: dict[str, Any]) -> list[str]:
-    modes = report["modes"]
-    accuracies = [f"{modes[mode]['accuracy_pct']['value']:.1f}" for mode in ("full", "staged", "skip")]
-    return [
-        *accuracies,
-        f"{modes['skip']['token_ratio']['value']:.2f}",
-        f"{modes['skip']['speedup']['value']:.2f}",
-    ]

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -22,6 +21,7 @@ from skipthink_ray.method.choosing import MAX_CHUNKS, MOVABLE_SHARE, choose_num_
 from skipthink_ray.method.chunking import average_chunks
 from skipthink_ray.method.steps import split_steps
 from skipthink_ray.pipeline import open_run, run
+from skipthink_ray.reporting.table import plain_table
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.runtime.store import Run
 from skipthink_ray.tasks import task_of
@@ -146,7 +146,7 @@ def _mean(counts: Counter[int]) -> float:
 
 
 def _table(titles: Iterable[str]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    table = plain_table()
     for at, title in enumerate(titles):
         table.add_column(title, justify="right" if at else "left")
     return table

@@ -43,9 +43,28 @@ def print_table(report: dict[str, Any], page: str, console: Console) -> None:
     console.print(f"Report: {page}", highlight=False, markup=False, soft_wrap=True)
 
 
+NUMBERS = ("Base %", "staged %", "skip %", "tokens, full / skip", "speed-up")
+"""Titles of `main_cells`."""
+
+
+def main_cells(report: Folder) -> list[str]:
+    """The main numbers of a finished report, for a row of a table of several runs."""
+    modes = report.read_json("report.json")["modes"]
+    return [
+        *(f"{modes[mode]['accuracy_pct']['value']:.1f}" for mode in TITLES),
+        f"{modes['skip']['token_ratio']['value']:.2f}",
+        f"{modes['skip']['speedup']['value']:.2f}",
+    ]
+
+
+def plain_table() -> Table:
+    """A table with a rule under its titles and nothing else."""
+    return Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+
+
 def modes_table(modes: dict[str, dict[str, Any]]) -> Table:
     """A column per mode, with the numbers of `numbers.mode_numbers`."""
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    table = plain_table()
     table.add_column("")
     for mode in modes:
         table.add_column(TITLES[mode], justify="right")

@@ -140,20 +140,32 @@ def digest(identity: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def is_done(folder: Folder, identity: dict[str, Any], instead: str = "Choose another --name") -> bool:
+def is_finished(folder: Folder, identity: dict[str, Any]) -> bool:
+    """Whether the artifact is complete and was made from `identity`. ValueError if its config is damaged."""
+    return folder.exists(DONE) and _made_from(folder) == identity
+
+
+def _made_from(folder: Folder) -> dict[str, Any] | None:
+    """The identity that an artifact was begun with, or None if there is no artifact."""
+    if not folder.exists(CONFIG):
+        return None
+    try:
+        return folder.read_json(CONFIG)
+    except ValueError as error:
+        raise ValueError(
+            f"{folder.uri}/{CONFIG} is damaged ({error}); delete that folder to make the artifact again"
+        ) from error
+
+
+def is_done(folder: Folder, identity: dict[str, Any], instead: str) -> bool:
     """Whether the artifact is finished.
 
     Raises ValueError if another configuration made it; `instead` is the advice in that message.
     """
-    if not folder.exists(CONFIG):
+    made_from = _made_from(folder)
+    if made_from is None:
         return False
-    try:
-        made_with = folder.read_json(CONFIG)
-    except ValueError as error:
-        raise ValueError(
-            f"{folder.uri}/{CONFIG} is not JSON ({error}); delete the folder to make the stage again"
-        ) from error
-    differences = list(_differences(made_with, identity))
+    differences = list(_differences(made_from, identity))
     if differences:
         raise ValueError(
             f"{folder.uri} was made with another configuration: {'; '.join(differences[:5])}. "

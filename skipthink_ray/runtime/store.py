@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from skipthink_ray.runtime.artifacts import CONFIG, DONE, Folder, digest
+from skipthink_ray.runtime.artifacts import CONFIG, DONE, Folder, digest, is_finished
 from skipthink_ray.runtime.lock import Lease, wait_or_lock
 
 ARTIFACTS, VIEW, REPORT = "artifacts", "run.json", "report"
@@ -76,14 +76,15 @@ class Run:
         self.folder.write_json(VIEW, {**view, "earlier": earlier})
 
     def link(self, stage: str) -> None:
-        """Link a finished artifact into the run's folder. Remote storage has no links; run.json is enough."""
+        """Link an artifact into the run's folder. Remote storage has no links; run.json is enough."""
         if not self.storage.is_local or stage == REPORT:
             return
         link = Path(self.folder.path) / stage
-        if link.is_symlink() and link.exists():
+        target = os.path.relpath(self.artifact(stage).path, link.parent)
+        if link.is_symlink() and os.readlink(link) == target:
             return
         self._unlink(stage)
-        link.symlink_to(os.path.relpath(self.artifact(stage).path, link.parent), target_is_directory=True)
+        link.symlink_to(target, target_is_directory=True)
 
     def _unlink(self, stage: str) -> None:
         link = Path(self.folder.path) / stage
@@ -109,20 +110,17 @@ class Run:
                 )
 
 
-def is_finished(artifact: Folder, identity: dict[str, Any]) -> bool:
-    """Whether the artifact is complete and was made from `identity`."""
-    if not artifact.exists(DONE):
-        return False
-    try:
-        return artifact.read_json(CONFIG) == identity
-    except (ValueError, FileNotFoundError) as error:
-        raise ValueError(
-            f"{artifact.uri}/{CONFIG} is damaged ({error}); delete that folder to make the artifact again"
-        ) from error
+def artifact_of(storage: Folder, stage: str, key: str) -> Folder:
+    """The folder of a shared artifact; `key` is the digest of its identity."""
+    return storage.child(f"{ARTIFACTS}/{stage}/{key}")
 
 
-def artifact_of(storage: Folder, stage: str, digest: str) -> Folder:
-    return storage.child(f"{ARTIFACTS}/{stage}/{digest}")
+def is_made(storage: Folder, run: str, stage: str, key: str) -> bool:
+    """Whether the artifact that a view names is finished. A run's folder has one report, the newest."""
+    if stage != REPORT:
+        return artifact_of(storage, stage, key).exists(DONE)
+    report = storage.child(run).child(REPORT)
+    return report.exists(DONE) and digest(report.read_json(CONFIG)) == key
 
 
 def runs_of(storage: Folder) -> dict[str, dict[str, Any]]:
@@ -138,7 +136,9 @@ def read_view(run: Folder) -> dict[str, Any] | None:
     try:
         return run.read_json(VIEW)
     except ValueError as error:
-        raise ValueError(f"{run.uri}/{VIEW} is not JSON ({error}); delete it, the artifacts stay") from error
+        raise ValueError(
+            f"{run.uri}/{VIEW} is not JSON ({error}); delete {run.uri}, the artifacts stay"
+        ) from error
 
 
 def _now() -> str:

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from skipthink_ray.config import PipelineConfig
 from skipthink_ray.method.skipping import Fold, fold_of
-from skipthink_ray.runtime.artifacts import CHECKPOINTS, Folder, begin, finish, is_done
+from skipthink_ray.runtime.artifacts import CHECKPOINTS, Folder, begin, finish, is_finished
 from skipthink_ray.runtime.tracking import NullTracker
 from skipthink_ray.stages.context import Context
 from skipthink_ray.training.launch import TRAIN, Request, launch, total_updates
@@ -24,7 +24,7 @@ def fold_students(context: Context) -> dict[Fold, Folder]:
         out = context.out.child(f"{CHECKPOINTS}/fold-{fold.number}")
         students[fold] = out
         identity = {"fold": fold.number, "folds": fold.folds}
-        if is_done(out, identity):
+        if is_finished(out, identity):
             context.say(f"fold {fold.number + 1} of {fold.folds}: student already trained")
             continue
         begin(out, identity)

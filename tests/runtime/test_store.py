@@ -156,7 +156,7 @@ def test_runs_lists_every_run_and_its_earlier_settings(tmp_path):
             "token_ratio": {"value": 2.5},
             "speedup": {"value": 2.25},
         }
-        for mode, value in (("full", 91.25), ("skip", 90.5))
+        for mode, value in (("full", 91.25), ("staged", 70.75), ("skip", 90.5))
     }
     Folder.open(str(tmp_path / "one/report")).write_json("report.json", {"modes": modes})
     unfinished = _run(tmp_path, "two", rationales=1)
@@ -167,11 +167,27 @@ def test_runs_lists_every_run_and_its_earlier_settings(tmp_path):
         if line.strip()
     }
     assert "svamp" in rows["one"]
-    for shown in ("3 of 3", "91.2", "90.5", "2.50", "2.25"):
+    for shown in ("3 of 3", "91.2", "70.8", "90.5", "2.50", "2.25"):
         assert shown in rows["one"]
+    assert "91.2" not in rows["one (earlier)"]
     assert "2 of 3" in rows["one (earlier)"]
     assert "0 of 3" in rows["two"]
     assert "addsub" in rows["two"]
+
+
+def test_runs_shows_no_number_of_a_report_that_belongs_to_an_earlier_setting(tmp_path):
+    _make(_run(tmp_path, "one"))
+    number = {"value": 99.0}
+    modes = dict.fromkeys(
+        ("full", "staged", "skip"), {"accuracy_pct": number, "token_ratio": number, "speedup": number}
+    )
+    Folder.open(str(tmp_path / "one/report")).write_json("report.json", {"modes": modes})
+    _run(tmp_path, "one", cwt=1).record("skipthink run --name one", {"task": "toy"})
+    newest, earlier = (line for line in _text(runs, str(tmp_path)).splitlines() if line.startswith("one"))
+    assert "1 of 3" in newest
+    assert "99.0" not in newest
+    assert "3 of 3" in earlier
+    assert "99.0" in earlier
 
 
 def test_prune_deletes_only_what_no_run_refers_to_and_nothing_without_being_told(tmp_path):
