@@ -147,7 +147,7 @@ def prepare(config: PipelineConfig, updates: Callable[[Samples], int]) -> Prepar
 
 
 def toy_rows(config: PipelineConfig, split: str) -> list[ToyRow]:
-    """Distinct questions. A hash reserves an eighth of all questions for test. The seed has no influence."""
+    """Distinct questions, the same for every seed. A hash reserves an eighth of them for test."""
     toy, random = task_of(config).toy, Random(f"evidence {split}")
     assert toy
     wanted = config.rationales.train_questions if split == "train" else config.rationales.test_questions

@@ -1,9 +1,6 @@
 """The folds of the cross-fitted gate are disjoint, cover all samples, and are unseen by their students."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pyarrow.dataset as dataset
 import pytest
@@ -11,9 +8,9 @@ import pytest
 from skipthink_ray.method.skipping import Fold
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.training.launch import load_samples
+from tests.commands import run_stages
 from tests.toys import make_samples, make_student
 
-ROOT = Path(__file__).parents[1]
 OPTIONS = (
     "--rationales.train-questions 100 --rationales.test-questions 8 --student.width 32 --student.layers 1 "
     "--cwt.batch-size 16 --cwt.epochs 1 --skips.gate cross_fitted --skips.folds 3 "
@@ -39,19 +36,8 @@ def test_every_fold_is_held_out_of_its_own_student_and_of_no_other(tmp_path, row
 @pytest.mark.ray
 @pytest.mark.slow
 def test_a_cross_fitted_stage_judges_every_sample_and_leaves_no_fold_behind(tmp_path):
-    for stage in ("rationales", "chunks", "cwt", "skips"):
-        command = [
-            sys.executable,
-            "-m",
-            "skipthink_ray.cli",
-            stage,
-            "--storage-path",
-            str(tmp_path),
-            *OPTIONS,
-        ]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1500)
-        assert done.returncode == 0, done.stdout + done.stderr
-    assert all(f"fold {number} of 3: student without" in done.stdout for number in (1, 2, 3))
+    printed = run_stages(tmp_path, OPTIONS, "rationales", "chunks", "cwt", "skips")
+    assert all(f"fold {number} of 3: student without" in printed for number in (1, 2, 3))
     run = tmp_path / "run"
     skips = dataset.dataset(run / "skips" / "skips", format="parquet").to_table()
     samples = dataset.dataset(run / "cwt" / "samples", format="parquet").to_table(columns=["row"])

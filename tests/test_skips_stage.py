@@ -1,15 +1,13 @@
 """The stage `skips` on a cluster: the judge `writing`, and the control with shuffled skips."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pyarrow.dataset as dataset
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.commands import run_stages
+
 OPTIONS = (
     "--rationales.train-questions 60 --rationales.test-questions 8 --student.width 48 --student.layers 1 "
     "--cwt.batch-size 16 --cwt.epochs 20 --cwt.optim.lr 4e-3 --cwt.search.method average "
@@ -25,20 +23,9 @@ def _table(folder):
 @pytest.mark.ray
 @pytest.mark.slow
 def test_shuffled_skips_are_as_many_per_chunk_index_as_writing_found(tmp_path):
-    for stage in ("rationales", "chunks", "cwt", "skips"):
-        command = [
-            sys.executable,
-            "-m",
-            "skipthink_ray.cli",
-            stage,
-            "--storage-path",
-            str(tmp_path),
-            *OPTIONS,
-        ]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1500)
-        assert done.returncode == 0, done.stdout + done.stderr
-    assert "by writing" in done.stdout
-    assert "skips shuffled over the samples" in done.stdout
+    printed = run_stages(tmp_path, OPTIONS, "rationales", "chunks", "cwt", "skips")
+    assert "by writing" in printed
+    assert "skips shuffled over the samples" in printed
     skips = tmp_path / "run" / "skips"
     found, shuffled = _table(skips / "found"), _table(skips / "skips")
     assert found.drop_columns("kept") == shuffled.drop_columns("kept")

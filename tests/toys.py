@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
     GPT2Config,
@@ -173,3 +174,16 @@ def _tiny_model(architecture: str, vocabulary: int) -> Any:
         )
     heads = {"num_key_value_heads": 1, "max_position_embeddings": 256, "tie_word_embeddings": True}
     return Qwen2ForCausalLM(Qwen2Config(vocab_size=vocabulary + SPARE_ROWS, **heads, **shape))
+
+
+def tiny_llama(**settings: Any) -> LlamaForCausalLM:
+    """A Llama of 50 tokens with random weights, the same at every call."""
+    torch.manual_seed(0)
+    shape = {
+        "vocab_size": 50,
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    }
+    return LlamaForCausalLM(LlamaConfig(**shape, tie_word_embeddings=True, **settings))

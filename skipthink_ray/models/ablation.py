@@ -31,7 +31,7 @@ class Writer(Protocol):
 
 
 def judges_of(student: Student, config: SkipsConfig, seed: int) -> list[Student]:
-    """The student and the perturbed copies that must agree with it; by default there are no copies."""
+    """The student, and `agreement_passes` perturbed copies that must agree with it."""
     # different seeds never share a copy
     numbers = range(seed * config.agreement_passes, (seed + 1) * config.agreement_passes)
     return [student, *(perturbed(student, config.agreement_noise, number) for number in numbers)]

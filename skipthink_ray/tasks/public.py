@@ -152,22 +152,20 @@ BIG_BENCH = ("inputs", "multiple_choice_targets", "multiple_choice_scores")
 THREE = {"train": "train", "validation": "train", "test": "test"}
 TWO = {"train": "train", "validation": "test"}
 
-SINGLE_EQ = PublicData(
-    "allenai/lila",
-    {"data_dir": "singleq", "revision": "refs/convert/parquet"},
-    splits=THREE,
-    needs=LILA,
-    read=read_lila,
-    forms=(WORD_PROBLEM,),
-)
-ADDSUB = PublicData(
-    "allenai/lila",
-    {"data_dir": "addsub", "revision": "refs/convert/parquet"},
-    splits=THREE,
-    needs=LILA,
-    read=read_lila,
-    forms=(WORD_PROBLEM,),
-)
+
+def _lila(folder: str) -> PublicData:
+    """A data set of the collection Lila, which keeps each in a folder of its own."""
+    return PublicData(
+        "allenai/lila",
+        {"data_dir": folder, "revision": "refs/convert/parquet"},
+        splits=THREE,
+        needs=LILA,
+        read=read_lila,
+        forms=(WORD_PROBLEM,),
+    )
+
+
+SINGLE_EQ, ADDSUB = _lila("singleq"), _lila("addsub")
 MULTIARITH = PublicData(
     "ChilleD/MultiArith",
     needs=("question", "final_ans"),

@@ -178,9 +178,8 @@ def test_runs_lists_every_run_and_its_earlier_settings(tmp_path):
 def test_runs_shows_no_number_of_a_report_that_belongs_to_an_earlier_setting(tmp_path):
     _make(_run(tmp_path, "one"))
     number = {"value": 99.0}
-    modes = dict.fromkeys(
-        ("full", "staged", "skip"), {"accuracy_pct": number, "token_ratio": number, "speedup": number}
-    )
+    numbers = {"accuracy_pct": number, "token_ratio": number, "speedup": number}
+    modes = dict.fromkeys(("full", "staged", "skip"), numbers)
     Folder.open(str(tmp_path / "one/report")).write_json("report.json", {"modes": modes})
     _run(tmp_path, "one", cwt=1).record("skipthink run --name one", {"task": "toy"})
     newest, earlier = (line for line in _text(runs, str(tmp_path)).splitlines() if line.startswith("one"))

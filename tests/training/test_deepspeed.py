@@ -13,7 +13,6 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from safetensors.torch import load_file, save_file
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from skipthink_ray.config import ClusterConfig, OptimConfig, TrainConfig
 from skipthink_ray.method.markup import Item, MarkerIds
@@ -23,6 +22,7 @@ from skipthink_ray.training.batches import share_of
 from skipthink_ray.training.checkpoint import Progress, load_checkpoint, load_weights, save_checkpoint
 from skipthink_ray.training.engine import Engine, start_engine
 from skipthink_ray.training.markers import attach
+from tests.toys import tiny_llama
 
 BATCH = 8
 MARKERS = MarkerIds(stages=(45, 46), answer=47, skip=48, thought=49, eos=0)
@@ -30,18 +30,6 @@ MARKERS = MarkerIds(stages=(45, 46), answer=47, skip=48, thought=49, eos=0)
 pytestmark = pytest.mark.skipif(
     deepspeed_problem(use_gpu=False) is not None, reason=f"DeepSpeed: {deepspeed_problem(False)}"
 )
-
-
-def _model() -> LlamaForCausalLM:
-    torch.manual_seed(0)
-    shape = {
-        "vocab_size": 50,
-        "hidden_size": 16,
-        "intermediate_size": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-    }
-    return LlamaForCausalLM(LlamaConfig(**shape, tie_word_embeddings=True))
 
 
 def _items(update: int) -> list[Item]:
@@ -77,7 +65,7 @@ def _rank(
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world)
     train = TrainConfig(batch_size=BATCH, optim=OptimConfig(lr=0.01, marker_lr_stds=2.0))
     cluster = ClusterConfig(zero_stage=zero, accumulation=accumulation)  # type: ignore[arg-type]
-    model, progress = _model(), Progress()
+    model, progress = tiny_llama(), Progress()
     markers = attach(model, MARKERS, train.optim)
     if resume:
         load_weights(Path(resume), model)

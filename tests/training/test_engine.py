@@ -11,7 +11,6 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import cross_entropy
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from skipthink_ray.config import OptimConfig, TrainConfig
 from skipthink_ray.method.markup import Item
@@ -19,24 +18,13 @@ from skipthink_ray.models.batching import collate
 from skipthink_ray.training.batches import share_of
 from skipthink_ray.training.engine import DataParallelEngine
 from skipthink_ray.training.schedule import learning_rate
+from tests.toys import tiny_llama
 
 CPU = torch.device("cpu")
 LR = 0.01
 UPDATE_SIZES = (8, 8, 3)
 """Items in three consecutive updates. If split in four, the last has a micro-batch without items."""
 ROUNDING = 2e-6
-
-
-def _model():
-    torch.manual_seed(0)
-    shape = {
-        "vocab_size": 50,
-        "hidden_size": 16,
-        "intermediate_size": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-    }
-    return LlamaForCausalLM(LlamaConfig(**shape, tie_word_embeddings=True, initializer_range=0.2))
 
 
 def _items(number: int, size: int) -> list[Item]:
@@ -80,12 +68,12 @@ def _assert_same_weights(left, right) -> None:
 @pytest.fixture(scope="module")
 def whole():
     """(losses, weights) of one process with batch size 8."""
-    engine = DataParallelEngine(_model(), _config())
+    engine = DataParallelEngine(tiny_llama(initializer_range=0.2), _config())
     return _run(engine), engine.model.state_dict()
 
 
 def test_an_update_is_the_sum_over_its_tokens_divided_by_their_number(whole):
-    model = _model()
+    model = tiny_llama(initializer_range=0.2)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LR, betas=(0.9, 0.999), weight_decay=0.01)
     for number, size in enumerate(UPDATE_SIZES):
         items = _items(number, size)
@@ -102,14 +90,14 @@ def test_an_update_is_the_sum_over_its_tokens_divided_by_their_number(whole):
 
 @torch.no_grad()
 def test_a_mean_of_means_would_be_another_number(whole):
-    model, items = _model(), _items(0, 8)
+    model, items = tiny_llama(initializer_range=0.2), _items(0, 8)
     mean_of_means = np.mean([float(_item_loss(model, item)) / len(item.target) for item in items])
     assert abs(mean_of_means - whole[0][0]) > 0.01
 
 
 @pytest.mark.parametrize("accumulation", [2, 4, 8])
 def test_an_update_does_not_depend_on_its_micro_batches(whole, accumulation):
-    engine = DataParallelEngine(_model(), _config())
+    engine = DataParallelEngine(tiny_llama(initializer_range=0.2), _config())
     assert _run(engine, accumulation=accumulation) == pytest.approx(whole[0], abs=ROUNDING)
     _assert_same_weights(engine.model.state_dict(), whole[1])
 
@@ -118,7 +106,7 @@ def _rank(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
     for accumulation in (1, 2):
-        engine = DataParallelEngine(_model(), _config())
+        engine = DataParallelEngine(tiny_llama(initializer_range=0.2), _config())
         losses = torch.tensor(_run(engine, rank, 2, accumulation), dtype=torch.float64)
         weights = {name: weight.clone() for name, weight in engine.model.state_dict().items()}
         save_file({"losses": losses, **weights}, f"{folder}/{accumulation}-{rank}.safetensors")
@@ -144,7 +132,7 @@ def test_an_update_does_not_depend_on_the_number_of_processes(whole, two_process
 
 def _applied_gradient_norm(clip_norm: float) -> float:
     """The gradient's norm: after one update AdamW's first moment is a tenth of the gradient."""
-    engine = DataParallelEngine(_model(), _config(clip_norm=clip_norm))
+    engine = DataParallelEngine(tiny_llama(initializer_range=0.2), _config(clip_norm=clip_norm))
     items = _items(0, 8)
     engine.update([collate(items, 0, CPU)], sum(len(item.target) for item in items), LR)
     moments = [
@@ -161,7 +149,7 @@ def test_gradients_are_clipped_at_their_global_norm_and_0_never_clips():
 
 
 def test_an_update_without_learning_rate_changes_no_weight():
-    engine = DataParallelEngine(_model(), _config())
+    engine = DataParallelEngine(tiny_llama(initializer_range=0.2), _config())
     before = copy.deepcopy(engine.model.state_dict())
     engine.update([collate([], 0, CPU)], 1, lr=0.0)
     assert all(torch.equal(before[name], weight) for name, weight in engine.model.state_dict().items())
@@ -169,7 +157,7 @@ def test_an_update_without_learning_rate_changes_no_weight():
 
 
 def test_bf16_keeps_fp32_weights_and_comes_near_fp32(whole):
-    engine = DataParallelEngine(_model(), TrainConfig(precision="bf16"))
+    engine = DataParallelEngine(tiny_llama(initializer_range=0.2), TrainConfig(precision="bf16"))
     losses = _run(engine)
     assert losses != whole[0]
     assert losses == pytest.approx(whole[0], rel=0.02)

@@ -8,7 +8,6 @@ import safetensors.numpy
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from skipthink_ray.config import ClusterConfig, SearchConfig, TrainConfig
 from skipthink_ray.method.chunking import average_chunks, energy, movable
@@ -19,7 +18,7 @@ from skipthink_ray.training import rechunk as module
 from skipthink_ray.training.backend import deepspeed_problem
 from skipthink_ray.training.engine import start_engine
 from skipthink_ray.training.rechunk import Rechunked, rechunk
-from tests.toys import token_samples
+from tests.toys import tiny_llama, token_samples
 
 IDS = MarkerIds((40, 41, 42), 43, 44, 45, 49)
 BATCH_TOKENS = 100
@@ -30,18 +29,6 @@ BATCH_TOKENS = 100
 def _small_batches(monkeypatch):
     monkeypatch.setitem(module.BATCH_TOKENS, "cpu", BATCH_TOKENS)
     monkeypatch.setattr(module, "ENERGY_BATCHES", 3)
-
-
-def _model() -> LlamaForCausalLM:
-    torch.manual_seed(0)
-    shape = {
-        "vocab_size": 50,
-        "hidden_size": 16,
-        "intermediate_size": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-    }
-    return LlamaForCausalLM(LlamaConfig(**shape, tie_word_embeddings=True, initializer_range=0.3))
 
 
 def _samples() -> Samples:
@@ -61,7 +48,10 @@ def _rank(rank: int, folder: str, zero: int, config: SearchConfig) -> None:
     module.BATCH_TOKENS["cpu"], module.ENERGY_BATCHES = BATCH_TOKENS, 3
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
     engine = start_engine(
-        _model(), TrainConfig(), ClusterConfig(zero_stage=zero), "deepspeed" if zero else "ddp"
+        tiny_llama(initializer_range=0.3),
+        TrainConfig(),
+        ClusterConfig(zero_stage=zero),
+        "deepspeed" if zero else "ddp",
     )  # type: ignore[arg-type]
     found = _found(engine.model, config)
     arrays = {
@@ -83,7 +73,7 @@ def test_two_ranks_find_what_one_finds(tmp_path, zero, method):
         pytest.skip(f"DeepSpeed: {problem}")
     config = SearchConfig(method=method, eta_nats=0.0)
     mp.start_processes(_rank, (str(tmp_path), zero, config), nprocs=2, start_method="spawn")
-    alone = _found(_model(), config)
+    alone = _found(tiny_llama(initializer_range=0.3), config)
     for rank in range(2):
         both = safetensors.numpy.load_file(tmp_path / f"{rank}.safetensors")
         assert (both["ends_RM"] == alone.ends_RM).all()
@@ -96,9 +86,15 @@ def test_the_reported_energy_is_that_of_the_final_chunks(monkeypatch, method):
     """Greedy search measures the energy on a sample of the batches; here, on all of them."""
     monkeypatch.setattr(module, "ENERGY_BATCHES", 1000)
     samples, config = _samples(), SearchConfig(method=method, eta_nats=0.0)
-    found = _found(_model(), config)
+    found = _found(tiny_llama(initializer_range=0.3), config)
     rows = np.flatnonzero(movable(samples.ends_RM))
-    losses = stage_losses(_model(), IDS, samples, rows, np.repeat(samples.ends_RM[rows, -1:], 3, axis=1))
+    losses = stage_losses(
+        tiny_llama(initializer_range=0.3),
+        IDS,
+        samples,
+        rows,
+        np.repeat(samples.ends_RM[rows, -1:], 3, axis=1),
+    )
     assert found.energy_nats == pytest.approx(energy(losses, found.ends_RM[rows]).mean(), rel=1e-5)
     assert found.energy_nats != pytest.approx(energy(losses, samples.ends_RM[rows]).mean(), rel=1e-3)
 
@@ -106,7 +102,7 @@ def test_the_reported_energy_is_that_of_the_final_chunks(monkeypatch, method):
 def test_annealing_draws_anew_for_another_seed_and_another_epoch():
     samples, config = _samples(), SearchConfig(method="annealed", proposals=5)
     found = [
-        rechunk(_model(), IDS, samples, samples.ends_RM, config, seed).ends_RM
+        rechunk(tiny_llama(initializer_range=0.3), IDS, samples, samples.ends_RM, config, seed).ends_RM
         for seed in ((5, 1), (6, 1), (5, 2), (5, 1))
     ]
     assert (found[0] == found[3]).all()
@@ -116,9 +112,9 @@ def test_annealing_draws_anew_for_another_seed_and_another_epoch():
 
 def test_the_number_of_batches_searched_together_does_not_change_the_result(monkeypatch):
     config = SearchConfig(method="annealed")
-    whole = _found(_model(), config)
+    whole = _found(tiny_llama(initializer_range=0.3), config)
     monkeypatch.setattr(module, "HELD_LOSSES", 1)
-    assert (_found(_model(), config).ends_RM == whole.ends_RM).all()
+    assert (_found(tiny_llama(initializer_range=0.3), config).ends_RM == whole.ends_RM).all()
 
 
 def test_the_record_of_a_search_holds_the_distribution_of_chunk_sizes():
