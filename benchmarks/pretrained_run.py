@@ -34,6 +34,7 @@ from skipthink_ray.models.student import Student, load_student, marker_ids, prom
 from skipthink_ray.rows import Samples
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.tasks import task_of
+from skipthink_ray.training.batches import updates_per_epoch
 from skipthink_ray.training.checkpoint import Progress
 from skipthink_ray.training.engine import DataParallelEngine
 from skipthink_ray.training.loop import Hooks, Job, train
@@ -102,13 +103,9 @@ def _best_epoch(data: Data, arm: Arm) -> Trained:
     last = trained(data, replace(arm, best_epoch=False))
     by_epoch = last.numbers["dev_accuracy_pct_by_epoch"]
     epoch = int(np.argmax(by_epoch)) + 1
-    folder = data.cache / replace(arm, best_epoch=False).key
-    numbers = {
-        "updates": round(last.numbers["updates"] * epoch / len(by_epoch)),
-        "epochs": epoch,
-        "target_tokens": round(last.numbers["target_tokens"] * epoch / len(by_epoch)),
-        "train_s": last.numbers["train_s"] * epoch / len(by_epoch),
-    }
+    samples, folder = data.samples("train", arm.samples), data.cache / replace(arm, best_epoch=False).key
+    per_epoch = updates_per_epoch("base", arm.config().base, len(samples), samples.num_chunks)
+    numbers = {"updates": min(epoch * per_epoch, arm.updates), "epochs": epoch}
     return Trained(_with_weights(last.student, folder / BEST), last.ends_RM, numbers)
 
 
