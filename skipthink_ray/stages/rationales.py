@@ -62,9 +62,10 @@ def make(context: Context) -> dict[str, Any]:
     summary = _count(context)
     for name in ("parsed", "drafts"):
         out.delete(name)
+    reasons = ", ".join(f"{reason} {number}" for reason, number in summary["reasons"].items())
     context.say(
-        f"{summary['train']} to train on, {summary['test']} to test on, "
-        f"{summary['dropped']} dropped {summary['reasons'] or ''}"
+        f"{summary['train']} to train on, {summary['test']} to test on, {summary['dropped']} dropped"
+        + (f" ({reasons})" if reasons else "")
     )
     return summary
 
