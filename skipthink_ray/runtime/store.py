@@ -24,6 +24,10 @@ RESERVED = (ARTIFACTS, "mlartifacts")
 """Names in a storage path that no run may have."""
 
 
+VIEW_KEYS = {"command", "config", "artifacts", "started_at", "earlier"}
+DAMAGED = "delete the run's folder (the shared artifacts stay), or choose another --name"
+
+
 @dataclass(frozen=True)
 class Run:
     """A run's folder and the artifacts of its stages."""
@@ -134,11 +138,12 @@ def read_view(run: Folder) -> dict[str, Any] | None:
     if not run.exists(VIEW):
         return None
     try:
-        return run.read_json(VIEW)
+        view = run.read_json(VIEW)
     except ValueError as error:
-        raise ValueError(
-            f"{run.uri}/{VIEW} is not JSON ({error}); delete {run.uri}, the artifacts stay"
-        ) from error
+        raise ValueError(f"{run.uri}/{VIEW} is not JSON ({error}); {DAMAGED}") from error
+    if not (isinstance(view, dict) and view.keys() >= VIEW_KEYS):
+        raise ValueError(f"{run.uri}/{VIEW} was not written by skipthink; {DAMAGED}")
+    return view
 
 
 def _now() -> str:

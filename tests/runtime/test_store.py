@@ -98,6 +98,15 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
         _make(_run(tmp_path, "artifacts"))
 
 
+@pytest.mark.parametrize("text", ["{", "[]", "{}"])
+def test_a_damaged_view_is_named_with_what_to_do(tmp_path, text):
+    _make(_run(tmp_path, "one"))
+    (tmp_path / "one/run.json").write_text(text)
+    for work in (runs, lambda path, console: prune(path, console, True)):
+        with pytest.raises(ValueError, match=r"one/run\.json .*delete the run's folder"):
+            work(str(tmp_path), Console())
+
+
 def test_a_damaged_artifact_is_named(tmp_path):
     run = _run(tmp_path, "one")
     _make(run)
