@@ -8,9 +8,10 @@ Shape suffixes: R samples, M chunks.
 
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from skipthink_ray.config import PipelineConfig, TrainConfig
 from skipthink_ray.method.metrics import has_loop
 from skipthink_ray.method.skipping import shuffle_skips, skippable
 from skipthink_ray.models.ablation import Ablation, judges_of
+from skipthink_ray.models.batching import collate
 from skipthink_ray.models.contexts import Contexts
 from skipthink_ray.models.decoding import Mode, answer_questions, text_of
 from skipthink_ray.models.marker_start import start_markers
@@ -35,13 +37,13 @@ from skipthink_ray.rows import Samples
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.tasks import task_of
 from skipthink_ray.training.batches import updates_per_epoch
-from skipthink_ray.training.checkpoint import Progress
+from skipthink_ray.training.checkpoint import Progress, load_checkpoint, load_weights, save_checkpoint
 from skipthink_ray.training.engine import DataParallelEngine
 from skipthink_ray.training.loop import Hooks, Job, train
-from skipthink_ray.training.markers import attach, merge
+from skipthink_ray.training.markers import Markers, attach, merge
 
 DEV_SHARE_OF_HASHES = 6
-WEIGHTS, BEST = "weights.safetensors", "best_epoch.safetensors"
+WEIGHTS, BEST, CHECKPOINT = "weights.safetensors", "best_epoch.safetensors", "checkpoint"
 MODE_OF: dict[str, Mode] = {"base": "full", "cwt": "staged", "stt": "skip"}
 
 
@@ -133,15 +135,23 @@ def _train(data: Data, arm: Arm, student: Student, folder: Path) -> Trained:
     if arm.cwt:
         judge = trained(data, arm.cwt)
         samples = Samples(samples.with_ends(judge.ends_RM))
-        kept_RM, found = find_skips(judge.student, samples, config)
+        kept_RM, found = _skips_once(folder, judge.student, samples, config)
     markers = attach(student.model, student.ids, settings.optim)
-    engine, progress = DataParallelEngine(student.model, settings, markers), Progress()
-    started = time.perf_counter()
-    watch = _Watch(arm, data, student, folder / BEST)
-    hooks = Hooks(lambda done, rows: _say(arm, done, rows, started), lambda *_: watch.epoch())
+    engine, progress, ends_RM = _start(folder / CHECKPOINT, student, settings, markers, samples.ends_RM)
+
+    def on_epoch(progress: Progress, ends_RM: np.ndarray) -> None:
+        if arm.stage == "base":
+            _judge_epoch(data, arm, student, progress, folder / BEST)
+        fresh = folder / "checkpoint.new"
+        fresh.mkdir(exist_ok=True)
+        save_checkpoint(fresh, engine, progress, ends_RM)
+        shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
+        fresh.rename(folder / CHECKPOINT)
+
     assert arm.stage != "few-shot"
     job = Job(arm.stage, settings, arm.updates, config.seed)
-    ends_RM = train(job, samples, kept_RM, student, engine, progress, samples.ends_RM, hooks)
+    hooks = Hooks(lambda done, rows: _say(arm, done, rows), on_epoch)
+    ends_RM = train(job, samples, kept_RM, student, engine, progress, ends_RM, hooks)
     merge(student.model, markers)
     student.model.eval()
     losses = [row["loss_nats"] for row in progress.history]
@@ -156,42 +166,51 @@ def _train(data: Data, arm: Arm, student: Student, folder: Path) -> Trained:
         "final_loss_nats": float(np.mean(losses[-20:])),
         **marker_separation(student, arm.stage),
         **found,
-        **watch.numbers(),
     }
+    if arm.stage == "base":
+        numbers["dev_accuracy_pct_by_epoch"] = [epoch["dev_accuracy_pct"] for epoch in progress.epochs]
     return Trained(student, ends_RM, numbers)
 
 
-@dataclass
-class _Watch:
-    """Of base: dev accuracy after each epoch, and the weights of the best one in `path`."""
-
-    arm: Arm
-    data: Data
-    student: Student
-    path: Path
-    by_epoch: list[float] = field(default_factory=list)
-
-    def epoch(self) -> None:
-        if self.arm.stage != "base":
-            return
-        self.student.model.eval()
-        records = answer_all(self.student, MODE_OF["base"], self.data.samples("dev"), self.arm.config())
-        accuracy = 100 * float(np.mean([one["right"] for one in records]))
-        if accuracy > max(self.by_epoch, default=-1.0):
-            _save(self.student, self.path)
-        self.by_epoch.append(accuracy)
-        print(f"  {self.arm.name}: epoch {len(self.by_epoch)}, dev accuracy {accuracy:.1f} %", flush=True)
-
-    def numbers(self) -> dict[str, Any]:
-        return {"dev_accuracy_pct_by_epoch": self.by_epoch} if self.by_epoch else {}
+def _start(
+    checkpoint: Path, student: Student, settings: TrainConfig, markers: Markers, ends_RM: np.ndarray
+) -> tuple[DataParallelEngine, Progress, np.ndarray]:
+    """A new engine, or that of the last finished epoch."""
+    if not checkpoint.exists():
+        return DataParallelEngine(student.model, settings, markers), Progress(), ends_RM
+    load_weights(checkpoint, student.model)
+    engine = DataParallelEngine(student.model, settings, markers)
+    engine.update([collate([], student.pad_id, student.model.device)], 1, lr=0.0)  # creates the states
+    return engine, *load_checkpoint(checkpoint, engine)
 
 
-def _say(arm: Arm, progress: Progress, rows: list[dict[str, Any]], started: float) -> None:
+def _judge_epoch(data: Data, arm: Arm, student: Student, progress: Progress, best: Path) -> None:
+    """Record dev accuracy after an epoch of base. Keeps the weights of the best epoch in `best`."""
+    student.model.eval()
+    records = answer_all(student, MODE_OF["base"], data.samples("dev"), arm.config())
+    accuracy = 100 * float(np.mean([one["right"] for one in records]))
+    earlier = [epoch["dev_accuracy_pct"] for epoch in progress.epochs[:-1]]
+    progress.epochs[-1]["dev_accuracy_pct"] = accuracy
+    if accuracy > max(earlier, default=-1.0):
+        _save(student, best)
+    print(f"  {arm.name}: epoch {progress.epoch}, dev accuracy {accuracy:.1f} %", flush=True)
+
+
+def _say(arm: Arm, progress: Progress, rows: list[dict[str, Any]]) -> None:
     loss = float(np.mean([row["loss_nats"] for row in rows]))
-    seconds = time.perf_counter() - started
-    print(
-        f"  {arm.name}: {progress.update}/{arm.updates} updates, loss {loss:.3f}, {seconds:.0f} s", flush=True
-    )
+    print(f"  {arm.name}: {progress.update}/{arm.updates} updates, loss {loss:.3f}", flush=True)
+
+
+def _skips_once(
+    folder: Path, judge: Student, samples: Samples, config: PipelineConfig
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """What `find_skips` finds, kept in the arm's folder for a restart."""
+    if not (folder / "skips.json").exists():
+        kept_RM, found = find_skips(judge, samples, config)
+        np.save(folder / "kept.npy", kept_RM)
+        (folder / "skips.json").write_text(json.dumps(found))
+        print(f"  {json.dumps(found)}", flush=True)
+    return np.load(folder / "kept.npy"), json.loads((folder / "skips.json").read_text())
 
 
 def find_skips(judge: Student, samples: Samples, config: PipelineConfig) -> tuple[np.ndarray, dict[str, Any]]:
