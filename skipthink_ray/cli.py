@@ -53,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
         "demo": "run the whole method on a toy task; takes a few minutes on two cores",
         "run": "run all eight stages; the same command resumes a stopped run",
         **{stage: f"run only the stage {stage}" for stage in STAGES},
-        "look": "describe the data set: rows, steps, tokens, average chunks, the teacher's accuracy",
+        "look": "describe the data set: how it is read, what is dropped, steps, tokens, average chunks",
     }
     for name, text in texts.items():
         command = commands.add_parser(
@@ -69,6 +69,8 @@ def _parser() -> argparse.ArgumentParser:
             "--dry-run", action="store_true", help="print the configuration and the state of each stage"
         )
         command.add_argument("--options", action="store_true", help="list every configuration key")
+        if name == "look":
+            command.add_argument("--json", action="store_true", help="print one JSON document, as last line")
     ask = commands.add_parser("ask", help="ask a trained student a question in each mode", allow_abbrev=False)
     ask.add_argument("question")
     ask.add_argument(
@@ -108,7 +110,7 @@ def _run(parsed: argparse.Namespace, rest: list[str], command: str) -> int:
     if len(configs) > 1:
         return _run_group(configs, command)
     if parsed.command == "look":
-        return _look(config, command)
+        return _look(config, command, parsed.json)
     return _run_pipeline(config, command, parsed.command if parsed.command in STAGES else None)
 
 
@@ -152,10 +154,10 @@ def _run_pipeline(config: "PipelineConfig", command: str, only: str | None) -> i
     return _logged(config, lambda console: run(config, console, command, only))
 
 
-def _look(config: "PipelineConfig", command: str) -> int:
+def _look(config: "PipelineConfig", command: str, as_json: bool) -> int:
     from skipthink_ray.commands.look import look
 
-    return _logged(config, lambda console: look(config, console, command))
+    return _logged(config, lambda console: look(config, console, command, as_json))
 
 
 def _logged(config: "PipelineConfig", work: "Callable[[Console], object]") -> int:

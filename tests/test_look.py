@@ -10,7 +10,8 @@ import pytest
 from rich.console import Console
 from transformers import AutoTokenizer
 
-from skipthink_ray.commands.look import chunk_sizes, look, quantile
+from skipthink_ray.commands.look import look
+from skipthink_ray.reporting.holdings import chunk_sizes, quantile
 from skipthink_ray.settings import load_config
 from tests.test_bad_input import FAST, from_file, skipthink, write_lines
 
@@ -47,15 +48,27 @@ def _line(shown: str, start: str) -> list[str]:
     return found[0]
 
 
-def _look(*options: object) -> str:
-    """The output of the command if the stage rationales is finished."""
+def _look(*options: object, as_json: bool = False) -> str:
+    """The output of the command if it need not run the stage rationales."""
     screen = io.StringIO()
-    look(
-        load_config("default", None, [str(option) for option in options], "skipthink look"),
-        Console(file=screen, width=120),
-        "",
-    )
+    config = load_config("default", None, [str(option) for option in options], "skipthink look")
+    look(config, Console(file=screen, width=120), "", as_json)
     return screen.getvalue()
+
+
+def test_a_teacher_is_not_asked(tmp_path):
+    questions = [{"question": "What is 1 and 1?", "answer": "2", "split": "train"}] * 3
+    options = [*from_file(write_lines(tmp_path / "rows.jsonl", questions)), "--task", "gsm8k"]
+    options += ["--rationales.teacher.kind", "endpoint", "--rationales.teacher.model", "oracle"]
+    options += ["--endpoint.url", "http://127.0.0.1:9/v1", "--storage-path", tmp_path / "runs"]
+    shown = _look(*options)
+    assert "gold answers  as stored  as read  compared as" in shown
+    assert "teacher     1 rationales to ask of endpoint 'oracle', 0 answered before" in shown
+    assert "The teacher was not asked." in shown
+    assert not (tmp_path / "runs").exists()
+    described = json.loads(_look(*options, as_json=True))
+    assert described["input"]["rows_read"] == 3
+    assert described["estimate"].startswith("teacher     1 rationales to ask")
 
 
 @pytest.mark.ray
@@ -106,6 +119,14 @@ def test_look_describes_the_rows_and_a_later_stage_reuses_its_artifact(tmp_path,
         for sentence in one
     )
     assert "starting Ray" not in again
+    described = json.loads(_look(*options, as_json=True))
+    assert described["rows"]["train"] == {
+        "kept": len(STEPS),
+        "wrong answer": WRONG,
+        "duplicate": DUPLICATES,
+        "too long": CUT,
+    }
+    assert described["input"]["rows_read"] == 36
     assert _line(again, "tokens per rationale")[0] == f"{tokens / len(STEPS):.2f}"
     assert "A run takes M = 9: as configured." in again
 

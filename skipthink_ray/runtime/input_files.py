@@ -205,6 +205,13 @@ def first_rows(file: Folder) -> list[dict[str, Any]]:
         return _first_objects(file.uri, stream.read(PIECE_BYTES))
 
 
+def column_types(file: Folder) -> dict[str, str]:
+    """Arrow's type of each column of a Parquet file; empty for JSON."""
+    if _kind(file) != "parquet":
+        return {}
+    return {column.name: str(column.type) for column in _parquet(file).schema_arrow}
+
+
 def _as_read(row: dict[str, Any]) -> dict[str, Any]:
     """The row as the stage will parse it, or only its columns if it cannot be read."""
     raw = raw_row(0, row)

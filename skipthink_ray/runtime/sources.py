@@ -4,6 +4,7 @@ Columns out: `row`, `raw` (the row as JSON text, or null), `error`.
 """
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import ray
 from skipthink_ray.config import PipelineConfig
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.runtime.input_files import (
+    column_types,
     find_files,
     first_rows,
     pieces_of,
@@ -65,6 +67,26 @@ def read_here(config: PipelineConfig) -> Iterator[dict[str, Any]]:
     else:
         for split, part in open_dataset(config).items():
             yield from (_as_raw({**row, "__row__": number}, split, config) for number, row in enumerate(part))
+
+
+def first_rows_here(
+    config: PipelineConfig, at_most: int
+) -> Iterator[tuple[str, dict[str, str], list[dict[str, Any]]]]:
+    """(name, types of the columns, first rows) of each file or split; rows as RAW_SCHEMA.
+
+    JSON has no types of columns. Reads in this process, without a cluster.
+    """
+    if config.rationales.source == "file":
+        for file in find_files(config.rationales):
+            piece = {"path": file.path, "first_row": 0, **next(pieces_of(file), {"group": None, "rows": 0})}
+            rows = islice(read_piece(piece, file.filesystem), at_most) if piece["rows"] else ()
+            yield Path(file.path).name, column_types(file), list(rows)
+    else:
+        for split, part in open_dataset(config).items():
+            types = {name: str(getattr(kind, "dtype", kind)) for name, kind in part.features.items()}
+            first = part.select(range(min(at_most, len(part))))
+            rows = [_as_raw({**row, "__row__": number}, split, config) for number, row in enumerate(first)]
+            yield f"split {split}" if split else "its only split", types, rows
 
 
 def read_dataset(config: PipelineConfig) -> "ray.data.Dataset":

@@ -7,7 +7,7 @@ rationale once there is one. An unusable row stays in the table, with a `reason`
 import json
 import re
 from random import Random
-from typing import Any
+from typing import Any, Literal
 
 from skipthink_ray.config import PipelineConfig
 from skipthink_ray.config.rationales import ColumnsConfig, RationalesConfig
@@ -50,15 +50,15 @@ _REFUSAL = re.compile(
 def parse_row(raw: dict[str, Any], config: PipelineConfig, task: Task) -> dict[str, Any]:
     """Parse a row of RAW_SCHEMA into DRAFT_SCHEMA. If it is malformed, `reason` says why."""
     given = config.rationales.teacher.kind == "given"
-    values, reason, detail = _load(raw)
-    values, columns = _plain(values, config.rationales, task)
+    values, reason, detail = load_row(raw)
+    values, columns = plain_values(values, config.rationales, task)
     named = values.get(columns.id)
     row_id = f"row-{raw['row'] + 1}" if named is None else str(named)
     row = {
         **dict.fromkeys(DRAFT_SCHEMA.names),
         "row": raw["row"],
         "id": row_id,
-        "split": _split(values, row_id, columns, config, task),
+        "split": split_of(values, row_id, columns, config, task)[0],
     }
     if not reason:
         fields = (
@@ -84,7 +84,8 @@ def judge_row(row: dict[str, Any], config: PipelineConfig, task: Task) -> dict[s
     return {**row, "reason": reason, "detail": detail}
 
 
-def _load(raw: dict[str, Any]) -> tuple[dict[str, Any], str | None, str | None]:
+def load_row(raw: dict[str, Any]) -> tuple[dict[str, Any], str | None, str | None]:
+    """(columns of a row of RAW_SCHEMA, reason, detail); without columns if there is a reason."""
     if raw["error"]:
         return {}, "not UTF-8", f"{raw['error']}: {raw['raw'][:SHOWN_CHARS]}"
     try:
@@ -105,7 +106,7 @@ def plain_columns(source: RationalesConfig) -> list[str]:
     return [getattr(source.columns, name) for name in needed]
 
 
-def _plain(
+def plain_values(
     values: dict[str, Any], source: RationalesConfig, task: Task
 ) -> tuple[dict[str, Any], ColumnsConfig]:
     """A row of a benchmark's own file with plain columns, and their names; other rows as they are."""
@@ -133,20 +134,20 @@ def _text(value: Any, kind: str) -> str | None:
     return str(value).strip() if isinstance(value, str | int | float) else None
 
 
-def _split(
+def split_of(
     values: dict[str, Any], row_id: str, columns: ColumnsConfig, config: PipelineConfig, task: Task
-) -> str:
-    """The row's own split, else the benchmark's, else a random one.
+) -> tuple[str, Literal["column", "published", "drawn"]]:
+    """The split of a row, and where it comes from: the row's own, else the benchmark's, else a random one.
 
     The question seeds the random split, so that it never appears in both train and test.
     """
     named, question = values.get(columns.split), values.get(columns.question)
     if named is not None:
-        return str(named).strip().lower()
+        return str(named).strip().lower(), "column"
     if isinstance(question, str) and (published := task.split(question)):
-        return published
+        return published, "published"
     drawn = Random(f"{config.data_seed} {values.get(columns.question, row_id)}").random()
-    return "test" if drawn < config.rationales.test_share else "train"
+    return "test" if drawn < config.rationales.test_share else "train", "drawn"
 
 
 def _malformed(

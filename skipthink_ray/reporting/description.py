@@ -1,0 +1,181 @@
+"""Prints what `skipthink look` found, from the description of the input and of its rows."""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from skipthink_ray.method.choosing import MAX_CHUNKS, MOVABLE_SHARE
+from skipthink_ray.reporting.holdings import QUANTILES, quantile
+from skipthink_ray.reporting.table import plain_table
+
+BINS, BAR_WIDTH = 10, 40
+CHUNK_STYLES = ("cyan", "yellow", "green", "magenta", "blue", "red")
+CELL_CHARS, DETAIL_CHARS = 44, 200
+STEPS_OF_A_CHUNK = 6
+"""Steps of a chunk that are printed; the middle of a longer chunk is left out."""
+
+
+def print_input(described: dict[str, Any], console: Console) -> None:
+    """Print what `first_rows.describe_input` returns."""
+    _say(console, f"Input: {described['source']}")
+    if "columns" not in described:
+        return
+    _say(console, f"The first {described['rows_read']:,} rows are read like this:")
+    for form, number in described["forms"].items():
+        _say(console, f"{number:,} rows: {form}; converted to plain columns")
+    table = _table(["field", "column", "values", "example as stored", "as read"], justify="left")
+    for column in described["columns"]:
+        types = column["types"]
+        shown = (
+            types
+            if isinstance(types, str)
+            else ", ".join(f"{number:,} {kind}" for kind, number in types.items())
+        )
+        example = column["example"] or {"stored": "", "read": ""}
+        table.add_row(
+            column["field"],
+            column["column"],
+            shown,
+            *(_short(example[name], CELL_CHARS) for name in ("stored", "read")),
+        )
+    console.print(table)
+    if described["unused_columns"]:
+        _say(console, f"Columns that are not used: {', '.join(described['unused_columns'])}")
+    for split, number in described["splits"].items():
+        _say(console, f"Split {split} ({number:,} rows)")
+    if described["golds"]:
+        table = _table(["gold answers", "as stored", "as read", "compared as"], justify="left")
+        for gold in described["golds"]:
+            stored = _short(gold["stored"], CELL_CHARS)
+            table.add_row(
+                _short(gold["id"], 20), stored, _short(gold["read"], CELL_CHARS), gold["compared_as"]
+            )
+        console.print("", table, sep="\n")
+    for row in described["unusable"]:
+        _say(console, f"Row {row['row']} is unusable: {row['reason']}: {_short(row['detail'], DETAIL_CHARS)}")
+
+
+def print_rows(described: dict[str, Any], console: Console) -> None:
+    """Print what `holdings.describe_rows` returns."""
+    unit = described["unit"]
+    console.print("", _fates(described["rows"]), "", sep="\n")
+    for fate in sorted(described["examples"], key=lambda fate: fate != "kept"):
+        _say(console, f"{'Kept' if fate == 'kept' else f'Dropped: {fate}'}, for example:")
+        for row in described["examples"][fate]:
+            _say(console, f"  row {row['row'] + 1} ({row['split']}, {row['id']}): {_fate_of(row)}")
+    _say(console, "")
+    _say(console, _accuracy(described["teacher"]))
+    _say(console, "")
+    sizes = {f"steps per chunk, M = {number}": one for number, one in described["chunks"].items()}
+    named = {"steps per rationale": described["steps"], f"{unit} per rationale": described[unit], **sizes}
+    console.print(_numbers(named))
+    for number, one in described["chunks"].items():
+        _say(
+            console,
+            f"M = {number}: {one['empty_share']:.1%} of {one['chunks']:,} average chunks are empty; "
+            f"{one['longer_share']:.1%} of the rationales have more steps than chunks.",
+        )
+    for name in ("steps", unit):
+        console.print("", _histogram(name, Counter(described[name]["counts"])), sep="\n")
+    for sample in described["samples"]:
+        console.print("", _cut(sample), sep="\n")
+    taken = described["num_chunks"]
+    _say(
+        console,
+        f"\nauto takes M = {taken['auto']}: the most chunks, up to {MAX_CHUNKS}, with which "
+        f"{MOVABLE_SHARE:.0%} of the rationales have more steps than chunks.\n"
+        f"A run takes M = {taken['planned']}: {taken['why']}.",
+    )
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, highlight=False, markup=False)
+
+
+def _short(text: str, limit: int) -> str:
+    """One line of at most `limit` characters: the start of the text and its end."""
+    line = " ".join(text.split())
+    tail = limit // 3
+    return line if len(line) <= limit else f"{line[: limit - tail - 5]} ... {line[-tail:]}"
+
+
+def _fate_of(row: dict[str, Any]) -> str:
+    """Why a row was dropped, and how its rationale ends; the answer of a row that was kept."""
+    end = _short((row["rationale"] or "")[-DETAIL_CHARS:], DETAIL_CHARS // 2)
+    told = row["detail"] or f"answer '{row['answer']}'"
+    return _short(told, DETAIL_CHARS) + (f"; its rationale ends: {end}" if end else "")
+
+
+def _table(titles: Iterable[str], justify: Any = None) -> Table:
+    table = plain_table()
+    for at, title in enumerate(titles):
+        table.add_column(Text(title), justify=justify or ("right" if at else "left"))
+    return table
+
+
+def _fates(rows: dict[str, dict[str, int]]) -> Table:
+    splits = sorted(rows, key=lambda split: (split != "train", split))
+    total = Counter[str]()
+    for fates in rows.values():
+        total.update(fates)
+    table = _table(["rows", *splits, "all"])
+    for fate in ["kept", *(fate for fate, _ in total.most_common() if fate != "kept")]:
+        numbers = [*(rows[split].get(fate, 0) for split in splits), total[fate]]
+        name = fate if fate == "kept" else f"dropped: {fate}"
+        table.add_row(name, *(f"{number:,}" for number in numbers))
+    return table
+
+
+def _accuracy(teacher: dict[str, Any]) -> str:
+    column = teacher["right_without_column"]
+    trusted = f" (rows without the column '{column}' count as right)" if column else ""
+    share = f"{teacher['right'] / teacher['judged']:.1%}" if teacher["judged"] else "unknown"
+    return f"Teacher accuracy: {share} of {teacher['judged']:,} training rows{trusted}."
+
+
+def _numbers(measured: dict[str, dict[str, float]]) -> Table:
+    table = _table(["", "mean", *QUANTILES])
+    for name, numbers in measured.items():
+        table.add_row(name, f"{numbers['mean']:.2f}", *(f"{numbers[share]:,}" for share in QUANTILES))
+    return table
+
+
+def _histogram(title: str, counts: Counter[int]) -> Table:
+    """At most BINS bars of equal width. The last bar includes all values above the 99th percentile."""
+    low, high = min(counts), quantile(counts, 0.99)
+    width, bins = -(-(high - low + 1) // BINS), Counter[int]()
+    for value, number in counts.items():
+        bins[(min(value, high) - low) // width] += number
+    table = Table.grid(padding=(0, 1))
+    for at in range(max(bins) + 1):
+        start, end = low + at * width, low + (at + 1) * width - 1
+        label = f"{start}" if width == 1 else f"{start}-{end}"
+        if at == max(bins) and max(counts) > end:
+            label = f"{start}+"
+        bar = Text("█" * round(BAR_WIDTH * bins[at] / max(bins.values())), style="cyan")
+        table.add_row(
+            Text(label, justify="right"),
+            bar + Text(f" {bins[at]:,}", style="default"),
+            "" if at else f"{title} per rationale",
+        )
+    return table
+
+
+def _cut(sample: dict[str, Any]) -> Text:
+    """A rationale with one line per step, each with the number and in the colour of its chunk."""
+    text = Text(f"{sample['id']}: {_short(sample['question'], 2 * DETAIL_CHARS)}\n")
+    chunks: dict[int, list[str]] = {}
+    for chunk, step in zip(sample["chunk_of_step"], sample["steps"], strict=True):
+        chunks.setdefault(chunk, []).append(step.strip())
+    for chunk, steps in chunks.items():
+        left_out = len(steps) - STEPS_OF_A_CHUNK
+        if left_out > 1:
+            half = STEPS_OF_A_CHUNK // 2
+            steps = [*steps[:half], f"... {left_out} more steps ...", *steps[-half:]]
+        for step in steps:
+            text.append(f"  {chunk:>2}  {step}\n", style=CHUNK_STYLES[(chunk - 1) % len(CHUNK_STYLES)])
+    return text.append(f"  answer: {sample['answer']}")

@@ -1,0 +1,146 @@
+"""How the first rows of an input are read: columns, conversions, gold answers and splits. For `look`.
+
+Reads the start of each file or split in this process, without Ray. Asks no teacher.
+"""
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from skipthink_ray.config import PipelineConfig
+from skipthink_ray.config.rationales import ColumnsConfig
+from skipthink_ray.runtime.sources import first_rows_here
+from skipthink_ray.tasks import task_of
+from skipthink_ray.tasks.answers import canonical
+from skipthink_ray.tasks.cleaning import load_row, parse_row, plain_columns, plain_values, split_of
+from skipthink_ray.tasks.public import Form, Row
+from skipthink_ray.tasks.task import Task
+
+ROWS = 100
+"""Rows that are read of each file or split."""
+PARTS = 20
+"""Files or splits that are read."""
+SHOWN = 5
+"""Gold answers and unusable rows that are described."""
+FIELDS = ("question", "answer", "rationale", "teacher_answer", "id", "split")
+_SPLITS = {
+    "column": "the column '{column}'",
+    "published": "the published split of the task '{task}'",
+    "drawn": "drawn: a share of {share:g} (rationales.test_share) for testing, by the question",
+}
+
+
+@dataclass
+class _Seen:
+    """What the first rows hold, collected row by row."""
+
+    rows: int = 0
+    forms: Counter[str] = field(default_factory=Counter[str])
+    stored: dict[str, Counter[str]] = field(default_factory=dict[str, Counter[str]])
+    """For each column of the input: kinds of its values."""
+    used: dict[str, str] = field(default_factory=dict[str, str])
+    """For each field: its column."""
+    examples: dict[str, dict[str, str]] = field(default_factory=dict[str, dict[str, str]])
+    """For each field: a value as it is `stored` and as it is `read`; a converted one if there is one."""
+    splits: Counter[str] = field(default_factory=Counter[str])
+    golds: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    unusable: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+
+
+def describe_input(config: PipelineConfig) -> dict[str, Any]:
+    """Description of the input as JSON values; of a toy, only its source.
+
+    Raises ValueError if the input cannot be opened.
+    """
+    if config.rationales.source == "toy":
+        return {"source": f"toy questions of the task '{config.task}' with an oracle's rationales"}
+    seen, names, types, task = _Seen(), [], {}, task_of(config)
+    for number, (name, columns, rows) in enumerate(first_rows_here(config, ROWS)):
+        names.append(name)
+        if number < PARTS:
+            types |= columns
+            for raw in rows:
+                _add(seen, raw, config, task)
+    columns = [
+        {
+            "field": name,
+            "column": column,
+            "types": types.get(column) or dict(seen.stored.get(column, {})),
+            "example": seen.examples.get(name),
+        }
+        for name in FIELDS
+        if (column := seen.used.get(name))
+    ]
+    taken = {name for column in seen.used.values() for name in column.split(", ")}
+    golds = sorted(seen.golds, key=lambda gold: gold["stored"] == gold["compared_as"])
+    return {
+        "source": f"{config.rationales.source}: {', '.join(names[:SHOWN])}{' ...' * (len(names) > SHOWN)}",
+        "rows_read": seen.rows,
+        "forms": dict(seen.forms),
+        "columns": columns,
+        "unused_columns": sorted(seen.stored.keys() - taken),
+        "splits": dict(seen.splits),
+        "golds": golds[:SHOWN],
+        "unusable": seen.unusable[:SHOWN],
+    }
+
+
+def _add(seen: _Seen, raw: dict[str, Any], config: PipelineConfig, task: Task) -> None:
+    """Count one row of RAW_SCHEMA."""
+    seen.rows += 1
+    row = parse_row(raw, config, task)
+    if row["reason"]:
+        seen.unusable.append({"row": raw["row"] + 1, "reason": row["reason"], "detail": row["detail"]})
+    stored, reason, _ = load_row(raw)
+    if reason:
+        return
+    for name, value in stored.items():
+        seen.stored.setdefault(name, Counter())[_kind(value)] += 1
+    form = task.form_of(stored, plain_columns(config.rationales))
+    values, columns = plain_values(stored, config.rationales, task)
+    if form:
+        seen.forms[form.name] += 1
+    for name in FIELDS:
+        column = getattr(columns, name)
+        if column in values:
+            sources = _sources(form, column, stored, values, columns)
+            text = " | ".join(_json(stored[source]) for source in sources)
+            seen.used[name] = ", ".join(sources)
+            _exemplify(seen, name, text, row["concluded" if name == "teacher_answer" else name])
+            if name == "answer" and not row["reason"]:
+                compared_as = canonical(task.kind, task.parse(row["answer"]))
+                gold = {"id": row["id"], "stored": text, "read": row["answer"], "compared_as": compared_as}
+                seen.golds.append(gold)
+    _, origin = split_of(values, row["id"], columns, config, task)
+    told = _SPLITS[origin].format(column=columns.split, task=task.name, share=config.rationales.test_share)
+    seen.splits[f"{row['split']}: {told}"] += 1
+
+
+def _sources(
+    form: Form | None, column: str, stored: Row, values: Row, columns: ColumnsConfig
+) -> tuple[str, ...]:
+    """The columns of the input from which a column of the plain row was made."""
+    if form is None or values[column] == stored.get(column):
+        return (column,)
+    untouched = columns.question if values[columns.question] == stored.get(columns.question) else None
+    return tuple(name for name in form.needs if name != untouched)
+
+
+def _exemplify(seen: _Seen, name: str, stored: str, read: str | None) -> None:
+    """Keep the field's first value; later, the first one that is read otherwise than it is stored."""
+    known = seen.examples.get(name)
+    if read is not None and (known is None or (stored != read and known["stored"] == known["read"])):
+        seen.examples[name] = {"stored": stored, "read": read}
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, float):
+        return "whole number with a point" if value.is_integer() else "decimal number"
+    kinds: dict[type, str] = {bool: "boolean", int: "whole number", str: "text", list: "list", dict: "object"}
+    return kinds.get(type(value), "null")
+
+
+def _json(value: Any) -> str:
+    """Text as it is, other values as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
