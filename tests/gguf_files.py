@@ -32,7 +32,8 @@ def write_gguf(file: Path, folder: Path, kind: str, pre: str, left_out: str = "n
         if left_out in name:
             continue
         if "q_proj" in name or "k_proj" in name:
-            halves = weight.reshape(config.num_attention_heads, 2, config.head_dim // 2, -1)
+            heads = config.num_attention_heads if "q_proj" in name else config.num_key_value_heads
+            halves = weight.reshape(heads, 2, config.head_dim // 2, -1)
             weight = halves.swapaxes(1, 2).reshape(weight.shape)
         ours = names.get_name(name, try_suffixes=(".weight",))
         assert ours, name

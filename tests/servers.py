@@ -1,5 +1,6 @@
-"""Starts `transformers serve` for tests."""
+"""Starts real model servers for tests: `transformers serve` and llama.cpp's."""
 
+import re
 import socket
 import subprocess
 import sys
@@ -26,18 +27,38 @@ def served(folder: Path) -> Iterator[str]:
         "--port",
         str(port),
     ]
-    log_file = folder.with_name(f"{folder.name}.log")
-    with open(log_file, "w") as log:
-        server = subprocess.Popen([*words, "--device", "cpu"], stdout=log, stderr=log)
-    try:
-        for _ in range(600):
-            assert server.poll() is None, log_file.read_text()
-            try:
-                urlopen(f"http://127.0.0.1:{port}/health", timeout=1).close()
-                break
-            except URLError:
-                time.sleep(0.2)
+    with _running([*words, "--device", "cpu"], folder.with_name(f"{folder.name}.log")) as process:
+        _wait_for(f"http://127.0.0.1:{port}/health", process)
         yield f"http://127.0.0.1:{port}/v1"
+
+
+@contextmanager
+def served_by_llama_cpp(model: Path) -> Iterator[str]:
+    """URL of llama.cpp's server with a GGUF model. Its log is written next to the file."""
+    log = model.with_suffix(".log")
+    with _running([sys.executable, "-m", "tests.llama_cpp", str(model)], log) as process:
+        while not (found := re.search(r"^address (http\S+)$", log.read_text(), re.MULTILINE)):
+            assert process.poll() is None, log.read_text()
+            time.sleep(0.2)
+        yield f"{found[1]}/v1"
+
+
+@contextmanager
+def _running(words: list[str], log_file: Path) -> Iterator[subprocess.Popen[bytes]]:
+    with open(log_file, "w") as log:
+        process = subprocess.Popen(words, stdout=log, stderr=log)
+    try:
+        yield process
     finally:
-        server.terminate()
-        server.wait()
+        process.terminate()
+        process.wait()
+
+
+def _wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
+    for _ in range(600):
+        assert process.poll() is None, "the server ended; see its log"
+        try:
+            urlopen(url, timeout=1).close()
+            return
+        except URLError:
+            time.sleep(0.2)

@@ -1,4 +1,4 @@
-"""A small local model as the teacher: in the cluster's actors, and behind `transformers serve`."""
+"""Local models as the teacher: in the cluster's actors, behind `transformers serve` and behind llama.cpp."""
 
 import json
 import shutil
@@ -13,12 +13,14 @@ import pytest
 from skipthink_ray.config import EndpointConfig, OptimConfig, TeacherConfig, TrainConfig
 from skipthink_ray.method.chunking import average_chunks
 from skipthink_ray.method.steps import split_steps
+from skipthink_ray.models.pretrained import SMOLLM2, resolve
 from skipthink_ray.models.student import encode, save_student
 from skipthink_ray.models.teacher import make_request
 from skipthink_ray.runtime.endpoint import Endpoint
 from skipthink_ray.runtime.greeting import probe
 from skipthink_ray.tasks import ToyRow, get_task
-from tests.servers import served
+from tests.gguf_files import write_gguf
+from tests.servers import served, served_by_llama_cpp
 from tests.toys import FORMATS, make_student, token_samples, toy_rows, train_briefly
 
 TEMPLATE = "{{ ' ' + messages[-1]['content'] + ' ###' }}"
@@ -74,7 +76,7 @@ def rationales(tmp_path: Path, folder: Path, rows: list[ToyRow], name: str, *mor
         "zero_shot",
         "--rationales.teacher.max-tokens",
         100,
-        *more,
+        *more,  # a later value of an option replaces an earlier one
     ]
     done = subprocess.run(list(map(str, words)), capture_output=True, text=True, timeout=1500)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -129,3 +131,29 @@ def test_a_chat_template_without_a_system_role_behind_transformers_server_is_wor
     ]
     assert len(said) == 1
     assert "the instruction is put in front of the first question" in said[0]
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_smollm2_behind_llama_cpp_serves_a_whole_stage(tmp_path):
+    try:
+        folder = Path(resolve(SMOLLM2))
+    except ValueError as error:
+        pytest.skip(str(error))
+    model = write_gguf(tmp_path / "smollm2.gguf", folder, "Q8_0", "smollm")
+    with served_by_llama_cpp(model) as url:
+        rows = rationales(
+            tmp_path,
+            model,
+            toy_rows("multiarith", 12),
+            "asked",
+            *("--rationales.teacher.kind", "endpoint", "--endpoint.url", url, "--endpoint.concurrency", "2"),
+            *("--rationales.teacher.prompt", "few_shot_gold"),
+        )
+    fates = [row["reason"] for row in rows[4:]]
+    assert set(fates) <= {None, "wrong answer", "cut off", "no rationale"}
+    assert None in fates
+    assert all(" " in row["rationale"].strip() for row in rows[4:] if row["reason"] is None)
+    summary = json.loads((tmp_path / "asked/run/rationales/summary.json").read_text())
+    assert summary["teacher_tokens"] > 8 * 5
+    assert summary["teacher_prompt_tokens"] > 8 * 100
