@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.pretrained_arms import AVERAGE, BASE, GREEDY, MARKERS, TABLE, Arm, stt_arm
-from skipthink_ray.method.metrics import bootstrap, ratio_of_sums
+from skipthink_ray.method.intervals import bootstrap
+from skipthink_ray.method.metrics import ratio_of_sums
 
 BLOCK = re.compile(r"(<!-- pretrained (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 UNMEASURED = "–"

@@ -13,7 +13,8 @@ import pytest
 from rich.console import Console
 
 from skipthink_ray.config import PipelineConfig, SkipsConfig
-from skipthink_ray.method.metrics import bootstrap, bounded_mean, percent, ratio_of_sums, smooth_curve
+from skipthink_ray.method.intervals import bootstrap, bounded_mean
+from skipthink_ray.method.metrics import percent, ratio_of_sums, smooth_curve
 from skipthink_ray.reporting.page import number, render, short
 from skipthink_ray.reporting.table import show_report
 from skipthink_ray.rows import (

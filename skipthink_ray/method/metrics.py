@@ -1,49 +1,8 @@
-"""Measures (method §6): shares, speed-ups and their bootstrap confidence intervals, and repetition loops."""
-
-from collections.abc import Callable
-from dataclasses import dataclass
+"""Measures (method §6): shares, speed-ups and repetition loops."""
 
 import numpy as np
 
 LOOP_REPEATS, LOOP_WORDS = 4, 20
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A statistic with its confidence interval."""
-
-    value: float
-    low: float
-    high: float
-
-
-def bootstrap(
-    statistic: Callable[..., float], columns: list[np.ndarray], samples: int, confidence: float, seed: int
-) -> Estimate:
-    """Percentile bootstrap over the rows of `columns`. Columns are resampled together and stay paired."""
-    rng, size = np.random.default_rng(seed), len(columns[0])
-    draws = []
-    for _ in range(samples):
-        rows = rng.integers(0, size, size)
-        draws.append(statistic(*(column[rows] for column in columns)))
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(draws, [tail, 1 - tail])
-    return Estimate(float(statistic(*columns)), float(low), float(high))
-
-
-def bounded_mean(
-    values: np.ndarray, bounds: tuple[float, float], samples: int, confidence: float, seed: int
-) -> Estimate:
-    """Mean of values within `bounds`, such as 0 or 100 per question, with its bootstrap interval.
-
-    If all values are equal, the bootstrap would claim certainty ("0 % (0 to 0)"). The interval is then exact:
-    values that never occurred in n questions have at most the probability 1 - tail^(1/n) (Clopper-Pearson,
-    for shares).
-    """
-    if len(values) and (values == values[0]).all():
-        value, unseen = float(values[0]), 1 - ((1 - confidence) / 2) ** (1 / len(values))
-        return Estimate(value, value - unseen * (value - bounds[0]), value + unseen * (bounds[1] - value))
-    return bootstrap(lambda drawn: float(drawn.mean()), [values], samples, confidence, seed)
 
 
 def percent(flags: np.ndarray) -> float:

@@ -14,13 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from skipthink_ray.config import EvaluationConfig, PipelineConfig
-from skipthink_ray.method.metrics import (
-    bootstrap,
-    bounded_mean,
-    percent,
-    ratio_of_sums,
-    smooth_curve,
-)
+from skipthink_ray.method.intervals import bootstrap, bounded_mean
+from skipthink_ray.method.metrics import percent, ratio_of_sums, smooth_curve
 from skipthink_ray.method.steps import split_steps
 from skipthink_ray.models.pretrained import describe
 from skipthink_ray.reporting.result import result_sentences

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from skipthink_ray.method.metrics import Estimate
+from skipthink_ray.method.intervals import Estimate
 
 POOR_PCT = 20.0
 """If the accuracy of full thinking is lower, a second sentence warns the reader."""
