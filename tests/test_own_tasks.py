@@ -105,3 +105,22 @@ def test_a_class_in_the_working_directory_reads_and_checks_a_data_set_in_the_wor
     assert [row["split"] for row in kept] == ["train"] * 6 + ["test"] * 3
     assert kept[0]["rationale"] == "0 + 2 = 2"
     assert [row["reason"] for row in kept] == [None] * 8 + ["unusable answer"]
+
+
+@pytest.mark.ray
+def test_a_data_set_with_one_split_is_divided(tmp_path):
+    folder = tmp_path / "pens"
+    folder.mkdir()
+    rows = [
+        {"question": f"How many are {n} and 2?", "answer": str(n + 2), "rationale": f"{n} + 2 = {n + 2}."}
+        for n in range(20)
+    ]
+    datasets.Dataset.from_list(rows).to_parquet(folder / "train.parquet")
+    done = skipthink(
+        *("rationales", "--storage-path", tmp_path / "runs", *FAST, "--task", "gsm8k"),
+        *("--rationales.source", "dataset", "--rationales.path", folder),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    kept = dataset.dataset(tmp_path / "runs/run/rationales/rows", format="parquet").to_table()
+    assert sorted(kept["row"].to_pylist()) == list(range(20))
+    assert set(kept["split"].to_pylist()) == {"train", "test"}

@@ -104,7 +104,7 @@ def read_dataset(config: PipelineConfig) -> "ray.data.Dataset":
         )
         parts.append(raw)
         first_row += len(part)
-    return parts[0].union(*parts[1:])
+    return parts[0].union(*parts[1:]) if len(parts) > 1 else parts[0]  # Ray cannot unite one
 
 
 def open_dataset(config: PipelineConfig) -> dict[str, Any]:
