@@ -17,8 +17,8 @@ from rich.table import Table
 from rich.text import Text
 
 from skipthink_ray.config import PipelineConfig
-from skipthink_ray.method.choosing import MAX_CHUNKS, MOVABLE_SHARE, choose_num_chunks
-from skipthink_ray.method.chunking import average_chunks
+from skipthink_ray.method.choosing import MAX_CHUNKS, MOVABLE_SHARE, choose_num_chunks, decide_num_chunks
+from skipthink_ray.method.chunking import average_chunks, sizes_of
 from skipthink_ray.method.steps import split_steps
 from skipthink_ray.pipeline import open_run, run
 from skipthink_ray.reporting.table import plain_table
@@ -57,7 +57,7 @@ def look(config: PipelineConfig, console: Console, command: str) -> None:
     count_tokens, unit = _token_counter(config, current, console)
     with console.status("counting ..."):
         holdings = _count(current.artifact("rationales"), count_tokens)
-    planned, suggested = plan(config, holdings.steps), suggest(holdings.steps)
+    planned, suggested = decide_num_chunks(config, holdings.steps.elements()), suggest(holdings.steps)
     chunks = {
         num_chunks: chunk_sizes(holdings.steps, num_chunks)
         for num_chunks in dict.fromkeys((planned, suggested))
@@ -79,20 +79,14 @@ def look(config: PipelineConfig, console: Console, command: str) -> None:
     )
 
 
-def plan(config: PipelineConfig, steps: Counter[int]) -> int:
-    """M as the stage chunks will choose it: configured, else the task's, else the mean number of steps."""
-    wanted = config.chunks.num_chunks or task_of(config).num_chunks or max(1, round(_mean(steps)))
-    return wanted if isinstance(wanted, int) else suggest(steps)
-
-
 def suggest(steps: Counter[int]) -> int:
     """M chosen from the step counts alone."""
-    return choose_num_chunks(np.repeat(list(steps), list(steps.values())))
+    return choose_num_chunks(np.fromiter(steps.elements(), dtype=np.int64))
 
 
 def chunk_sizes(steps: Counter[int], num_chunks: int) -> Counter[int]:
     """Number of chunks by their number of steps, if all rationales are cut into average chunks."""
-    sizes_RM = np.diff(average_chunks(np.array(list(steps)), num_chunks), axis=1, prepend=0)
+    sizes_RM = sizes_of(average_chunks(np.array(list(steps)), num_chunks))
     counts = Counter[int]()
     for sizes_M, rationales in zip(sizes_RM.tolist(), steps.values(), strict=True):
         for size in sizes_M:
