@@ -18,6 +18,7 @@ import platform
 import sys
 import time
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -40,15 +41,14 @@ from skipthink_ray.config import (
     SkipsConfig,
     StudentConfig,
 )
-from skipthink_ray.method.chunking import average_chunks
+from skipthink_ray.method.cutting import cut, texts
 from skipthink_ray.method.markup import Sample
+from skipthink_ray.method.samples import Samples
 from skipthink_ray.method.skipping import check_search
-from skipthink_ray.method.steps import split_steps
 from skipthink_ray.models.ablation import Ablation
 from skipthink_ray.models.contexts import Contexts
 from skipthink_ray.models.student import Student, build_student, encode, load_tokenizer, save_student
 from skipthink_ray.models.verifying import Verifier
-from skipthink_ray.rows import SAMPLE_SCHEMA, Samples
 from skipthink_ray.tasks import TASKS, ToyRow
 from skipthink_ray.training.checkpoint import Progress
 from skipthink_ray.training.engine import DataParallelEngine
@@ -61,38 +61,14 @@ FORMATS = ChunksConfig()
 
 
 def toy_samples(task: str, count: int, tokenizer: Any, num_chunks: int) -> Samples:
-    rows = _rows(task, count)
-    steps = [encode(tokenizer, split_steps(row.rationale)) for row in rows]
-    ends_RM = average_chunks(np.array([len(one) for one in steps]), num_chunks)
-    texts = {"question": FORMATS.question_format, "answer": "{answer}", "conclusion": FORMATS.answer_format}
-    tokens = {
-        name: encode(tokenizer, [form.format(**row._asdict()) for row in rows])
-        for name, form in texts.items()
-    }
-    table = [
-        {
-            **row._asdict(),
-            "row": at,
-            "id": f"row-{at}",
-            "split": "train",
-            "rationale_tokens": [token for step in steps[at] for token in step],
-            "step_tokens": [len(step) for step in steps[at]],
-            **{f"{name}_tokens": tokens[name][at] for name in texts},
-            "chunk_steps": np.diff(ends_RM[at], prepend=0).tolist(),
-        }
-        for at, row in enumerate(rows)
-    ]
-    return Samples(pa.Table.from_pylist(table, schema=SAMPLE_SCHEMA))
+    rows = [{"row": at, **row._asdict()} for at, row in enumerate(_rows(task, count))]
+    return Samples(cut(rows, partial(encode, tokenizer), FORMATS, num_chunks))
 
 
 def make_student(options: argparse.Namespace) -> Student:
     """A student with random weights. GPT-2 uses the toy's tokenizer but keeps its own vocabulary size."""
     config = StudentConfig(vocabulary=1024)
-    written = (
-        form.format(**row._asdict())
-        for row in _rows(options.task, 2000)
-        for form in (" {question} ###", "{rationale}", " --> {answer}")
-    )
+    written = chain.from_iterable(texts(row._asdict(), FORMATS) for row in _rows(options.task, 2000))
     student = build_student(config, load_tokenizer(config, written), options.num_chunks, seed=0)
     if options.student == "toy":
         return student
@@ -117,18 +93,8 @@ def train_briefly(student: Student, samples: Samples, options: argparse.Namespac
         search={"method": "average"},
     )
     job, nothing = Job("cwt", config, options.updates, seed=0), Hooks(lambda *_: None, lambda *_: None)
-    kept_RM = np.ones_like(samples.ends_RM, dtype=bool)
     student.model.to(options.device)
-    train(
-        job,
-        samples,
-        kept_RM,
-        student,
-        DataParallelEngine(student.model, config),
-        Progress(),
-        samples.ends_RM,
-        nothing,
-    )
+    train(job, samples, student, DataParallelEngine(student.model, config), Progress(), nothing)
     student.model.to(torch.bfloat16 if options.precision == "bf16" else torch.float32).eval()
 
 
@@ -199,7 +165,7 @@ def compare_writers(
             positions[name], found[name] = sum(counted), (kept_RM, right_R)
             seconds[name] += [taken] if repeat else []
     best = {name: min(taken) for name, taken in seconds.items()}
-    present_RM = np.diff(samples.ends_RM, axis=1, prepend=0) > 0
+    present_RM = samples.present_RM
     kept_RM, right_R = found["ours"]
     different = (found["literal"][0] != kept_RM).any(1) | (found["literal"][1] != right_R)
     return {
@@ -242,9 +208,8 @@ def throughput(student: Student, samples: Samples, options: argparse.Namespace) 
             config = config.model_copy(update={"cluster": ClusterConfig(num_actors=number)})
             board = clock.remote()
             arguments = {"config": config, "cwt": folder, "students": {}, "board": board}
-            actors.map_row_groups(
-                folder, "samples", Ablate, arguments, folder, f"skips-{number}", config.cluster
-            )
+            out = folder.child(f"skips-{number}")
+            actors.map_row_groups(folder, "samples", Ablate, arguments, out, config.cluster)
             rates[number] = round(_steady(ray.get(board.take.remote()), len(many)), 1)
             ray.kill(board)
     first = options.actors[0]

@@ -17,8 +17,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from benchmarks.evidence import finished
 from benchmarks.toy_arms import ToyArm, arms
 
@@ -101,7 +99,6 @@ def run_missing(arguments: argparse.Namespace) -> None:
 def numbers_of(arm: ToyArm) -> dict[str, Any]:
     """All numbers of an arm, by stage."""
     from benchmarks.evidence_run import ablate, prepare, skip_numbers, train_student
-    from skipthink_ray.rows import Samples
     from skipthink_ray.training.batches import updates_per_epoch
 
     config = arm.settings()
@@ -111,13 +108,11 @@ def numbers_of(arm: ToyArm) -> dict[str, Any]:
             config.cwt.epochs * updates_per_epoch("cwt", config.cwt, len(samples), samples.num_chunks)
         ),
     )
-    base = train_student(prepared, "base", prepared.samples, None)
+    base = train_student(prepared, "base", prepared.samples)
     shape = {"parameters": base.student.model.num_parameters(), "num_chunks": prepared.samples.num_chunks}
     if not arm.whole:
         return {"base": base.numbers | shape}
-    cwt = train_student(prepared, "cwt", prepared.samples, None)
-    samples = Samples(prepared.samples.with_ends(cwt.ends_RM))
-    present_RM = np.diff(samples.ends_RM, axis=1, prepend=0) > 0
+    cwt = train_student(prepared, "cwt", prepared.samples)
     numbers: dict[str, Any] = {"base": base.numbers | shape, "cwt": cwt.numbers}
     for judge in JUDGES:
         judging = replace(
@@ -125,10 +120,12 @@ def numbers_of(arm: ToyArm) -> dict[str, Any]:
             config=config.model_copy(update={"skips": config.skips.model_copy(update={"judge": judge})}),
         )
         started = time.process_time()
-        kept_RM, right_R = ablate(judging, cwt, samples)
+        kept_RM, right_R = ablate(judging, cwt.student, cwt.samples)
         seconds = time.process_time() - started
-        numbers[f"skips, {judge}"] = skip_numbers(kept_RM, right_R, present_RM) | {"cpu_s": seconds}
-        numbers[f"stt, {judge}"] = train_student(prepared, "stt", samples, kept_RM).numbers
+        numbers[f"skips, {judge}"] = skip_numbers(kept_RM, right_R, cwt.samples.present_RM) | {
+            "cpu_s": seconds
+        }
+        numbers[f"stt, {judge}"] = train_student(prepared, "stt", cwt.samples, kept_RM).numbers
     return numbers
 
 

@@ -1,6 +1,6 @@
 """Tokenised rationales and random students for bench_chunking.py, with torch and transformers only.
 
-It replaces rows.py and student.py, so that the benchmark runs on a bare GPU machine without pyarrow and
+It replaces samples.py and student.py, so that the benchmark runs on a bare GPU machine without pyarrow and
 pydantic.
 """
 
@@ -27,7 +27,7 @@ GPT2 = {"gpt2-124m": (12, 768, 12), "gpt2-355m": (24, 1024, 16), "gpt2-774m": (3
 
 @dataclass(frozen=True)
 class Ragged:
-    """The same as rows.Ragged, without pyarrow."""
+    """The same as samples.Ragged, without pyarrow."""
 
     values: np.ndarray
     offsets: np.ndarray
@@ -42,7 +42,7 @@ class Ragged:
 
 @dataclass(frozen=True)
 class Rationales:
-    """Replaces rows.Samples with the fields that `stage_losses` and the literal search read."""
+    """Replaces samples.Samples with the fields that `stage_losses` and the literal search read."""
 
     questions: list[list[int]]
     tokens: list[list[list[int]]]

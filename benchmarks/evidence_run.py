@@ -5,11 +5,11 @@ share the same questions. The seed determines the initial weights, the order of 
 annealing. Shape suffixes: R samples, M chunks.
 """
 
-import hashlib
 import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -21,15 +21,18 @@ from safetensors.torch import load_file, save_file
 from benchmarks.evidence_arms import UPDATES, Run
 from skipthink_ray.config import PipelineConfig, TrainConfig
 from skipthink_ray.method import chunking
-from skipthink_ray.method.choosing import choose_num_chunks
+from skipthink_ray.method.choosing import decide_num_chunks
+from skipthink_ray.method.cutting import cut, texts
+from skipthink_ray.method.modes import MODE_OF, Mode
+from skipthink_ray.method.samples import Samples
 from skipthink_ray.method.skipping import Fold
 from skipthink_ray.method.steps import split_steps
 from skipthink_ray.models.ablation import Ablation, judges_of
-from skipthink_ray.models.decoding import Mode, answer_questions
+from skipthink_ray.models.decoding import answer_questions
 from skipthink_ray.models.scoring import stage_losses
 from skipthink_ray.models.student import Student, build_student, encode, load_tokenizer
-from skipthink_ray.rows import SAMPLE_SCHEMA, Samples
 from skipthink_ray.tasks import ToyRow, task_of
+from skipthink_ray.tasks.splits import toy_split
 from skipthink_ray.training.batches import Stage, updates_per_epoch
 from skipthink_ray.training.checkpoint import Progress
 from skipthink_ray.training.engine import DataParallelEngine
@@ -41,7 +44,6 @@ ENERGY_ROWS = 256
 """Number of rationales with a movable boundary over which energies are averaged."""
 AGREEMENT_ROWS = 500
 """Number of training samples whose skips are recorded, for comparisons between seeds."""
-TEST_SHARE_OF_HASHES = 8
 STAGES: tuple[Stage, ...] = ("base", "cwt")
 
 
@@ -67,7 +69,8 @@ class Prepared:
 @dataclass(frozen=True)
 class Trained:
     student: Student
-    ends_RM: np.ndarray
+    samples: Samples
+    """The training samples with their final chunks."""
     numbers: dict[str, Any]
 
 
@@ -78,28 +81,25 @@ def do(run: Run, cache: Path) -> dict[str, Any]:
     """
     prepared = prepare(run.config(), lambda samples: _updates(run, samples))
     if run.stage == "base":
-        return {"base": train_student(prepared, "base", prepared.samples, None).numbers}
+        return {"base": train_student(prepared, "base", prepared.samples).numbers}
     cwt = _cwt(prepared, cache / f"cwt-{run.cwt_key()}")
     if run.stage == "cwt":
         return {"cwt": cwt.numbers}
-    samples = Samples(prepared.samples.with_ends(cwt.ends_RM))
     started = time.process_time()
     kept_RM, right_R = (
-        _cross_fitted(prepared, samples)
+        _cross_fitted(prepared, cwt.samples)
         if prepared.config.skips.gate == "cross_fitted"
-        else ablate(prepared, cwt, samples)
+        else ablate(prepared, cwt.student, cwt.samples)
     )
     seconds = time.process_time() - started
-    present_RM = np.diff(samples.ends_RM, axis=1, prepend=0) > 0
-    skips = skip_numbers(kept_RM, right_R, present_RM) | {"cpu_s": seconds}
-    return {"skips": skips, "stt": train_student(prepared, "stt", samples, kept_RM).numbers}
+    skips = skip_numbers(kept_RM, right_R, cwt.samples.present_RM) | {"cpu_s": seconds}
+    return {"skips": skips, "stt": train_student(prepared, "stt", cwt.samples, kept_RM).numbers}
 
 
-def ablate(prepared: Prepared, judge: Trained, samples: Samples) -> tuple[np.ndarray, np.ndarray]:
+def ablate(prepared: Prepared, judge: Student, samples: Samples) -> tuple[np.ndarray, np.ndarray]:
     config = prepared.config
-    return Ablation(
-        judges_of(judge.student, config.skips, config.seed), task_of(config), config.skips, samples
-    ).find()
+    judges = judges_of(judge, config.skips, config.seed)
+    return Ablation(judges, task_of(config), config.skips, samples).find()
 
 
 def _cross_fitted(prepared: Prepared, samples: Samples) -> tuple[np.ndarray, np.ndarray]:
@@ -110,7 +110,7 @@ def _cross_fitted(prepared: Prepared, samples: Samples) -> tuple[np.ndarray, np.
         holds_R = Fold(number, folds, prepared.config.seed).holds(questions)
         outside = Samples(prepared.samples.table.filter(pa.array(~holds_R)))
         updates = round(prepared.updates * len(outside) / len(samples))
-        judge = train_student(replace(prepared, updates=updates), "cwt", outside, None)
+        judge = train_student(replace(prepared, updates=updates), "cwt", outside).student
         kept_RM[holds_R], right_R[holds_R] = ablate(
             prepared, judge, Samples(samples.table.filter(pa.array(holds_R)))
         )
@@ -133,16 +133,10 @@ def prepare(config: PipelineConfig, updates: Callable[[Samples], int]) -> Prepar
     """
     train_rows, test_rows = toy_rows(config, "train"), toy_rows(config, "test")
     tokenizer = load_tokenizer(config.student, written(config, train_rows))
-    num_steps_R = np.array([len(split_steps(row.rationale)) for row in train_rows])
-    num_chunks = (
-        config.chunks.num_chunks or task_of(config).num_chunks or max(1, round(float(num_steps_R.mean())))
-    )
-    if num_chunks == "auto":
-        num_chunks = choose_num_chunks(num_steps_R)
-    questions = encode(
-        tokenizer, [config.chunks.question_format.format(**row._asdict()) for row in test_rows]
-    )
-    samples = make_samples(config, train_rows, tokenizer, num_chunks)
+    num_chunks = decide_num_chunks(config, (len(split_steps(row.rationale)) for row in train_rows))
+    questions = encode(tokenizer, [texts(row._asdict(), config.chunks)[0] for row in test_rows])
+    numbered = [{"row": at, **row._asdict()} for at, row in enumerate(train_rows)]
+    samples = Samples(cut(numbered, partial(encode, tokenizer), config.chunks, num_chunks))
     return Prepared(config, updates(samples), samples, questions, [row.answer for row in test_rows])
 
 
@@ -154,54 +148,14 @@ def toy_rows(config: PipelineConfig, split: str) -> list[ToyRow]:
     found: dict[str, ToyRow] = {}
     while len(found) < wanted:
         row = toy(random, config.rationales.difficulty)
-        is_test = hashlib.sha256(row.question.encode()).digest()[0] % TEST_SHARE_OF_HASHES == 0
-        if is_test == (split == "test"):
+        if toy_split(row.question) == split:
             found.setdefault(row.question, row)
     return list(found.values())
 
 
 def written(config: PipelineConfig, rows: list[ToyRow]) -> list[str]:
     """The full texts of some rows: question, rationale and conclusion."""
-    formats = config.chunks
-    return [
-        formats.question_format.format(**row._asdict())
-        + row.rationale
-        + formats.answer_format.format(**row._asdict())
-        for row in rows
-    ]
-
-
-def make_samples(config: PipelineConfig, rows: list[ToyRow], tokenizer: Any, num_chunks: int) -> Samples:
-    """Rows as samples in average chunks."""
-    steps = [encode(tokenizer, split_steps(row.rationale)) for row in rows]
-    forms = {
-        "question": config.chunks.question_format,
-        "answer": "{answer}",
-        "conclusion": config.chunks.answer_format,
-    }
-    tokens = {
-        name: encode(tokenizer, [form.format(**row._asdict()) for row in rows])
-        for name, form in forms.items()
-    }
-    sizes_RM = np.diff(
-        chunking.average_chunks(np.array([len(one) for one in steps]), num_chunks), axis=1, prepend=0
-    )
-    table = [
-        {
-            **row._asdict(),
-            "row": at,
-            "id": f"row-{at}",
-            "split": "train",
-            "question_tokens": tokens["question"][at],
-            "answer_tokens": tokens["answer"][at],
-            "conclusion_tokens": tokens["conclusion"][at],
-            "rationale_tokens": [token for step in steps[at] for token in step],
-            "step_tokens": [len(step) for step in steps[at]],
-            "chunk_steps": sizes_RM[at].tolist(),
-        }
-        for at, row in enumerate(rows)
-    ]
-    return Samples(pa.Table.from_pylist(table, schema=SAMPLE_SCHEMA))
+    return ["".join(texts(row._asdict(), config.chunks)) for row in rows]
 
 
 def skip_numbers(kept_RM: np.ndarray, right_R: np.ndarray, present_RM: np.ndarray) -> dict[str, Any]:
@@ -232,33 +186,30 @@ def _cwt(prepared: Prepared, folder: Path) -> Trained:
         student = prepared.new_student()
         student.model.load_state_dict(load_file(folder / "weights.safetensors"), strict=False)
         student.model.eval()
-        return Trained(
-            student, np.load(folder / "ends.npy"), json.loads((folder / "numbers.json").read_text())
-        )
-    trained = train_student(prepared, "cwt", prepared.samples, None)
+        samples = prepared.samples.with_ends(np.load(folder / "ends.npy"))
+        return Trained(student, samples, json.loads((folder / "numbers.json").read_text()))
+    trained = train_student(prepared, "cwt", prepared.samples)
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {
         name: tensor.detach().contiguous().clone()
         for name, tensor in trained.student.model.named_parameters()
     }
     save_file(tensors, folder / "weights.safetensors")
-    np.save(folder / "ends.npy", trained.ends_RM)
+    np.save(folder / "ends.npy", trained.samples.ends_RM)
     (folder / "numbers.json").write_text(json.dumps(trained.numbers))
     return trained
 
 
-def train_student(prepared: Prepared, stage: Stage, samples: Samples, kept_RM: np.ndarray | None) -> Trained:
+def train_student(
+    prepared: Prepared, stage: Stage, samples: Samples, kept_RM: np.ndarray | None = None
+) -> Trained:
     """Train a new student and answer the test questions in the mode of its stage."""
     config: TrainConfig = getattr(prepared.config, stage)
     student, progress, nothing = prepared.new_student(), Progress(), Hooks(lambda *_: None, lambda *_: None)
-    kept_RM = np.ones_like(samples.ends_RM, dtype=bool) if kept_RM is None else kept_RM
     markers = attach(student.model, student.ids, config.optim)
-    job, engine = (
-        Job(stage, config, prepared.updates, prepared.config.seed),
-        DataParallelEngine(student.model, config, markers),
-    )
-    started = time.process_time()
-    ends_RM = train(job, samples, kept_RM, student, engine, progress, samples.ends_RM, nothing)
+    job = Job(stage, config, prepared.updates, prepared.config.seed, kept_RM=kept_RM)
+    engine, started = DataParallelEngine(student.model, config, markers), time.process_time()
+    found = train(job, samples, student, engine, progress, nothing)
     seconds = time.process_time() - started
     merge(student.model, markers)
     student.model.eval()
@@ -270,11 +221,10 @@ def train_student(prepared: Prepared, stage: Stage, samples: Samples, kept_RM: n
         "train_cpu_s": seconds,
         "final_loss_nats": float(np.mean([row["loss_nats"] for row in progress.history[-20:]])),
     }
-    modes: dict[Stage, Mode] = {"base": "full", "cwt": "staged", "stt": "skip"}
-    numbers |= _evaluate(prepared, student, modes[stage])
+    numbers |= _evaluate(prepared, student, MODE_OF[stage])
     if stage == "cwt":
-        numbers |= _chunk_numbers(prepared, student, samples, ends_RM, progress)
-    return Trained(student, ends_RM, numbers)
+        numbers |= _chunk_numbers(prepared, student, samples, found, progress)
+    return Trained(student, found, numbers)
 
 
 def _evaluate(prepared: Prepared, student: Student, mode: Mode) -> dict[str, Any]:
@@ -295,12 +245,13 @@ def _evaluate(prepared: Prepared, student: Student, mode: Mode) -> dict[str, Any
 
 
 def _chunk_numbers(
-    prepared: Prepared, student: Student, samples: Samples, ends_RM: np.ndarray, progress: Progress
+    prepared: Prepared, student: Student, average: Samples, found: Samples, progress: Progress
 ) -> dict[str, Any]:
     """Energies of the final, average and optimal chunks, and the cost of one more search."""
+    ends_RM = found.ends_RM
     rows = np.nonzero(chunking.movable(ends_RM))[0][:ENERGY_ROWS]
     numbers: dict[str, Any] = {
-        "num_chunks": samples.num_chunks,
+        "num_chunks": found.num_chunks,
         "movable_share": float(chunking.movable(ends_RM).mean()),
     }
     numbers["searches"] = sum("search_s" in epoch for epoch in progress.epochs)
@@ -311,18 +262,18 @@ def _chunk_numbers(
     ]
     if not len(rows):
         return numbers
-    whole_BM = np.repeat(ends_RM[rows, -1:], samples.num_chunks, axis=1)
-    losses = stage_losses(student.model, student.ids, samples, rows, whole_BM)
+    whole_BM = np.repeat(ends_RM[rows, -1:], found.num_chunks, axis=1)
+    losses = stage_losses(student.model, student.ids, found, rows, whole_BM)
     best_RM = chunking.optimal_chunks(losses, ends_RM[rows])
     for name, ends in (
         ("energy", ends_RM[rows]),
-        ("average_energy", samples.ends_RM[rows]),
+        ("average_energy", average.ends_RM[rows]),
         ("optimum", best_RM),
     ):
         numbers[f"{name}_nats"] = float(chunking.energy(losses, ends).mean())
     search = prepared.config.cwt.search
     if search.method != "average":
         started = time.process_time()
-        rechunk(student.model, student.ids, samples, ends_RM, search, (prepared.config.seed, progress.epoch))
+        rechunk(student.model, student.ids, found, search, (prepared.config.seed, progress.epoch))
         numbers["one_search_cpu_s"] = time.process_time() - started
     return numbers

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 
 from skipthink_ray.method.metrics import has_loop
+from skipthink_ray.method.samples import Samples
 from skipthink_ray.models.student import Student
-from skipthink_ray.rows import Samples
 from skipthink_ray.tasks.conclusions import conclusion
 from skipthink_ray.tasks.task import Task
 

@@ -94,7 +94,8 @@ def _speed(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _run(arguments: argparse.Namespace, part: str, arm: Arm) -> dict[str, Any]:
-    from benchmarks.pretrained_run import MODE_OF, Data, answer_all, few_shot, from_gold_chunks, trained
+    from benchmarks.pretrained_run import Data, answer_all, few_shot, from_gold_chunks, trained
+    from skipthink_ray.method.modes import MODE_OF
 
     print(arm.name, flush=True)
     data, config = Data(Folder.open(str(arguments.run)).child("chunks"), arguments.cache), arm.config()

@@ -25,15 +25,17 @@ from benchmarks.few_shot import answer_few_shot, examples_of
 from benchmarks.pretrained_arms import SHOTS, Arm
 from skipthink_ray.config import PipelineConfig, TrainConfig
 from skipthink_ray.method.metrics import has_loop
+from skipthink_ray.method.modes import MODE_OF, Mode
+from skipthink_ray.method.samples import Samples
 from skipthink_ray.method.skipping import shuffle_skips, skippable
 from skipthink_ray.models.ablation import Ablation, judges_of
 from skipthink_ray.models.batching import collate
 from skipthink_ray.models.contexts import Contexts
-from skipthink_ray.models.decoding import Mode, answer_questions, text_of
+from skipthink_ray.models.decoding import answer_questions, text_of
 from skipthink_ray.models.marker_start import start_markers
 from skipthink_ray.models.separation import marker_separation
 from skipthink_ray.models.student import Student, load_student, marker_ids, prompt_start
-from skipthink_ray.rows import Samples
+from skipthink_ray.rows import KEPT
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.tasks import task_of
 from skipthink_ray.training.batches import updates_per_epoch
@@ -44,7 +46,6 @@ from skipthink_ray.training.markers import Markers, attach, merge
 
 DEV_SHARE_OF_HASHES = 6
 WEIGHTS, BEST, CHECKPOINT = "weights.safetensors", "best_epoch.safetensors", "checkpoint"
-MODE_OF: dict[str, Mode] = {"base": "full", "cwt": "staged", "stt": "skip"}
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Data:
 
     @cached_property
     def table(self) -> pa.Table:
-        return self.chunks.table("samples").to_table(filter=pc.field("reason").is_null()).sort_by("row")
+        return self.chunks.table("samples").to_table(filter=KEPT).sort_by("row")
 
     def samples(self, split: str, at_most: int | None = None) -> Samples:
         """split: train (without dev), dev or test."""
@@ -81,7 +82,8 @@ class Data:
 @dataclass(frozen=True)
 class Trained:
     student: Student
-    ends_RM: np.ndarray
+    samples: Samples
+    """The training samples with their final chunks."""
     numbers: dict[str, Any]
 
 
@@ -91,11 +93,13 @@ def trained(data: Data, arm: Arm) -> Trained:
         return _best_epoch(data, arm)
     folder, student = data.cache / arm.key, data.new_student(arm.config())
     if (folder / "numbers.json").exists():
-        return Trained(_with_weights(student, folder / WEIGHTS), *_recorded(folder))
+        samples = data.samples("train", arm.samples).with_ends(np.load(folder / "ends.npy"))
+        numbers = json.loads((folder / "numbers.json").read_text())
+        return Trained(_with_weights(student, folder / WEIGHTS), samples, numbers)
     folder.mkdir(parents=True, exist_ok=True)
     made = _train(data, arm, student, folder)
     _save(student, folder / WEIGHTS)
-    np.save(folder / "ends.npy", made.ends_RM)
+    np.save(folder / "ends.npy", made.samples.ends_RM)
     (folder / "numbers.json").write_text(json.dumps(made.numbers))
     return made
 
@@ -105,10 +109,10 @@ def _best_epoch(data: Data, arm: Arm) -> Trained:
     last = trained(data, replace(arm, best_epoch=False))
     by_epoch = last.numbers["dev_accuracy_pct_by_epoch"]
     epoch = int(np.argmax(by_epoch)) + 1
-    samples, folder = data.samples("train", arm.samples), data.cache / replace(arm, best_epoch=False).key
+    samples, folder = last.samples, data.cache / replace(arm, best_epoch=False).key
     per_epoch = updates_per_epoch("base", arm.config().base, len(samples), samples.num_chunks)
     numbers = {"updates": min(epoch * per_epoch, arm.updates), "epochs": epoch}
-    return Trained(_with_weights(last.student, folder / BEST), last.ends_RM, numbers)
+    return Trained(_with_weights(last.student, folder / BEST), samples, numbers)
 
 
 def _save(student: Student, path: Path) -> None:
@@ -124,34 +128,30 @@ def _with_weights(student: Student, path: Path) -> Student:
     return student
 
 
-def _recorded(folder: Path) -> tuple[np.ndarray, dict[str, Any]]:
-    return np.load(folder / "ends.npy"), json.loads((folder / "numbers.json").read_text())
-
-
 def _train(data: Data, arm: Arm, student: Student, folder: Path) -> Trained:
     config, samples = arm.config(), data.samples("train", arm.samples)
     settings: TrainConfig = getattr(config, arm.stage)
-    kept_RM, found = np.ones_like(samples.ends_RM, dtype=bool), {}
+    kept_RM, found = None, {}
     if arm.cwt:
         judge = trained(data, arm.cwt)
-        samples = Samples(samples.with_ends(judge.ends_RM))
+        samples = judge.samples
         kept_RM, found = _skips_once(folder, judge.student, samples, config)
     markers = attach(student.model, student.ids, settings.optim)
-    engine, progress, ends_RM = _start(folder / CHECKPOINT, student, settings, markers, samples.ends_RM)
+    engine, progress, samples = _start(folder / CHECKPOINT, student, settings, markers, samples)
 
-    def on_epoch(progress: Progress, ends_RM: np.ndarray) -> None:
+    def on_epoch(progress: Progress, samples: Samples) -> None:
         if arm.stage == "base":
             _judge_epoch(data, arm, student, progress, folder / BEST)
         fresh = folder / "checkpoint.new"
         fresh.mkdir(exist_ok=True)
-        save_checkpoint(fresh, engine, progress, ends_RM)
+        save_checkpoint(fresh, engine, progress, samples)
         shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
         fresh.rename(folder / CHECKPOINT)
 
     assert arm.stage != "few-shot"
-    job = Job(arm.stage, settings, arm.updates, config.seed)
+    job = Job(arm.stage, settings, arm.updates, config.seed, kept_RM=kept_RM)
     hooks = Hooks(lambda done, rows: _say(arm, done, rows), on_epoch)
-    ends_RM = train(job, samples, kept_RM, student, engine, progress, ends_RM, hooks)
+    samples = train(job, samples, student, engine, progress, hooks)
     merge(student.model, markers)
     student.model.eval()
     losses = [row["loss_nats"] for row in progress.history]
@@ -169,19 +169,19 @@ def _train(data: Data, arm: Arm, student: Student, folder: Path) -> Trained:
     }
     if arm.stage == "base":
         numbers["dev_accuracy_pct_by_epoch"] = [epoch["dev_accuracy_pct"] for epoch in progress.epochs]
-    return Trained(student, ends_RM, numbers)
+    return Trained(student, samples, numbers)
 
 
 def _start(
-    checkpoint: Path, student: Student, settings: TrainConfig, markers: Markers, ends_RM: np.ndarray
-) -> tuple[DataParallelEngine, Progress, np.ndarray]:
+    checkpoint: Path, student: Student, settings: TrainConfig, markers: Markers, samples: Samples
+) -> tuple[DataParallelEngine, Progress, Samples]:
     """A new engine, or that of the last finished epoch."""
     if not checkpoint.exists():
-        return DataParallelEngine(student.model, settings, markers), Progress(), ends_RM
+        return DataParallelEngine(student.model, settings, markers), Progress(), samples
     load_weights(checkpoint, student.model)
     engine = DataParallelEngine(student.model, settings, markers)
     engine.update([collate([], student.pad_id, student.model.device)], 1, lr=0.0)  # creates the states
-    return engine, *load_checkpoint(checkpoint, engine)
+    return engine, *load_checkpoint(checkpoint, engine, samples)
 
 
 def _judge_epoch(data: Data, arm: Arm, student: Student, progress: Progress, best: Path) -> None:
@@ -219,7 +219,7 @@ def find_skips(judge: Student, samples: Samples, config: PipelineConfig) -> tupl
     ablation = Ablation(judges_of(judge, config.skips, config.seed), task_of(config), config.skips, samples)
     kept_RM, right_R = ablation.find()
     seconds = time.perf_counter() - started
-    present_RM = np.diff(samples.ends_RM, axis=1, prepend=0) > 0
+    present_RM = samples.present_RM
     if config.skips.shuffled:
         kept_RM = shuffle_skips(
             kept_RM, present_RM & skippable(present_RM, config.skips.skippable), config.seed
@@ -236,9 +236,8 @@ def find_skips(judge: Student, samples: Samples, config: PipelineConfig) -> tupl
 def from_gold_chunks(student: Student, samples: Samples, config: PipelineConfig) -> dict[str, Any]:
     """Percentage of samples answered correctly, or not at all, from all of the teacher's chunks."""
     task, gold = task_of(config), samples.table["answer"].to_pylist()
-    rendered = [samples.sample(row, ends_M) for row, ends_M in enumerate(samples.ends_RM)]
-    contexts = Contexts(student, rendered, config.skips)
-    written = contexts.write(np.arange(len(samples)), np.ones_like(samples.ends_RM, dtype=bool))
+    contexts = Contexts(student, list(samples), config.skips)
+    written = contexts.write(np.arange(len(samples)), np.ones_like(samples.present_RM))
     answers = [text_of(student, one.ids).strip() or None for one in written]
     right = [task.check(answer, truth) for answer, truth in zip(answers, gold, strict=True)]
     empty = [answer is None for answer in answers]

@@ -7,10 +7,9 @@ resume. The Base student writes the whole rationale. The CWT student learns chun
 which chunks it does not need. The STT student learns to skip these. Shape suffixes: R samples, M chunks.
 """
 
-import hashlib
 import sys
 import time
-from itertools import chain
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -21,19 +20,22 @@ from numpy import ndarray as Array
 from rich.console import Console
 
 from skipthink_ray.config import CwtConfig, PipelineConfig, TrainConfig
-from skipthink_ray.method.choosing import choose_num_chunks
-from skipthink_ray.method.chunking import average_chunks
+from skipthink_ray.method.choosing import decide_num_chunks
+from skipthink_ray.method.cutting import cut, texts
 from skipthink_ray.method.metrics import has_loop
+from skipthink_ray.method.modes import Mode
+from skipthink_ray.method.samples import Samples
 from skipthink_ray.method.steps import split_steps
 from skipthink_ray.models.ablation import Ablation, judges_of
 from skipthink_ray.models.batching import collate
-from skipthink_ray.models.decoding import Mode, answer_questions
+from skipthink_ray.models.decoding import answer_questions
 from skipthink_ray.models.student import Student, build_student, encode, load_tokenizer
 from skipthink_ray.reporting.numbers import mode_numbers
 from skipthink_ray.reporting.table import modes_table
-from skipthink_ray.rows import ANSWER_SCHEMA, LATENCY_SCHEMA, SAMPLE_SCHEMA, Samples
+from skipthink_ray.rows import ANSWER_SCHEMA, LATENCY_SCHEMA
 from skipthink_ray.settings import load_config
-from skipthink_ray.tasks import ToyRow, task_of
+from skipthink_ray.tasks import task_of
+from skipthink_ray.tasks.splits import toy_split
 from skipthink_ray.training.batches import Stage, build_item, epoch_items, plan_updates, updates_per_epoch
 from skipthink_ray.training.engine import DataParallelEngine
 from skipthink_ray.training.markers import attach, merge
@@ -52,32 +54,28 @@ def main(config: PipelineConfig) -> dict[str, Any]:
 
     # Toy questions, with rationales by an oracle. Real rationales come from a large model.
     train_rows, test_rows = (draw_questions(config, split) for split in ("train", "test"))
-    num_steps_R = np.array([len(split_steps(row.rationale)) for row in train_rows])
-    wanted = config.chunks.num_chunks or task_of(config).num_chunks or round(num_steps_R.mean())  # M
-    num_chunks = choose_num_chunks(num_steps_R) if wanted == "auto" else wanted
+    num_chunks = decide_num_chunks(config, (len(split_steps(row["rationale"])) for row in train_rows))  # M
 
     # Cut rationales into steps, and steps into M average chunks. All students start from the same weights.
     def new_student() -> Student:
-        tokenizer = load_tokenizer(config.student, ("".join(texts(config, row)) for row in train_rows))
+        written = ("".join(texts(row, config.chunks)) for row in train_rows)
+        tokenizer = load_tokenizer(config.student, written)
         return build_student(config.student, tokenizer, num_chunks, config.seed)
 
-    samples = cut(config, train_rows, new_student())
-    all_RM = np.ones_like(samples.ends_RM, dtype=bool)
+    samples = Samples(cut(train_rows, partial(encode, new_student().tokenizer), config.chunks, num_chunks))
     updates = config.cwt.epochs * updates_per_epoch("cwt", config.cwt, len(samples), num_chunks)
     print(f"M = {num_chunks}; {len(samples)} rationales, {len(test_rows)} test questions, {updates} updates")
 
     # Base: an item is a question, its whole rationale and the answer.
-    base, _ = train("base", config, new_student(), samples, all_RM, updates)
+    base, _ = train("base", config, new_student(), samples, None, updates)
 
     # CWT: an item is one chunk; its prompt has the stage's marker. Every epoch starts with a chunk search.
-    cwt, ends_RM = train("cwt", config, new_student(), samples, all_RM, updates)
-    samples = Samples(samples.with_ends(ends_RM))
+    cwt, samples = train("cwt", config, new_student(), samples, None, updates)
 
     # Skips: find the chunks without which the CWT student still answers its training questions correctly.
     judges = judges_of(cwt, config.skips, config.seed)
     kept_RM, right_R = Ablation(judges, task_of(config), config.skips, samples).find()
-    present_RM = np.diff(ends_RM, axis=1, prepend=0) > 0
-    kept = " ".join(f"{share:.0%}" for share in kept_RM.sum(0) / present_RM.sum(0))
+    kept = " ".join(f"{share:.0%}" for share in kept_RM.sum(0) / samples.present_RM.sum(0))
     print(f"skips: right with all chunks {right_R.mean():.1%}; kept of c_1..c_M: {kept}")
 
     # STT: from the initial weights again, train on CWT items and items with [thought] for skipped chunks.
@@ -85,57 +83,43 @@ def main(config: PipelineConfig) -> dict[str, Any]:
     return evaluate(config, {"full": base, "staged": cwt, "skip": stt}, test_rows)
 
 
-def draw_questions(config: PipelineConfig, split: str) -> list[ToyRow]:
-    """Draw distinct toy questions. A hash reserves an eighth of all possible questions for test."""
+def draw_questions(config: PipelineConfig, split: str) -> list[dict[str, Any]]:
+    """Draw distinct toy questions, numbered. A hash reserves an eighth of all possible ones for test."""
     source, make, random, rows = config.rationales, task_of(config).toy, Random(f"{config.seed} {split}"), {}
     while len(rows) < (source.train_questions if split == "train" else source.test_questions):
         row = make(random, source.difficulty)
-        if (hashlib.sha256(row.question.encode()).digest()[0] % 8 == 0) == (split == "test"):
+        if toy_split(row.question) == split:
             rows.setdefault(row.question, row)
-    return list(rows.values())
-
-
-def texts(config: PipelineConfig, row: ToyRow) -> tuple[str, str, str]:
-    """The question part q, the rationale r, and the conclusion ` --> y`."""
-    formats, columns = config.chunks, row._asdict()
-    return formats.question_format.format(**columns), row.rationale, formats.answer_format.format(**columns)
-
-
-def cut(config: PipelineConfig, rows: list[ToyRow], student: Student) -> Samples:
-    """Cut rationales into steps, tokens and average chunks. Moving a boundary later changes no token."""
-    table = []
-    for number, row in enumerate(rows):
-        question, rationale, conclusion = texts(config, row)
-        steps = encode(student.tokenizer, split_steps(rationale))
-        tokens = encode(student.tokenizer, [question, row.answer, conclusion])
-        ends_RM = average_chunks(np.array([len(steps)]), len(student.ids.stages))
-        names = ("question_tokens", "answer_tokens", "conclusion_tokens")
-        sample = row._asdict() | dict(zip(names, tokens, strict=True))
-        sample |= {"row": number, "chunk_steps": np.diff(ends_RM[0], prepend=0).tolist()}
-        sample |= {"rationale_tokens": list(chain(*steps)), "step_tokens": [len(step) for step in steps]}
-        table.append(sample)
-    return Samples(pa.Table.from_pylist(table, schema=SAMPLE_SCHEMA))
+    return [{"row": number, **row._asdict()} for number, row in enumerate(rows.values())]
 
 
 def train(
-    stage: Stage, config: PipelineConfig, student: Student, samples: Samples, kept_RM: Array, updates: int
-) -> tuple[Student, Array]:
-    """Train for `updates` updates; return student and chunk ends. kept_RM: the chunks kept in skip items."""
+    stage: Stage,
+    config: PipelineConfig,
+    student: Student,
+    samples: Samples,
+    kept_RM: Array | None,
+    updates: int,
+) -> tuple[Student, Samples]:
+    """Train for `updates` updates; return the student and the samples with their final chunks.
+
+    kept_RM: the chunks that skip items show; None: all.
+    """
     settings: TrainConfig = getattr(config, stage)
     markers = attach(student.model, student.ids, settings.optim)  # with their own learning rate
     engine = DataParallelEngine(student.model, settings, markers)
-    ends_RM, done, epoch, loss = samples.ends_RM, 0, 0, torch.zeros(())
+    done, epoch, loss = 0, 0, torch.zeros(())
     while done < updates:
         search = settings.search if isinstance(settings, CwtConfig) else None
         if search and search.method != "average" and epoch % search.refresh_every_epochs == 0:
             # At most M forward passes per rationale give the loss of every possible chunk.
             seed = config.seed, epoch
-            ends_RM = rechunk(student.model, student.ids, samples, ends_RM, search, seed).ends_RM
+            samples = rechunk(student.model, student.ids, samples, search, seed).samples
         rng = np.random.default_rng((config.seed, epoch))
-        items = epoch_items(stage, settings, samples, ends_RM, kept_RM, rng, len(student.ids.start))
+        items = epoch_items(stage, settings, samples, rng, kept_RM, len(student.ids.start))
         student.model.train()
         for update in plan_updates(items, settings, rng)[: updates - done]:
-            batch = [build_item(items, number, samples, ends_RM, student.ids) for number in update]
+            batch = [build_item(items, number, samples, student.ids) for number in update]
             num_targets = int(items.targets_I[update].sum())  # N, the denominator of the loss
             lr = learning_rate(settings.optim, done, updates)
             loss = engine.update([collate(batch, student.pad_id, student.model.device)], num_targets, lr)
@@ -144,13 +128,15 @@ def train(
     merge(student.model, markers)
     student.model.eval()
     print(f"{stage}: {done} updates, last loss {loss:.3f} nats per target token")
-    return student, ends_RM
+    return student, samples
 
 
-def evaluate(config: PipelineConfig, students: dict[Mode, Student], rows: list[ToyRow]) -> dict[str, Any]:
+def evaluate(
+    config: PipelineConfig, students: dict[Mode, Student], rows: list[dict[str, Any]]
+) -> dict[str, Any]:
     """Answer all test questions in every mode, then time some of them one at a time."""
     task, limits, answers, latencies = task_of(config), config.evaluation, [], []
-    questions = encode(students["full"].tokenizer, [texts(config, row)[0] for row in rows])
+    questions = encode(students["full"].tokenizer, [texts(row, config.chunks)[0] for row in rows])
     for mode, student in students.items():
         for start in range(0, len(rows), limits.batch_size):
             asked, started = questions[start : start + limits.batch_size], time.perf_counter()
@@ -158,7 +144,7 @@ def evaluate(config: PipelineConfig, students: dict[Mode, Student], rows: list[T
             seconds = (time.perf_counter() - started) / len(asked)
             answers += [
                 {"row": row, "mode": mode, "answer": one.answer, "tokens": one.tokens}
-                | {"right": task.check(one.answer, rows[row].answer), "loops": has_loop(one.text)}
+                | {"right": task.check(one.answer, rows[row]["answer"]), "loops": has_loop(one.text)}
                 | {"stopped": one.stopped, "batch_seconds": seconds}
                 for row, one in enumerate(written, start)
             ]

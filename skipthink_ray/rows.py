@@ -1,4 +1,4 @@
-"""The tables that stages exchange, and their columns: Parquet on storage, pyarrow and numpy in memory.
+"""The tables that stages exchange: their columns, and the filters of rows. Parquet on storage.
 
 | table | written by | columns |
 | --- | --- | --- |
@@ -13,14 +13,9 @@ A dropped row stays in its table, with a `reason` and a `detail`.
 `row` is the row's number in the input, unique within a run. Every table is read in the order of `row`.
 """
 
-from dataclasses import dataclass
-from functools import cached_property
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-
-from skipthink_ray.method.markup import Sample
 
 RATIONALE_SCHEMA = pa.schema(
     {
@@ -96,75 +91,18 @@ HISTORY_SCHEMA = pa.schema(
     }
 )
 
-TEST = pc.field("reason").is_null() & (pc.field("split") == "test")
-"""A filter of the samples table: the samples to evaluate."""
+KEPT = pc.field("reason").is_null()
+"""Filters of rows and samples: those that a run uses, and of these the ones to train on and to evaluate."""
+TRAIN = KEPT & (pc.field("split") == "train")
+TEST = KEPT & (pc.field("split") == "test")
 
 
-@dataclass(frozen=True)
-class Ragged:
-    """Lists of unequal length, stored flat: row i is `values[offsets[i]:offsets[i + 1]]`."""
-
-    values: np.ndarray
-    offsets: np.ndarray
-
-    @classmethod
-    def from_column(cls, table: pa.Table, name: str) -> "Ragged":
-        column = table[name].combine_chunks()
-        if isinstance(column, pa.ChunkedArray):  # an empty table has nothing to combine
-            column = pa.array([], column.type)
-        offsets = column.offsets.to_numpy()
-        return cls(column.values.to_numpy(), offsets)
-
-    def __getitem__(self, row: int) -> np.ndarray:
-        return self.values[self.offsets[row] : self.offsets[row + 1]]
-
-    @property
-    def lengths(self) -> np.ndarray:
-        return np.diff(self.offsets)
-
-
-class Samples:
-    """The samples table as arrays. `ends_RM` (R samples, M chunks): steps up to the end of each chunk."""
-
-    def __init__(self, table: pa.Table) -> None:
-        self.table = table.sort_by("row")
-        self.question, self.rationale, self.steps, self.answer, self.conclusion = (
-            Ragged.from_column(self.table, f"{name}_tokens")
-            for name in ("question", "rationale", "step", "answer", "conclusion")
-        )
-        sizes = Ragged.from_column(self.table, "chunk_steps")
-        self.ends_RM = sizes.values.reshape(len(self), -1).cumsum(1) if len(self) else np.zeros((0, 1), int)
-
-    def __len__(self) -> int:
-        return self.table.num_rows
-
-    @property
-    def num_chunks(self) -> int:
-        return self.ends_RM.shape[1]
-
-    @cached_property
-    def step_ends(self) -> Ragged:
-        """Number of tokens from the start of the rationale to the end of each step."""
-        running = np.concatenate([[0], self.steps.values.cumsum()])
-        before = running[self.steps.offsets[:-1]]
-        return Ragged(running[1:] - np.repeat(before, self.steps.lengths), self.steps.offsets)
-
-    def chunk_token_ends(self, ends_RM: np.ndarray) -> np.ndarray:
-        """Number of tokens from the start of the rationale to the end of each chunk, [R, M]."""
-        index_RM = self.steps.offsets[:-1, None] + np.maximum(ends_RM, 1) - 1
-        return np.where(ends_RM > 0, self.step_ends.values[index_RM], 0)
-
-    def sample(self, row: int, ends_M: np.ndarray) -> Sample:
-        steps = np.split(self.rationale[row], self.step_ends[row][:-1])
-        return Sample(
-            question=self.question[row].tolist(),
-            steps=[step.tolist() for step in steps],
-            sizes=np.diff(ends_M, prepend=0).tolist(),
-            answer=self.answer[row].tolist(),
-            conclusion=self.conclusion[row].tolist(),
-        )
-
-    def with_ends(self, ends_RM: np.ndarray) -> pa.Table:
-        """The table with new chunk sizes."""
-        sizes = pa.array(np.diff(ends_RM, axis=1, prepend=0).tolist(), _TOKENS)
-        return self.table.set_column(self.table.schema.get_field_index("chunk_steps"), "chunk_steps", sizes)
+def mark_too_long(samples: pa.Table, tokens_R: np.ndarray, limit: int, why: str) -> pa.Table:
+    """Give the kept samples with more tokens than the limit a `reason`, and a `detail` that ends in `why`."""
+    long = pa.array((tokens_R > limit) & np.array(pc.is_null(samples["reason"])))
+    details = pa.array([f"{count} tokens, {why}" for count in tokens_R.tolist()], pa.string())
+    for name, value in (("reason", pa.scalar("too many tokens")), ("detail", details)):
+        at = samples.schema.get_field_index(name)
+        marked = pc.if_else(long, value, samples[name])
+        samples = samples.set_column(at, samples.schema.field(name), marked)
+    return samples

@@ -9,8 +9,8 @@ import torch
 from hypothesis import settings
 
 from skipthink_ray.config import OptimConfig, SttConfig
+from skipthink_ray.method.samples import Samples
 from skipthink_ray.models.student import Student
-from skipthink_ray.rows import Samples
 from skipthink_ray.tasks import ToyRow
 from tests.toys import ARCHITECTURES, make_samples, make_student, save_tiny, toy_rows, train_briefly, written
 

@@ -32,7 +32,6 @@ WITHOUT = {
     "tasks": {"ray"},
     "models": {"ray"},
 }
-ROWS_USES_MARKUP = ("rows", "method")
 LOOP = ("loop.py", "train")
 
 
@@ -56,12 +55,7 @@ def test_imports_point_downwards(module):
     for name in _imports(module):
         assert name.split(".")[0] not in WITHOUT.get(part, ()), f"{module.name} imports {name}"
         other = name.split(".")[1] if name.startswith("skipthink_ray.") else part
-        if (
-            other not in LAYER_OF
-            or part not in LAYER_OF
-            or other == part
-            or (part, other) == ROWS_USES_MARKUP
-        ):
+        if other not in LAYER_OF or part not in LAYER_OF or other == part:
             continue
         assert LAYER_OF[other] <= LAYER_OF[part], (
             f"{module.relative_to(PACKAGE)} imports {name}, which lies above"

@@ -15,8 +15,8 @@ import ray
 
 from jobs.chunks import main
 from skipthink_ray.config import SearchConfig
+from skipthink_ray.method.samples import Samples
 from skipthink_ray.models.student import save_student
-from skipthink_ray.rows import Samples
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.runtime.lock import only_writer
 from skipthink_ray.stages.chunk_input import check_rows, fingerprints, open_samples
@@ -85,11 +85,8 @@ def test_the_job_finds_on_a_cluster_what_one_process_finds_and_keeps_every_row(m
 
     used = np.array(written["reason"].is_null())
     samples = Samples(table.filter(pa.array(used)))
-    alone = rechunk(student.model, student.ids, samples, samples.ends_RM, SearchConfig(**METHOD), (4, 0))
-    assert (
-        written.filter(pa.array(used))["chunk_steps"].to_pylist()
-        == np.diff(alone.ends_RM, axis=1, prepend=0).tolist()
-    )
+    alone = rechunk(student.model, student.ids, samples, SearchConfig(**METHOD), (4, 0))
+    assert written.filter(pa.array(used))["chunk_steps"].to_pylist() == alone.samples.sizes_RM.tolist()
     assert summary["boundaries_moved"] == alone.moved > 50
     assert summary["unused"] == (~used).sum() == 31
     assert (

@@ -24,7 +24,8 @@ from skipthink_ray.config import (
 )
 from skipthink_ray.lm_eval import questions as harness
 from skipthink_ray.method.markup import THOUGHT, prompt
-from skipthink_ray.models.decoding import Answer, Mode, answer_questions
+from skipthink_ray.method.modes import Mode
+from skipthink_ray.models.decoding import Answer, answer_questions
 from skipthink_ray.models.serving import chat_template, prepare_for_serving, prompt_text
 from skipthink_ray.models.student import build_student, encode, load_student, load_tokenizer, save_student
 from skipthink_ray.runtime.artifacts import Folder
@@ -67,8 +68,7 @@ def handed(trained, rows, tmp_path_factory) -> dict[str, Handed]:
     skip, _ = trained
     base = make_student(rows[:24], width=48, vocabulary=500)
     samples = make_samples(rows[:12], base.tokenizer)
-    kept_RM = np.ones_like(samples.ends_RM, dtype=bool)
-    train_briefly(base, samples, "base", TrainConfig(batch_size=12, optim=OptimConfig(lr=4e-3)), 120, kept_RM)
+    train_briefly(base, samples, "base", TrainConfig(batch_size=12, optim=OptimConfig(lr=4e-3)), 120)
     table = make_samples(rows[:QUESTIONS], skip.tokenizer).table
     split = pa.array(["test"] * QUESTIONS)
     Folder.open(str(run / "chunks")).write_table(

@@ -41,7 +41,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[ToyRow
         asked, steps, encode(tokenizer, [row.answer for row in spoken]), [[] for _ in spoken], ends_RM, spoken
     )
     config = TrainConfig(batch_size=10, optim=OptimConfig(lr=5e-3))
-    losses = train_briefly(student, samples, "base", config, 200, np.ones_like(ends_RM, dtype=bool))
+    losses = train_briefly(student, samples, "base", config, 200)
     assert losses[-1] < 0.02
     folder = tmp_path_factory.mktemp("teacher")
     tokenizer.chat_template = TEMPLATE

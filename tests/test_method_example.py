@@ -15,9 +15,9 @@ import pytest
 from skipthink_ray.config import CwtConfig, SearchConfig, SkipsConfig
 from skipthink_ray.method import chunking, markup
 from skipthink_ray.method.chunking import ChunkLosses, StageLosses
+from skipthink_ray.method.samples import Samples
 from skipthink_ray.method.skipping import find_kept
 from skipthink_ray.models.student import marker_ids, train_tokenizer
-from skipthink_ray.rows import Samples
 from skipthink_ray.tasks import ToyRow
 from skipthink_ray.training.batches import epoch_items
 from tests.toys import make_samples, written
@@ -98,7 +98,7 @@ def _chunks(ends_M: np.ndarray) -> str:
 
 def steps_block() -> str:
     samples = prepared()[2]
-    sample = samples.sample(0, samples.ends_RM[0])
+    sample = samples.sample(0)
     steps = [f"s_{at}      {len(step):2}  {_shown(step)}" for at, step in enumerate(sample.steps, 1)]
     parts = (("y", samples.answer), (" --> y", samples.conclusion))
     rest = [f"{name:8} {len(part[0]):2}  {_shown(part[0])}" for name, part in parts]
@@ -109,7 +109,7 @@ def steps_block() -> str:
 
 def items_block() -> str:
     _, ids, samples = prepared()
-    sample, every = samples.sample(0, searched()[0]), [True] * M
+    sample, every = samples.with_ends(searched()).sample(0), [True] * M
     stages = [_item(f"stage {m + 1}", markup.stage_item(sample, ids, m)) for m in range(M)]
     answer = _item("answer", markup.answer_item(sample, ids, every))
     return "".join([_item("full", markup.full_item(sample, ids)), *stages, answer])
@@ -149,7 +149,7 @@ def chunkings_block() -> str:
 
 def skip_block() -> str:
     _, ids, samples = prepared()
-    sample = samples.sample(0, searched()[0])
+    sample = samples.with_ends(searched()).sample(0)
     return "".join(_item(judge, markup.skip_item(sample, ids, skips(judge)[0])) for judge in JUDGES)
 
 
@@ -168,7 +168,7 @@ def test_the_document_shows_the_example_as_it_is_built(name):
 
 
 def test_chunks_and_skips_are_those_that_the_text_names():
-    assert np.diff(prepared()[2].ends_RM[0], prepend=0).tolist() == [2, 2, 1]
+    assert prepared()[2].sizes_RM[0].tolist() == [2, 2, 1]
     assert searched()[0].tolist() == [2, 3, 5]
     assert searched(objective="pair")[0].tolist() == [1, 4, 5]
     assert searched(method="optimal")[0].tolist() == [1, 3, 5]
@@ -177,12 +177,12 @@ def test_chunks_and_skips_are_those_that_the_text_names():
 
 
 def test_target_tokens_are_those_that_the_text_counts():
-    samples = prepared()[2]
-    random, every_RM = np.random.default_rng(0), np.ones((1, M), bool)
-    items = epoch_items("cwt", CwtConfig(), samples, searched(), every_RM, random)
+    samples = prepared()[2].with_ends(searched())
+    random = np.random.default_rng(0)
+    items = epoch_items("cwt", CwtConfig(), samples, random)
     assert items.targets_I.tolist() == [11, 7, 13, 2]
     assert f"N = {items.targets_I.sum()}" in PAGE
-    base = epoch_items("base", CwtConfig(), samples, searched(), every_RM, random)
+    base = epoch_items("base", CwtConfig(), samples, random)
     assert f"N = {base.targets_I.sum()}" in PAGE
 
 

@@ -5,6 +5,7 @@ They do the work of the stage chunks without a cluster.
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -24,10 +25,10 @@ from transformers import (
 )
 
 from skipthink_ray.config import ChunksConfig, StudentConfig, TrainConfig
-from skipthink_ray.method.chunking import average_chunks
-from skipthink_ray.method.steps import split_steps
+from skipthink_ray.method.cutting import cut, texts
+from skipthink_ray.method.samples import Samples
 from skipthink_ray.models.student import Student, build_student, encode, load_tokenizer
-from skipthink_ray.rows import SAMPLE_SCHEMA, Samples
+from skipthink_ray.rows import SAMPLE_SCHEMA
 from skipthink_ray.tasks import TASKS, ToyRow
 from skipthink_ray.training.batches import Stage
 from skipthink_ray.training.checkpoint import Progress
@@ -58,11 +59,7 @@ def read_rows(path: Path) -> list[ToyRow]:
 def written(rows: list[ToyRow]) -> Iterator[str]:
     """All texts that a student reads or writes for these rows."""
     for row in rows:
-        yield (
-            FORMATS.question_format.format(**row._asdict())
-            + row.rationale
-            + FORMATS.answer_format.format(**row._asdict())
-        )
+        yield "".join(texts(row._asdict(), FORMATS))
 
 
 def make_student(rows: list[ToyRow], num_chunks: int = 4, **shape: Any) -> Student:
@@ -75,13 +72,10 @@ def make_student(rows: list[ToyRow], num_chunks: int = 4, **shape: Any) -> Stude
 
 def make_samples(rows: list[ToyRow], tokenizer: Any, num_chunks: int = 4) -> Samples:
     """Samples with average chunks."""
-    steps = [encode(tokenizer, split_steps(row.rationale)) for row in rows]
-    questions, answers, conclusions = (
-        encode(tokenizer, [form.format(**row._asdict()) for row in rows])
-        for form in (FORMATS.question_format, "{answer}", FORMATS.answer_format)
-    )
-    ends_RM = average_chunks(np.array([len(one) for one in steps]), num_chunks)
-    return token_samples(questions, steps, answers, conclusions, ends_RM, rows)
+    numbered = [
+        {**row._asdict(), "row": at, "id": f"row-{at}", "split": "train"} for at, row in enumerate(rows)
+    ]
+    return Samples(cut(numbered, partial(encode, tokenizer), FORMATS, num_chunks))
 
 
 def token_samples(
@@ -113,14 +107,19 @@ def token_samples(
 
 
 def train_briefly(
-    student: Student, samples: Samples, stage: Stage, config: TrainConfig, updates: int, kept_RM: np.ndarray
+    student: Student,
+    samples: Samples,
+    stage: Stage,
+    config: TrainConfig,
+    updates: int,
+    kept_RM: np.ndarray | None = None,
 ) -> list[float]:
     """Train in this process and return the losses of all updates. Leaves the student in eval mode."""
     progress, nothing = Progress(), Hooks(lambda *_: None, lambda *_: None)
-    job = Job(stage, config, updates, seed=0)
+    job = Job(stage, config, updates, seed=0, kept_RM=kept_RM)
     markers = attach(student.model, student.ids, config.optim)
     engine = DataParallelEngine(student.model, config, markers)
-    train(job, samples, kept_RM, student, engine, progress, samples.ends_RM, nothing)
+    train(job, samples, student, engine, progress, nothing)
     merge(student.model, markers)
     student.model.eval()
     return [row["loss_nats"] for row in progress.history]

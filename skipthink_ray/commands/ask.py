@@ -9,11 +9,12 @@ from rich.markup import escape
 from rich.table import Table
 from transformers.utils.logging import disable_progress_bar
 
-from skipthink_ray.models.decoding import Mode, answer_questions
+from skipthink_ray.method.modes import STUDENT_OF, Mode
+from skipthink_ray.models.decoding import answer_questions
 from skipthink_ray.models.student import Student, encode, load_student
 
-MODES_OF: dict[str, tuple[Mode, ...]] = {"base": ("full",), "cwt": ("staged",), "stt": ("staged", "skip")}
-PREFERRED: dict[Mode, tuple[str, ...]] = {"full": ("base",), "staged": ("cwt", "stt"), "skip": ("stt",)}
+INSTEAD: dict[Mode, str] = {"staged": "stt"}
+"""The student that answers if that of the mode is missing: stt learns the chunks too."""
 
 
 def ask(folder: Path, question: str, max_new_tokens: int) -> int:
@@ -29,9 +30,9 @@ def ask(folder: Path, question: str, max_new_tokens: int) -> int:
     table = Table(
         "mode", "writes", "answer", "tokens", "seconds", title=escape(question.strip()), title_justify="left"
     )
-    for mode, stages in PREFERRED.items():
-        stage = next((stage for stage in stages if stage in students), None)
-        if stage:
+    for mode, own in STUDENT_OF.items():
+        stage = own if own in students else INSTEAD.get(mode)
+        if stage in students:
             table.add_row(*_row(students[stage], mode, question, max_new_tokens))
     started = {
         getattr(student.model.config, "skipthink", {}).get("started_from") for student in students.values()
@@ -46,13 +47,15 @@ def find_students(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise ValueError(f"--student: no such folder: {folder}")
     run_students = {
-        stage: folder / stage / "student" for stage in MODES_OF if (folder / stage / "_DONE").exists()
+        stage: folder / stage / "student"
+        for stage in STUDENT_OF.values()
+        if (folder / stage / "_DONE").exists()
     }
     if run_students:
         return run_students
     own = folder / "student" if (folder / "student").is_dir() else folder
     made_by = getattr(load_student(own).model.config, "skipthink", None)
-    if not isinstance(made_by, dict) or made_by.get("stage") not in MODES_OF:
+    if not isinstance(made_by, dict) or made_by.get("stage") not in STUDENT_OF.values():
         raise ValueError(
             f"--student: {folder} was not trained by skipthink (its config.json lacks the key 'skipthink')"
         )

@@ -1,4 +1,4 @@
-"""The number of chunks M for `chunks.num_chunks: auto` (the paper's second open question), from step counts.
+"""Decides the number of chunks M; has the rule of `chunks.num_chunks: auto` (the paper's second question).
 
 M must be chosen before cwt. At that time the student has never seen a stage marker: the embeddings of all
 markers are equal (the mean of all others), so all rows of the stage-loss matrix are equal and say nothing
@@ -6,12 +6,30 @@ about M. Step counts are informative: if a rationale has as many steps as chunks
 and a stage without steps teaches only EOS.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
+
+from skipthink_ray.config import PipelineConfig
+from skipthink_ray.tasks import task_of
 
 MOVABLE_SHARE = 0.8
 """Minimum share of rationales with a boundary that can move, that is, with more steps than chunks."""
 MAX_CHUNKS = 8
 """A student answers in M + 1 decodings. More stages than this were never measured."""
+
+
+def decide_num_chunks(config: PipelineConfig, num_steps: Iterable[int]) -> int:
+    """M: as configured, else the task's own, else from the numbers of steps of the training rationales.
+
+    They are counted only if they are needed. Their rounded mean is the paper's M for tasks other than
+    arithmetic.
+    """
+    wanted = config.chunks.num_chunks or task_of(config).num_chunks
+    if isinstance(wanted, int):
+        return wanted
+    num_steps_R = np.fromiter(num_steps, dtype=np.int64)
+    return choose_num_chunks(num_steps_R) if wanted == "auto" else max(1, round(float(np.mean(num_steps_R))))
 
 
 def choose_num_chunks(num_steps_R: np.ndarray) -> int:

@@ -97,6 +97,11 @@ def average_chunks(num_steps_R: np.ndarray, num_chunks: int) -> np.ndarray:
     return stage_M * small_R[:, None] + np.minimum(stage_M, extra_R[:, None])
 
 
+def sizes_of(ends_RM: np.ndarray) -> np.ndarray:
+    """Sizes of the chunks that end at `ends_RM`."""
+    return np.diff(ends_RM, axis=1, prepend=0)
+
+
 def movable(ends_RM: np.ndarray) -> np.ndarray:
     """Which rationales have a boundary that can move: more steps than chunks, and at least two chunks."""
     num_chunks = ends_RM.shape[1]

@@ -12,13 +12,13 @@ import numpy as np
 
 from skipthink_ray.config import SkipsConfig
 from skipthink_ray.method.markup import Sample
+from skipthink_ray.method.samples import Samples
 from skipthink_ray.method.skipping import find_kept
 from skipthink_ray.models.contexts import Contexts
 from skipthink_ray.models.decoding import text_of
 from skipthink_ray.models.perturbing import perturbed
 from skipthink_ray.models.student import Student
 from skipthink_ray.models.verifying import Written
-from skipthink_ray.rows import Samples
 from skipthink_ray.tasks import Task
 
 
@@ -60,16 +60,14 @@ class Ablation:
     def __post_init__(self) -> None:
         for count in ("verified_R", "decoded_R", "chunks_verified_R", "chunks_decoded_R"):
             setattr(self, count, np.zeros(len(self.samples), dtype=np.int32))
-        self.rendered = [self.samples.sample(row, ends_M) for row, ends_M in enumerate(self.samples.ends_RM)]
+        self.rendered = list(self.samples)
         self.gold = self.samples.table["answer"].to_pylist()
 
     def find(self) -> tuple[np.ndarray, np.ndarray]:
         """(kept_RM, right_R): the chunks to keep, and whether the answer from all chunks passes the gate."""
-        ends_RM = self.samples.ends_RM
-        present_RM = np.diff(ends_RM, axis=1, prepend=0) > 0
-        tokens_RM = np.diff(self.samples.chunk_token_ends(ends_RM), axis=1, prepend=0)
+        present_RM, tokens_RM = self.samples.present_RM, self.samples.chunk_tokens_RM
         lengths_R = self.samples.question.lengths + tokens_RM.sum(1)
-        kept_RM, right_R = present_RM.copy(), np.zeros(len(ends_RM), dtype=bool)
+        kept_RM, right_R = present_RM.copy(), np.zeros(len(present_RM), dtype=bool)
         for rows in self._groups(np.argsort(lengths_R, kind="stable")):
             rendered = [self.rendered[row] for row in rows]
             writers = [self.writer(judge, rendered, self.config) for judge in self.judges]

@@ -3,15 +3,12 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 
 from skipthink_ray.method.markup import Ids, parse_conclusion, prompt
+from skipthink_ray.method.modes import Mode
 from skipthink_ray.models.student import Student
-
-Mode = Literal["full", "staged", "skip"]
-MODES: tuple[Mode, ...] = ("full", "staged", "skip")
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from skipthink_ray.method.chunking import StageLosses
 from skipthink_ray.method.markup import MarkerIds
 
 if TYPE_CHECKING:
-    from skipthink_ray.rows import Ragged, Samples
+    from skipthink_ray.method.samples import Ragged, Samples
 
 SLICE_LOGITS = 1 << 25
 """Logits per slice: 128 MiB in fp32. A vocabulary of 50,000 gives 671 positions, an efficient product."""

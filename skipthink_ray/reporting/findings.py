@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from skipthink_ray.config import PipelineConfig
-from skipthink_ray.reporting.numbers import STAGE_OF
+from skipthink_ray.method.modes import STUDENT_OF
 
 Code = Literal[
     "markers-together",
@@ -90,10 +90,12 @@ def evaluation_findings(
     errors = _modes_above(summary, "format_errors_pct", ("full", "skip"))
     if errors:
         findings.append(_no_answer(config, errors))
-    at_limit, loops = (_modes_above(summary, name, tuple(STAGE_OF)) for name in ("at_limit_pct", "loops_pct"))
+    at_limit, loops = (
+        _modes_above(summary, name, tuple(STUDENT_OF)) for name in ("at_limit_pct", "loops_pct")
+    )
     if at_limit or loops:
         findings.append(_answers_endless(config, at_limit, loops))
-    for mode, stage in STAGE_OF.items():
+    for mode, stage in STUDENT_OF.items():
         accuracy_pct, loss_nats = summary[f"{mode}_accuracy_pct"], trained[stage]["final_loss_nats"]
         if loss_nats < MEMORISED_NATS and accuracy_pct < MEMORISED_PCT:
             findings.append(_memorised(stage, config, accuracy_pct, trained[stage]))
@@ -115,7 +117,7 @@ def _longer(stage: str, config: PipelineConfig) -> str:
 
 def _all_longer(config: PipelineConfig) -> tuple[str, ...]:
     """The keys that make all students train longer."""
-    return tuple(dict.fromkeys(_longer(stage, config) for stage in STAGE_OF.values()))
+    return tuple(dict.fromkeys(_longer(stage, config) for stage in STUDENT_OF.values()))
 
 
 def _markers_together(stage: str, config: PipelineConfig, separation: float) -> Finding:

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from skipthink_ray.config import PipelineConfig
-from skipthink_ray.method.choosing import choose_num_chunks
-from skipthink_ray.method.chunking import average_chunks
+from skipthink_ray.method.choosing import choose_num_chunks, decide_num_chunks
+from skipthink_ray.method.chunking import average_chunks, sizes_of
 from skipthink_ray.method.steps import split_steps
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.tasks import task_of
@@ -51,7 +51,7 @@ def describe_rows(
 ) -> dict[str, Any]:
     """Description of a finished stage rationales as JSON values. unit: that of `count_tokens`."""
     holdings = count(rationales, count_tokens)
-    planned, suggested = plan(config, holdings.steps), suggest(holdings.steps)
+    planned, suggested = decide_num_chunks(config, holdings.steps.elements()), suggest(holdings.steps)
     shown = sorted({quantile(holdings.steps, share) for share in SHOWN})
     return {
         "rows": {split: dict(fates) for split, fates in holdings.fates.items()},
@@ -86,20 +86,14 @@ def count(rationales: Folder, count_tokens: Callable[[list[str]], Iterable[int]]
     return holdings
 
 
-def plan(config: PipelineConfig, steps: Counter[int]) -> int:
-    """M as the stage chunks will choose it: configured, else the task's, else the mean number of steps."""
-    wanted = config.chunks.num_chunks or task_of(config).num_chunks or max(1, round(_mean(steps)))
-    return wanted if isinstance(wanted, int) else suggest(steps)
-
-
 def suggest(steps: Counter[int]) -> int:
     """M chosen from the step counts alone."""
-    return choose_num_chunks(np.repeat(list(steps), list(steps.values())))
+    return choose_num_chunks(np.fromiter(steps.elements(), dtype=np.int64))
 
 
 def chunk_sizes(steps: Counter[int], num_chunks: int) -> Counter[int]:
     """Number of chunks by their number of steps, if all rationales are cut into average chunks."""
-    sizes_RM = np.diff(average_chunks(np.array(list(steps)), num_chunks), axis=1, prepend=0)
+    sizes_RM = sizes_of(average_chunks(np.array(list(steps)), num_chunks))
     counts = Counter[int]()
     for sizes_M, rationales in zip(sizes_RM.tolist(), steps.values(), strict=True):
         for size in sizes_M:

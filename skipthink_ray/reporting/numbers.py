@@ -16,12 +16,11 @@ import pyarrow.compute as pc
 from skipthink_ray.config import EvaluationConfig, PipelineConfig
 from skipthink_ray.method.intervals import bootstrap, bounded_mean
 from skipthink_ray.method.metrics import percent, ratio_of_sums, smooth_curve
+from skipthink_ray.method.modes import STUDENT_OF, Mode
 from skipthink_ray.method.steps import split_steps
 from skipthink_ray.models.pretrained import describe
 from skipthink_ray.reporting.result import result_sentences
 
-STAGE_OF = {"full": "base", "staged": "cwt", "skip": "stt"}
-"""The inference modes, and the stage whose student answers in each."""
 CURVE_POINTS, CURVE_WINDOWS = 300, 20
 LARGEST_SIZE = 7
 """Chunks of this many steps or more are counted together."""
@@ -58,7 +57,7 @@ class Material:
 def build_report(material: Material) -> dict[str, Any]:
     """report.json."""
     config, summaries = material.config, material.summaries
-    modes = {mode: mode_numbers(mode, config, material.answers, material.latencies) for mode in STAGE_OF}
+    modes = {mode: mode_numbers(mode, config, material.answers, material.latencies) for mode in STUDENT_OF}
     timed = len(_of_mode(material.latencies, "full"))
     evaluation = {
         "questions": len(_of_mode(material.answers, "full")),
@@ -78,7 +77,7 @@ def build_report(material: Material) -> dict[str, Any]:
         "evaluation": evaluation,
         "modes": modes,
         "training": _training(material),
-        "curves": {stage: _curve(material.histories[stage]) for stage in STAGE_OF.values()},
+        "curves": {stage: _curve(material.histories[stage]) for stage in STUDENT_OF.values()},
         "chunks": _chunks(material),
         "samples": [_sample(row) for row in material.samples],
         "questions": [{**row, "row": row["row"] + 1} for row in material.questions],
@@ -102,7 +101,7 @@ def _paired(table: pa.Table, mode: str) -> tuple[pa.Table, pa.Table]:
 
 
 def mode_numbers(
-    mode: str, pipeline: PipelineConfig, answers: pa.Table, latencies: pa.Table
+    mode: Mode, pipeline: PipelineConfig, answers: pa.Table, latencies: pa.Table
 ) -> dict[str, Any]:
     """The metrics of a mode, and its comparison with full thinking.
 
@@ -124,7 +123,7 @@ def mode_numbers(
         }
     )
     return {
-        "stage": STAGE_OF[mode],
+        "stage": STUDENT_OF[mode],
         "accuracy_pct": asdict(bounded_mean(right, (0.0, 100.0), *draw)),
         "format_errors_pct": percent(answers["answer"].is_null().to_numpy()),
         "at_limit_pct": percent(~_array(answers, "stopped")),
@@ -150,7 +149,7 @@ def _ratio(full: np.ndarray, here: np.ndarray, config: EvaluationConfig, seed: i
 
 def _training(material: Material) -> dict[str, Any]:
     stages = {}
-    for stage in STAGE_OF.values():
+    for stage in STUDENT_OF.values():
         summary = material.summaries[stage]
         stages[stage] = {
             "updates": summary["updates"],

@@ -7,9 +7,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from skipthink_ray.method.modes import STUDENT_OF
 from skipthink_ray.runtime.artifacts import Folder
 
-TITLES = {"full": "full (base)", "staged": "staged (cwt)", "skip": "skip (stt)"}
+TITLES: dict[str, str] = {mode: f"{mode} ({student})" for mode, student in STUDENT_OF.items()}
 
 
 def show_report(report: Folder, console: Console) -> None:

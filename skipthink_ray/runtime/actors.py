@@ -5,6 +5,7 @@ for a CPU if the actors hold all of them. Write tasks request no CPU for the sam
 one row group, so the batches do not depend on the number of actors.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -21,40 +22,62 @@ ROWS_PER_FILE = 1 << 14
 """Minimum rows per file. Each write task may start a worker process, which costs about 1 s of CPU."""
 
 
+@dataclass(frozen=True)
+class Pool:
+    """Actors of one kind, and what each of them needs."""
+
+    num_actors: int
+    num_cpus: float
+    num_gpus: float
+
+    @classmethod
+    def of(cls, config: ClusterConfig) -> "Pool":
+        return cls(config.num_actors, **resources(config))
+
+
 def map_row_groups(
     source: Folder,
     name: str,
     actor: type,
     arguments: dict[str, Any],
     out: Folder,
-    out_name: str,
     config: ClusterConfig,
 ) -> None:
-    """Send every row group of a table through a pool of `num_actors` actors; write the results as a table.
+    """Send every row group of a table through a pool of actors and write the results as the table `out`.
 
-    Each actor is `actor(**arguments)`, called on batches with one `piece` each (see `read_piece`). If an
-    actor dies, Ray Data retries its batch.
+    The actors are called on batches with one `piece` each (see `read_piece`).
     """
     pieces = [
         {"piece": fragment.path, "group": group.id}
         for fragment in source.table(name).get_fragments()
         for group in fragment.row_groups
     ]
-    pool = ray.data.ActorPoolStrategy(size=min(config.num_actors, len(pieces)))
+    map_pieces(pieces, actor, arguments, out, Pool.of(config), min_rows_per_file=ROWS_PER_FILE)
+
+
+def map_pieces(
+    pieces: list[dict[str, Any]],
+    actor: type,
+    arguments: dict[str, Any],
+    out: Folder,
+    pool: Pool,
+    **parquet: Any,
+) -> None:
+    """Send pieces through a pool of actors, one piece at a time, and write the results as the table `out`.
+
+    Each actor is `actor(**arguments)`. There are at most as many as pieces. If an actor dies, Ray Data
+    retries its piece. `parquet`: how the files are written.
+    """
     done = ray.data.from_items(pieces, override_num_blocks=len(pieces)).map_batches(
         actor,
         fn_constructor_kwargs=arguments,
         batch_format="pyarrow",
         batch_size=1,
-        compute=pool,
-        **resources(config),
+        compute=ray.data.ActorPoolStrategy(size=min(pool.num_actors, len(pieces))),
+        num_cpus=pool.num_cpus,
+        num_gpus=pool.num_gpus,
     )
-    done.write_parquet(
-        f"{out.path}/{out_name}",
-        filesystem=out.filesystem,
-        min_rows_per_file=ROWS_PER_FILE,
-        ray_remote_args={"num_cpus": 0},
-    )
+    done.write_parquet(out.path, filesystem=out.filesystem, ray_remote_args={"num_cpus": 0}, **parquet)
 
 
 def read_piece(batch: pa.Table, source: Folder) -> pa.Table:

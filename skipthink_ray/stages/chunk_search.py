@@ -23,16 +23,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset
 import pyarrow.parquet
-import ray
 from pyarrow import fs
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from skipthink_ray.config import Address, ClusterConfig, Config, SearchConfig
 from skipthink_ray.method.chunking import movable
+from skipthink_ray.method.samples import Samples
 from skipthink_ray.models.decoding import max_positions
 from skipthink_ray.models.student import load_student
-from skipthink_ray.rows import Samples
+from skipthink_ray.rows import mark_too_long
 from skipthink_ray.runtime import actors, cluster
 from skipthink_ray.runtime.artifacts import ROW_GROUP, Folder, begin, finish, is_done, refuse_foreign
 from skipthink_ray.runtime.lock import only_writer
@@ -118,23 +118,28 @@ class SearchChunks:
                     yield self.search(pa.Table.from_batches([part]))
 
     def search(self, batch: pa.Table) -> pa.Table:
-        batch = _mark_too_long(batch, max_positions(self.student))
+        positions = max_positions(self.student)
+        question, rationale = (
+            np.array(pc.list_value_length(batch[f"{part}_tokens"])) for part in ("question", "rationale")
+        )
+        batch = mark_too_long(
+            batch, 1 + question + rationale, positions, f"the student has {positions} positions"
+        )
         unused = pc.is_valid(batch["reason"])
         used = batch.filter(pc.invert(unused))
         check_rows(used, self.student)
         samples = Samples(used)
-        before_RM = samples.ends_RM
-        after_RM = rechunk(
+        found = rechunk(
             self.student.model,
             self.student.ids,
             samples,
-            before_RM,
             self.config.search,
             (self.config.seed, 0),
             self.config.precision == "bf16",
-        ).ends_RM
-        moved = pa.array((after_RM != before_RM).sum(1), pa.int32(), mask=~movable(before_RM))
-        searched = samples.with_ends(after_RM).append_column(MOVED, moved)
+        ).samples
+        moved_R = (found.ends_RM != samples.ends_RM).sum(1)
+        moved = pa.array(moved_R, pa.int32(), mask=~movable(samples.ends_RM))
+        searched = found.table.append_column(MOVED, moved)
         rest = batch.filter(unused)
         return pa.concat_tables(
             [searched, rest.append_column(MOVED, pa.nulls(len(rest), pa.int32()))]
@@ -180,20 +185,13 @@ def _search(
     out: Folder,
 ) -> None:
     started = time.perf_counter()
-    searched = ray.data.from_items(pieces, override_num_blocks=len(pieces)).map_batches(
+    actors.map_pieces(
+        pieces,
         SearchChunks,
-        fn_constructor_kwargs={"config": config, "filesystem": table.filesystem},
-        batch_format="pyarrow",
-        batch_size=1,
-        compute=ray.data.ActorPoolStrategy(size=num_actors),
-        num_cpus=config.cpus_per_actor,
-        num_gpus=config.gpus_per_actor,
-    )
-    searched.write_parquet(
-        f"{out.path}/samples",
-        filesystem=out.filesystem,
+        {"config": config, "filesystem": table.filesystem},
+        out.child("samples"),
+        actors.Pool(num_actors, config.cpus_per_actor, config.gpus_per_actor),
         row_group_size=ROW_GROUP,
-        ray_remote_args={"num_cpus": 0},
     )
     summary = _summary(out.table("samples"), table.count_rows())
     finish(out, {**summary, "actors": num_actors, "seconds": time.perf_counter() - started})
@@ -226,20 +224,6 @@ def _check_room(config: ChunkSearchConfig, num_actors: int) -> None:
         )
     on_cpu = config.cluster.model_copy(update={"use_gpu": False})
     cluster.require("chunk search", on_cpu, num_actors, "--num-actors or --cpus-per-actor", "--wait-s")
-
-
-def _mark_too_long(batch: pa.Table, positions: int) -> pa.Table:
-    """Give samples a `reason` if marker, question and rationale exceed the student's positions."""
-    question, rationale = (
-        np.array(pc.list_value_length(batch[f"{part}_tokens"])) for part in ("question", "rationale")
-    )
-    tokens = 1 + question + rationale
-    long = pa.array((tokens > positions) & np.array(pc.is_null(batch["reason"])))
-    details = pa.array([f"{count} tokens, the student has {positions} positions" for count in tokens])
-    for name, value in (("reason", pa.scalar("too many tokens")), ("detail", details)):
-        at = batch.schema.get_field_index(name)
-        batch = batch.set_column(at, batch.schema.field(name), pc.if_else(long, value, batch[name]))
-    return batch
 
 
 def _summary(written: pyarrow.dataset.Dataset, rows: int) -> dict[str, Any]:

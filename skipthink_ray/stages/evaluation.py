@@ -13,7 +13,8 @@ import ray
 
 from skipthink_ray.config import PipelineConfig
 from skipthink_ray.method.metrics import has_loop, percent
-from skipthink_ray.models.decoding import MODES, Mode, answer_questions
+from skipthink_ray.method.modes import STUDENT_OF, Mode
+from skipthink_ray.models.decoding import answer_questions
 from skipthink_ray.models.student import Student, load_student
 from skipthink_ray.reporting.findings import evaluation_findings
 from skipthink_ray.rows import ANSWER_SCHEMA, LATENCY_SCHEMA, TEST
@@ -21,8 +22,6 @@ from skipthink_ray.runtime import actors
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.stages.context import Context
 from skipthink_ray.tasks import task_of
-
-STUDENT_OF: dict[Mode, str] = {"full": "base", "staged": "cwt", "skip": "stt"}
 
 
 class AnswerInEveryMode:
@@ -38,7 +37,7 @@ class AnswerInEveryMode:
         rows = actors.read_piece(piece, self.chunks).filter(TEST).to_pylist()
         size = self.config.evaluation.batch_size
         batches = [rows[start : start + size] for start in range(0, len(rows), size)]
-        answers = [answer for mode in MODES for batch in batches for answer in self._answer(mode, batch)]
+        answers = [answer for mode in STUDENT_OF for batch in batches for answer in self._answer(mode, batch)]
         self.board.advance.remote(len(rows))
         return pa.Table.from_pylist(answers, schema=ANSWER_SCHEMA)
 
@@ -73,9 +72,8 @@ def make(context: Context) -> dict[str, Any]:
     folders = {stage: context.inputs[stage] for stage in STUDENT_OF.values()}
     with context.line("questions", total) as line:
         arguments = {"config": config, "chunks": chunks, "folders": folders, "board": line.board}
-        actors.map_row_groups(
-            chunks, "samples", AnswerInEveryMode, arguments, context.out, "answers", config.cluster
-        )
+        out = context.out.child("answers")
+        actors.map_row_groups(chunks, "samples", AnswerInEveryMode, arguments, out, config.cluster)
         questions = samples.to_table(columns=["row", "question_tokens"], filter=TEST).sort_by("row")
         timed = questions.slice(0, config.evaluation.latency_questions).to_pylist()
         timing = ray.remote(**actors.resources(config.cluster))(_time_modes)
@@ -99,7 +97,7 @@ def _time_modes(config: PipelineConfig, folders: dict[str, Folder], rows: list[d
     students = _load(config, folders)
     timings = []
     for number, row in enumerate([rows[0], *rows]):
-        for mode in MODES:
+        for mode in STUDENT_OF:
             started = time.perf_counter()
             answer = answer_questions(
                 students[mode], mode, [row["question_tokens"]], config.evaluation.max_new_tokens
@@ -114,12 +112,12 @@ def _summary(context: Context, total: int) -> dict[str, Any]:
     answers = context.out.table("answers").to_table(
         columns=["mode", "answer", "right", "tokens", "stopped", "loops"]
     )
-    if answers.num_rows != total * len(MODES):
+    if answers.num_rows != total * len(STUDENT_OF):
         raise RuntimeError(
-            f"evaluation: {total} questions in {len(MODES)} modes gave {answers.num_rows} answers"
+            f"evaluation: {total} questions in {len(STUDENT_OF)} modes gave {answers.num_rows} answers"
         )
     summary: dict[str, Any] = {"questions": total}
-    for mode in MODES:
+    for mode in STUDENT_OF:
         of_mode = answers.filter(pc.equal(answers["mode"], mode))
         summary[f"{mode}_accuracy_pct"] = 100 * pc.mean(of_mode["right"]).as_py()
         summary[f"{mode}_tokens"] = pc.mean(of_mode["tokens"]).as_py()
@@ -129,7 +127,7 @@ def _summary(context: Context, total: int) -> dict[str, Any]:
     context.say(
         ", ".join(
             f"{mode} {summary[f'{mode}_accuracy_pct']:.1f} % in {summary[f'{mode}_tokens']:.1f} tokens"
-            for mode in MODES
+            for mode in STUDENT_OF
         )
     )
     return summary

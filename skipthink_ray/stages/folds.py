@@ -9,10 +9,11 @@ from dataclasses import replace
 
 from skipthink_ray.config import PipelineConfig
 from skipthink_ray.method.skipping import Fold, fold_of
+from skipthink_ray.rows import TRAIN
 from skipthink_ray.runtime.artifacts import CHECKPOINTS, Folder, begin, finish, is_finished
 from skipthink_ray.runtime.tracking import NullTracker
 from skipthink_ray.stages.context import Context
-from skipthink_ray.training.launch import TRAIN, Request, launch, total_updates
+from skipthink_ray.training.launch import Request, launch, total_updates
 
 
 def fold_students(context: Context) -> dict[Fold, Folder]:

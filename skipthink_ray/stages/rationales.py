@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import ray
 
 from skipthink_ray.config import PipelineConfig
-from skipthink_ray.rows import DRAFT_SCHEMA, ROW_SCHEMA
+from skipthink_ray.rows import DRAFT_SCHEMA, ROW_SCHEMA, TEST, TRAIN
 from skipthink_ray.runtime import actors, asking, sources
 from skipthink_ray.runtime.input_files import find_files
 from skipthink_ray.runtime.ledger import Ledger, ledger_folder
@@ -30,7 +30,6 @@ from skipthink_ray.tasks.near import TestQuestions, with_key
 
 CHARACTERS_PER_TOKEN = 4
 """A rough value for English text, used to estimate tokens before asking the teacher."""
-KEPT = pc.field("reason").is_null()
 
 
 def make(context: Context) -> dict[str, Any]:
@@ -93,7 +92,7 @@ def _ask(context: Context, board: Any) -> None:
     """Ask the teacher: `parsed` to `drafts`. Only one run per storage path asks at a time."""
     config = context.config
     parsed = context.out.table("parsed")
-    to_ask = parsed.count_rows(filter=KEPT & (pc.field("split") == "train"))
+    to_ask = parsed.count_rows(filter=TRAIN)
     board.post.remote(0, parsed.count_rows() + to_ask * (config.rationales.teacher.samples - 1), "")
     with only_writer(
         ledger_folder(config).create(), "a teacher's answers are shared by all runs of a storage path"
@@ -101,17 +100,14 @@ def _ask(context: Context, board: Any) -> None:
         if config.rationales.teacher.kind == "vllm":
             asking.fill_with_vllm(config, context.out)
         arguments = {"config": config, "folder": context.out, "board": board}
-        actors.map_row_groups(
-            context.out, "parsed", asking.Ask, arguments, context.out, "drafts", asking.pool(config)
-        )
+        drafts = context.out.child("drafts")
+        actors.map_row_groups(context.out, "parsed", asking.Ask, arguments, drafts, asking.pool(config))
 
 
 def _compare(context: Context) -> None:
     """`drafts` to `rows`: drop duplicate training rows and training questions that are in the test set."""
     filters, drafts = context.config.rationales.filters, context.out.table("drafts")
-    test = drafts.to_table(
-        columns=["row", "id", "question"], filter=KEPT & (pc.field("split") == "test")
-    ).sort_by("row")
+    test = drafts.to_table(columns=["row", "id", "question"], filter=TEST).sort_by("row")
     known = {
         "test": ray.put(
             (TestQuestions(test["question"].to_pylist(), filters.leak_similarity), test["id"].to_pylist())

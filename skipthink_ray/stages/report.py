@@ -16,7 +16,8 @@ import pyarrow.compute as pc
 import ray
 import torch
 
-from skipthink_ray.reporting.numbers import STAGE_OF, Material, build_report, count_sizes
+from skipthink_ray.method.modes import STUDENT_OF
+from skipthink_ray.reporting.numbers import Material, build_report, count_sizes
 from skipthink_ray.reporting.page import render
 from skipthink_ray.reporting.table import print_table
 from skipthink_ray.rows import TEST
@@ -52,7 +53,7 @@ def _read(context: Context) -> Material:
         config=context.config,
         summaries={name: folder.read_json("summary.json") for name, folder in inputs.items()},
         epochs=inputs["cwt"].read_json("epochs.json"),
-        histories={stage: inputs[stage].table("history").to_table() for stage in STAGE_OF.values()},
+        histories={stage: inputs[stage].table("history").to_table() for stage in STUDENT_OF.values()},
         answers=inputs["evaluation"].table("answers").to_table(columns=numeric),
         latencies=inputs["evaluation"].table("latencies").to_table(),
         sizes_MS=count_sizes(inputs["cwt"].table("samples").to_batches(columns=["chunk_steps"]), num_chunks),
@@ -91,7 +92,7 @@ def _questions(chunks: Folder, evaluation: Folder, number: int) -> list[dict[str
     answers = evaluation.table("answers").to_table(columns=["row", "mode", *columns], filter=rows).to_pylist()
     found = {(answer["row"], answer["mode"]): {name: answer[name] for name in columns} for answer in answers}
     return [
-        {**question, "modes": {mode: found[question["row"], mode] for mode in STAGE_OF}}
+        {**question, "modes": {mode: found[question["row"], mode] for mode in STUDENT_OF}}
         for question in questions
     ]
 

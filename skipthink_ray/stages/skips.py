@@ -15,11 +15,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from skipthink_ray.config import PipelineConfig, SkipsConfig
+from skipthink_ray.method.samples import Samples
 from skipthink_ray.method.skipping import Fold, check_search, shuffle_skips, skippable
 from skipthink_ray.models.ablation import Ablation, judges_of
 from skipthink_ray.models.student import Student, load_student
 from skipthink_ray.reporting.findings import skips_findings
-from skipthink_ray.rows import SKIP_SCHEMA, Samples
+from skipthink_ray.rows import SKIP_SCHEMA
 from skipthink_ray.runtime import actors
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.stages.context import Context
@@ -71,13 +72,12 @@ def make(context: Context) -> dict[str, Any]:
     """Write `skips/`. Returns the judge, its cost, and the shares of right answers and of chunks kept."""
     config, cwt = context.config, context.inputs["cwt"]
     check_search(config.skips, context.inputs["chunks"].read_json("summary.json")["num_chunks"])
-    sizes = cwt.table("samples").to_table(columns=["row", "chunk_steps"]).sort_by("row")["chunk_steps"]
-    present_RM = np.array(sizes.to_pylist()) > 0
+    present_RM = Samples(cwt.table("samples").to_table(columns=["row", "chunk_steps"])).present_RM
     students = fold_students(context) if config.skips.gate == "cross_fitted" else {}
     with context.line("samples", len(present_RM)) as line:
         arguments = {"config": config, "cwt": cwt, "students": students, "board": line.board}
         name, started = "found" if config.skips.shuffled else "skips", time.perf_counter()
-        actors.map_row_groups(cwt, "samples", Ablate, arguments, context.out, name, config.cluster)
+        actors.map_row_groups(cwt, "samples", Ablate, arguments, context.out.child(name), config.cluster)
         seconds = time.perf_counter() - started
     found = context.out.table(name).to_table().sort_by("row")
     if len(found) != len(present_RM):

@@ -3,7 +3,6 @@
 Seed, split and draw number alone decide a row, so any worker can generate any part of the data set.
 """
 
-import hashlib
 import json
 import math
 from collections.abc import Iterator
@@ -17,8 +16,8 @@ import ray
 from skipthink_ray.config import PipelineConfig
 from skipthink_ray.runtime.sources import RAW_SCHEMA
 from skipthink_ray.tasks import task_of
+from skipthink_ray.tasks.splits import toy_split
 
-TEST_SHARE_OF_HASHES = 8
 PIECE_ROWS = 5000
 """Toy questions per Ray task and per file. Ray sizes tasks by input bytes, and its input is row numbers
 only. Without this limit, a task's memory and the work lost with it would grow with the number of
@@ -44,17 +43,12 @@ def rows_here(config: PipelineConfig) -> Iterator[dict[str, Any]]:
     return chain(test, (_row(config, len(test) + draw, draw, "train") for draw in draws))
 
 
-def _is_test_question(question: str) -> bool:
-    """A hash reserves a fixed eighth of all questions for test, so workers need not compare questions."""
-    return hashlib.sha256(question.encode()).digest()[0] % TEST_SHARE_OF_HASHES == 0
-
-
 def _row(config: PipelineConfig, row: int, draw: int, split: str) -> dict[str, Any]:
     task, random = task_of(config), Random(f"{config.data_seed} {split} {draw}")
     assert task.toy
     while True:
         toy = task.toy(random, config.rationales.difficulty)
-        if _is_test_question(toy.question) == (split == "test"):
+        if toy_split(toy.question) == split:
             values = {"id": f"{task.name}-{split}-{draw}", "split": split, **toy._asdict()}
             return {"row": row, "raw": json.dumps(values, ensure_ascii=False), "error": None}
 

@@ -17,6 +17,7 @@ Split = Literal["train", "test"]
 
 DIGEST_CHARS = 10
 """40 bits, so that the digests of unlisted questions almost never collide with listed ones."""
+TOY_TEST_SHARE_OF_HASHES = 8
 _OPTIONS = re.compile(r"\s*(?:which choice is true\s*\?|answer choices\s*:|\(a\)).*", re.DOTALL)
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _POINT_ZERO = re.compile(r"(?<=\d)\.0+(?!\d)")
@@ -48,6 +49,12 @@ def drawn_split(task: str, question: str, test_share: float) -> Split:
     """A random split, seeded with the task's name and the question's words: the same on every machine."""
     draw = int(hashlib.sha256(f"{task} {normalise(question)}".encode()).hexdigest()[:8], 16) / 16**8
     return "test" if draw < test_share else "train"
+
+
+def toy_split(question: str) -> Split:
+    """The split of a toy question. A hash reserves an eighth for test; workers need not compare."""
+    first_byte = hashlib.sha256(question.encode()).digest()[0]
+    return "test" if first_byte % TOY_TEST_SHARE_OF_HASHES == 0 else "train"
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Samples -> items -> updates -> micro-batches, as a pure function of (samples, chunks, seed, epoch).
+"""Samples -> items -> updates -> micro-batches, as a pure function of (samples, seed, epoch).
 
 The plan of an epoch does not depend on the number of workers: rank r of W takes every W-th item of the same
 update. So every rank knows N, the denominator of an update's loss (method §2), without communication. Any
@@ -13,7 +13,7 @@ import numpy as np
 
 from skipthink_ray.config import SttConfig, TrainConfig
 from skipthink_ray.method import markup
-from skipthink_ray.rows import Samples
+from skipthink_ray.method.samples import Samples
 
 Stage = Literal["base", "cwt", "stt"]
 
@@ -41,17 +41,17 @@ def epoch_items(
     stage: Stage,
     config: TrainConfig,
     samples: Samples,
-    ends_RM: np.ndarray,
-    kept_RM: np.ndarray,
     rng: np.random.Generator,
+    kept_RM: np.ndarray | None = None,
     start_tokens: int = 0,
 ) -> Items:
     """All items of one epoch: full items for base; CWT items for cwt; CWT and skip items for stt.
 
+    kept_RM: the chunks that skip items show; None: all.
     start_tokens: number of tokens in front of every prompt.
     """
-    num_rows, num_chunks = ends_RM.shape
-    present_RM = np.diff(ends_RM, axis=1, prepend=0) > 0
+    num_rows, num_chunks = samples.ends_RM.shape
+    shown_RM = samples.present_RM if kept_RM is None else kept_RM & samples.present_RM
     if stage == "base":
         parts = np.full((1, num_rows), num_chunks + 2)
     else:
@@ -61,10 +61,10 @@ def epoch_items(
     parts = parts.ravel()
     if isinstance(config, SttConfig) and config.skip_share is not None:
         rows, parts = _weigh_skips(rows, parts, num_chunks + 1, config.skip_share, rng)
-    answer_kept_RM = _drop_chunks(present_RM, config.answer_chunk_dropout, rng)
-    tokens, targets = _lengths(samples, ends_RM, answer_kept_RM, kept_RM & present_RM, present_RM)
+    answer_kept_RM = _drop_chunks(samples.present_RM, config.answer_chunk_dropout, rng)
+    tokens, targets = _lengths(samples, answer_kept_RM, shown_RM)
     return Items(
-        rows, parts, tokens[rows, parts] + start_tokens, targets[rows, parts], answer_kept_RM, kept_RM
+        rows, parts, tokens[rows, parts] + start_tokens, targets[rows, parts], answer_kept_RM, shown_RM
     )
 
 
@@ -106,11 +106,9 @@ def share_of(update: np.ndarray, rank: int, world: int, accumulation: int) -> li
     return [update[micro * world + rank :: world * accumulation] for micro in range(accumulation)]
 
 
-def build_item(
-    items: Items, number: int, samples: Samples, ends_RM: np.ndarray, ids: markup.MarkerIds
-) -> markup.Item:
-    row, part, num_chunks = items.row_I[number], items.part_I[number], ends_RM.shape[1]
-    sample = samples.sample(row, ends_RM[row])
+def build_item(items: Items, number: int, samples: Samples, ids: markup.MarkerIds) -> markup.Item:
+    row, part, num_chunks = items.row_I[number], items.part_I[number], samples.num_chunks
+    sample = samples.sample(row)
     if part < num_chunks:
         return markup.stage_item(sample, ids, part)
     if part == num_chunks:
@@ -155,19 +153,14 @@ def _wanted_skips(share: float, num_skips: int, num_others: int) -> int:
 
 
 def _lengths(
-    samples: Samples,
-    ends_RM: np.ndarray,
-    answer_kept_RM: np.ndarray,
-    skip_kept_RM: np.ndarray,
-    present_RM: np.ndarray,
+    samples: Samples, answer_kept_RM: np.ndarray, skip_kept_RM: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Tokens and target tokens of every part of every sample, [R, M + 3] each, as in `build_item`."""
-    token_ends_RM = samples.chunk_token_ends(ends_RM)
-    chunk_RM = np.diff(token_ends_RM, axis=1, prepend=0)
+    token_ends_RM, chunk_RM = samples.chunk_token_ends_RM, samples.chunk_tokens_RM
     question_R, answer_R, conclusion_R = (
         part.lengths for part in (samples.question, samples.answer, samples.conclusion)
     )
-    thoughts_R = (present_RM & ~skip_kept_RM).sum(1)
+    thoughts_R = (samples.present_RM & ~skip_kept_RM).sum(1)
     targets = np.column_stack(
         [
             chunk_RM,

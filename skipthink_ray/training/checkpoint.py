@@ -15,6 +15,7 @@ import safetensors.numpy
 import torch
 from safetensors.torch import load_file, save_file
 
+from skipthink_ray.method.samples import Samples
 from skipthink_ray.training.engine import Engine, any_rank, rank
 
 
@@ -23,6 +24,7 @@ class NonFiniteLoss(RuntimeError):
 
 
 KEYS: dict[str, str | None] = {"weights": None, "exp_avg": "exp_avg", "exp_avg_sq": "exp_avg_sq"}
+CHUNKS = "chunks.safetensors"
 
 
 @dataclass
@@ -52,7 +54,7 @@ def full_tensors(engine: Engine, key: str | None) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def save_checkpoint(folder: Path, engine: Engine, progress: Progress, ends_RM: np.ndarray) -> None:
+def save_checkpoint(folder: Path, engine: Engine, progress: Progress, samples: Samples) -> None:
     """Save a checkpoint; every rank must call this, and rank 0 writes.
 
     Raises NonFiniteLoss on every rank if a weight or optimiser state is NaN or infinite.
@@ -66,7 +68,8 @@ def save_checkpoint(folder: Path, engine: Engine, progress: Progress, ends_RM: n
         if rank() == 0:
             save_file(tensors, folder / f"{file}.safetensors")
     if rank() == 0:
-        safetensors.numpy.save_file({"ends_RM": ends_RM.astype(np.int64)}, folder / "chunks.safetensors")
+        ends_RM = samples.ends_RM.astype(np.int64)
+        safetensors.numpy.save_file({"ends_RM": ends_RM}, folder / CHUNKS)
         (folder / "state.json").write_text(json.dumps({"adam_step": adam_step(engine), **asdict(progress)}))
 
 
@@ -80,8 +83,8 @@ def load_weights(folder: Path, model: torch.nn.Module) -> None:
     model.load_state_dict(load_file(folder / "weights.safetensors"), strict=False)
 
 
-def load_checkpoint(folder: Path, engine: Engine) -> tuple[Progress, np.ndarray]:
-    """Overwrite the engine's fp32 weights and optimiser states.
+def load_checkpoint(folder: Path, engine: Engine, samples: Samples) -> tuple[Progress, Samples]:
+    """Overwrite the engine's fp32 weights and optimiser states. Returns the samples with the saved chunks.
 
     The states must exist: run one update at learning rate 0 first.
     """
@@ -91,7 +94,8 @@ def load_checkpoint(folder: Path, engine: Engine) -> tuple[Progress, np.ndarray]
             engine.set_state(parameter, key, tensors[name].to(parameter.device))
     state = json.loads((folder / "state.json").read_text())
     set_adam_step(engine, state.pop("adam_step"))
-    return Progress(**state), safetensors.numpy.load_file(folder / "chunks.safetensors")["ends_RM"]
+    ends_RM = safetensors.numpy.load_file(folder / CHUNKS)["ends_RM"]
+    return Progress(**state), samples.with_ends(ends_RM)
 
 
 def adam_step(engine: Engine) -> float:

@@ -7,20 +7,20 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import ray
 import ray.train
 import torch
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from skipthink_ray.config import PipelineConfig, TrainConfig
+from skipthink_ray.method.samples import COLUMNS, Samples
 from skipthink_ray.method.skipping import Fold
 from skipthink_ray.models.batching import collate
 from skipthink_ray.models.card import model_card
 from skipthink_ray.models.separation import marker_separation
 from skipthink_ray.models.serving import prepare_for_serving
 from skipthink_ray.models.student import load_student, save_student
-from skipthink_ray.rows import HISTORY_SCHEMA, SKIP_SCHEMA, Samples
+from skipthink_ray.rows import HISTORY_SCHEMA, SAMPLE_SCHEMA, SKIP_SCHEMA, TRAIN
 from skipthink_ray.runtime.artifacts import CHECKPOINTS, Folder
 from skipthink_ray.runtime.progress import StageLine
 from skipthink_ray.training.backend import choose_backend
@@ -36,9 +36,6 @@ from skipthink_ray.training.checkpoint import (
 from skipthink_ray.training.engine import Engine, rank, start_engine
 from skipthink_ray.training.loop import Hooks, Job, train
 from skipthink_ray.training.markers import attach, merge
-
-TRAIN = pc.field("reason").is_null() & (pc.field("split") == "train")
-"""Selects the samples to train on."""
 
 
 @dataclass(frozen=True)
@@ -110,10 +107,14 @@ def launch(request: Request, line: StageLine) -> dict[str, Any]:
     return outcome
 
 
-def load_samples(samples: Folder, held_out: Fold | None = None) -> Samples:
-    """The training samples of an artifact, without those of the fold `held_out`."""
-    table = samples.table("samples").to_table(filter=TRAIN)
-    return Samples(table.filter(~held_out.holds(table["question"].to_pylist())) if held_out else table)
+def load_samples(samples: Folder, held_out: Fold | None, columns: list[str]) -> Samples:
+    """Columns of the training samples of an artifact, without the samples of the fold `held_out`."""
+    source = samples.table("samples")
+    table = source.to_table(columns=columns, filter=TRAIN)
+    if held_out:
+        questions = source.to_table(columns=["question"], filter=TRAIN)["question"].to_pylist()
+        table = table.filter(pa.array(~held_out.holds(questions)))
+    return Samples(table)
 
 
 def _reason(error: Exception) -> str:
@@ -131,39 +132,44 @@ def _worker(arguments: dict[str, Any]) -> dict[str, Any]:
     backend, remark = choose_backend(cluster)
     if board and remark:
         board.say.remote(remark)
-    samples = load_samples(request.samples, request.held_out)
-    kept_RM = _kept(request, samples)
+    samples, progress = load_samples(request.samples, request.held_out, COLUMNS), Progress()
+    job = Job(
+        request.stage,
+        request.train_config,
+        request.updates,
+        request.config.seed,
+        cluster.accumulation,
+        _kept(request, samples),
+    )
     with request.student.local("student") as folder:
         student = load_student(folder)
     student.model.to(get_device())
     markers = attach(student.model, student.ids, request.train_config.optim)
     checkpoint = ray.train.get_checkpoint()
-    progress, ends_RM = Progress(), samples.ends_RM
     if checkpoint:
         with checkpoint.as_directory() as saved:
             load_weights(Path(saved), student.model)
             engine = start_engine(student.model, request.train_config, cluster, backend, markers)
             empty = collate([], student.pad_id, next(engine.model.parameters()).device)
             engine.update([empty] * cluster.accumulation, 1, lr=0.0)  # creates the optimiser states
-            progress, ends_RM = load_checkpoint(Path(saved), engine)
+            progress, samples = load_checkpoint(Path(saved), engine, samples)
     else:
         engine = start_engine(student.model, request.train_config, cluster, backend, markers)
-    job = Job(request.stage, request.train_config, request.updates, request.config.seed, cluster.accumulation)
     if board:  # a killed driver may not have tracked these steps; the tracker ignores known ones
         board.log.remote(_tracked(job, progress.history))
     try:
-        ends_RM = train(job, samples, kept_RM, student, engine, progress, ends_RM, _hooks(job, engine, board))
+        samples = train(job, samples, student, engine, progress, _hooks(job, engine, board))
     except NonFiniteLoss as error:
         return {"failed": str(error)}
-    return _export(request, engine, samples, progress, ends_RM, backend)
+    return _export(request, engine, samples, progress, backend)
 
 
-def _kept(request: Request, samples: Samples) -> np.ndarray:
-    """Chunks that skip items keep, [R, M]; all chunks in base and cwt."""
+def _kept(request: Request, samples: Samples) -> np.ndarray | None:
+    """Chunks that skip items show, [R, M]; None in base and cwt."""
     if request.skips is None:
-        return np.ones_like(samples.ends_RM, dtype=bool)
+        return None
     skips = request.skips.table("skips").to_table(columns=SKIP_SCHEMA.names).sort_by("row")
-    if skips["row"].to_pylist() != samples.table["row"].to_pylist():
+    if not skips["row"].equals(samples.table["row"]):
         raise RuntimeError(f"{request.skips.uri}: its rows differ from those of {request.samples.uri}")
     return np.array(skips["kept"].to_pylist(), dtype=bool)
 
@@ -181,7 +187,7 @@ def _hooks(job: Job, engine: Engine, board: Any) -> Hooks:
             board.post.remote(progress.update, job.updates, f"epoch {progress.epoch + 1} loss {loss:.3f}")
             board.log.remote(_tracked(job, rows))
 
-    def on_epoch(progress: Progress, ends_RM: np.ndarray) -> None:
+    def on_epoch(progress: Progress, samples: Samples) -> None:
         if board:
             numbers = {
                 f"{job.stage}/{key}": float(value)
@@ -190,7 +196,7 @@ def _hooks(job: Job, engine: Engine, board: Any) -> Hooks:
             }
             board.log.remote([(progress.update - 1, numbers)])
         with TemporaryDirectory() as folder:
-            save_checkpoint(Path(folder), engine, progress, ends_RM)
+            save_checkpoint(Path(folder), engine, progress, samples)
             saved = ray.train.Checkpoint.from_directory(folder) if rank() == 0 else None
             ray.train.report({"update": progress.update, "epoch": progress.epoch}, checkpoint=saved)
 
@@ -198,7 +204,7 @@ def _hooks(job: Job, engine: Engine, board: Any) -> Hooks:
 
 
 def _export(
-    request: Request, engine: Engine, samples: Samples, progress: Progress, ends_RM: np.ndarray, backend: str
+    request: Request, engine: Engine, samples: Samples, progress: Progress, backend: str
 ) -> dict[str, Any]:
     """Rank 0 writes `student/`, `history/`, `samples/` and `epochs.json`."""
     weights = full_tensors(engine, None)
@@ -232,5 +238,6 @@ def _export(
         request.out.write_table("history", pa.Table.from_pylist(progress.history, schema=HISTORY_SCHEMA))
         request.out.write_json("epochs.json", progress.epochs)
         if request.stage == "cwt":
-            request.out.write_table("samples", samples.with_ends(ends_RM))
+            whole = load_samples(request.samples, request.held_out, SAMPLE_SCHEMA.names)
+            request.out.write_table("samples", whole.with_ends(samples.ends_RM).table)
     return summary

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 
 from skipthink_ray.config import CwtConfig, TrainConfig
+from skipthink_ray.method.samples import Samples
 from skipthink_ray.models.batching import collate
 from skipthink_ray.models.student import Student
-from skipthink_ray.rows import Samples
 from skipthink_ray.training.batches import (
     Items,
     Stage,
@@ -45,6 +45,8 @@ class Job:
     updates: int
     seed: int
     accumulation: int = 1
+    kept_RM: np.ndarray | None = None
+    """The chunks that skip items show (stt); None: all."""
 
 
 @dataclass(frozen=True)
@@ -53,30 +55,35 @@ class Hooks:
 
     on_updates: Callable[[Progress, list[dict[str, Any]]], None]
     """Called every few updates, with the history rows since the last call."""
-    on_epoch: Callable[[Progress, np.ndarray], None]
-    """Called at the end of each epoch and of the run, with ends_RM; writes the checkpoint."""
+    on_epoch: Callable[[Progress, Samples], None]
+    """Called at the end of each epoch and of the run, with its chunks; writes the checkpoint."""
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What stays the same from the first update to the last."""
+
+    job: Job
+    student: Student
+    engine: Engine
+    progress: Progress
+    hooks: Hooks
 
 
 def train(
-    job: Job,
-    samples: Samples,
-    kept_RM: np.ndarray,
-    student: Student,
-    engine: Engine,
-    progress: Progress,
-    ends_RM: np.ndarray,
-    hooks: Hooks,
-) -> np.ndarray:
-    """Train from `progress` up to `job.updates` updates. Returns the final chunk ends.
+    job: Job, samples: Samples, student: Student, engine: Engine, progress: Progress, hooks: Hooks
+) -> Samples:
+    """Train from `progress` up to `job.updates` updates. Returns the samples with their final chunks.
 
-    `kept_RM`: the chunks that skip items keep (stt). Raises NonFiniteLoss on all ranks together.
+    Raises NonFiniteLoss on all ranks together.
     """
+    run = _Run(job, student, engine, progress, hooks)
     while progress.update < job.updates:
         started = time.perf_counter()
         if progress.position == 0:
-            ends_RM = _search_chunks(job, samples, student, engine, progress, ends_RM)
-        rng = np.random.default_rng((job.seed, progress.epoch))
-        items = epoch_items(job.stage, job.config, samples, ends_RM, kept_RM, rng, len(student.ids.start))
+            samples = _search_chunks(run, samples)
+        rng, start_tokens = np.random.default_rng((job.seed, progress.epoch)), len(student.ids.start)
+        items = epoch_items(job.stage, job.config, samples, rng, job.kept_RM, start_tokens)
         updates = plan_updates(items, job.config, rng)
         if not updates:
             raise ValueError(f"{job.stage}: there are no samples to train on")
@@ -88,53 +95,43 @@ def train(
                 "padding_share": padding,
             }
         updates = updates[progress.position : progress.position + job.updates - progress.update]
-        _run_updates(job, samples, student, engine, progress, ends_RM, items, updates, hooks)
+        _run_updates(run, samples, items, updates)
         progress.epoch, progress.position = progress.epoch + 1, 0
         seconds = time.perf_counter() - started
         progress.seconds += seconds
         if "search_s" in progress.epochs[-1]:
             progress.epochs[-1].setdefault("search_share", progress.epochs[-1]["search_s"] / seconds)
-        hooks.on_epoch(progress, ends_RM)
-    return ends_RM
+        hooks.on_epoch(progress, samples)
+    return samples
 
 
-def _search_chunks(
-    job: Job, samples: Samples, student: Student, engine: Engine, progress: Progress, ends_RM: np.ndarray
-) -> np.ndarray:
+def _search_chunks(run: _Run, samples: Samples) -> Samples:
     """Chunk search before a cwt epoch (the paper's SBC). Other stages keep their chunks."""
+    config, progress = run.job.config, run.progress
     record: dict[str, Any] = {"epoch": progress.epoch}
     progress.epochs.append(record)
-    if not isinstance(job.config, CwtConfig) or job.config.search.method == "average":
-        return ends_RM
-    if progress.epoch % job.config.search.refresh_every_epochs:
-        return ends_RM
+    if not isinstance(config, CwtConfig) or config.search.method == "average":
+        return samples
+    if progress.epoch % config.search.refresh_every_epochs:
+        return samples
     started = time.perf_counter()
-    seed, bf16 = (job.seed, progress.epoch), job.config.precision == "bf16"
-    result = rechunk(engine.model, student.ids, samples, ends_RM, job.config.search, seed, bf16)
+    seed, bf16 = (run.job.seed, progress.epoch), config.precision == "bf16"
+    result = rechunk(run.engine.model, run.student.ids, samples, config.search, seed, bf16)
     seconds = time.perf_counter() - started
     progress.search_seconds += seconds
     record |= {**result.record(), "search_s": seconds}
-    return result.ends_RM
+    return result.samples
 
 
-def _run_updates(
-    job: Job,
-    samples: Samples,
-    student: Student,
-    engine: Engine,
-    progress: Progress,
-    ends_RM: np.ndarray,
-    items: Items,
-    updates: list[np.ndarray],
-    hooks: Hooks,
-) -> None:
+def _run_updates(run: _Run, samples: Samples, items: Items, updates: list[np.ndarray]) -> None:
+    job, student, engine, progress = run.job, run.student, run.engine, run.progress
     engine.model.train()
     fresh: list[tuple[dict[str, Any], torch.Tensor]] = []
     for number, update in enumerate(updates):
         torch.manual_seed(hash((job.seed, progress.update, rank())))  # dropout
         micro_batches: list[MicroBatch] = [
             collate(
-                [build_item(items, item, samples, ends_RM, student.ids) for item in share],
+                [build_item(items, item, samples, student.ids) for item in share],
                 student.pad_id,
                 _device(engine),
             )
@@ -149,7 +146,7 @@ def _run_updates(
         progress.target_tokens += num_targets
         progress.item_tokens += int(items.tokens_I[update].sum())
         if len(fresh) == CHECK_EVERY_UPDATES or number == len(updates) - 1:
-            _check(progress, fresh, hooks)
+            _check(progress, fresh, run.hooks)
             fresh = []
 
 

@@ -17,9 +17,9 @@ from skipthink_ray.config import SearchConfig
 from skipthink_ray.method import chunking
 from skipthink_ray.method.chunking import StageLosses
 from skipthink_ray.method.markup import MarkerIds
+from skipthink_ray.method.samples import Samples
 from skipthink_ray.models.batching import length_batches
 from skipthink_ray.models.scoring import stage_losses
-from skipthink_ray.rows import Samples
 from skipthink_ray.training.engine import rank, world
 
 BATCH_TOKENS = {"cpu": 2048, "cuda": 32768}
@@ -37,7 +37,8 @@ LARGEST_SIZE = 7
 
 @dataclass(frozen=True)
 class Rechunked:
-    ends_RM: np.ndarray
+    samples: Samples
+    """The samples with the chunks that were found."""
     moved: int
     """Boundaries that moved."""
     movable: int
@@ -47,7 +48,7 @@ class Rechunked:
 
     def record(self) -> dict[str, float]:
         """The metrics to log. Chunk sizes are taken over all chunks of all rationales."""
-        sizes_RM = np.diff(self.ends_RM, axis=1, prepend=0)
+        sizes_RM = self.samples.sizes_RM
         shares = np.bincount(np.minimum(sizes_RM, LARGEST_SIZE).ravel(), minlength=LARGEST_SIZE + 1) / max(
             sizes_RM.size, 1
         )
@@ -70,15 +71,15 @@ def rechunk(
     model: torch.nn.Module,
     ids: MarkerIds,
     samples: Samples,
-    ends_RM: np.ndarray,
     config: SearchConfig,
     seed: tuple[int, int],
     bf16: bool = False,
 ) -> Rechunked:
-    """New chunk ends of all samples, the same on every rank.
+    """The samples with new chunks, the same on every rank. The search starts from their present chunks.
 
     `seed` is (seed, epoch). `bf16` runs the forward passes in bf16 if the device supports it.
     """
+    ends_RM = samples.ends_RM
     rows = np.nonzero(chunking.movable(ends_RM))[0]
     tokens = samples.question.lengths[rows] + samples.rationale.lengths[rows] + len(ids.start) + 1
     batches = length_batches(
@@ -106,7 +107,7 @@ def rechunk(
             waiting = []
     change_RM, energy = _sum_over_ranks(found_RM - ends_RM, energy)
     return Rechunked(
-        ends_RM=ends_RM + change_RM,
+        samples=samples.with_ends(ends_RM + change_RM),
         moved=int((change_RM != 0).sum()),
         movable=len(rows) * (ends_RM.shape[1] - 1),
         energy_nats=float(energy[0] / max(energy[1], 1)),

@@ -15,7 +15,7 @@ from skipthink_ray.training.checkpoint import Progress
 from skipthink_ray.training.engine import DataParallelEngine
 from skipthink_ray.training.loop import Hooks, Job, train
 from skipthink_ray.training.markers import attach, merge
-from tests.toys import make_student, toy_rows
+from tests.toys import make_samples, make_student, toy_rows
 
 FILE = Path(__file__).parents[2] / "examples" / "one_process.py"
 UPDATES = 30
@@ -63,17 +63,17 @@ def test_it_needs_neither_ray_nor_deepspeed():
 def test_its_training_loop_is_that_of_the_pipeline(stage):
     rows, config = toy_rows("multiarith", 24), toy()
     here, there = make_student(rows), make_student(rows)
-    samples = _example().cut(config, rows, here)
+    samples = make_samples(rows, here.tokenizer)
     kept_RM = np.tile([True, False, True, True], (len(rows), 1))
-    here, ends_RM = _example().train(stage, config, here, samples, kept_RM, UPDATES)
+    here, found = _example().train(stage, config, here, samples, kept_RM, UPDATES)
     settings = getattr(config, stage)
     markers = attach(there.model, there.ids, settings.optim)
     engine = DataParallelEngine(there.model, settings, markers)
     hooks = Hooks(lambda *_: None, lambda *_: None)
-    job = Job(stage, settings, UPDATES, config.seed)
-    same_ends_RM = train(job, samples, kept_RM, there, engine, Progress(), samples.ends_RM, hooks)
+    job = Job(stage, settings, UPDATES, config.seed, kept_RM=kept_RM)
+    same = train(job, samples, there, engine, Progress(), hooks)
     merge(there.model, markers)
-    assert (ends_RM == same_ends_RM).all()
+    assert (found.ends_RM == same.ends_RM).all()
     for name, weight in there.model.state_dict().items():
         assert torch.equal(weight, here.model.state_dict()[name]), name
 

@@ -5,7 +5,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from skipthink_ray.method.markup import prompt
-from skipthink_ray.models.decoding import MODES, answer_questions, generate
+from skipthink_ray.method.modes import STUDENT_OF
+from skipthink_ray.models.decoding import answer_questions, generate
 from skipthink_ray.models.student import load_student, save_student
 from tests.toys import FORMATS
 
@@ -20,7 +21,7 @@ def questions(trained):
     return [found[0] * 3, found[1][:5], found[2][4:], *found[3:]]
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", STUDENT_OF)
 def test_questions_get_the_same_answers_in_a_batch_as_alone(trained, questions, mode):
     student, _ = trained
     together = answer_questions(student, mode, questions, LIMIT)

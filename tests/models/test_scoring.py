@@ -1,6 +1,7 @@
 """The stage-loss matrix, compared with single items scored by plain forward passes."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -50,7 +51,8 @@ def scored(request, rows, checkpoints):
 @torch.no_grad()
 def _item_loss(student, samples, row, ends, stage):
     """Mean loss of the target tokens of one CWT item, from its own forward pass."""
-    item = stage_item(samples.sample(row, np.array(ends)), student.ids, stage)
+    sizes = np.diff(ends, prepend=0).tolist()
+    item = stage_item(replace(samples.sample(row), sizes=sizes), student.ids, stage)
     student.model.eval()
     logits_TV = student.model(input_ids=torch.tensor([[*item.prompt, *item.target]])).logits[0]
     return float(cross_entropy(logits_TV[len(item.prompt) - 1 : -1], torch.tensor(item.target)))

@@ -21,10 +21,6 @@ TASK = get_task("multiarith")
 ALL = np.ones(4, dtype=bool)
 
 
-def _rendered(samples):
-    return [samples.sample(row, ends_M) for row, ends_M in enumerate(samples.ends_RM)]
-
-
 def _ablation(student, config, samples):
     return Ablation(judges_of(student, config, 0), TASK, config, samples)
 
@@ -88,7 +84,7 @@ def test_random_asks_in_any_order_give_what_generate_writes(architecture, checkp
     student.model.eval()
     longer = [row._replace(question=row.question * (1 + 24 * at // 11)) for at, row in enumerate(rows[:12])]
     samples = make_samples(longer, student.tokenizer)
-    rendered, random = _rendered(samples), np.random.default_rng(0)
+    rendered, random = list(samples), np.random.default_rng(0)
     config = SkipsConfig(judge="writing", max_new_tokens=20, max_chunk_tokens=15, batch_size=5)
     contexts, literal = Contexts(student, rendered, config), Generator(student, rendered, config)
     longest, lengths = 0, set[int]()
@@ -111,7 +107,7 @@ def test_random_asks_in_any_order_give_what_generate_writes(architecture, checkp
 def test_a_gold_answer_is_verified_exactly_if_the_student_writes_it(trained):
     """Gold answers that differ from the student's own at each possible token, and its own answer."""
     student, samples = trained
-    rendered = _rendered(samples)[:8]
+    rendered = list(samples)[:8]
     prompts = [markup.answer_item(sample, student.ids, ALL).prompt for sample in rendered]
     own = generate(student, prompts, 32)
     for at in (None, 0, 1):
@@ -132,7 +128,7 @@ def test_a_gold_answer_is_verified_exactly_if_the_student_writes_it(trained):
 def test_chunks_that_the_student_would_write_itself_take_one_forward_pass_each(trained, written_from):
     """The samples have the student's own chunks and answers, so nothing is decoded."""
     student, samples = trained
-    rendered = _rendered(samples)[:8]
+    rendered = list(samples)[:8]
     own = [_written_by_itself(student, sample.question) for sample in rendered]
     changed = [
         replace(sample, steps=chunks, sizes=[1] * 4, answer=answer)
@@ -162,7 +158,7 @@ def _written_by_itself(student, question):
 
 def test_a_chunk_is_cut_at_its_limit(trained):
     student, samples = trained
-    rendered, rows = _rendered(samples)[:8], np.arange(8)
+    rendered, rows = list(samples)[:8], np.arange(8)
     config = SkipsConfig(judge="writing", max_chunk_tokens=2)
     written = Contexts(student, rendered, config).write(rows, np.zeros((8, 4), dtype=bool), 3)
     prompts = [markup.prompt(student.ids, student.ids.stages[3], sample.question, []) for sample in rendered]
@@ -177,7 +173,7 @@ def test_a_chunk_is_cut_at_its_limit(trained):
 
 def test_the_margin_is_the_smallest_lead_in_log_probability_over_the_text(trained):
     student, samples = trained
-    rendered = _rendered(samples)
+    rendered = list(samples)
     written = Contexts(student, rendered, SkipsConfig()).write(
         np.arange(len(samples)), np.tile(ALL, (len(samples), 1))
     )

@@ -11,6 +11,7 @@ import pytest
 
 from skipthink_ray.method.steps import split_steps
 from skipthink_ray.tasks import GROUPS, TASKS
+from skipthink_ray.tasks.splits import toy_split
 from tests.tasks import solvers
 from tests.toys import toy_rows
 
@@ -271,6 +272,6 @@ def test_there_are_16000_questions_and_an_eighth_of_them_for_test(task):
         questions.add(toy(random, 1).question)
         if len(questions) == 17_000:
             break
-    reserved = sum(hashlib.sha256(question.encode()).digest()[0] % 8 == 0 for question in questions)
+    reserved = sum(toy_split(question) == "test" for question in questions)
     assert len(questions) >= 16_000
     assert reserved >= 2_000

@@ -40,7 +40,7 @@ def _tokens(rng: np.random.Generator, low: int, high: int) -> list[int]:
 
 @st.composite
 def epochs(draw, max_rows=6):
-    """(samples, chunk ends, chunks kept in skip items, M): any contiguous chunks, also empty ones."""
+    """(samples, chunks kept in skip items): any contiguous chunks, also empty ones."""
     num_chunks = draw(st.integers(1, 5))
     sizes_RM = np.array(
         draw(
@@ -54,30 +54,30 @@ def epochs(draw, max_rows=6):
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     questions, answers, conclusions = ([_tokens(rng, 1, 9) for _ in sizes_RM] for _ in range(3))
     steps = [[_tokens(rng, 1, 7) for _ in range(sizes.sum())] for sizes in sizes_RM]
-    ends_RM = sizes_RM.cumsum(1)
-    samples = token_samples(questions, steps, answers, conclusions, ends_RM)
-    return samples, ends_RM, rng.random(ends_RM.shape) < 0.5, num_chunks
+    samples = token_samples(questions, steps, answers, conclusions, sizes_RM.cumsum(1))
+    return samples, rng.random(sizes_RM.shape) < 0.5
 
 
 def _items(stage, config, epoch, seed=0):
-    samples, ends_RM, kept_RM, _ = epoch
-    return epoch_items(stage, config, samples, ends_RM, kept_RM, np.random.default_rng(seed), len(START))
+    samples, kept_RM = epoch
+    return epoch_items(stage, config, samples, np.random.default_rng(seed), kept_RM, len(START))
 
 
 @pytest.mark.parametrize("stage", STAGES)
 @given(epoch=epochs(), dropout=st.sampled_from([0.0, 0.5, 1.0]))
 def test_the_planned_lengths_are_those_of_the_built_items(stage, epoch, dropout):
-    samples, ends_RM, _, num_chunks = epoch
+    samples, _ = epoch
     items = _items(stage, _config(stage, answer_chunk_dropout=dropout), epoch)
     for number in range(len(items.row_I)):
-        item = build_item(items, number, samples, ends_RM, _ids(num_chunks))
+        item = build_item(items, number, samples, _ids(samples.num_chunks))
         assert items.tokens_I[number] == len(item.prompt) + len(item.target)
         assert items.targets_I[number] == len(item.target)
 
 
 @given(epochs())
 def test_a_stage_has_the_parts_of_the_method_once_per_sample(epoch):
-    samples, _, _, num_chunks = epoch
+    samples, _ = epoch
+    num_chunks = samples.num_chunks
     parts = {"base": [num_chunks + 2], "cwt": range(num_chunks + 1), "stt": range(num_chunks + 2)}
     for stage, expected in parts.items():
         items = _items(stage, _config(stage), epoch)
@@ -87,12 +87,12 @@ def test_a_stage_has_the_parts_of_the_method_once_per_sample(epoch):
 
 @given(epochs())
 def test_skip_items_show_the_kept_chunks(epoch):
-    samples, ends_RM, kept_RM, num_chunks = epoch
-    items, ids = _items("stt", SttConfig(), epoch), _ids(num_chunks)
-    for number in np.nonzero(items.part_I == num_chunks + 1)[0]:
+    samples, kept_RM = epoch
+    items, ids = _items("stt", SttConfig(), epoch), _ids(samples.num_chunks)
+    for number in np.nonzero(items.part_I == samples.num_chunks + 1)[0]:
         row = items.row_I[number]
-        target = build_item(items, number, samples, ends_RM, ids).target
-        chunks = samples.sample(row, ends_RM[row]).chunks
+        target = build_item(items, number, samples, ids).target
+        chunks = samples.sample(row).chunks
         shown = join(
             chunk if keep else [ids.thought]
             for chunk, keep in zip(chunks, kept_RM[row], strict=True)
@@ -108,9 +108,7 @@ def test_answer_items_see_all_chunks_unless_told_to_drop_some():
     other = [[7]] * 400
     samples = token_samples(other, steps, other, other, ends_RM)
     kept = {
-        share: epoch_items(
-            "cwt", CwtConfig(answer_chunk_dropout=share), samples, ends_RM, ends_RM > 0, rng
-        ).answer_kept_RM
+        share: epoch_items("cwt", CwtConfig(answer_chunk_dropout=share), samples, rng).answer_kept_RM
         for share in (0, 0.4, 1)
     }
     assert kept[0].all()
@@ -144,9 +142,7 @@ def test_mixed_updates_mix_parts_and_order_depends_on_the_seed(rows):
     tokenizer = train_tokenizer(written(rows[:80]), 400)
     samples = make_samples(rows[:80], tokenizer)
     config = CwtConfig()
-    items = epoch_items(
-        "cwt", config, samples, samples.ends_RM, samples.ends_RM > 0, np.random.default_rng(0)
-    )
+    items = epoch_items("cwt", config, samples, np.random.default_rng(0))
     plans = [plan_updates(items, config, np.random.default_rng(seed)) for seed in (0, 0, 1)]
     assert np.mean([len(set(items.part_I[update])) for update in plans[0]]) > 2
     assert all((left == right).all() for left, right in zip(plans[0], plans[1], strict=True))
@@ -169,14 +165,7 @@ def test_the_shares_of_ranks_and_micro_batches_partition_an_update(size, world, 
 def test_skip_items_have_their_share(share, rows):
     tokenizer = train_tokenizer(written(rows[:50]), 400)
     samples = make_samples(rows[:50], tokenizer)
-    items = epoch_items(
-        "stt",
-        SttConfig(skip_share=share),
-        samples,
-        samples.ends_RM,
-        samples.ends_RM > 0,
-        np.random.default_rng(0),
-    )
+    items = epoch_items("stt", SttConfig(skip_share=share), samples, np.random.default_rng(0))
     skips = items.part_I == 5
     assert skips.mean() == pytest.approx(share, abs=0.5 / len(skips))
     times = np.bincount(items.row_I[skips], minlength=50)
@@ -189,10 +178,10 @@ def test_skip_items_have_their_share(share, rows):
 @given(epochs(), st.sampled_from([0, EOS]))
 @settings(max_examples=40)
 def test_every_item_has_its_eos_label_even_where_pad_is_eos(epoch, pad_id):
-    samples, ends_RM, _, num_chunks = epoch
+    samples, _ = epoch
     items = _items("stt", SttConfig(), epoch)
     built = [
-        build_item(items, number, samples, ends_RM, _ids(num_chunks)) for number in range(len(items.row_I))
+        build_item(items, number, samples, _ids(samples.num_chunks)) for number in range(len(items.row_I))
     ]
     batch = collate(built, pad_id, torch.device("cpu"))
     for item, ids, labels in zip(built, batch["input_ids"].tolist(), batch["labels"].tolist(), strict=True):
@@ -223,10 +212,9 @@ def test_length_batches_hold_every_row_once_within_their_tokens(lengths, batch_t
 def test_padding_is_at_most_a_tenth_on_real_rationales(real_data, task, stage_updates):
     rows = read_rows(real_data / "teacher" / f"{task}.jsonl")
     samples = make_samples(rows, train_tokenizer(written(rows[:300]), 1024))
-    kept_RM = np.ones_like(samples.ends_RM, dtype=bool)
     for stage in STAGES:
         config, rng = _config(stage, stage_updates=stage_updates), np.random.default_rng(0)
-        items = epoch_items(stage, config, samples, samples.ends_RM, kept_RM, rng)
+        items = epoch_items(stage, config, samples, rng)
         bucketed = padding_share(items, plan_updates(items, config, rng), world=2, accumulation=1)
         unsorted = config.model_copy(update={"bucket_updates": 1})
         assert bucketed <= 0.1
@@ -243,9 +231,9 @@ def test_padding_is_at_most_a_tenth_on_real_rationales(real_data, task, stage_up
     st.integers(1, 40),
 )
 def test_updates_are_counted_as_they_are_planned(epoch, stage, grouped, share, batch):
-    samples, ends_RM, kept_RM, num_chunks = epoch
+    samples, kept_RM = epoch
     fields = {"batch_size": batch, "stage_updates": "grouped" if grouped else "mixed"}
     config = _config(stage, **fields, **({"skip_share": share} if stage == "stt" else {}))
-    items = epoch_items(stage, config, samples, ends_RM, kept_RM, np.random.default_rng(0))
+    items = epoch_items(stage, config, samples, np.random.default_rng(0), kept_RM)
     planned = plan_updates(items, config, np.random.default_rng(0))
-    assert len(planned) == updates_per_epoch(stage, config, len(samples), num_chunks)
+    assert len(planned) == updates_per_epoch(stage, config, len(samples), samples.num_chunks)

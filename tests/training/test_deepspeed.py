@@ -16,13 +16,14 @@ from safetensors.torch import load_file, save_file
 
 from skipthink_ray.config import ClusterConfig, OptimConfig, TrainConfig
 from skipthink_ray.method.markup import Item, MarkerIds
+from skipthink_ray.method.samples import Samples
 from skipthink_ray.models.batching import collate
 from skipthink_ray.training.backend import deepspeed_problem
 from skipthink_ray.training.batches import share_of
 from skipthink_ray.training.checkpoint import Progress, load_checkpoint, load_weights, save_checkpoint
 from skipthink_ray.training.engine import Engine, start_engine
 from skipthink_ray.training.markers import attach
-from tests.toys import tiny_llama
+from tests.toys import tiny_llama, token_samples
 
 BATCH = 8
 MARKERS = MarkerIds(stages=(45, 46), answer=47, skip=48, thought=49, eos=0)
@@ -42,6 +43,11 @@ def _items(update: int) -> list[Item]:
         )
         for _ in range(BATCH)
     ]
+
+
+def _samples() -> Samples:
+    """A checkpoint holds chunks; these tests do not look at them."""
+    return token_samples([[1]], [[[1]]], [[1]], [[1]], np.ones((1, 1), dtype=int))
 
 
 def _update(engine: Engine, number: int, rank: int, world: int, accumulation: int) -> float:
@@ -72,11 +78,11 @@ def _rank(
     engine = start_engine(model, train, cluster, backend, markers)
     if resume:
         engine.update([collate([], 0, torch.device("cpu"))] * accumulation, 1, lr=0.0)
-        progress, _ = load_checkpoint(Path(resume), engine)
+        progress, _ = load_checkpoint(Path(resume), engine, _samples())
     first = progress.update
     losses = [_update(engine, number, rank, world, accumulation) for number in range(first, first + updates)]
     progress.update += updates
-    save_checkpoint(Path(folder), engine, progress, np.zeros((1, 1)))
+    save_checkpoint(Path(folder), engine, progress, _samples())
     if rank == 0:
         save_file({"losses": torch.tensor(losses, dtype=torch.float64)}, f"{folder}/losses.safetensors")
     dist.barrier()

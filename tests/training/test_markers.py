@@ -55,12 +55,8 @@ def _update(student: Student, optim: OptimConfig, lr: float):
     """Weights before and after one update on CWT items, with markers merged."""
     samples = make_samples(toy_rows("multiarith", 8), student.tokenizer)
     config = CwtConfig(optim=optim)
-    items = epoch_items(
-        "cwt", config, samples, samples.ends_RM, samples.ends_RM > -1, np.random.default_rng(0)
-    )
-    built = [
-        build_item(items, item, samples, samples.ends_RM, student.ids) for item in range(len(items.row_I))
-    ]
+    items = epoch_items("cwt", config, samples, np.random.default_rng(0))
+    built = [build_item(items, item, samples, student.ids) for item in range(len(items.row_I))]
     before = copy.deepcopy(student.model.state_dict())
     markers = attach(student.model, student.ids, optim)
     engine = DataParallelEngine(student.model.eval(), config, markers)
@@ -125,9 +121,7 @@ def taught() -> Student:
     student = make_student(rows, width=64, heads=4, vocabulary=500)
     samples = make_samples(rows, student.tokenizer)
     optim = OptimConfig(lr=5e-3, schedule="cosine", warmup_share=0.05, beta2=0.98, marker_lr_stds=None)
-    train_briefly(
-        student, samples, "base", TrainConfig(batch_size=16, optim=optim), 300, samples.ends_RM > -1
-    )
+    train_briefly(student, samples, "base", TrainConfig(batch_size=16, optim=optim), 300)
     return student
 
 
@@ -139,7 +133,7 @@ def _empty_answers(taught: Student, marker_lr_stds: float | None) -> float:
     samples, unseen = make_samples(rows[:600], student.tokenizer), make_samples(rows[600:], student.tokenizer)
     optim = OptimConfig(lr=5e-4, schedule="cosine", warmup_share=0.05, marker_lr_stds=marker_lr_stds)
     config = CwtConfig(batch_size=16, optim=optim, search=SearchConfig(method="average"))
-    train_briefly(student, samples, "cwt", config, 250, samples.ends_RM > -1)
+    train_briefly(student, samples, "cwt", config, 250)
     answers = answer_questions(student, "staged", unseen.table["question_tokens"].to_pylist(), 64)
     return float(np.mean([answer.answer is None for answer in answers]))
 

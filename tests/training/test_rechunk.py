@@ -12,8 +12,8 @@ import torch.multiprocessing as mp
 from skipthink_ray.config import ClusterConfig, SearchConfig, TrainConfig
 from skipthink_ray.method.chunking import average_chunks, energy, movable
 from skipthink_ray.method.markup import MarkerIds
+from skipthink_ray.method.samples import Samples
 from skipthink_ray.models.scoring import stage_losses
-from skipthink_ray.rows import Samples
 from skipthink_ray.training import rechunk as module
 from skipthink_ray.training.backend import deepspeed_problem
 from skipthink_ray.training.engine import start_engine
@@ -39,8 +39,7 @@ def _samples() -> Samples:
 
 
 def _found(model: torch.nn.Module, config: SearchConfig) -> Rechunked:
-    samples = _samples()
-    return rechunk(model, IDS, samples, samples.ends_RM, config, (5, 1))
+    return rechunk(model, IDS, _samples(), config, (5, 1))
 
 
 def _rank(rank: int, folder: str, zero: int, config: SearchConfig) -> None:
@@ -55,7 +54,7 @@ def _rank(rank: int, folder: str, zero: int, config: SearchConfig) -> None:
     )  # type: ignore[arg-type]
     found = _found(engine.model, config)
     arrays = {
-        "ends_RM": found.ends_RM.astype(np.int64),
+        "ends_RM": found.samples.ends_RM.astype(np.int64),
         "numbers": np.array([found.moved, found.movable, found.energy_nats]),
     }
     safetensors.numpy.save_file(arrays, f"{folder}/{rank}.safetensors")
@@ -76,7 +75,7 @@ def test_two_ranks_find_what_one_finds(tmp_path, zero, method):
     alone = _found(tiny_llama(initializer_range=0.3), config)
     for rank in range(2):
         both = safetensors.numpy.load_file(tmp_path / f"{rank}.safetensors")
-        assert (both["ends_RM"] == alone.ends_RM).all()
+        assert (both["ends_RM"] == alone.samples.ends_RM).all()
         assert both["numbers"] == pytest.approx([alone.moved, alone.movable, alone.energy_nats])
     assert 0 < alone.moved < alone.movable
 
@@ -95,14 +94,14 @@ def test_the_reported_energy_is_that_of_the_final_chunks(monkeypatch, method):
         rows,
         np.repeat(samples.ends_RM[rows, -1:], 3, axis=1),
     )
-    assert found.energy_nats == pytest.approx(energy(losses, found.ends_RM[rows]).mean(), rel=1e-5)
+    assert found.energy_nats == pytest.approx(energy(losses, found.samples.ends_RM[rows]).mean(), rel=1e-5)
     assert found.energy_nats != pytest.approx(energy(losses, samples.ends_RM[rows]).mean(), rel=1e-3)
 
 
 def test_annealing_draws_anew_for_another_seed_and_another_epoch():
     samples, config = _samples(), SearchConfig(method="annealed", proposals=5)
     found = [
-        rechunk(tiny_llama(initializer_range=0.3), IDS, samples, samples.ends_RM, config, seed).ends_RM
+        rechunk(tiny_llama(initializer_range=0.3), IDS, samples, config, seed).samples.ends_RM
         for seed in ((5, 1), (6, 1), (5, 2), (5, 1))
     ]
     assert (found[0] == found[3]).all()
@@ -114,12 +113,13 @@ def test_the_number_of_batches_searched_together_does_not_change_the_result(monk
     config = SearchConfig(method="annealed")
     whole = _found(tiny_llama(initializer_range=0.3), config)
     monkeypatch.setattr(module, "HELD_LOSSES", 1)
-    assert (_found(tiny_llama(initializer_range=0.3), config).ends_RM == whole.ends_RM).all()
+    assert (_found(tiny_llama(initializer_range=0.3), config).samples.ends_RM == whole.samples.ends_RM).all()
 
 
 def test_the_record_of_a_search_holds_the_distribution_of_chunk_sizes():
-    ends_RM = np.array([[1, 2, 4], [0, 0, 9]])
-    record = Rechunked(ends_RM, moved=1, movable=2, energy_nats=3.0).record()
+    tokens, ends_RM = [[1], [1]], np.array([[1, 2, 4], [0, 0, 9]])
+    samples = token_samples(tokens, [[[1]] * 4, [[1]] * 9], tokens, tokens, ends_RM)
+    record = Rechunked(samples, moved=1, movable=2, energy_nats=3.0).record()
     assert record["moved_share"] == 0.5
     assert [record[f"chunk_{m}_steps_mean"] for m in (1, 2, 3)] == [0.5, 0.5, 5.5]
     shares = {size: record[f"chunks_of_{size}_steps_share"] for size in ("0", "1", "2", "7_or_more")}
@@ -134,6 +134,6 @@ def test_nothing_to_move_costs_no_forward_pass():
     short = token_samples(
         [[1, 2]] * 3, [[[3], [4]]] * 3, [[7]] * 3, [[8]] * 3, average_chunks(np.array([2, 2, 2]), 3)
     )
-    found = rechunk(NoStudent(1, 1), IDS, short, short.ends_RM, SearchConfig(), (0, 0))
-    assert (found.ends_RM == short.ends_RM).all()
+    found = rechunk(NoStudent(1, 1), IDS, short, SearchConfig(), (0, 0))
+    assert (found.samples.ends_RM == short.ends_RM).all()
     assert (found.moved, found.movable, found.energy_nats) == (0, 0, 0.0)

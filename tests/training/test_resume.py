@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file
 
 from skipthink_ray.config import CwtConfig, OptimConfig, SearchConfig, StudentConfig
+from skipthink_ray.method.samples import Samples
 from skipthink_ray.models.batching import collate
 from skipthink_ray.models.student import build_student, load_tokenizer
-from skipthink_ray.rows import Samples
 from skipthink_ray.training.checkpoint import KEYS, Progress, load_checkpoint, load_weights, save_checkpoint
 from skipthink_ray.training.engine import DataParallelEngine
 from skipthink_ray.training.loop import CHECK_EVERY_UPDATES, Hooks, Job, NonFiniteLoss, train
@@ -55,15 +55,15 @@ def _config(optim: OptimConfig = OPTIM, search: SearchConfig = SEARCH) -> CwtCon
 
 
 def _start(make: Callable[[], Any], samples: Samples, config: CwtConfig, checkpoint: Path | None):
-    """(student, engine, progress, chunk ends), loaded from a checkpoint as in a restarted worker."""
+    """(student, engine, progress, samples), loaded from a checkpoint as in a restarted worker."""
     student = make()
     markers = attach(student.model, student.ids, config.optim)
     if checkpoint is None:
-        return student, DataParallelEngine(student.model, config, markers), Progress(), samples.ends_RM
+        return student, DataParallelEngine(student.model, config, markers), Progress(), samples
     load_weights(checkpoint, student.model)
     engine = DataParallelEngine(student.model, config, markers)
     engine.update([collate([], student.pad_id, torch.device("cpu"))], 1, lr=0.0)
-    return student, engine, *load_checkpoint(checkpoint, engine)
+    return student, engine, *load_checkpoint(checkpoint, engine, samples)
 
 
 def _run(
@@ -75,29 +75,20 @@ def _run(
 ) -> Run:
     """Train to the end, with a checkpoint in `folder` after every epoch. `watch` is called by every hook."""
     make, samples = tiny
-    student, engine, progress, ends_RM = _start(make, samples, config, folder if resume else None)
+    student, engine, progress, samples = _start(make, samples, config, folder if resume else None)
     losses, ends = [], []
 
     def on_updates(progress, rows):
         losses.extend(row["loss_nats"] for row in rows)
         watch("updates", progress)
 
-    def on_epoch(progress, ends_RM):
-        ends.append(ends_RM.copy())
-        save_checkpoint(folder, engine, progress, ends_RM)
+    def on_epoch(progress, samples):
+        ends.append(samples.ends_RM)
+        save_checkpoint(folder, engine, progress, samples)
         watch("epoch", progress)
 
-    kept_RM = np.ones_like(samples.ends_RM, dtype=bool)
-    train(
-        Job("cwt", config, UPDATES, seed=3),
-        samples,
-        kept_RM,
-        student,
-        engine,
-        progress,
-        ends_RM,
-        Hooks(on_updates, on_epoch),
-    )
+    job, hooks = Job("cwt", config, UPDATES, seed=3), Hooks(on_updates, on_epoch)
+    train(job, samples, student, engine, progress, hooks)
     return Run(losses, ends, progress, student.model.state_dict())
 
 
@@ -168,17 +159,17 @@ def test_a_checkpoint_in_the_middle_of_an_epoch_resumes_at_the_next_update(tiny,
     """Chunks are searched before epochs 1 and 3 only, so epoch 2 uses the chunks saved after epoch 1."""
     make, samples = tiny
     config = _config(search=SEARCH.model_copy(update={"refresh_every_epochs": 2}))
-    kept_RM, job = np.ones_like(samples.ends_RM, dtype=bool), Job("cwt", config, UPDATES, seed=3)
+    job = Job("cwt", config, UPDATES, seed=3)
     whole = _run(tiny, config, tmp_path)
-    student, engine, progress, ends_RM = _start(make, samples, config, None)
+    student, engine, progress, _ = _start(make, samples, config, None)
 
     def on_updates(progress, rows):
         if progress.epoch == 1 and progress.position >= CHECK_EVERY_UPDATES:
-            save_checkpoint(tmp_path, engine, progress, whole.ends[0])
+            save_checkpoint(tmp_path, engine, progress, samples.with_ends(whole.ends[0]))
             raise Killed
 
     with pytest.raises(Killed):
-        train(job, samples, kept_RM, student, engine, progress, ends_RM, Hooks(on_updates, lambda *_: None))
+        train(job, samples, student, engine, progress, Hooks(on_updates, lambda *_: None))
     resumed = _run(tiny, config, tmp_path, resume=True)
     assert len(resumed.losses) == UPDATES - PER_EPOCH - CHECK_EVERY_UPDATES
     _assert_same_end(resumed, whole)
