@@ -55,6 +55,8 @@ class Hooks:
     """Called every few updates, with the history rows since the last call."""
     on_epoch: Callable[[Progress, np.ndarray], None]
     """Called at the end of each epoch and of the run, with ends_RM; writes the checkpoint."""
+    on_update: Callable[[Progress], None] = lambda _: None
+    """Called after every update, before its loss is known. It must not wait for the device."""
 
 
 def train(
@@ -148,6 +150,7 @@ def _run_updates(
         progress.update, progress.position = progress.update + 1, progress.position + 1
         progress.target_tokens += num_targets
         progress.item_tokens += int(items.tokens_I[update].sum())
+        hooks.on_update(progress)
         if len(fresh) == CHECK_EVERY_UPDATES or number == len(updates) - 1:
             _check(progress, fresh, hooks)
             fresh = []
