@@ -175,4 +175,4 @@ def evaluate(config: PipelineConfig, students: dict[Mode, Student], rows: list[T
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    main(load_config("toy", None, [*SMALLER, *sys.argv[1:]], "examples/one_process.py"))
+    main(load_config("toy", None, [*SMALLER, *sys.argv[1:]]))

@@ -51,7 +51,7 @@ def _look(*options: object) -> str:
     """The output of the command if the stage rationales is finished."""
     screen = io.StringIO()
     look(
-        load_config("default", None, [str(option) for option in options], "skipthink look"),
+        load_config("default", None, [str(option) for option in options]),
         Console(file=screen, width=120),
         "",
     )

@@ -1,4 +1,4 @@
-"""Chunk search as a separate job: re-chunks any number of samples with a given student.
+"""The command `rechunk`: chunk search over any number of samples with a given student.
 
 Ray Data sends the names of row groups to a pool of actors. Each actor holds the student, reads its row
 groups itself (runtime/actors.py gives the reason) and streams the result into Parquet. The driver never
@@ -16,132 +16,23 @@ rounding if two cuts tie. A finished search is a no-op; a killed search starts o
 import math
 import time
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Any
 
-import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset
-import pyarrow.parquet
 import ray
-from pyarrow import fs
-from pydantic import AfterValidator, Field
-from pydantic_core import PydanticCustomError
 
-from skipthink_ray.config import Address, ClusterConfig, Config, SearchConfig
-from skipthink_ray.method.chunking import movable
-from skipthink_ray.models.decoding import max_positions
-from skipthink_ray.models.student import load_student
-from skipthink_ray.rows import Samples
-from skipthink_ray.runtime import actors, cluster
+from skipthink_ray.config.rechunk import RechunkConfig
+from skipthink_ray.rechunk.inputs import check_student, check_tokenizer, fingerprints, open_samples
+from skipthink_ray.rechunk.search import MOVED, SearchChunks
+from skipthink_ray.runtime import cluster
 from skipthink_ray.runtime.artifacts import ROW_GROUP, Folder, begin, finish, is_done, refuse_foreign
 from skipthink_ray.runtime.lock import only_writer
-from skipthink_ray.stages.chunk_input import (
-    check_rows,
-    check_student,
-    check_tokenizer,
-    fingerprints,
-    open_samples,
-    split,
-)
-from skipthink_ray.training.rechunk import rechunk
 
-MOVED = "boundaries_moved"
 INSTEAD = "Choose another --out"
 
 
-def _named(place: str) -> str:
-    """Reject an empty name, for example from an unset shell variable: it would mean the working directory."""
-    if not place:
-        raise PydanticCustomError("unnamed", "name a folder")
-    return place
-
-
-Place = Annotated[Address, AfterValidator(_named)]
-
-
-class ChunkSearchConfig(Config):
-    """Search chunks with a given student."""
-
-    student: Place
-    """Folder of a student with markers, such as `student/` in the artifacts of chunks, base, cwt and stt."""
-    samples: Place
-    """Folder of Parquet files with samples, or an artifact that has one."""
-    out: Place
-    """Folder to write. If it already holds the finished search, nothing is done."""
-    search: SearchConfig = SearchConfig()
-    seed: Annotated[int, Field(ge=0)] = 0
-    """Seed of annealed search."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Number format of the forward passes; bf16 on GPUs only."""
-    num_actors: Annotated[int, Field(ge=1)] = 2
-    """Number of actors, each with a copy of the student."""
-    cpus_per_actor: Annotated[float, Field(gt=0.0)] = 1.0
-    """CPUs per actor; also its number of torch threads."""
-    gpus_per_actor: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
-    """GPUs per actor. A fraction lets several actors share a GPU; 0 runs on CPUs."""
-    rows_per_batch: Annotated[int, Field(ge=1)] = 2048
-    """Samples that an actor takes at a time. There are at most as many actors as such batches."""
-    wait_s: Annotated[float, Field(ge=0.0)] = 0.0
-    """How long to wait for an autoscaling cluster to grow before refusing a request that does not fit."""
-    address: Address | None = None
-    """Ray cluster to join; None joins the submitting job's cluster or starts a local one."""
-
-    @property
-    def cluster(self) -> ClusterConfig:
-        return ClusterConfig(
-            address=self.address,
-            num_actors=self.num_actors,
-            cpus_per_worker=self.cpus_per_actor,
-            use_gpu=self.gpus_per_actor > 0,
-            wait_s=self.wait_s,
-        )
-
-
-class SearchChunks:
-    """Loads the student once. In: names of row groups. Out: their samples with searched chunks."""
-
-    def __init__(self, config: ChunkSearchConfig, filesystem: fs.FileSystem) -> None:
-        self.config, self.filesystem = config, filesystem
-        parent, name = split(config.student)
-        with parent.local(name) as folder:
-            self.student = load_student(folder)
-        actors.place(self.student, config.cluster)
-
-    def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
-        piece = batch.to_pylist()[0]
-        with pyarrow.parquet.ParquetFile(piece["path"], filesystem=self.filesystem) as file:
-            if piece["rows"] <= self.config.rows_per_batch:
-                yield self.search(file.read_row_groups(piece["groups"]))
-            else:  # a single row group that is too large for memory
-                for part in file.iter_batches(self.config.rows_per_batch, piece["groups"]):
-                    yield self.search(pa.Table.from_batches([part]))
-
-    def search(self, batch: pa.Table) -> pa.Table:
-        batch = _mark_too_long(batch, max_positions(self.student))
-        unused = pc.is_valid(batch["reason"])
-        used = batch.filter(pc.invert(unused))
-        check_rows(used, self.student)
-        samples = Samples(used)
-        before_RM = samples.ends_RM
-        after_RM = rechunk(
-            self.student.model,
-            self.student.ids,
-            samples,
-            before_RM,
-            self.config.search,
-            (self.config.seed, 0),
-            self.config.precision == "bf16",
-        ).ends_RM
-        moved = pa.array((after_RM != before_RM).sum(1), pa.int32(), mask=~movable(before_RM))
-        searched = samples.with_ends(after_RM).append_column(MOVED, moved)
-        rest = batch.filter(unused)
-        return pa.concat_tables(
-            [searched, rest.append_column(MOVED, pa.nulls(len(rest), pa.int32()))]
-        ).sort_by("row")
-
-
-def run(config: ChunkSearchConfig) -> dict[str, Any]:
+def run(config: RechunkConfig) -> dict[str, Any]:
     """Search and write. Returns summary.json. ValueError for errors the user can fix."""
     if config.search.method == "average":
         raise ValueError(
@@ -173,7 +64,7 @@ def run(config: ChunkSearchConfig) -> dict[str, Any]:
 
 
 def _search(
-    config: ChunkSearchConfig,
+    config: RechunkConfig,
     table: pyarrow.dataset.Dataset,
     pieces: list[dict[str, Any]],
     num_actors: int,
@@ -212,7 +103,7 @@ def _pieces(table: pyarrow.dataset.Dataset, rows: int) -> Iterator[dict[str, Any
             yield {"path": fragment.path, "groups": groups, "rows": count}
 
 
-def _check_room(config: ChunkSearchConfig, num_actors: int) -> None:
+def _check_room(config: RechunkConfig, num_actors: int) -> None:
     """Raises ValueError if the actors do not fit on the cluster."""
     share = config.gpus_per_actor
     if share:  # GPUs first, in whole numbers for the autoscaler; an actor never spans two GPUs
@@ -226,20 +117,6 @@ def _check_room(config: ChunkSearchConfig, num_actors: int) -> None:
         )
     on_cpu = config.cluster.model_copy(update={"use_gpu": False})
     cluster.require("chunk search", on_cpu, num_actors, "--num-actors or --cpus-per-actor", "--wait-s")
-
-
-def _mark_too_long(batch: pa.Table, positions: int) -> pa.Table:
-    """Give samples a `reason` if marker, question and rationale exceed the student's positions."""
-    question, rationale = (
-        np.array(pc.list_value_length(batch[f"{part}_tokens"])) for part in ("question", "rationale")
-    )
-    tokens = 1 + question + rationale
-    long = pa.array((tokens > positions) & np.array(pc.is_null(batch["reason"])))
-    details = pa.array([f"{count} tokens, the student has {positions} positions" for count in tokens])
-    for name, value in (("reason", pa.scalar("too many tokens")), ("detail", details)):
-        at = batch.schema.get_field_index(name)
-        batch = batch.set_column(at, batch.schema.field(name), pc.if_else(long, value, batch[name]))
-    return batch
 
 
 def _summary(written: pyarrow.dataset.Dataset, rows: int) -> dict[str, Any]:
