@@ -54,10 +54,12 @@ def _start(arguments: list[str]) -> int:
     if name in ("-h", "--help"):
         print(_overview())
         return 0
-    if name.startswith("-"):
-        raise ValueError(f"{name}: the command comes first, as in `skipthink run {name}`")
     from skipthink_ray.options import Parser, nearest, suggestion
 
+    if name.startswith("-"):
+        near = suggestion(nearest(name, ["--help"]))
+        first = f": the command comes first, as in `skipthink run {name}`"
+        raise ValueError(f"{name}: unknown option{near}" if near else f"{name}{first}")
     if name not in COMMANDS:
         near = suggestion(nearest(name, COMMANDS)) or "; `skipthink --help` lists all"
         raise ValueError(f"unknown command '{name}'{near}" if name else f"name a command{near}")

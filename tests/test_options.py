@@ -175,6 +175,7 @@ def test_help_loads_nothing_slow(words):
         ("qqq", "unknown command 'qqq'; `skipthink --help` lists all"),
         ("", "name a command; `skipthink --help` lists all"),
         ("--seed 1 run", "--seed: the command comes first, as in `skipthink run --seed`"),
+        ("--hlep", "--hlep: unknown option; did you mean '--help'?"),
         ("run now", "unexpected argument 'now'"),
         ("run --cluster.use-gpu=true", "--cluster.use-gpu=true: a switch takes no value"),
         ("run --seed", "argument --seed: expected one argument"),
