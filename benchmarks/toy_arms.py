@@ -53,7 +53,7 @@ class ToyArm:
         """Raises ValueError for an override that names an unknown field."""
         preset, file = ("toy", None) if self.config == "toy" else ("default", str(CONFIGS / self.config))
         options = [part for key, value in self.overrides.items() for part in (f"--{key}", str(value))]
-        return load_config(preset, file, [*options, "--seed", str(self.seed)], "bench_toys")
+        return load_config(preset, file, [*options, "--seed", str(self.seed)])
 
 
 WHOLE = (

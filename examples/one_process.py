@@ -161,4 +161,4 @@ def evaluate(
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    main(load_config("toy", None, [*SMALLER, *sys.argv[1:]], "examples/one_process.py"))
+    main(load_config("toy", None, [*SMALLER, *sys.argv[1:]]))

@@ -1,1 +1,1 @@
-"""Entry points for `ray job submit ... -- python -m jobs.<name> ...`: single stages and the whole run."""
+"""Entry points for `ray job submit ... -- python -m jobs.<name> ...`: one per command that uses a cluster."""

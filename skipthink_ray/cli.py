@@ -1,9 +1,8 @@
-"""`skipthink demo | run | <stage> | look | ask | runs | prune | doctor`: parse, then import, then run.
+"""`skipthink COMMAND ...`: find the command, parse its options, then import what it needs, then run.
 
 Exit codes: 0 done, 1 failed, 2 wrong input, 130 interrupted, 143 terminated.
 """
 
-import argparse
 import shlex
 import signal
 import sys
@@ -16,26 +15,32 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from skipthink_ray.config import PipelineConfig
+    from skipthink_ray.options import Parser
 
 STAGES = ("rationales", "chunks", "base", "cwt", "skips", "stt", "evaluation", "report")
 TERMINATED = 143
 PRESETS = ("default", "toy", "gpt2", "smollm2")
+CONFIGURED = {
+    "demo": "run the whole method on a toy task; takes a few minutes on two cores",
+    "run": "run all eight stages; the same command resumes a stopped run",
+    **{stage: f"run only the stage {stage}" for stage in STAGES},
+    "look": "describe the data set: rows, steps, tokens, average chunks, the teacher's accuracy",
+}
+"""Commands that read a configuration."""
+COMMANDS = {
+    **CONFIGURED,
+    "rechunk": "search the chunks of any number of samples with a trained student",
+    "ask": "ask a trained student a question in each mode",
+    "runs": "list runs with their main numbers",
+    "prune": "list artifacts that no run refers to, or delete them",
+    "doctor": "check the set-up: Ray, DeepSpeed, GPU, MLflow, disk",
+}
 
 
 def main(argv: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else argv
-    parsed, rest = _parser().parse_known_args(arguments)
     try:
-        if parsed.command == "doctor":
-            _refuse(rest)
-            return _doctor(parsed)
-        if parsed.command in ("runs", "prune"):
-            _refuse(rest)
-            return _storage(parsed)
-        if parsed.command == "ask":
-            _refuse(rest)
-            return _ask(parsed)
-        return _run(parsed, rest, shlex.join(["skipthink", *arguments]))
+        return _start(arguments)
     except ValueError as error:
         print(f"skipthink: {error}", file=sys.stderr)
         return 2
@@ -44,74 +49,82 @@ def main(argv: list[str] | None = None) -> int:
         return 130
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="skipthink", description="Skip-Thinking on Ray: rationales in, a faster student out."
+def _start(arguments: list[str]) -> int:
+    name, *words = arguments or [""]
+    if name in ("-h", "--help"):
+        print(_overview())
+        return 0
+    from skipthink_ray.options import Parser, nearest, suggestion
+
+    if name.startswith("-"):
+        near = suggestion(nearest(name, ["--help"]))
+        first = f": the command comes first, as in `skipthink run {name}`"
+        raise ValueError(f"{name}: unknown option{near}" if near else f"{name}{first}")
+    if name not in COMMANDS:
+        near = suggestion(nearest(name, COMMANDS)) or "; `skipthink --help` lists all"
+        raise ValueError(f"unknown command '{name}'{near}" if name else f"name a command{near}")
+    text = COMMANDS[name]
+    parser = Parser(f"skipthink {name}", f"{text[0].upper()}{text[1:]}.", flat=name not in CONFIGURED)
+    if name in CONFIGURED:
+        return _configured(name, parser, words)
+    others = {"rechunk": _rechunk, "ask": _ask, "runs": _runs, "prune": _prune, "doctor": _doctor}
+    return others[name](parser, words)
+
+
+def _overview() -> str:
+    commands = "\n".join(f"  {name:<11} {text}" for name, text in COMMANDS.items())
+    return (
+        "usage: skipthink COMMAND [OPTIONS]\n\n"
+        "Skip-Thinking on Ray: rationales in, a faster student out.\n\n"
+        f"commands:\n{commands}\n\n"
+        "`skipthink COMMAND --help` lists the options of a command."
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
-    texts = {
-        "demo": "run the whole method on a toy task; takes a few minutes on two cores",
-        "run": "run all eight stages; the same command resumes a stopped run",
-        **{stage: f"run only the stage {stage}" for stage in STAGES},
-        "look": "describe the data set: how it is read, what is dropped, steps, tokens, average chunks",
-    }
-    for name, text in texts.items():
-        command = commands.add_parser(
-            name,
-            help=text,
-            description=f"{text}. Every configuration key is an option, for example --cwt.optim.lr 1e-4; "
-            f"`skipthink {name} --options` lists them.",
-            allow_abbrev=False,
-        )
-        command.add_argument("--config", metavar="FILE", help="YAML or JSON file that overrides the preset")
-        command.add_argument("--preset", choices=PRESETS, default="toy" if name == "demo" else "default")
-        command.add_argument(
-            "--dry-run", action="store_true", help="print the configuration and the state of each stage"
-        )
-        command.add_argument("--options", action="store_true", help="list every configuration key")
-        if name == "look":
-            command.add_argument("--json", action="store_true", help="print one JSON document, as last line")
-    ask = commands.add_parser("ask", help="ask a trained student a question in each mode", allow_abbrev=False)
-    ask.add_argument("question")
-    ask.add_argument(
-        "--student", required=True, metavar="FOLDER", help="folder of a run, a stage or a student"
-    )
-    ask.add_argument("--max-new-tokens", type=int, default=256)
-    doctor = commands.add_parser(
-        "doctor", help="check the set-up: Ray, DeepSpeed, GPU, MLflow, disk", allow_abbrev=False
-    )
-    doctor.add_argument("--storage-path", default="runs")
-    runs = commands.add_parser("runs", help="list runs with their main numbers", allow_abbrev=False)
-    runs.add_argument("--storage-path", default="runs")
-    prune = commands.add_parser("prune", help="list artifacts that no run refers to", allow_abbrev=False)
-    prune.add_argument("--storage-path", default="runs")
-    prune.add_argument("--delete", action="store_true", help="delete them")
-    return parser
 
 
-def _refuse(rest: list[str]) -> None:
-    if rest:
-        raise ValueError(f"unknown option {rest[0]}")
-
-
-def _run(parsed: argparse.Namespace, rest: list[str], command: str) -> int:
-    from skipthink_ray.settings import expand, load_config
+def _configured(name: str, parser: "Parser", words: list[str]) -> int:
+    from skipthink_ray.commands.sections import sections
+    from skipthink_ray.config import PipelineConfig
+    from skipthink_ray.options import given
+    from skipthink_ray.settings import configure, expand, start
     from skipthink_ray.tasks import task_of
 
-    overrides = [*rest, "--help"] if parsed.options else rest
-    config = load_config(parsed.preset, parsed.config, overrides, f"skipthink {parsed.command}")
-    configs = expand(config) if parsed.command == "run" else [config]
+    parser.own.add_argument(
+        "--preset",
+        choices=PRESETS,
+        metavar="|".join(PRESETS),
+        default="toy" if name == "demo" else "default",
+        help="Configuration to start from. (default: %(default)s)",
+    )
+    parser.own.add_argument(
+        "--config", metavar="FILE", help="YAML or JSON file. Its values override those of the preset."
+    )
+    parser.own.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="Only print the configuration, the state of each stage, and the estimated cost of a teacher.",
+    )
+    if name == "look":
+        parser.own.add_argument(
+            "--json", action="store_true", help="Print one JSON document, as the last line."
+        )
+    first, _ = parser.parse_known_args(words)  # the keys' defaults depend on it
+    config = start(first.preset, first.config)
+    parser.add_keys(PipelineConfig, config, sections(name))
+    parsed = parser.parse(words)
+    config = configure(config, given(parsed, PipelineConfig))
+    configs = expand(config) if name == "run" else [config]
     task_of(configs[0])  # refuses a group of tasks, which only `run` expands
     if parsed.dry_run:
         foreign = [fault for one in configs for fault in _dry_run(one)]
         if foreign:
             raise ValueError("; ".join(foreign))
         return 0
+    command = shlex.join(["skipthink", name, *words])
     if len(configs) > 1:
         return _run_group(configs, command)
-    if parsed.command == "look":
+    if name == "look":
         return _look(config, command, parsed.json)
-    return _run_pipeline(config, command, parsed.command if parsed.command in STAGES else None)
+    return _run_pipeline(config, command, name if name in STAGES else None)
 
 
 def _run_group(configs: "list[PipelineConfig]", command: str) -> int:
@@ -189,28 +202,73 @@ def _logged(config: "PipelineConfig", work: "Callable[[Console], object]") -> in
     return 0
 
 
-def _ask(parsed: argparse.Namespace) -> int:
+def _rechunk(parser: "Parser", words: list[str]) -> int:
+    from skipthink_ray.config.rechunk import RechunkConfig
+    from skipthink_ray.options import Section, given
+
+    parser.add_keys(
+        RechunkConfig,
+        None,
+        [Section("the search", "What to search, and where.", tuple(RechunkConfig.model_fields))],
+    )
+    values = given(parser.parse(words), RechunkConfig)
+    from skipthink_ray.commands.rechunk import rechunk
+    from skipthink_ray.settings import validate
+
+    return rechunk(validate(RechunkConfig, values, "command line"))
+
+
+def _ask(parser: "Parser", words: list[str]) -> int:
+    parser.own.add_argument("question", help="The question, as one word of the shell.")
+    parser.own.add_argument(
+        "--student", required=True, metavar="FOLDER", help="Folder of a run, a stage or a student. (required)"
+    )
+    parser.own.add_argument(
+        "--max-new-tokens",
+        type=int,
+        default=256,
+        metavar="INT",
+        help="Length limit of one decoding, in tokens. (default: %(default)s)",
+    )
+    parsed = parser.parse(words)
     from skipthink_ray.commands.ask import ask
 
     return ask(Path(parsed.student), parsed.question, parsed.max_new_tokens)
 
 
-def _storage(parsed: argparse.Namespace) -> int:
-    from rich.console import Console
-
-    from skipthink_ray.commands.prune import prune
+def _runs(parser: "Parser", words: list[str]) -> int:
+    storage_path = _with_storage(parser).parse(words).storage_path
     from skipthink_ray.commands.runs import runs
 
-    console = Console(width=None if sys.stdout.isatty() else 140)
-    if parsed.command == "runs":
-        return runs(parsed.storage_path, console)
-    return prune(parsed.storage_path, console, parsed.delete)
+    return runs(storage_path, _wide_console())
 
 
-def _doctor(parsed: argparse.Namespace) -> int:
+def _prune(parser: "Parser", words: list[str]) -> int:
+    _with_storage(parser).own.add_argument("--delete", action="store_true", help="Delete them.")
+    parsed = parser.parse(words)
+    from skipthink_ray.commands.prune import prune
+
+    return prune(parsed.storage_path, _wide_console(), parsed.delete)
+
+
+def _doctor(parser: "Parser", words: list[str]) -> int:
+    storage_path = _with_storage(parser).parse(words).storage_path
     from skipthink_ray.commands.doctor import doctor
 
-    return doctor(parsed.storage_path)
+    return doctor(storage_path)
+
+
+def _with_storage(parser: "Parser") -> "Parser":
+    parser.own.add_argument(
+        "--storage-path", default="runs", metavar="TEXT", help="Where runs are stored. (default: %(default)s)"
+    )
+    return parser
+
+
+def _wide_console() -> "Console":
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 140)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from skipthink_ray.config import CwtConfig, PipelineConfig
-from skipthink_ray.runtime.artifacts import digest
 
 EXECUTION = ("cluster", "endpoint", "tracking", "storage_path")
 """Where and how a run executes. Every stage may read these; no identity contains them."""
@@ -76,6 +75,8 @@ def identify(config: PipelineConfig) -> dict[str, dict[str, Any]]:
 
     Input files and pretrained students are identified by content, not by path. ValueError if one is missing.
     """
+    from skipthink_ray.runtime.artifacts import digest  # here, so that a stage's --help does not load pyarrow
+
     identities: dict[str, dict[str, Any]] = {}
     for name, stage in STAGES.items():
         part: dict[str, Any] = {

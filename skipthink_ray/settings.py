@@ -1,74 +1,43 @@
-"""Build a PipelineConfig from a preset, a YAML or JSON file, and dotted overrides. Errors name the key."""
+"""Build a PipelineConfig from a preset, a YAML or JSON file, and options. Errors name the key."""
 
 import json
-from difflib import get_close_matches
+from collections.abc import Sequence
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin
+from typing import Any, TypeVar, cast
 
-import tyro
 import yaml
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError, create_model
-from pydantic_core import PydanticUndefined
+from pydantic import BaseModel, ValidationError
+from yaml.reader import ReaderError
 
-from skipthink_ray.config import OwnTaskConfig, PipelineConfig
+from skipthink_ray.config import PipelineConfig
 from skipthink_ray.config.base import SECRET
+from skipthink_ray.options import Parser, Section, given, known_keys, nearest, suggestion
 from skipthink_ray.presets import PRESETS
 from skipthink_ray.tasks import GROUPS, check_source
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def _draft(model: type[BaseModel]) -> type[BaseModel]:
-    """A validator-free copy of a model for tyro. Validation happens afterwards, so errors take one line."""
-    fields: dict[str, Any] = {}
-    for name, field in model.model_fields.items():
-        kind = _bare(field.annotation)
-        default = PydanticUndefined if field.is_required() else field.get_default(call_default_factory=True)
-        if isinstance(default, BaseModel):
-            default = TypeAdapter(kind).validate_python(default.model_dump())
-        description = " ".join((field.description or "").split()) or None  # tyro keeps line breaks
-        fields[name] = kind, Field(default, description=description)
-    return create_model(model.__name__, __doc__=model.__doc__, **fields)
+def load_config(preset: str, file: str | None, options: Sequence[str] = ()) -> PipelineConfig:
+    """The configuration that a preset, a file and options make. Raises ValueError as `configure` does."""
+    parser, config = Parser(), start(preset, file)
+    parser.add_keys(PipelineConfig, config, [Section("the run", "", tuple(PipelineConfig.model_fields))])
+    return configure(config, given(parser.parse(options), PipelineConfig))
 
 
-def _bare(annotation: Any) -> Any:
-    """A type without bounds and validators, in which drafts replace nested models."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return _draft(annotation)
-    if get_origin(annotation) is Annotated:
-        return _bare(get_args(annotation)[0])
-    if get_origin(annotation) in (Union, UnionType):
-        return Union[tuple(map(_bare, get_args(annotation)))]  # noqa: UP007
-    return annotation
-
-
-def parse_options(
-    model: type[Model], options: list[str], program: str, style: Any, default: Model | None = None
-) -> Model:
-    """Parse command-line options into a configuration, on top of `default` if given. style: a tyro config.
-
-    Raises ValueError with the key, the value and what would be right. Raises SystemExit with code 2 if tyro
-    cannot parse a value, and with code 0 after --help.
-    """
-    draft = _draft(model)
-    start = None if default is None else draft.model_validate(default.model_dump())
-    parsed: BaseModel = tyro.cli(draft, args=options, prog=program, config=(style,), default=start)  # type: ignore[assignment]
-    return _validate(model, parsed.model_dump(), "command line")
-
-
-def load_config(preset: str, file: str | None, overrides: list[str], program: str) -> PipelineConfig:
-    """The validated configuration. Raises ValueError with the key, the value and what would be right."""
+def start(preset: str, file: str | None) -> PipelineConfig:
+    """A preset with the values of a file. Raises ValueError as `configure` does."""
     config = PRESETS[preset]()
-    if file:
-        config = _validate(PipelineConfig, _merge(config.model_dump(), _read(file)), file)
+    return validate(PipelineConfig, _merge(config.model_dump(), _read(file)), file) if file else config
+
+
+def configure(config: PipelineConfig, overrides: dict[str, Any]) -> PipelineConfig:
+    """The validated configuration, with the values of the command line, nested, in place of others.
+
+    Raises ValueError with the key, the value and what would be right.
+    """
     if overrides:
-        _check_keys(overrides)
-        own_task = any(option.replace("_", "-").startswith(("--own-task.", "--help")) for option in overrides)
-        if config.own_task is None and own_task:
-            # tyro sets fields only of models that exist
-            config = config.model_copy(update={"own_task": OwnTaskConfig()})
-        config = parse_options(PipelineConfig, overrides, program, tyro.conf.AvoidSubcommands, config)
+        config = validate(PipelineConfig, _merge(config.model_dump(), overrides), "command line")
     for one in expand(config):
         check_source(one)
     return config
@@ -106,15 +75,31 @@ def _read(file: str) -> dict[str, Any]:
         text = Path(file).read_text(encoding="utf-8")
     except OSError as error:
         raise ValueError(f"--config: cannot read {file}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ValueError(f"{file}:{line}: not UTF-8 text ({error.reason}); save it as UTF-8") from error
     try:
         values = yaml.safe_load(text)  # JSON is YAML
     except yaml.YAMLError as error:
-        raise ValueError(f"{file}: not valid YAML: {error}") from error
+        raise ValueError(f"{file}{_yaml_fault(error, text)}") from error
     if not isinstance(values, dict):
         raise ValueError(f"{file}: expected a mapping of configuration keys, got {json.dumps(values)[:80]}")
     return cast(
         dict[str, Any], values.get("config", values) if set(values) == {"command", "config"} else values
     )
+
+
+def _yaml_fault(error: yaml.YAMLError, text: str) -> str:
+    """`:line:column` of a fault in a text, both from 1, and what is wrong, in one line."""
+    line, column, words = 0, 0, " ".join(str(error).split())
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
+        line, column = error.problem_mark.line, error.problem_mark.column
+        words = ", ".join(filter(None, (error.context, error.problem)))
+    elif isinstance(error, ReaderError):
+        before = text[: error.position]
+        line, column = before.count("\n"), len(before) - before.rfind("\n") - 1
+        words = f"{error.reason} (#x{ord(text[error.position]):04x})"
+    return f":{line + 1}:{column + 1}: not valid YAML: {words}"
 
 
 def _merge(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
@@ -125,7 +110,7 @@ def _merge(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _validate(model: type[Model], values: dict[str, Any], where: str) -> Model:
+def validate(model: type[Model], values: dict[str, Any], where: str) -> Model:
     try:
         return model.model_validate(values)
     except ValidationError as error:
@@ -157,26 +142,4 @@ def _fault(kind: str, message: str, place: tuple[int | str, ...], value: Any) ->
 
 
 def _suggest(key: str) -> str:
-    near = get_close_matches(key, known_keys(PipelineConfig), n=1, cutoff=0.5)
-    return f"; did you mean '{near[0]}'?" if near else ""
-
-
-def _check_keys(overrides: list[str]) -> None:
-    known = set(known_keys(PipelineConfig))
-    for option in overrides:
-        if option in ("--help", "-h") or not option.startswith("--"):
-            continue
-        key = option.removeprefix("--").split("=", 1)[0].replace("-", "_")
-        if key not in known and key.replace(".no_", ".") not in known:
-            raise ValueError(f"{option.split('=', 1)[0]}: unknown option{_suggest(key)}")
-
-
-def known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
-    """Dotted keys of all fields, including those of nested models."""
-    keys: list[str] = []
-    for name, field in model.model_fields.items():
-        keys.append(prefix + name)
-        for part in (field.annotation, *get_args(field.annotation)):  # a model, or a model or None
-            if isinstance(part, type) and issubclass(part, BaseModel):
-                keys.extend(known_keys(part, f"{prefix}{name}."))
-    return keys
+    return suggestion(nearest(key, known_keys(PipelineConfig)))

@@ -18,9 +18,9 @@ LAYERS = (
     ("config", "rows"),
     ("method", "tasks"),
     ("models", "presets"),
-    ("runtime", "settings"),
+    ("runtime", "options", "settings"),
     ("training", "reporting"),
-    ("stages",),
+    ("stages", "rechunk"),
     ("identity", "pipeline", "commands", "lm_eval"),
     ("cli",),
 )
@@ -87,12 +87,17 @@ def test_the_command_line_knows_the_stages_and_presets_of_the_pipeline():
     assert tuple(PRESETS) == cli.PRESETS
 
 
+def test_every_command_that_uses_a_cluster_has_a_job():
+    jobs = {file.stem: file.read_text() for file in (ROOT / "jobs").glob("*.py") if file.stem != "__init__"}
+    assert set(jobs) == {"pipeline", "look", "rechunk", *cli.STAGES}
+    for name, text in jobs.items():
+        assert f'main(["{"run" if name == "pipeline" else name}", *' in text
+        assert f"python -m jobs.{name} " in text
+
+
 @pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.name)
 def test_every_shipped_config_loads(file):
-    assert (
-        load_config("default", str(file), [], "skipthink run").name
-        == yaml.safe_load(file.read_text())["name"]
-    )
+    assert load_config("default", str(file), []).name == yaml.safe_load(file.read_text())["name"]
 
 
 def test_cluster_yaml_is_what_ray_up_accepts():

@@ -15,7 +15,6 @@ import pytest
 
 from skipthink_ray.cli import main
 from skipthink_ray.config import PipelineConfig
-from skipthink_ray.settings import known_keys
 
 ROOT = Path(__file__).parents[1]
 GOOD = {
@@ -176,16 +175,6 @@ def test_settings_of_skips_that_exclude_each_other_are_refused_in_one_line(tmp_p
     assert len(said.splitlines()) == 1
 
 
-def test_options_list_every_key(capsys):
-    with pytest.raises(SystemExit) as ended:
-        main(["run", "--options"])
-    assert ended.value.code == 0
-    shown = capsys.readouterr().out
-    keys = known_keys(PipelineConfig)
-    options = [key for key in keys if not any(other.startswith(f"{key}.") for other in keys)]
-    assert [key for key in options if f"--{key.replace('_', '-')}" not in shown] == []
-
-
 def _readme_commands() -> list[list[str]]:
     """The README's command lines that configure a run, without the program name."""
     blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
@@ -237,7 +226,7 @@ def test_an_unknown_key_is_refused_with_a_suggestion(tmp_path):
     file = tmp_path / "config.yaml"
     file.write_text("cwt: {serch: {method: greedy}}")
     assert "cwt.serch: unknown key; did you mean 'cwt.search'?" in refused(tmp_path, "--config", file)
-    assert "--cwt.optm.lr: unknown option; did you mean 'cwt.optim.lr'?" in refused(
+    assert "--cwt.optm.lr: unknown option; did you mean '--cwt.optim.lr'?" in refused(
         tmp_path, "--cwt.optm.lr", 1
     )
 
@@ -246,11 +235,36 @@ def test_an_unknown_task_is_refused_with_a_suggestion(tmp_path):
     assert "unknown task 'multiarit'; did you mean 'multiarith'?" in refused(tmp_path, "--task", "multiarit")
 
 
-def test_an_invalid_or_missing_config_file_is_named(tmp_path):
+@pytest.mark.parametrize(
+    ("content", "place", "words"),
+    [
+        ("cwt:\n  optim: {lr: 1, lr2\n  epochs: 2", ":3:9", "expected ',' or '}', but got ':'"),
+        ("a: [", ":1:5", "but found '<stream end>'"),
+        ("cwt:\n\tepochs: 2", ":2:1", "found character '\\t' that cannot start any token"),
+        ("name: a: b", ":1:8", "mapping values are not allowed here"),
+        ("name: a\ntask: \x07", ":2:7", "special characters are not allowed (#x0007)"),
+    ],
+)
+def test_an_invalid_config_file_is_refused_in_one_line_with_the_place(
+    tmp_path, capsys, content, place, words
+):
     file = tmp_path / "config.yaml"
-    file.write_text("a: [")
-    assert f"{file}: not valid YAML" in refused(tmp_path, "--config", file)
-    assert "cannot read" in refused(tmp_path, "--config", tmp_path / "none.yaml")
+    file.write_text(content)
+    assert main(["run", "--dry-run", "--config", str(file)]) == 2
+    said = capsys.readouterr().err.strip()
+    assert said.startswith(f"skipthink: {file}{place}: not valid YAML: ")
+    assert words in said
+    assert len(said.splitlines()) == 1
+
+
+def test_a_config_file_that_is_missing_or_not_a_text_is_named(tmp_path, capsys):
+    (tmp_path / "binary.yaml").write_bytes(b"name: caf\xe9")
+    assert main(["run", "--dry-run", "--config", str(tmp_path / "none.yaml")]) == 2
+    assert main(["run", "--dry-run", "--config", str(tmp_path / "binary.yaml")]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert "cannot read" in said[0]
+    assert f"{tmp_path}/binary.yaml:1: not UTF-8 text (unexpected end of data)" in said[1]
+    assert len(said) == 2
 
 
 def test_a_student_folder_without_tokenizer_is_named(tmp_path):

@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from skipthink_ray.config import PipelineConfig
-from skipthink_ray.settings import known_keys, load_config
+from skipthink_ray.options import known_keys
+from skipthink_ray.settings import load_config
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "method.md").read_text(encoding="utf-8")
@@ -47,7 +48,7 @@ def test_every_key_in_the_method_document_is_one_of_the_configuration(key, value
         setting = {name: setting}
     if value:
         (tmp_path / "config.yaml").write_text(yaml.safe_dump(setting))
-        load_config("default", str(tmp_path / "config.yaml"), [], "skipthink run")
+        load_config("default", str(tmp_path / "config.yaml"), [])
 
 
 @pytest.mark.parametrize("name", FILES)

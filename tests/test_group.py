@@ -61,7 +61,6 @@ def test_the_input_path_of_a_group_names_the_task(tmp_path):
             "default",
             None,
             ["--task", "seven", "--rationales.source", "file", "--rationales.path", "x.jsonl"],
-            "skipthink run",
         )
 
 

@@ -51,7 +51,7 @@ def _line(shown: str, start: str) -> list[str]:
 def _look(*options: object, as_json: bool = False) -> str:
     """The output of the command if it need not run the stage rationales."""
     screen = io.StringIO()
-    config = load_config("default", None, [str(option) for option in options], "skipthink look")
+    config = load_config("default", None, [str(option) for option in options])
     look(config, Console(file=screen, width=120), "", as_json)
     return screen.getvalue()
 

@@ -29,9 +29,10 @@ from rich.progress import (
 
 from skipthink_ray.config import PipelineConfig
 from skipthink_ray.runtime.artifacts import Folder
+from skipthink_ray.runtime.pace import PlainLines
 from skipthink_ray.runtime.tracking import Tracker
 
-POLL_S, PLAIN_EVERY_S = 0.5, 15.0
+POLL_S = 0.5
 
 
 @ray.remote(num_cpus=0)
@@ -45,6 +46,9 @@ class Board:
 
     def advance(self, by: int) -> None:
         self.done += by
+
+    def reach(self, done: int) -> None:
+        self.done = done
 
     def post(self, done: int, total: int, note: str) -> None:
         self.done, self.total, self.note = done, total, note
@@ -62,7 +66,7 @@ class Board:
 
 
 class StageLine:
-    """The progress line of one stage: a live bar on a terminal, else a plain line every `PLAIN_EVERY_S`."""
+    """The progress line of one stage: a live bar on a terminal, else plain lines (pace.py)."""
 
     def __init__(self, console: Console, name: str, unit: str, total: int, tracker: Tracker) -> None:
         self.console, self.name, self.unit, self.total, self.tracker = console, name, unit, total, tracker
@@ -81,9 +85,7 @@ class StageLine:
         )
         self.task = self.bar.add_task(name, total=total or None, unit=unit, note="")
         self.stop, self.thread = threading.Event(), threading.Thread(target=self._follow, daemon=True)
-        self.last_plain = time.monotonic()
-        self.first: tuple[float, int] | None = None
-        """Time and count of the first progress. The rate starts here, so that it excludes start-up."""
+        self.plain = PlainLines(name, unit, time.monotonic())
         self.failure: Exception | None = None
 
     def __enter__(self) -> "StageLine":
@@ -115,22 +117,10 @@ class StageLine:
         for remark in news["remarks"]:
             self.console.print(f"{self.name:<11} {remark}", highlight=False, markup=False, soft_wrap=True)
         self.bar.update(self.task, completed=done, total=total or None, note=note)
-        now = time.monotonic()
-        if done and self.first is None:
-            self.first = now, done
-        if not self.console.is_terminal and self.first and now - self.last_plain > PLAIN_EVERY_S:
-            self.last_plain = now
-            self._print_plainly(done, total, note, now)
+        if not self.console.is_terminal and (line := self.plain.line(time.monotonic(), done, total, note)):
+            self.console.print(line, highlight=False, markup=False, soft_wrap=True)
         for step, values in news["metrics"]:
             self.tracker.metrics(values, step)
-
-    def _print_plainly(self, done: int, total: int, note: str, now: float) -> None:
-        assert self.first
-        since, before = self.first
-        rate = (done - before) / max(now - since, 1e-9)
-        pace = f", {rate:.1f}/s" + (f", {(total - done) / rate:.0f} s left" if total else "") if rate else ""
-        text = f"{self.name:<11} {done}/{total or '?'} {self.unit}{f' {note}' if note else ''}{pace}"
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def log_path(config: PipelineConfig) -> Path:

@@ -1,5 +1,6 @@
 """Runs the training loop on Ray Train: workers, checkpoints, restarts, export as a Hugging Face folder."""
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -36,6 +37,9 @@ from skipthink_ray.training.checkpoint import (
 from skipthink_ray.training.engine import Engine, rank, start_engine
 from skipthink_ray.training.loop import Hooks, Job, train
 from skipthink_ray.training.markers import attach, merge
+
+POST_EVERY_S = 1.0
+"""Seconds between two posts of the number of updates. Slow updates are so reported one by one."""
 
 
 @dataclass(frozen=True)
@@ -181,6 +185,14 @@ def _tracked(job: Job, rows: list[dict[str, Any]]) -> list[tuple[int, dict[str, 
 
 
 def _hooks(job: Job, engine: Engine, board: Any) -> Hooks:
+    posted = 0.0
+
+    def on_update(progress: Progress) -> None:
+        nonlocal posted
+        if board and time.monotonic() - posted > POST_EVERY_S:
+            posted = time.monotonic()
+            board.reach.remote(progress.update)
+
     def on_updates(progress: Progress, rows: list[dict[str, Any]]) -> None:
         if board:
             loss = sum(row["loss_nats"] for row in rows) / len(rows)
@@ -200,7 +212,7 @@ def _hooks(job: Job, engine: Engine, board: Any) -> Hooks:
             saved = ray.train.Checkpoint.from_directory(folder) if rank() == 0 else None
             ray.train.report({"update": progress.update, "epoch": progress.epoch}, checkpoint=saved)
 
-    return Hooks(on_updates, on_epoch)
+    return Hooks(on_updates, on_epoch, on_update)
 
 
 def _export(

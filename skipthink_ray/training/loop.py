@@ -57,6 +57,8 @@ class Hooks:
     """Called every few updates, with the history rows since the last call."""
     on_epoch: Callable[[Progress, Samples], None]
     """Called at the end of each epoch and of the run, with its chunks; writes the checkpoint."""
+    on_update: Callable[[Progress], None] = lambda _: None
+    """Called after every update, before its loss is known. It must not wait for the device."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +147,7 @@ def _run_updates(run: _Run, samples: Samples, items: Items, updates: list[np.nda
         progress.update, progress.position = progress.update + 1, progress.position + 1
         progress.target_tokens += num_targets
         progress.item_tokens += int(items.tokens_I[update].sum())
+        run.hooks.on_update(progress)
         if len(fresh) == CHECK_EVERY_UPDATES or number == len(updates) - 1:
             _check(progress, fresh, run.hooks)
             fresh = []

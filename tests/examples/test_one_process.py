@@ -80,7 +80,7 @@ def test_its_training_loop_is_that_of_the_pipeline(stage):
 
 @pytest.mark.slow
 def test_it_ends_with_the_table_of_the_demo(capsys):
-    modes = _example().main(load_config("toy", None, SMALL, "example"))
+    modes = _example().main(load_config("toy", None, SMALL))
     shown = capsys.readouterr().out
     assert list(modes) == ["full", "staged", "skip"]
     assert all(0 <= numbers["accuracy_pct"]["value"] <= 100 for numbers in modes.values())
@@ -90,4 +90,4 @@ def test_it_ends_with_the_table_of_the_demo(capsys):
 
 def test_it_says_what_is_not_part_of_it():
     with pytest.raises(ValueError, match=r"skips\.gate"):
-        _example().main(load_config("toy", None, ["--skips.gate", "cross_fitted"], "example"))
+        _example().main(load_config("toy", None, ["--skips.gate", "cross_fitted"]))

@@ -137,7 +137,7 @@ def test_the_preset_and_the_configuration_smollm2_agree():
     def without_rationales(config: PipelineConfig) -> PipelineConfig:
         return config.model_copy(update={"rationales": PipelineConfig().rationales})
 
-    file = load_config("default", str(ROOT / "configs/smollm2.yaml"), [], "skipthink run")
+    file = load_config("default", str(ROOT / "configs/smollm2.yaml"), [])
     assert without_rationales(file) == without_rationales(PRESETS["smollm2"]())
 
 

@@ -44,7 +44,7 @@ def _block(first_words: str) -> str:
 
 def test_the_example_without_code_is_a_configuration(tmp_path):
     (tmp_path / "config.yaml").write_text(_block("own_task:"))
-    task = task_of(load_config("default", str(tmp_path / "config.yaml"), [], "skipthink run"))
+    task = task_of(load_config("default", str(tmp_path / "config.yaml"), []))
     assert task == Task(
         "invoices", "number", 4, pattern=r"Total:\s*(.+)", instruction="Add up the invoice line by line."
     )
@@ -54,11 +54,7 @@ def test_the_example_without_code_is_a_configuration(tmp_path):
 def test_the_example_in_python_is_a_task(tmp_path, monkeypatch):
     (tmp_path / "letters.py").write_text(_block("class Letters"))
     monkeypatch.syspath_prepend(tmp_path)
-    task = task_of(
-        load_config(
-            "default", None, ["--task", "letters:Letters", "--rationales.source", "file"], "skipthink run"
-        )
-    )
+    task = task_of(load_config("default", None, ["--task", "letters:Letters", "--rationales.source", "file"]))
     assert (task.name, task.num_chunks) == ("letters", 4)
     assert task.check("ab", "ba")
     assert not task.check("ab", "bb")
@@ -70,9 +66,7 @@ def test_the_example_with_math_verify_is_a_task(tmp_path, monkeypatch):
     (tmp_path / "formulas.py").write_text(_block("class Formulas"))
     monkeypatch.syspath_prepend(tmp_path)
     task = task_of(
-        load_config(
-            "default", None, ["--task", "formulas:Formulas", "--rationales.source", "file"], "skipthink run"
-        )
+        load_config("default", None, ["--task", "formulas:Formulas", "--rationales.source", "file"])
     )
     assert task.check(r"So we get \boxed{1 + x^2}.", "x^2 + 1")
     assert not task.check(r"So we get \boxed{1 - x^2}.", "x^2 + 1")

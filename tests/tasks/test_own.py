@@ -70,7 +70,7 @@ FILE = ["--rationales.source", "file", "--rationales.path", "rows.jsonl"]
 def configured(tmp_path: Path, **values: object) -> PipelineConfig:
     file = tmp_path / "config.yaml"
     file.write_text(yaml.safe_dump({"rationales": {"source": "file", "path": "rows.jsonl"}, **values}))
-    return load_config("default", str(file), [], "skipthink run")
+    return load_config("default", str(file), [])
 
 
 def test_an_own_task_is_described_by_its_configuration(tmp_path):
@@ -98,10 +98,10 @@ def test_an_own_task_may_have_the_name_of_a_benchmark_or_a_group(tmp_path):
 
 def test_command_line_options_also_define_an_own_task():
     own = ["--own-task.answer-type", "set", "--own-task.num-chunks", "2"]
-    assert task_of(load_config("default", None, [*FILE, "--task", "mine", *own], "skipthink run")) == Task(
+    assert task_of(load_config("default", None, [*FILE, "--task", "mine", *own])) == Task(
         "mine", "set", num_chunks=2
     )
-    assert load_config("default", None, [*FILE, "--task", "svamp"], "skipthink run").own_task is None
+    assert load_config("default", None, [*FILE, "--task", "svamp"]).own_task is None
 
 
 def test_own_tasks_support_every_kind_of_answer():
@@ -129,9 +129,9 @@ def test_a_mistake_in_an_own_task_names_the_key(tmp_path, own, fault):
 
 def test_an_unknown_option_of_an_own_task_gets_a_suggestion():
     with pytest.raises(
-        ValueError, match=r"--own-task\.patern: unknown option; did you mean 'own_task\.pattern'\?"
+        ValueError, match=r"--own-task\.patern: unknown option; did you mean '--own-task\.pattern'\?"
     ):
-        load_config("default", None, ["--own-task.patern", "(a)"], "skipthink run")
+        load_config("default", None, ["--own-task.patern", "(a)"])
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Validates chunk-search inputs: schemas on the driver (Parquet footers), rows in the actors."""
+"""Checks the inputs of a chunk search: schemas on the driver (Parquet footers), rows in the actors."""
 
 import hashlib
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""`python -m jobs.chunks --student ...`: chunk search on a cluster equals a search in one process."""
+"""`skipthink rechunk`: chunk search on a cluster equals a search in one process."""
 
 import json
 import shutil
@@ -13,13 +13,13 @@ import pyarrow.parquet
 import pytest
 import ray
 
-from jobs.chunks import main
+from skipthink_ray.cli import main
 from skipthink_ray.config import SearchConfig
 from skipthink_ray.method.samples import Samples
 from skipthink_ray.models.student import save_student
+from skipthink_ray.rechunk.inputs import check_rows, fingerprints, open_samples
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.runtime.lock import only_writer
-from skipthink_ray.stages.chunk_input import check_rows, fingerprints, open_samples
 from skipthink_ray.training.rechunk import rechunk
 from tests.toys import make_samples, make_student, toy_rows
 
@@ -28,7 +28,7 @@ METHOD = {"method": "annealed", "proposals": 30}
 
 
 def _job(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "jobs.chunks", *map(str, arguments)]
+    command = [sys.executable, "-m", "jobs.rechunk", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=1500, cwd=ROOT)
 
 
@@ -143,7 +143,7 @@ def test_a_wrong_input_is_named_before_a_cluster_is_started(made, tmp_path, caps
     arguments = []
     for option, value in named.items():
         arguments += [option, value if option in ("--method", "--precision") else str(folder / value)]
-    assert main(arguments) == 2
+    assert main(["rechunk", *arguments]) == 2
     said = capsys.readouterr().err
     assert words in said
     assert len(said.strip().splitlines()) == 1
@@ -161,7 +161,7 @@ def test_a_wrong_input_is_named_before_a_cluster_is_started(made, tmp_path, caps
     ],
 )
 def test_an_invalid_option_is_refused_and_no_secret_is_repeated(capsys, option, value, words):
-    assert main(["--student", "a", "--samples", "b", "--out", "c", option, value]) == 2
+    assert main(["rechunk", "--student", "a", "--samples", "b", "--out", "c", option, value]) == 2
     said = capsys.readouterr().err
     assert words in said
     assert len(said.strip().splitlines()) == 1
