@@ -93,13 +93,14 @@ def _refuse(rest: list[str]) -> None:
 
 
 def _run(parsed: argparse.Namespace, rest: list[str], command: str) -> int:
+    from skipthink_ray.preflight import check_settings
     from skipthink_ray.settings import expand, load_config
-    from skipthink_ray.tasks import task_of
 
     overrides = [*rest, "--help"] if parsed.options else rest
     config = load_config(parsed.preset, parsed.config, overrides, f"skipthink {parsed.command}")
     configs = expand(config) if parsed.command == "run" else [config]
-    task_of(configs[0])  # refuses a group of tasks, which only `run` expands
+    for one in configs:
+        check_settings(one)
     if parsed.dry_run:
         foreign = [fault for one in configs for fault in _dry_run(one)]
         if foreign:

@@ -14,7 +14,7 @@ from pydantic_core import PydanticUndefined
 from skipthink_ray.config import OwnTaskConfig, PipelineConfig
 from skipthink_ray.config.base import SECRET
 from skipthink_ray.presets import PRESETS
-from skipthink_ray.tasks import GROUPS, check_source
+from skipthink_ray.tasks import GROUPS
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -69,8 +69,6 @@ def load_config(preset: str, file: str | None, overrides: list[str], program: st
             # tyro sets fields only of models that exist
             config = config.model_copy(update={"own_task": OwnTaskConfig()})
         config = parse_options(PipelineConfig, overrides, program, tyro.conf.AvoidSubcommands, config)
-    for one in expand(config):
-        check_source(one)
     return config
 
 

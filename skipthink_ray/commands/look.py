@@ -21,6 +21,7 @@ from skipthink_ray.method.choosing import MAX_CHUNKS, MOVABLE_SHARE, choose_num_
 from skipthink_ray.method.chunking import average_chunks
 from skipthink_ray.method.steps import split_steps
 from skipthink_ray.pipeline import open_run, run
+from skipthink_ray.preflight import check_student
 from skipthink_ray.reporting.table import plain_table
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.runtime.store import Run
@@ -114,12 +115,10 @@ def _token_counter(
     made = current.is_done("chunks")
     if not (made or config.student.pretrained):
         return lambda texts: (len(text.split()) for text in texts), "words"
-    from skipthink_ray.models.student import check_pretrained, encode, load_tokenizer
+    from skipthink_ray.models.student import encode, load_tokenizer
 
-    if not made and config.student.pretrained:
-        check_pretrained(
-            config.student.pretrained, lambda text: console.print(text, highlight=False, markup=False)
-        )
+    if not made:
+        check_student(config, lambda text: console.print(text, highlight=False, markup=False))
     with current.artifact("chunks").local("student") as student:
         source = config.student.model_copy(update={"pretrained": str(student)}) if made else config.student
         tokenizer = load_tokenizer(source, ())

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from skipthink_ray.config import PipelineConfig, SkipsConfig
-from skipthink_ray.method.skipping import Fold, check_search, shuffle_skips, skippable
+from skipthink_ray.method.skipping import Fold, shuffle_skips, skippable
 from skipthink_ray.models.ablation import Ablation, judges_of
 from skipthink_ray.models.student import Student, load_student
 from skipthink_ray.reporting.findings import skips_findings
@@ -70,7 +70,6 @@ class Ablate:
 def make(context: Context) -> dict[str, Any]:
     """Write `skips/`. Returns the judge, its cost, and the shares of right answers and of chunks kept."""
     config, cwt = context.config, context.inputs["cwt"]
-    check_search(config.skips, context.inputs["chunks"].read_json("summary.json")["num_chunks"])
     sizes = cwt.table("samples").to_table(columns=["row", "chunk_steps"]).sort_by("row")["chunk_steps"]
     present_RM = np.array(sizes.to_pylist()) > 0
     students = fold_students(context) if config.skips.gate == "cross_fitted" else {}
