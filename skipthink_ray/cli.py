@@ -85,8 +85,8 @@ def _configured(name: str, parser: "Parser", words: list[str]) -> int:
     from skipthink_ray.commands.sections import sections
     from skipthink_ray.config import PipelineConfig
     from skipthink_ray.options import given
+    from skipthink_ray.preflight import check_settings
     from skipthink_ray.settings import configure, expand, start
-    from skipthink_ray.tasks import task_of
 
     parser.own.add_argument(
         "--preset",
@@ -113,7 +113,8 @@ def _configured(name: str, parser: "Parser", words: list[str]) -> int:
     parsed = parser.parse(words)
     config = configure(config, given(parsed, PipelineConfig))
     configs = expand(config) if name == "run" else [config]
-    task_of(configs[0])  # refuses a group of tasks, which only `run` expands
+    for one in configs:
+        check_settings(one)
     if parsed.dry_run:
         foreign = [fault for one in configs for fault in _dry_run(one)]
         if foreign:

@@ -13,7 +13,7 @@ from skipthink_ray.config import PipelineConfig
 from skipthink_ray.config.base import SECRET
 from skipthink_ray.options import Parser, Section, given, known_keys, nearest, suggestion
 from skipthink_ray.presets import PRESETS
-from skipthink_ray.tasks import GROUPS, check_source
+from skipthink_ray.tasks import GROUPS
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -38,8 +38,6 @@ def configure(config: PipelineConfig, overrides: dict[str, Any]) -> PipelineConf
     """
     if overrides:
         config = validate(PipelineConfig, _merge(config.model_dump(), overrides), "command line")
-    for one in expand(config):
-        check_source(one)
     return config
 
 

@@ -21,7 +21,7 @@ LAYERS = (
     ("runtime", "options", "settings"),
     ("training", "reporting"),
     ("stages", "rechunk"),
-    ("identity", "pipeline", "commands", "lm_eval"),
+    ("identity", "pipeline", "preflight", "making", "side_by_side", "commands", "lm_eval"),
     ("cli",),
 )
 LAYER_OF = {part: number for number, parts in enumerate(LAYERS) for part in parts}

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from skipthink_ray.commands.group import run_group
 from skipthink_ray.config import PipelineConfig, RationalesConfig
-from skipthink_ray.settings import expand, load_config
+from skipthink_ray.settings import expand
 from skipthink_ray.tasks import GROUPS, task_of
 
 
@@ -56,12 +56,9 @@ def test_the_input_path_of_a_group_names_the_task(tmp_path):
     source = RationalesConfig(source="file", path=f"{tmp_path}/{{task}}.jsonl")
     paths = [config.rationales.path for config in expand(PipelineConfig(task="seven", rationales=source))]
     assert paths == [f"{tmp_path}/{task}.jsonl" for task in GROUPS["seven"]]
+    one = RationalesConfig(source="file", path="x.jsonl")
     with pytest.raises(ValueError, match=r"'x\.jsonl' is one path for all tasks of 'seven'; write \{task\}"):
-        load_config(
-            "default",
-            None,
-            ["--task", "seven", "--rationales.source", "file", "--rationales.path", "x.jsonl"],
-        )
+        expand(PipelineConfig(task="seven", rationales=one))
 
 
 def test_a_group_where_one_task_is_needed_is_refused():

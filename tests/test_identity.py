@@ -8,6 +8,8 @@ from pydantic import BaseModel
 
 from skipthink_ray.config import OwnTaskConfig, PipelineConfig
 from skipthink_ray.identity import EXECUTION, STAGES, identify, visible
+from skipthink_ray.presets import PRESETS
+from skipthink_ray.runtime.artifacts import digest
 from skipthink_ray.stages.table import MAKE
 
 CONFIGS = {
@@ -62,3 +64,52 @@ def test_a_stage_cannot_read_what_its_identity_does_not_contain():
 
 def test_every_stage_has_a_function():
     assert list(MAKE) == list(STAGES)
+
+
+GOLDEN = {
+    "default": {
+        "rationales": "71a594d9250f65d2",
+        "chunks": "891be1cd6eb5cdab",
+        "base": "9703d72085f2c8e8",
+        "cwt": "f4679d247f99cd92",
+        "skips": "ee872b89524eaaae",
+        "stt": "eba4b64d9b23c323",
+        "evaluation": "1cc7fb35eb15fb53",
+        "report": "0aa189cd5021404f",
+    },
+    "toy": {
+        "rationales": "051e71bf25fbe3d8",
+        "chunks": "eb9d8086cfc53d90",
+        "base": "91d064834b1fcdbb",
+        "cwt": "af6bde2292b45cb5",
+        "skips": "7ded0b79a03f88de",
+        "stt": "deb969c0c71a6b97",
+        "evaluation": "3dd6276cd8bb5b5e",
+        "report": "364408bf4eb7ee58",
+    },
+    "smollm2": {
+        "rationales": "71a594d9250f65d2",
+        "chunks": "96ab260971b24103",
+        "base": "588dab3f0ea67edd",
+        "cwt": "de4d479b059ddb0f",
+        "skips": "046fce0767fe1b47",
+        "stt": "f49db774cad9cdb4",
+        "evaluation": "54688ade4a3a4adf",
+        "report": "e923d1b52c075673",
+    },
+}
+"""The digests of the identities by preset and stage."""
+
+
+@pytest.mark.parametrize("preset", GOLDEN)
+def test_the_identities_of_the_presets_are_the_recorded_ones(preset):
+    """The presets draw their rows from a toy, so no file has a part in their identities."""
+    digests = {stage: digest(identity) for stage, identity in identify(PRESETS[preset]()).items()}
+    changed = ", ".join(stage for stage in STAGES if digests[stage] != GOLDEN[preset][stage])
+    assert digests == GOLDEN[preset], (
+        f"The identity of {changed} changed for the preset '{preset}', so existing artifacts would be made "
+        "again. If you did not intend that, undo the change. If you changed a field, a default or a preset, "
+        "record the new digests in GOLDEN. If a stage now writes something else for the same configuration, "
+        "raise its `version` in STAGES (identity.py) and record the new digests; with the old version, runs "
+        "would reuse artifacts of the old code."
+    )

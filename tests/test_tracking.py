@@ -8,8 +8,10 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 from mlflow import MlflowClient
@@ -105,6 +107,37 @@ def test_the_embedded_database_lies_under_the_storage_path_and_says_how_to_open_
     tracker.end("FINISHED")
     assert tracker.how_to_open() == f"mlflow ui --backend-store-uri 'sqlite:///{tmp_path}/mlflow.db'"
     assert (tmp_path / "mlflow.db").exists()
+
+
+def test_two_stages_at_once_lose_no_metric_and_end_with_their_own_status(tmp_path: Path):
+    parent = start_tracker(TrackingConfig(), Folder.open(str(tmp_path)), "run", "key")
+    both_track = Barrier(2)
+
+    def work(stage: str, status: str) -> None:
+        child = parent.child(stage, f"key of {stage}")
+        both_track.wait(60)
+        for step in range(20):
+            child.metrics({f"{stage}/loss_nats": 1.0 / (step + 1)}, step)
+        child.end(status)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(work, ("base", "cwt"), ("FAILED", "KILLED")))
+    parent.end("FAILED")
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    experiment = client.get_experiment_by_name("skipthink")
+    assert experiment
+    runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    assert {name: run.info.status for name, run in runs.items()} == {
+        "run": "FAILED",
+        "base": "FAILED",
+        "cwt": "KILLED",
+    }
+    for stage in ("base", "cwt"):
+        history = client.get_metric_history(runs[stage].info.run_id, f"{stage}/loss_nats")
+        assert sorted((metric.step, metric.value) for metric in history) == [
+            (step, 1.0 / (step + 1)) for step in range(20)
+        ]
+        assert runs[stage].data.tags["mlflow.parentRunId"] == runs["run"].info.run_id
 
 
 def test_nothing_is_tracked_when_tracking_is_off(tmp_path: Path):

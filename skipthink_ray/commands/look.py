@@ -17,6 +17,7 @@ from rich.console import Console
 
 from skipthink_ray.config import PipelineConfig
 from skipthink_ray.pipeline import open_run, run
+from skipthink_ray.preflight import check_student
 from skipthink_ray.reporting.description import print_input, print_rows
 from skipthink_ray.reporting.first_rows import describe_input
 from skipthink_ray.reporting.holdings import describe_rows
@@ -66,10 +67,10 @@ def _token_counter(
     made = current.is_done("chunks")
     if not (made or config.student.pretrained):
         return lambda texts: (len(text.split()) for text in texts), "words"
-    from skipthink_ray.models.student import check_pretrained, encode, load_tokenizer
+    from skipthink_ray.models.student import encode, load_tokenizer
 
-    if not made and config.student.pretrained:
-        check_pretrained(config.student.pretrained, lambda text: _say(console, text))
+    if not made:
+        check_student(config, lambda text: _say(console, text))
     with current.artifact("chunks").local("student") as student:
         source = config.student.model_copy(update={"pretrained": str(student)}) if made else config.student
         tokenizer = load_tokenizer(source, ())

@@ -37,12 +37,10 @@ def find_kept(
     """(kept_RM, right_R): the chunks to keep, and whether the answer from all chunks passes the gate.
 
     `present_RM` marks the chunks that have steps; an empty chunk is never kept or tested. `tokens_RM` is the
-    number of tokens of each chunk. If the answer from all chunks fails, all are kept. ValueError: see
-    `check_search`.
+    number of tokens of each chunk. If the answer from all chunks fails, all are kept. `check_search` must
+    have accepted the number of chunks.
     """
-    num_chunks = present_RM.shape[1]
-    check_search(config, num_chunks)
-    right_R = answers_right(np.arange(len(present_RM)), present_RM, num_chunks)
+    right_R = answers_right(np.arange(len(present_RM)), present_RM, present_RM.shape[1])
     may_skip_RM = present_RM & right_R[:, None] & skippable(present_RM, config.skippable)
     if config.search == "all":
         return present_RM & ~may_skip_RM, right_R

@@ -42,10 +42,13 @@ class Student:
 
 
 def load_tokenizer(config: StudentConfig, texts: Iterable[str]) -> Any:
-    """The pretrained tokenizer, or a new one trained on `texts`. Raises ValueError if it cannot be loaded."""
+    """The pretrained tokenizer, or a new one trained on `texts`. Raises ValueError if it cannot be loaded.
+
+    `check_pretrained` must have accepted the pretrained student.
+    """
     if config.pretrained is None:
         return train_tokenizer(texts, config.vocabulary)
-    source = check_pretrained(config.pretrained)
+    source = resolve(config.pretrained)
     try:
         tokenizer = AutoTokenizer.from_pretrained(source)
     except (OSError, ValueError) as error:

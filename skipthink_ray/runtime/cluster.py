@@ -19,6 +19,10 @@ BLOCK_BYTES = 8 << 20
 few tasks would process all of a million rows, and the other workers would be idle."""
 
 
+class NoRoom(RuntimeError):
+    """The cluster did not place a stage's workers in time."""
+
+
 def connect(config: ClusterConfig) -> None:
     """Join the cluster of the submitted job, of `address` or of RAY_ADDRESS; otherwise start a local one.
 
@@ -89,7 +93,7 @@ def require(
         bundle = {"CPU": config.cpus_per_worker, **({"GPU": 1} if config.use_gpu else {})}
         request_resources(bundles=[bundle] * processes)
     while True:
-        placed = sum(_slots(node["Resources"], config) for node in ray.nodes() if node["Alive"])
+        placed = room(config)
         if placed >= processes:
             return
         if time.monotonic() >= deadline:
@@ -102,6 +106,11 @@ def require(
         f"and {have.get('GPU', 0):g} GPU and can place {placed}. Lower {lower} or the CPUs of each, add "
         f"nodes, or set {wait} for an autoscaler."
     )
+
+
+def room(config: ClusterConfig) -> int:
+    """The number of workers or actors that fit on the cluster at once."""
+    return sum(_slots(node["Resources"], config) for node in ray.nodes() if node["Alive"])
 
 
 def _slots(resources: dict[str, float], config: ClusterConfig) -> int:

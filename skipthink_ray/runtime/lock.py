@@ -58,7 +58,11 @@ def only_writer(folder: Folder, instead: str = "choose another --name") -> Itera
 
 @contextmanager
 def wait_or_lock(
-    folder: Folder, is_made: Callable[[], bool], name: str, say: Callable[[str], None]
+    folder: Folder,
+    is_made: Callable[[], bool],
+    name: str,
+    say: Callable[[str], None],
+    pause: Callable[[float], None] = time.sleep,
 ) -> Iterator[Lease | None]:
     """Lock a folder for the `with` block, or yield None as soon as another process has made what it is for.
 
@@ -66,6 +70,7 @@ def wait_or_lock(
 
     :param is_made: whether the folder is finished
     :param name: of this run, for the message of those that wait
+    :param pause: sleeps for some seconds while it waits; may raise to give up
     """
     told = None
     while not is_made():
@@ -75,7 +80,7 @@ def wait_or_lock(
                 who = f"run '{holder['name']}' (process {holder['pid']} on {holder['host']})"
                 say(f"waiting for {who}, which makes it")
                 told = holder["id"]
-            time.sleep(POLL_S)
+            pause(POLL_S)
         elif owner := _claim(folder, name):
             with _held(folder, owner):
                 yield None if is_made() else Lease(folder, owner)

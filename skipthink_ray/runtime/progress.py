@@ -1,4 +1,4 @@
-"""One live progress line per stage; all other output goes to a log file.
+"""A live progress line per running stage; all other output goes to a log file.
 
 Workers and actors post to a `Board`, an actor that requests no CPU. A thread of the driver polls it, draws
 the line, and passes metrics to the tracker. So only the driver needs access to the tracking server.
@@ -22,6 +22,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -65,38 +66,63 @@ class Board:
         return taken
 
 
+class Bars:
+    """The live bars of the stages that run at the same time. A console can show one live display only."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.display: Progress | None = None
+
+    def add(self, console: Console, name: str, unit: str, total: int) -> tuple[Progress, TaskID]:
+        """Show a bar. Returns the display that has it, and the bar's id there."""
+        with self.lock:
+            if self.display is None:
+                self.display = Progress(
+                    TextColumn("{task.description:<11}"),
+                    BarColumn(30),
+                    MofNCompleteColumn(),
+                    TextColumn("{task.fields[unit]} {task.fields[note]}"),
+                    TimeElapsedColumn(),
+                    TextColumn("left"),
+                    TimeRemainingColumn(),
+                    console=console,
+                    transient=True,
+                    disable=not console.is_terminal,
+                )
+                self.display.start()
+            return self.display, self.display.add_task(name, total=total or None, unit=unit, note="")
+
+    def remove(self, display: Progress, bar: TaskID) -> None:
+        """Remove a bar, and with the last one the display."""
+        with self.lock:
+            display.remove_task(bar)
+            if not display.tasks:
+                display.stop()
+                self.display = None
+
+
 class StageLine:
     """The progress line of one stage: a live bar on a terminal, else plain lines (pace.py)."""
 
-    def __init__(self, console: Console, name: str, unit: str, total: int, tracker: Tracker) -> None:
+    def __init__(
+        self, console: Console, name: str, unit: str, total: int, tracker: Tracker, bars: Bars
+    ) -> None:
         self.console, self.name, self.unit, self.total, self.tracker = console, name, unit, total, tracker
         self.board: Any = Board.remote()
-        self.bar = Progress(
-            TextColumn(f"{name:<11}"),
-            BarColumn(30),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[unit]} {task.fields[note]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-        self.task = self.bar.add_task(name, total=total or None, unit=unit, note="")
+        self.bars = bars
+        self.bar, self.task = bars.add(console, name, unit, total)
         self.stop, self.thread = threading.Event(), threading.Thread(target=self._follow, daemon=True)
         self.plain = PlainLines(name, unit, time.monotonic())
         self.failure: Exception | None = None
 
     def __enter__(self) -> "StageLine":
-        self.bar.start()
         self.thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stop.set()
         self.thread.join()
-        self.bar.stop()
+        self.bars.remove(self.bar, self.task)
         if self.failure:
             raise self.failure
 

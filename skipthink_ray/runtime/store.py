@@ -9,6 +9,7 @@ Layout of a storage path:
 """
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -50,13 +51,16 @@ class Run:
         return is_finished(self.artifact(stage), self.identities[stage])
 
     @contextmanager
-    def making(self, stage: str, say: Callable[[str], None]) -> Iterator[Lease | None]:
+    def making(
+        self, stage: str, say: Callable[[str], None], pause: Callable[[float], None] = time.sleep
+    ) -> Iterator[Lease | None]:
         """Yield a lease to make the stage's artifact, or None if another process has made it meanwhile.
 
-        Waits while another live process makes it, and takes over if that process dies.
+        Waits while another live process makes it, and takes over if that process dies. `say` and `pause` as
+        in `wait_or_lock`.
         """
         artifact = self.artifact(stage)
-        with wait_or_lock(artifact, lambda: self.is_done(stage), self.name, say) as lease:
+        with wait_or_lock(artifact, lambda: self.is_done(stage), self.name, say, pause) as lease:
             yield lease
 
     def is_recorded(self) -> bool:

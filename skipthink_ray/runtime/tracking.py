@@ -137,7 +137,8 @@ class MlflowTracker:
         self.waiting_params: dict[str, str] = {}
         self.waiting_metrics: list[Any] = []
         self.status: str | None = None
-        link.trackers.append(self)
+        with link.lock:
+            link.trackers.append(self)
 
     def child(self, name: str, key: str) -> "MlflowTracker":
         tracker = MlflowTracker(self.link, name, key, parent=self)
@@ -169,7 +170,8 @@ class MlflowTracker:
             self.link.say(f"MLflow at '{self.link.uri}' did not take {path.name} ({_first_line(error)})")
 
     def end(self, status: str) -> None:
-        self.status = status
+        with self.link.lock:
+            self.status = status
         last = self.parent is None
         if not self.link.send(force=last and status != "KILLED") and last:
             self.link.say(

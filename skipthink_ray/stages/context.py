@@ -1,16 +1,16 @@
 """The argument of every stage: configuration, input artifacts, output folder, progress and tracking."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rich.console import Console
 
 from skipthink_ray.config import PipelineConfig
 from skipthink_ray.reporting.findings import Finding
-from skipthink_ray.runtime import cluster
 from skipthink_ray.runtime.artifacts import Folder
-from skipthink_ray.runtime.progress import StageLine
+from skipthink_ray.runtime.progress import Bars, StageLine
+from skipthink_ray.runtime.stopping import Stopper
 from skipthink_ray.runtime.tracking import Tracker
 
 
@@ -24,11 +24,13 @@ class Context:
     """The artifact to write."""
     inputs: dict[str, Folder]
     """Finished artifacts of earlier stages, by stage."""
+    bars: Bars = field(default_factory=Bars)
+    """Shared by the stages of a run, as is the stopper."""
+    stopper: Stopper = field(default_factory=Stopper)
 
     def line(self, unit: str, total: int = 0) -> StageLine:
-        """The stage's progress line. Joins or starts the Ray cluster, as the line's board is an actor."""
-        cluster.connect(self.config.cluster)
-        return StageLine(self.console, self.name, unit, total, self.tracker)
+        """The stage's progress line."""
+        return StageLine(self.console, self.name, unit, total, self.tracker, self.bars)
 
     def say(self, text: str) -> None:
         self.console.print(f"{self.name:<11} {text}", highlight=False, markup=False, soft_wrap=True)

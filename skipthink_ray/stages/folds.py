@@ -17,7 +17,7 @@ from skipthink_ray.training.launch import Request, launch, total_updates
 
 
 def fold_students(context: Context) -> dict[Fold, Folder]:
-    """Each fold with the folder of the student trained without it. ValueError if a fold is empty."""
+    """Each fold with the folder of the student trained without it."""
     config, chunks = context.config, context.inputs["chunks"]
     num_chunks, counts = chunks.read_json("summary.json")["num_chunks"], count_folds(context.config, chunks)
     students = {}
@@ -32,7 +32,7 @@ def fold_students(context: Context) -> dict[Fold, Folder]:
         updates = total_updates(config, "cwt", counts.total() - counts[fold.number], num_chunks)
         request = Request("cwt", config, updates, chunks, chunks, None, out, held_out=fold)
         with replace(context, tracker=NullTracker()).line("updates", updates) as line:
-            summary = launch(request, line)
+            summary = launch(request, line, context.stopper)
         finish(out, summary)
         context.say(
             f"fold {fold.number + 1} of {fold.folds}: student without its {counts[fold.number]} samples, "
@@ -43,13 +43,9 @@ def fold_students(context: Context) -> dict[Fold, Folder]:
 
 
 def count_folds(config: PipelineConfig, chunks: Folder) -> Counter[int]:
-    """Number of training samples in each fold. ValueError if a fold is empty."""
-    folds, counts = config.skips.folds, Counter[int]()
+    """Number of training samples in each fold that has any."""
+    counts = Counter[int]()
     for batch in chunks.table("samples").to_batches(columns=["question"], filter=TRAIN):
-        counts.update(fold_of(question, folds, config.seed) for question in batch["question"].to_pylist())
-    if len(counts) < folds:
-        raise ValueError(
-            f"skips.folds: {counts.total()} samples leave one of {folds} folds empty; "
-            "use fewer folds or more samples"
-        )
+        questions = batch["question"].to_pylist()
+        counts.update(fold_of(question, config.skips.folds, config.seed) for question in questions)
     return counts

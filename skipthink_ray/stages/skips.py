@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from skipthink_ray.config import PipelineConfig, SkipsConfig
 from skipthink_ray.method.samples import Samples
-from skipthink_ray.method.skipping import Fold, check_search, shuffle_skips, skippable
+from skipthink_ray.method.skipping import Fold, shuffle_skips, skippable
 from skipthink_ray.models.ablation import Ablation, judges_of
 from skipthink_ray.models.student import Student, load_student
 from skipthink_ray.reporting.findings import skips_findings
@@ -71,7 +71,6 @@ class Ablate:
 def make(context: Context) -> dict[str, Any]:
     """Write `skips/`. Returns the judge, its cost, and the shares of right answers and of chunks kept."""
     config, cwt = context.config, context.inputs["cwt"]
-    check_search(config.skips, context.inputs["chunks"].read_json("summary.json")["num_chunks"])
     present_RM = Samples(cwt.table("samples").to_table(columns=["row", "chunk_steps"])).present_RM
     students = fold_students(context) if config.skips.gate == "cross_fitted" else {}
     with context.line("samples", len(present_RM)) as line:

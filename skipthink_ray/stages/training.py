@@ -16,7 +16,7 @@ def train_stage(
     updates = total_updates(config, stage, sizes["train"], sizes["num_chunks"])
     request = Request(stage, config, updates, samples, student, skips, context.out)
     with context.line("updates", updates) as line:
-        summary = launch(request, line)
+        summary = launch(request, line, context.stopper)
     rate = summary["item_tokens"] / max(summary["seconds"], 1e-9)
     context.say(
         f"{summary['updates']} updates in {summary['seconds']:.1f} s "

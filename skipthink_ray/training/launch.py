@@ -1,6 +1,8 @@
 """Runs the training loop on Ray Train: workers, checkpoints, restarts, export as a Hugging Face folder."""
 
+import os
 import time
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,6 +14,7 @@ import ray
 import ray.train
 import torch
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
+from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 
 from skipthink_ray.config import PipelineConfig, TrainConfig
 from skipthink_ray.method.samples import COLUMNS, Samples
@@ -23,7 +26,9 @@ from skipthink_ray.models.serving import prepare_for_serving
 from skipthink_ray.models.student import load_student, save_student
 from skipthink_ray.rows import HISTORY_SCHEMA, SAMPLE_SCHEMA, SKIP_SCHEMA, TRAIN
 from skipthink_ray.runtime.artifacts import CHECKPOINTS, Folder
+from skipthink_ray.runtime.cluster import NoRoom
 from skipthink_ray.runtime.progress import StageLine
+from skipthink_ray.runtime.stopping import Stopper
 from skipthink_ray.training.backend import choose_backend
 from skipthink_ray.training.batches import Stage, updates_per_epoch
 from skipthink_ray.training.checkpoint import (
@@ -73,15 +78,36 @@ def total_updates(config: PipelineConfig, stage: Stage, num_samples: int, num_ch
     return updates_per_epoch(measured, train_config, num_samples, num_chunks) * train_config.epochs
 
 
-def launch(request: Request, line: StageLine) -> dict[str, Any]:
+def launch(request: Request, line: StageLine, stopper: Stopper) -> dict[str, Any]:
     """Train on the cluster, from the newest checkpoint if there is one.
 
-    Raises RuntimeError with the worker's message if training fails.
+    Raises RuntimeError with the worker's message if training fails, NoRoom if the cluster did not place the
+    workers in time, and Stopped if `stopper` ends it.
     """
+    outcome = stopper.call(_fit, request, line.board, _environment())
+    if "no_room" in outcome:
+        raise NoRoom(f"{request.stage} failed: {outcome['no_room']}")
+    if "error" in outcome:
+        raise RuntimeError(f"{request.stage} failed: {outcome['error']}")
+    if "failed" in outcome:
+        raise RuntimeError(
+            f"{request.stage} stopped: {outcome['failed']}. Checkpoints: {request.out.uri}/{CHECKPOINTS}"
+        )
+    return outcome
+
+
+def _environment() -> dict[str, str]:
+    """The driver's settings of Ray Train, which the process that calls it passes on to the workers."""
+    return {name: value for name, value in os.environ.items() if name.startswith("RAY_TRAIN_")}
+
+
+def _fit(request: Request, board: Any, environment: dict[str, str]) -> dict[str, Any]:
+    """Runs in a Ray task. Returns what `_worker` returns on rank 0, or why Ray Train gave up."""
+    os.environ.update(environment)
     cluster = request.config.cluster
     trainer = TorchTrainer(
         _worker,
-        train_loop_config={"request": request, "board": line.board},
+        train_loop_config={"request": request, "board": board},
         torch_config=TorchConfig(backend="nccl" if cluster.use_gpu else "gloo"),
         scaling_config=ray.train.ScalingConfig(
             num_workers=cluster.num_workers,
@@ -101,14 +127,10 @@ def launch(request: Request, line: StageLine) -> dict[str, Any]:
     try:
         outcome = trainer.fit().return_value
     except ray.train.TrainingFailedError as error:
-        raise RuntimeError(f"{request.stage} failed: {_reason(error)}") from error
-    if not isinstance(outcome, dict):
-        raise RuntimeError(f"{request.stage}: Ray Train ended without a result: {outcome!r}")
-    if "failed" in outcome:
-        raise RuntimeError(
-            f"{request.stage} stopped: {outcome['failed']}. Checkpoints: {request.out.uri}/{CHECKPOINTS}"
-        )
-    return outcome
+        traceback.print_exc()  # to the log
+        waited = isinstance(getattr(error, "controller_failure", None), WorkerGroupStartupTimeoutError)
+        return {"no_room" if waited else "error": _reason(error)}
+    return outcome if isinstance(outcome, dict) else {"error": f"Ray Train returned {outcome!r}"}
 
 
 def load_samples(samples: Folder, held_out: Fold | None, columns: list[str]) -> Samples:

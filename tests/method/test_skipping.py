@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from skipthink_ray.config import SkipsConfig
 from skipthink_ray.method import skipping
-from skipthink_ray.method.skipping import MAX_EXHAUSTIVE_CHUNKS, fold_of
+from skipthink_ray.method.skipping import MAX_EXHAUSTIVE_CHUNKS, check_search, fold_of
 
 SEARCHES = ("sequential", "exhaustive", "all")
 
@@ -238,9 +238,9 @@ def test_every_sample_is_equally_likely_to_get_a_shuffled_skip():
 
 
 def test_exhaustive_refuses_too_many_chunks():
-    present_RM = np.ones((1, MAX_EXHAUSTIVE_CHUNKS + 1), dtype=bool)
+    check_search(SkipsConfig(search="exhaustive"), MAX_EXHAUSTIVE_CHUNKS)
     with pytest.raises(ValueError, match=r"skips\.search: exhaustive .* M is 7 here"):
-        find_kept(present_RM, Oracle(0, 1, 7), SkipsConfig(search="exhaustive"))
+        check_search(SkipsConfig(search="exhaustive"), MAX_EXHAUSTIVE_CHUNKS + 1)
 
 
 @given(st.lists(st.text(), min_size=1, max_size=50), st.integers(2, 5), st.integers(0, 9))

@@ -13,6 +13,7 @@ from skipthink_ray.config import StudentConfig
 from skipthink_ray.method.markup import markers
 from skipthink_ray.models.student import (
     build_student,
+    check_pretrained,
     encode,
     load_student,
     load_tokenizer,
@@ -144,9 +145,8 @@ def test_a_tokenizer_from_scratch_encodes_any_text_without_loss(rows):
 def test_the_error_names_a_folder_without_a_tokenizer(checkpoints, tmp_path):
     folder = tmp_path / "only weights"
     shutil.copytree(checkpoints["gpt2"], folder, ignore=shutil.ignore_patterns("*token*"))
-    config = StudentConfig(pretrained=str(folder))
     with pytest.raises(ValueError, match=f"{re.escape(str(folder))}.*no tokenizer"):
-        load_tokenizer(config, ())
+        check_pretrained(str(folder))
 
 
 def test_a_folder_that_is_not_a_student_is_refused(tmp_path, checkpoints):

@@ -1,0 +1,90 @@
+"""Makes the artifact of a stage: waits for other runs that make it, tracks it, and marks it as finished."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console
+
+from skipthink_ray.config import PipelineConfig
+from skipthink_ray.identity import STAGES, visible
+from skipthink_ray.preflight import check_chunks
+from skipthink_ray.runtime.artifacts import begin, digest, finish
+from skipthink_ray.runtime.lock import Lease
+from skipthink_ray.runtime.progress import Bars
+from skipthink_ray.runtime.stopping import Stopper
+from skipthink_ray.runtime.store import Run
+from skipthink_ray.runtime.tracking import Tracker
+from skipthink_ray.stages.context import Context
+from skipthink_ray.stages.table import MAKE
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Makes the artifacts of a run. Several threads may make different ones at the same time."""
+
+    config: PipelineConfig
+    current: Run
+    console: Console
+    tracker: Tracker
+    """The run's own; each stage gets a child."""
+    bars: Bars = field(default_factory=Bars)
+    stopper: Stopper = field(default_factory=Stopper)
+
+    def make(self, name: str) -> None:
+        """Make the artifact of a stage, unless a run has made it, and link it into the run's folder."""
+        if self.current.is_done(name):
+            self.current.link(name)
+            self._say(name, "already done")
+            return
+        with self.current.making(name, lambda text: self._say(name, text), self.stopper.pause) as lease:
+            if lease:
+                self._make(name, lease)
+            else:
+                self.current.link(name)
+                self._say(name, "made by another run")
+        if name == "chunks":
+            check_chunks(self.config, self.current.artifact(name))
+
+    def _make(self, name: str, lease: Lease) -> None:
+        out, identity = self.current.artifact(name), self.current.identities[name]
+        begin(out, identity)
+        self.current.link(name)
+        tracker = self.tracker.child(name, f"{out.uri} {digest(identity)}")
+        with tracked(tracker):
+            inputs = {needed: self.current.artifact(needed) for needed in STAGES[name].needs}
+            seen = visible(name, self.config)
+            context = Context(name, seen, self.console, tracker, out, inputs, self.bars, self.stopper)
+            summary = MAKE[name](context)
+            numbers = {f"{name}/{key}": value for key, value in flatten(summary).items()}
+            tracker.metrics(
+                {key: value for key, value in numbers.items() if isinstance(value, int | float)}, step=0
+            )
+            lease.check()
+            finish(out, summary)
+
+    def _say(self, name: str, text: str) -> None:
+        self.console.print(f"{name:<11} {text}", highlight=False, markup=False, soft_wrap=True)
+
+
+@contextmanager
+def tracked(tracker: Tracker) -> Iterator[None]:
+    """End a tracked run as FINISHED, as FAILED after an error, or as KILLED if it was stopped."""
+    status = "KILLED"
+    try:
+        yield
+        status = "FINISHED"
+    except Exception:
+        status = "FAILED"
+        raise
+    finally:
+        tracker.end(status)
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested dictionary as a flat one with dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat

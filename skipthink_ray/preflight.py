@@ -1,0 +1,109 @@
+"""Everything that is refused before work starts. Each check runs once, as soon as what it needs is there.
+
+    check_settings   when the configuration is read; needs nothing else
+    check_run        before the first stage of a run; needs the storage, the inputs and the cluster
+    check_chunks     when the chunks are finished; needs them
+
+Every check raises ValueError with the key, its value and what would be right. The values of single keys are
+checked in config/, and the input files while their content is hashed (`identify`).
+"""
+
+from collections.abc import Callable
+
+from skipthink_ray.config import PipelineConfig
+from skipthink_ray.identity import STAGES
+from skipthink_ray.method.skipping import check_search
+from skipthink_ray.runtime.artifacts import Folder
+from skipthink_ray.runtime.store import Run
+from skipthink_ray.tasks import check_source
+
+Say = Callable[[str], None]
+
+
+def check_settings(config: PipelineConfig) -> None:
+    """The task exists and is not a group, and it supports the source of the rationales."""
+    check_source(config)
+
+
+def check_run(config: PipelineConfig, current: Run, names: list[str], say: Say) -> None:
+    """The stages `names` can be made, as far as that is known without making them.
+
+    Downloads or converts a pretrained student, and joins or starts the Ray cluster.
+    """
+    current.refuse_other_folders()
+    to_make = [name for name in names if not current.is_done(name)]
+    _check_inputs(current, names)
+    _check_writable(current.folder)
+    if "chunks" in to_make:
+        check_student(config, say)
+    if "rationales" in to_make:
+        _check_source_of_rows(config)
+    _check_cluster(config)
+    if "skips" in to_make and current.is_done("chunks"):
+        check_chunks(config, current.artifact("chunks"))
+
+
+def check_chunks(config: PipelineConfig, chunks: Folder) -> None:
+    """The search for skips works with this number of chunks, and no fold is empty."""
+    check_search(config.skips, chunks.read_json("summary.json")["num_chunks"])
+    if config.skips.gate == "cross_fitted":
+        _check_folds(config, chunks)
+
+
+def check_student(config: PipelineConfig, say: Say) -> None:
+    """The pretrained student is a causal LM with a tokenizer."""
+    if config.student.pretrained:
+        from skipthink_ray.models.student import check_pretrained
+
+        check_pretrained(config.student.pretrained, say)
+
+
+def _check_inputs(current: Run, names: list[str]) -> None:
+    """The artifacts that the stages read are finished, or will be made before."""
+    for name in names:
+        for needed in STAGES[name].needs:
+            if needed not in names and not current.is_done(needed):
+                raise ValueError(
+                    f"{name} needs the stage '{needed}', which is not finished for this configuration; "
+                    "run it first"
+                )
+
+
+def _check_writable(folder: Folder) -> None:
+    try:
+        folder.write_text("_writable", "")
+        folder.delete("_writable")
+    except OSError as error:
+        raise ValueError(f"storage_path: cannot write to {folder.uri}: {error}") from error
+
+
+def _check_source_of_rows(config: PipelineConfig) -> None:
+    """The data set can be loaded and has its columns, and the teacher answers."""
+    if config.rationales.source == "dataset":
+        from skipthink_ray.runtime.sources import open_dataset
+
+        open_dataset(config)
+    if config.rationales.teacher.kind != "given":
+        from skipthink_ray.runtime.asking import check_teacher
+
+        check_teacher(config)
+
+
+def _check_cluster(config: PipelineConfig) -> None:
+    """The cluster answers and has room for the workers of a training stage and for the actors of others."""
+    from skipthink_ray.runtime import cluster
+
+    cluster.connect(config.cluster)
+    cluster.require("training (cluster.num_workers)", config.cluster, config.cluster.num_workers)
+    cluster.require("skips and evaluation (cluster.num_actors)", config.cluster, config.cluster.num_actors)
+
+
+def _check_folds(config: PipelineConfig, chunks: Folder) -> None:
+    from skipthink_ray.stages.folds import count_folds
+
+    folds, counts = config.skips.folds, count_folds(config, chunks)
+    if len(counts) < folds:
+        raise ValueError(
+            f"skips.folds: {counts.total()} samples leave one of {folds} folds empty; "
+            "use fewer folds or more samples"
+        )

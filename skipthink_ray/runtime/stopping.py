@@ -1,0 +1,56 @@
+"""Ends the stages that run beside a failed one, or beside one that was interrupted.
+
+A stage that trains runs in a thread of the driver, and Python cannot interrupt a thread. So its call of Ray
+Train runs in a Ray task, which can be cancelled.
+"""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+
+class Stopped(BaseException):
+    """Raised in a stage that `Stopper.stop` ends. It is not an Exception, because the stage did not fail."""
+
+
+class Stopper:
+    """Shared by the stages of a run. `stop` may be called from any thread."""
+
+    def __init__(self) -> None:
+        self.stopped, self.lock = threading.Event(), threading.Lock()
+        self.calls: list[Any] = []
+
+    def check(self) -> None:
+        """Raises Stopped after `stop`."""
+        if self.stopped.is_set():
+            raise Stopped
+
+    def pause(self, seconds: float) -> None:
+        """Sleep. Raises Stopped as soon as `stop` is called."""
+        self.stopped.wait(seconds)
+        self.check()
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """The result of a function in a Ray task on this node. Raises Stopped if `stop` ends the task."""
+        self.check()
+        node: Any = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        task: Any = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=node)(function)
+        with self.lock:
+            self.check()
+            call = task.remote(*arguments)
+            self.calls.append(call)
+        try:
+            return ray.get(call)
+        except RayError:
+            self.check()
+            raise
+
+    def stop(self) -> None:
+        with self.lock:
+            self.stopped.set()
+            for call in self.calls:  # one that is over is not affected
+                ray.cancel(call, force=True)

@@ -1,0 +1,59 @@
+"""What is refused before work starts. test_bad_input.py tests most checks through the command line."""
+
+import re
+
+import pytest
+
+from skipthink_ray import preflight
+from skipthink_ray.config import PipelineConfig
+from skipthink_ray.identity import STAGES, identify
+from skipthink_ray.method.skipping import fold_of
+from skipthink_ray.pipeline import open_run
+from skipthink_ray.runtime.artifacts import Folder, begin, finish
+from tests.toys import make_samples, make_student
+
+
+def _config(tmp_path, **values) -> PipelineConfig:
+    return PipelineConfig.model_validate({"storage_path": str(tmp_path), **values})
+
+
+def _chunks(config: PipelineConfig, num_chunks: int) -> Folder:
+    """The finished artifacts of rationales and chunks; of the chunks, only M is there."""
+    current = open_run(config)
+    for stage in ("rationales", "chunks"):
+        begin(current.artifact(stage), identify(config)[stage])
+        finish(current.artifact(stage), {"num_chunks": num_chunks})
+    return current.artifact("chunks")
+
+
+@pytest.mark.parametrize("stage", [stage for stage in STAGES if STAGES[stage].needs])
+def test_a_stage_without_its_inputs_is_refused_before_ray_starts(tmp_path, stage):
+    config = _config(tmp_path)
+    with pytest.raises(ValueError, match=f"{stage} needs the stage '{STAGES[stage].needs[0]}', which is not"):
+        preflight.check_run(config, open_run(config), [stage], print)
+
+
+def test_a_pretrained_student_is_checked_if_the_chunks_are_to_be_made(tmp_path):
+    folder = tmp_path / "student"
+    folder.mkdir()
+    config = _config(tmp_path / "runs", student={"pretrained": str(folder)})
+    with pytest.raises(ValueError, match=re.escape(f"'{folder}' has no model")):
+        preflight.check_run(config, open_run(config), list(STAGES), print)
+
+
+def test_chunks_that_are_too_many_for_the_search_for_skips_are_refused(tmp_path):
+    config = _config(tmp_path, skips={"search": "exhaustive"})
+    preflight.check_chunks(config, _chunks(config, 6))
+    with pytest.raises(ValueError, match="exhaustive tries all subsets of the chunks, for M up to 6; M is 7"):
+        preflight.check_chunks(config, _chunks(config, 7))
+
+
+def test_an_empty_fold_is_refused(tmp_path, rows):
+    config = _config(tmp_path, skips={"gate": "cross_fitted", "folds": 2})
+    chunks, tokenizer = _chunks(config, 4), make_student(rows[:60]).tokenizer
+    chunks.write_table("samples", make_samples(rows[:60], tokenizer).table)
+    preflight.check_chunks(config, chunks)
+    of_one = [row for row in rows[:60] if fold_of(row.question, 2, config.seed) == 0]
+    chunks.write_table("samples", make_samples(of_one, tokenizer).table)
+    with pytest.raises(ValueError, match=f"skips.folds: {len(of_one)} samples leave one of 2 folds empty"):
+        preflight.check_chunks(config, chunks)
