@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from safetensors.torch import load_file, save_file
 
 from benchmarks.few_shot import answer_few_shot, examples_of
@@ -35,7 +34,7 @@ from skipthink_ray.models.decoding import answer_questions, text_of
 from skipthink_ray.models.marker_start import start_markers
 from skipthink_ray.models.separation import marker_separation
 from skipthink_ray.models.student import Student, load_student, marker_ids, prompt_start
-from skipthink_ray.rows import KEPT
+from skipthink_ray.rows import KEPT, TEST, TRAIN
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.tasks import task_of
 from skipthink_ray.training.batches import updates_per_epoch
@@ -61,7 +60,7 @@ class Data:
 
     def samples(self, split: str, at_most: int | None = None) -> Samples:
         """split: train (without dev), dev or test."""
-        table = self.table.filter(pc.field("split") == ("test" if split == "test" else "train"))
+        table = self.table.filter(TEST if split == "test" else TRAIN)
         if split != "test":
             is_dev = [
                 hashlib.sha256(text.encode()).digest()[0] % DEV_SHARE_OF_HASHES == 0

@@ -107,7 +107,11 @@ def _fit(request: Request, board: Any, environment: dict[str, str]) -> dict[str,
     cluster = request.config.cluster
     trainer = TorchTrainer(
         _worker,
-        train_loop_config={"request": request, "board": board},
+        train_loop_config={
+            "request": request,
+            "tokens": _tokens.remote(request.samples, request.held_out),
+            "board": board,
+        },
         torch_config=TorchConfig(backend="nccl" if cluster.use_gpu else "gloo"),
         scaling_config=ray.train.ScalingConfig(
             num_workers=cluster.num_workers,
@@ -143,6 +147,12 @@ def load_samples(samples: Folder, held_out: Fold | None, columns: list[str]) -> 
     return Samples(table)
 
 
+@ray.remote(num_cpus=0)
+def _tokens(samples: Folder, held_out: Fold | None) -> pa.Table:
+    """The samples without texts, in Ray's shared memory: all ranks of a node map the same copy."""
+    return load_samples(samples, held_out, COLUMNS).table
+
+
 def _reason(error: Exception) -> str:
     failures = getattr(error, "worker_failures", None) or {}
     first = next(iter(failures.values()), error)
@@ -158,7 +168,7 @@ def _worker(arguments: dict[str, Any]) -> dict[str, Any]:
     backend, remark = choose_backend(cluster)
     if board and remark:
         board.say.remote(remark)
-    samples, progress = load_samples(request.samples, request.held_out, COLUMNS), Progress()
+    samples, progress = Samples(ray.get(arguments["tokens"])), Progress()
     job = Job(
         request.stage,
         request.train_config,
