@@ -1,14 +1,18 @@
 """Progress in plain lines: how fast the work goes, and how long it will take. No Ray and no screen here."""
 
+import math
 from collections import deque
 
 PLAIN_EVERY_S = 10.0
-RECENT_S = 30.0
+RECENT_S = 60.0
 """The rate is taken over the last half of the time so far, but over at least this many seconds."""
+SMOOTH_S = 60.0
+"""The expected end moves to a later estimate with this time constant, and to an earlier one at once.
+Otherwise the time left would jump up after each search before an epoch of cwt, which ends no update."""
 
 
 class Pace:
-    """The recent rate of some work, from the times at which its count grew.
+    """The recent rate of some work, from the times at which its count grew, and its expected end.
 
     It starts at the first count, so it excludes start-up.
     """
@@ -16,11 +20,14 @@ class Pace:
     def __init__(self) -> None:
         self.counts: deque[tuple[float, int]] = deque()
         self.started = 0.0
+        self.expected: tuple[float, float] | None = None
+        """When the end was last estimated, and the end."""
 
     def note(self, now: float, done: int) -> None:
         """Take note of a count. A smaller one than before means that the work resumed from a checkpoint."""
         if self.counts and done < self.counts[-1][1]:
             self.counts.clear()
+            self.expected = None
         if not self.counts:
             self.started = now
         if not self.counts or done > self.counts[-1][1]:
@@ -38,9 +45,14 @@ class Pace:
         return (after - before) / max(until - since, 1e-9)
 
     def left_s(self, now: float, total: int) -> float:
-        """Seconds until the count is `total`. They fall between two counts, too. `rate` must be known."""
+        """Seconds until the count is `total`. The rate must be known."""
         last, done = self.counts[-1]
-        return max(0.0, (total - done) / self.rate - (now - last))
+        end = last + (total - done) / self.rate
+        if self.expected and end > self.expected[1]:
+            asked, before = self.expected
+            end = before + (end - before) * -math.expm1((asked - now) / SMOOTH_S)
+        self.expected = now, end
+        return max(0.0, end - now)
 
 
 class PlainLines:

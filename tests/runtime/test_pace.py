@@ -43,6 +43,13 @@ def test_the_time_left_falls_from_line_to_line():
     assert all(later < earlier for earlier, later in pairwise(left))
 
 
+def test_pauses_between_epochs_do_not_make_the_time_left_jump():
+    finished = [74.5 * epoch + 12 + 0.5 * update for epoch in range(6) for update in range(1, 126)]
+    left = [(now, _left_s(line)) for now, line in _lines(finished, 447, 750) if "left" in line]
+    assert all(later < earlier + 5 for (_, earlier), (_, later) in pairwise(left))
+    assert all(abs(seconds - (finished[-1] - now)) < 30 for now, seconds in left if now > 200)
+
+
 def test_a_slow_beginning_is_forgotten():
     slow = [10.0 * number for number in range(1, 11)]
     fast = [100 + 0.5 * number for number in range(1, 391)]
