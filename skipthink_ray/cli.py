@@ -85,7 +85,6 @@ def _configured(name: str, parser: "Parser", words: list[str]) -> int:
     from skipthink_ray.commands.sections import sections
     from skipthink_ray.config import PipelineConfig
     from skipthink_ray.options import given
-    from skipthink_ray.preflight import check_settings
     from skipthink_ray.settings import configure, expand, start
 
     parser.own.add_argument(
@@ -112,6 +111,8 @@ def _configured(name: str, parser: "Parser", words: list[str]) -> int:
     parser.add_keys(PipelineConfig, config, sections(name))
     parsed = parser.parse(words)
     config = configure(config, given(parsed, PipelineConfig))
+    from skipthink_ray.preflight import check_settings  # slow: after the help
+
     configs = expand(config) if name == "run" else [config]
     for one in configs:
         check_settings(one)

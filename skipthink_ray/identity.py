@@ -20,8 +20,8 @@ class Stage:
 
 
 STAGES = {
-    "rationales": Stage((), ("task", "own_task", "rationales")),
-    "chunks": Stage(("rationales",), ("seed", "student", "chunks")),
+    "rationales": Stage((), ("task", "own_task", "rationales"), version=2),
+    "chunks": Stage(("rationales",), ("seed", "student", "chunks"), version=2),
     "base": Stage(("chunks",), ("seed", "match", "updates", "base")),
     "cwt": Stage(("chunks",), ("seed", "updates", "cwt")),
     "skips": Stage(("chunks", "cwt"), ("seed", "skips")),

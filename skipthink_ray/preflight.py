@@ -44,8 +44,18 @@ def check_run(config: PipelineConfig, current: Run, names: list[str], say: Say) 
 
 
 def check_chunks(config: PipelineConfig, chunks: Folder) -> None:
-    """The search for skips works with this number of chunks, and no fold is empty."""
-    check_search(config.skips, chunks.read_json("summary.json")["num_chunks"])
+    """There are questions to answer, the search for skips works with this number of chunks, and no fold is
+    empty.
+    """
+    summary = chunks.read_json("summary.json")
+    check_search(config.skips, summary["num_chunks"])
+    split = config.evaluation.split
+    if not summary[split]:
+        other = "dev" if split == "test" else "test"
+        raise ValueError(
+            f"evaluation.split: the input has no {split} questions, but {summary[other]} {other} questions; "
+            f"set --evaluation.split {other}, or add a split {split}"
+        )
     if config.skips.gate == "cross_fitted":
         _check_folds(config, chunks)
 

@@ -95,6 +95,9 @@ KEPT = pc.field("reason").is_null()
 """Filters of rows and samples: those that a run uses, and of these the ones to train on and to evaluate."""
 TRAIN = KEPT & (pc.field("split") == "train")
 TEST = KEPT & (pc.field("split") == "test")
+DEV = KEPT & (pc.field("split") == "dev")
+EVALUATED = {"test": TEST, "dev": DEV}
+"""By `evaluation.split`: the questions to answer."""
 
 
 def mark_too_long(samples: pa.Table, tokens_R: np.ndarray, limit: int, why: str) -> pa.Table:

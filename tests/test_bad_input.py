@@ -304,7 +304,7 @@ BAD_ROWS: list[tuple[object, str]] = [
     ({**GOOD, "rationale": ""}, "empty field"),
     ({"question": "q", "answer": "1"}, "missing field"),
     ({**GOOD, "rationale": "word " * 10_000}, "too long"),
-    ({**GOOD, "split": "validation"}, "other split"),
+    ({**GOOD, "split": "holdout"}, "other split"),
     ({**GOOD, "teacher_answer": "7"}, "wrong answer"),
     ({**GOOD, "answer": "five"}, "unusable answer"),
     ({**GOOD, "answer": ["5"]}, "missing field"),

@@ -124,3 +124,29 @@ def test_a_data_set_with_one_split_is_divided(tmp_path):
     kept = dataset.dataset(tmp_path / "runs/run/rationales/rows", format="parquet").to_table()
     assert sorted(kept["row"].to_pylist()) == list(range(20))
     assert set(kept["split"].to_pylist()) == {"train", "test"}
+
+
+@pytest.mark.ray
+def test_validation_rows_are_the_dev_split_and_no_question_is_in_two_splits(tmp_path):
+    folder = tmp_path / "pens"
+    folder.mkdir()
+    rows = [
+        {"question": f"How many are {n} and 2?", "answer": str(n + 2), "rationale": f"{n} + 2 = {n + 2}."}
+        for n in range(30)
+    ]
+    parts = {
+        "train": rows[:20] + rows[20:22] + rows[25:26],
+        "validation": rows[20:25] + rows[26:27],
+        "test": rows[25:],
+    }
+    for split, part in parts.items():
+        datasets.Dataset.from_list(part).to_parquet(folder / f"{split}.parquet")
+    source = ["--rationales.source", "dataset", "--rationales.path", folder, "--task", "gsm8k"]
+    done = skipthink("rationales", "--storage-path", tmp_path / "runs", *FAST, *source)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (
+        "20 to train on, 5 for dev, 5 to test on, 4 dropped (dev question 2, test question 2)" in done.stdout
+    )
+    found = dataset.dataset(tmp_path / "runs/run/rationales/rows", format="parquet").to_table().to_pylist()
+    leaks = {(row["split"], row["reason"]) for row in found if row["reason"]}
+    assert leaks == {("train", "dev question"), ("train", "test question"), ("dev", "test question")}

@@ -17,12 +17,13 @@ def _config(tmp_path, **values) -> PipelineConfig:
     return PipelineConfig.model_validate({"storage_path": str(tmp_path), **values})
 
 
-def _chunks(config: PipelineConfig, num_chunks: int) -> Folder:
-    """The finished artifacts of rationales and chunks; of the chunks, only M is there."""
+def _chunks(config: PipelineConfig, num_chunks: int, dev: int = 0, test: int = 5) -> Folder:
+    """The finished artifacts of rationales and chunks; of the chunks, only their summary is there."""
+    held_out = {"dev": dev, "test": test}
     current = open_run(config)
     for stage in ("rationales", "chunks"):
         begin(current.artifact(stage), identify(config)[stage])
-        finish(current.artifact(stage), {"num_chunks": num_chunks})
+        finish(current.artifact(stage), {"num_chunks": num_chunks, **held_out})
     return current.artifact("chunks")
 
 
@@ -57,3 +58,13 @@ def test_an_empty_fold_is_refused(tmp_path, rows):
     chunks.write_table("samples", make_samples(of_one, tokenizer).table)
     with pytest.raises(ValueError, match=f"skips.folds: {len(of_one)} samples leave one of 2 folds empty"):
         preflight.check_chunks(config, chunks)
+
+
+@pytest.mark.parametrize(("split", "other"), [("test", "dev"), ("dev", "test")])
+def test_a_split_without_questions_is_refused_before_anything_trains(tmp_path, split, other):
+    config = _config(tmp_path, evaluation={"split": split})
+    preflight.check_chunks(config, _chunks(config, 4, **{split: 1}))
+    with pytest.raises(
+        ValueError, match=f"no {split} questions, but 7 {other} .* --evaluation.split {other}"
+    ):
+        preflight.check_chunks(config, _chunks(config, 4, **{split: 0, other: 7}))

@@ -122,6 +122,7 @@ def write_summaries(run: Folder) -> None:
         "chunks": {
             "num_chunks": 3,
             "train": 6,
+            "dev": 0,
             "test": 10,
             "reasons": {"too many tokens": 1},
             "student_parameters": 282432,

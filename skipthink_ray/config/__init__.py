@@ -171,8 +171,11 @@ class SttConfig(TrainConfig):
 
 
 class EvaluationConfig(Config):
-    """Stage 7: accuracy, tokens and seconds of full, staged and skip inference on the test questions."""
+    """Stage 7: accuracy, tokens and seconds of full, staged and skip inference."""
 
+    split: Literal["test", "dev"] = "test"
+    """The questions to answer. Choose settings on dev, if the input has a dev or validation split, and read
+    test once, at the end."""
     batch_size: PositiveInt = 64
     """Maximum number of questions decoded together for accuracy. An actor gets at most 64 rows at a time."""
     latency_questions: Annotated[int, Field(ge=2)] = 40

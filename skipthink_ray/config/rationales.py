@@ -50,7 +50,8 @@ class ColumnsConfig(Config):
     id: str = "id"
     """Column with a unique id. If it does not exist, ids are `row-<number>`."""
     split: str = "split"
-    """Column with train or test. If it does not exist, a random `test_share` of the rows is the test set."""
+    """Column with train, test, or dev (also validation, valid, val). If it does not exist, a random
+    `test_share` of the rows is the test set."""
 
 
 class TeacherConfig(Config):

@@ -256,7 +256,7 @@ def _memorised(stage: str, config: PipelineConfig, accuracy_pct: float, trained:
         "evaluation",
         f"The {stage} student knows its training data by heart ({trained['final_loss_nats']:.4f} nats per "
         f"target token after {trained['epochs']:,} epochs), but answers only {accuracy_pct:.1f} % of the "
-        "test questions.",
+        "unseen questions.",
         "Train on more rationales (a teacher writes several per question with rationales.teacher.samples), "
         f"or train less: {shorter}.",
         ("rationales.teacher.samples", *keys),

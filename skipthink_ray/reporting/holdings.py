@@ -18,7 +18,7 @@ from skipthink_ray.method.steps import split_steps
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.tasks import task_of
 
-CONCLUDED_RIGHTLY = ("kept", "duplicate", "test question")
+CONCLUDED_RIGHTLY = ("kept", "duplicate", "test question", "dev question")
 """Fates of rows with a right rationale. Rows with other fates may not have been judged."""
 COLUMNS = ["row", "id", "split", "question", "answer", "rationale", "reason", "detail"]
 BATCH_ROWS = 1000

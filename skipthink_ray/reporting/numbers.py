@@ -39,7 +39,7 @@ class Material:
     histories: dict[str, pa.Table]
     """HISTORY_SCHEMA of base, cwt and stt."""
     answers: pa.Table
-    """ANSWER_SCHEMA without texts, all test questions."""
+    """ANSWER_SCHEMA without texts, all questions of the evaluated split."""
     latencies: pa.Table
     """LATENCY_SCHEMA."""
     sizes_MS: np.ndarray
@@ -64,7 +64,9 @@ def build_report(material: Material) -> dict[str, Any]:
         "timed_questions": timed,
         "seed": config.seed,
         "confidence_pct": 100 * config.evaluation.confidence,
-        **config.evaluation.model_dump(include={"bootstrap_samples", "batch_size", "max_new_tokens"}),
+        **config.evaluation.model_dump(
+            include={"split", "bootstrap_samples", "batch_size", "max_new_tokens"}
+        ),
     }
     pretrained = config.student.pretrained and describe(config.student.pretrained)
     student = {"pretrained": pretrained, "parameters": summaries["chunks"]["student_parameters"]}
@@ -245,14 +247,15 @@ def _dropped(material: Material) -> dict[str, Any]:
         for drop in material.drops
     ]
     total = sum(reason["count"] for reason in reasons)
-    if total != read["rows"] - cut["train"] - cut["test"]:
+    if total != read["rows"] - cut["train"] - cut["dev"] - cut["test"]:
         raise RuntimeError(
-            f"report: {read['rows']} rows read, {cut['train']} + {cut['test']} kept, "
+            f"report: {read['rows']} rows read, {cut['train']} + {cut['dev']} + {cut['test']} kept, "
             f"but {total} dropped with a reason"
         )
     return {
         "read": read["rows"],
         "train": cut["train"],
+        "dev": cut["dev"],
         "test": cut["test"],
         "total": total,
         "reasons": reasons,

@@ -1,4 +1,4 @@
-"""Stage 7: answers the test questions in full (base), staged (cwt) and skip (stt) mode (method §6).
+"""Stage 7: answers held-out questions in full (base), staged (cwt) and skip (stt) mode (method §6).
 
 Artifact: `answers/` (ANSWER_SCHEMA: every question in every mode, by a pool of actors) and `latencies/`
 (LATENCY_SCHEMA: some questions at batch 1, all modes in turn in one process).
@@ -17,7 +17,7 @@ from skipthink_ray.method.modes import STUDENT_OF, Mode
 from skipthink_ray.models.decoding import answer_questions
 from skipthink_ray.models.student import Student, load_student
 from skipthink_ray.reporting.findings import evaluation_findings
-from skipthink_ray.rows import ANSWER_SCHEMA, LATENCY_SCHEMA, TEST
+from skipthink_ray.rows import ANSWER_SCHEMA, EVALUATED, LATENCY_SCHEMA
 from skipthink_ray.runtime import actors
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.stages.context import Context
@@ -25,7 +25,7 @@ from skipthink_ray.tasks import task_of
 
 
 class AnswerInEveryMode:
-    """Loads the three students once. In: a row group of samples. Out: answers to its test questions."""
+    """Loads the three students once. In: a row group of samples. Out: answers to its questions."""
 
     def __init__(
         self, config: PipelineConfig, chunks: Folder, folders: dict[str, Folder], board: Any
@@ -34,7 +34,9 @@ class AnswerInEveryMode:
         self.students = _load(config, folders)
 
     def __call__(self, piece: pa.Table) -> pa.Table:
-        rows = actors.read_piece(piece, self.chunks).filter(TEST).to_pylist()
+        rows = (
+            actors.read_piece(piece, self.chunks).filter(EVALUATED[self.config.evaluation.split]).to_pylist()
+        )
         size = self.config.evaluation.batch_size
         batches = [rows[start : start + size] for start in range(0, len(rows), size)]
         answers = [answer for mode in STUDENT_OF for batch in batches for answer in self._answer(mode, batch)]
@@ -68,13 +70,14 @@ def make(context: Context) -> dict[str, Any]:
     """Write `answers/` and `latencies/`. Returns accuracy, mean tokens and shares of bad answers by mode."""
     config, chunks = context.config, context.inputs["chunks"]
     samples = chunks.table("samples")
-    total = samples.count_rows(filter=TEST)
+    evaluated = EVALUATED[config.evaluation.split]
+    total = samples.count_rows(filter=evaluated)
     folders = {stage: context.inputs[stage] for stage in STUDENT_OF.values()}
     with context.line("questions", total) as line:
         arguments = {"config": config, "chunks": chunks, "folders": folders, "board": line.board}
         out = context.out.child("answers")
         actors.map_row_groups(chunks, "samples", AnswerInEveryMode, arguments, out, config.cluster)
-        questions = samples.to_table(columns=["row", "question_tokens"], filter=TEST).sort_by("row")
+        questions = samples.to_table(columns=["row", "question_tokens"], filter=evaluated).sort_by("row")
         timed = questions.slice(0, config.evaluation.latency_questions).to_pylist()
         timing = ray.remote(**actors.resources(config.cluster))(_time_modes)
         context.out.write_table("latencies", ray.get(timing.remote(config, folders, timed)))

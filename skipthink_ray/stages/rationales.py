@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import ray
 
 from skipthink_ray.config import PipelineConfig
-from skipthink_ray.rows import DRAFT_SCHEMA, ROW_SCHEMA, TEST, TRAIN
+from skipthink_ray.rows import DRAFT_SCHEMA, EVALUATED, ROW_SCHEMA, TRAIN
 from skipthink_ray.runtime import actors, asking, sources
 from skipthink_ray.runtime.input_files import find_files
 from skipthink_ray.runtime.ledger import Ledger, ledger_folder
@@ -62,8 +62,9 @@ def make(context: Context) -> dict[str, Any]:
     for name in ("parsed", "drafts"):
         out.delete(name)
     reasons = ", ".join(f"{reason} {number}" for reason, number in summary["reasons"].items())
+    dev = f"{summary['dev']} for dev, " if summary["dev"] else ""
     context.say(
-        f"{summary['train']} to train on, {summary['test']} to test on, {summary['dropped']} dropped"
+        f"{summary['train']} to train on, {dev}{summary['test']} to test on, {summary['dropped']} dropped"
         + (f" ({reasons})" if reasons else "")
     )
     return summary
@@ -105,13 +106,18 @@ def _ask(context: Context, board: Any) -> None:
 
 
 def _compare(context: Context) -> None:
-    """`drafts` to `rows`: drop duplicate training rows and training questions that are in the test set."""
+    """`drafts` to `rows`: drop duplicate training rows, and questions that are also in a later split.
+
+    The order of the splits is train, dev, test.
+    """
     filters, drafts = context.config.rationales.filters, context.out.table("drafts")
-    test = drafts.to_table(columns=["row", "id", "question"], filter=TEST).sort_by("row")
+    held_out = {}
+    for split, those in EVALUATED.items():
+        rows = drafts.to_table(columns=["row", "id", "question"], filter=those).sort_by("row")
+        questions = TestQuestions(rows["question"].to_pylist(), filters.leak_similarity)
+        held_out[split] = ray.put((questions, rows["id"].to_pylist()))
     known = {
-        "test": ray.put(
-            (TestQuestions(test["question"].to_pylist(), filters.leak_similarity), test["id"].to_pylist())
-        ),
+        "held_out": held_out,
         "samples": context.config.rationales.teacher.samples,
         "twice": ray.put(_repeated(drafts) if filters.duplicates else (np.zeros(0, np.int64),) * 2),
     }
@@ -137,17 +143,17 @@ def _repeated(drafts: "pa.dataset.Dataset") -> tuple[np.ndarray, np.ndarray]:
     return repeated[ascending], earlier[ascending]
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=3)
 def _fetch(reference: Any) -> Any:
     """An object from Ray's object store, unpacked once per worker instead of once per batch."""
     return ray.get(reference)
 
 
-def _mark(batch: pa.Table, test: Any, twice: Any, samples: int) -> pa.Table:
-    (questions, test_ids), (repeated, earlier) = _fetch(test), _fetch(twice)
+def _mark(batch: pa.Table, held_out: dict[str, Any], twice: Any, samples: int) -> pa.Table:
+    repeated, earlier = _fetch(twice)
     rows = batch.select(ROW_SCHEMA.names).to_pylist()
     for row in rows:
-        if row["reason"] or row["split"] != "train":
+        if row["reason"] or row["split"] == "test":
             continue
         at = int(np.searchsorted(repeated, row["row"]))
         if at < len(repeated) and repeated[at] == row["row"]:
@@ -155,12 +161,19 @@ def _mark(batch: pa.Table, test: Any, twice: Any, samples: int) -> pa.Table:
                 "reason": "duplicate",
                 "detail": f"row {earlier[at] // samples + 1} has the same question and rationale",
             }
-        elif near := questions.near(row["question"]):
-            row |= {
-                "reason": "test question",
-                "detail": f"{near[1]:.0%} of test question '{test_ids[near[0]]}': {row['question']}",
-            }
+        else:
+            row |= _leak(row, {split: one for split, one in held_out.items() if split != row["split"]})
     return pa.Table.from_pylist(rows, schema=ROW_SCHEMA)
+
+
+def _leak(row: dict[str, Any], held_out: dict[str, Any]) -> dict[str, str]:
+    """The reason of a row whose question is also in one of the held-out splits."""
+    for split, reference in held_out.items():
+        questions, ids = _fetch(reference)
+        if near := questions.near(row["question"]):
+            detail = f"{near[1]:.0%} of {split} question '{ids[near[0]]}': {row['question']}"
+            return {"reason": f"{split} question", "detail": detail}
+    return {}
 
 
 def estimate(config: PipelineConfig) -> str:
@@ -198,7 +211,7 @@ def _count(context: Context) -> dict[str, Any]:
     counts = rows.group_by(["split", "reason"]).aggregate([([], "count_all")]).to_pylist()
     kept = {
         split: sum(c["count_all"] for c in counts if c["reason"] is None and c["split"] == split)
-        for split in ("train", "test")
+        for split in ("train", "dev", "test")
     }
     reasons: dict[str, int] = {}
     for count in counts:
@@ -220,7 +233,7 @@ def _count(context: Context) -> dict[str, Any]:
             f"First: row {first['row'] // samples + 1}, {first['reason']}: {first['detail'][:200]}. "
             f"All are listed with their reasons in {context.out.uri}/rows"
         )
-    for split, number in kept.items():
+    for split, number in (("train", kept["train"]), ("test", kept["test"] + kept["dev"])):
         if not number:
             raise ValueError(
                 f"{where}: no usable row is left to {split} on; "

@@ -20,7 +20,7 @@ from skipthink_ray.method.modes import STUDENT_OF
 from skipthink_ray.reporting.numbers import Material, build_report, count_sizes
 from skipthink_ray.reporting.page import render
 from skipthink_ray.reporting.table import print_table
-from skipthink_ray.rows import TEST
+from skipthink_ray.rows import EVALUATED
 from skipthink_ray.runtime.artifacts import CONFIG, Folder, digest
 from skipthink_ray.runtime.store import VIEW
 from skipthink_ray.stages.context import Context
@@ -49,6 +49,7 @@ def _read(context: Context) -> Material:
     inputs, shown = context.inputs, context.config.report.samples
     numeric = ["row", "mode", "answer", "right", "tokens", "stopped", "loops", "batch_seconds"]
     num_chunks = inputs["chunks"].read_json("summary.json")["num_chunks"]
+    evaluated = EVALUATED[context.config.evaluation.split]
     return Material(
         config=context.config,
         summaries={name: folder.read_json("summary.json") for name, folder in inputs.items()},
@@ -58,7 +59,7 @@ def _read(context: Context) -> Material:
         latencies=inputs["evaluation"].table("latencies").to_table(),
         sizes_MS=count_sizes(inputs["cwt"].table("samples").to_batches(columns=["chunk_steps"]), num_chunks),
         samples=_samples(inputs["cwt"], inputs["skips"], shown),
-        questions=_questions(inputs["chunks"], inputs["evaluation"], shown),
+        questions=_questions(inputs["chunks"], inputs["evaluation"], shown, evaluated),
         drops=[
             *_drops(inputs["rationales"], "rationales", "rows"),
             *_drops(inputs["chunks"], "chunks", "samples"),
@@ -85,8 +86,8 @@ def _samples(cwt: Folder, skips: Folder, number: int) -> list[dict[str, Any]]:
     return [{**sample, **row} for sample, row in zip(samples, kept, strict=True)]
 
 
-def _questions(chunks: Folder, evaluation: Folder, number: int) -> list[dict[str, Any]]:
-    questions = _first(chunks, "samples", ["row", "id", "question", "answer"], number, TEST).to_pylist()
+def _questions(chunks: Folder, evaluation: Folder, number: int, those: pc.Expression) -> list[dict[str, Any]]:
+    questions = _first(chunks, "samples", ["row", "id", "question", "answer"], number, those).to_pylist()
     rows = pc.field("row").isin([question["row"] for question in questions])
     columns = ["text", "answer", "right", "tokens", "stopped"]
     answers = evaluation.table("answers").to_table(columns=["row", "mode", *columns], filter=rows).to_pylist()

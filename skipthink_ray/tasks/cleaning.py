@@ -26,6 +26,8 @@ UNUSABLE = (
 )
 """Reasons that point to a broken input or teacher. The stage fails if their share exceeds `max_bad_share`."""
 SHOWN_CHARS = 1000
+SPLITS = {"train": "train", "test": "test"} | dict.fromkeys(("validation", "valid", "val", "dev"), "dev")
+"""Names of splits in an input, and the split that each is."""
 LONGEST_NUMBER_ANSWER = 200
 """Characters of an answer that is a number with a unit or a short sentence around it."""
 _NOTHING = {
@@ -62,7 +64,9 @@ def parse_row(raw: dict[str, Any], config: PipelineConfig, task: Task) -> dict[s
     }
     if not reason:
         fields = (
-            ("question", "answer", "rationale") if given or row["split"] == "test" else ("question", "answer")
+            ("question", "answer", "rationale")
+            if given or row["split"] != "train"
+            else ("question", "answer")
         )
         row |= {name: _text(values.get(getattr(columns, name)), task.kind) for name in fields}
         reason, detail = _malformed(row, values, columns, config, task)
@@ -143,7 +147,8 @@ def split_of(
     """
     named, question = values.get(columns.split), values.get(columns.question)
     if named is not None:
-        return str(named).strip().lower(), "column"
+        name = str(named).strip().lower()
+        return SPLITS.get(name, name), "column"
     if isinstance(question, str) and (published := task.split(question)):
         return published, "published"
     drawn = Random(f"{config.data_seed} {values.get(columns.question, row_id)}").random()
@@ -153,8 +158,8 @@ def split_of(
 def _malformed(
     row: dict[str, Any], values: dict[str, Any], columns: ColumnsConfig, config: PipelineConfig, task: Task
 ) -> tuple[str | None, str | None]:
-    if row["split"] not in ("train", "test"):
-        return "other split", f"column '{columns.split}' is '{row['split']}', neither train nor test"
+    if row["split"] not in SPLITS.values():
+        return "other split", f"column '{columns.split}' is '{row['split']}'; it takes {', '.join(SPLITS)}"
     needed = ["rationale"] if row["split"] == "train" and config.rationales.teacher.kind == "given" else []
     for name in ("question", "answer", *needed):
         if row[name] is None:

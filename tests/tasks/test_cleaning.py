@@ -79,6 +79,23 @@ def test_rows_for_a_teacher_need_no_rationale_and_test_rows_need_no_teacher():
 
 
 @pytest.mark.parametrize(
+    ("named", "split", "reason"),
+    [
+        ("Train ", "train", None),
+        ("validation", "dev", None),
+        ("dev", "dev", None),
+        ("VAL", "dev", None),
+        ("test", "test", None),
+        ("holdout", "holdout", "other split"),
+    ],
+)
+def test_the_names_of_splits_are_known(named, split, reason):
+    raw = {"row": 0, "raw": json.dumps({"question": "q", "answer": "8", "split": named}), "error": None}
+    parsed = parse_row(raw, ASKING, TASK)
+    assert (parsed["split"], parsed["reason"]) == (split, reason)
+
+
+@pytest.mark.parametrize(
     ("text", "left"),
     [
         ("5 + 3 = 8.\nThe answer is 8.", "5 + 3 = 8."),
