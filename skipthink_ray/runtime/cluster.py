@@ -2,8 +2,10 @@
 
 import logging
 import os
+import signal
 import socket
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -28,7 +30,8 @@ def connect(config: ClusterConfig) -> None:
 
     PATH starts with this environment's bin folder, because local workers need its tools (DeepSpeed's compiler
     calls ninja). A Ray Train report waits for the controller's poll interval, which is 2 s by default.
-    Arrow's default allocator keeps memory after a read; the system allocator returns it.
+    Arrow's default allocator keeps memory after a read; the system allocator returns it. Ray replaces the
+    SIGTERM handler by one that aborts the process if it needs more than 3 s to end; the old one is put back.
     """
     if ray.is_initialized():
         return
@@ -43,6 +46,7 @@ def connect(config: ClusterConfig) -> None:
     data.enable_progress_bars = False
     address = config.address or os.environ.get("RAY_ADDRESS")
     _probe(address)
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         if address:
             ray.init(address=address, log_to_driver=True, logging_level=logging.WARNING)
@@ -52,6 +56,8 @@ def connect(config: ClusterConfig) -> None:
         raise ValueError(
             f"cluster.address or RAY_ADDRESS: no Ray cluster answers at '{address}': {error}"
         ) from error
+    if callable(on_sigterm) and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, on_sigterm)
 
 
 def _probe(address: str | None) -> None:

@@ -6,6 +6,7 @@ Train runs in a Ray task, which can be cancelled.
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import ray
@@ -50,7 +51,9 @@ class Stopper:
             raise
 
     def stop(self) -> None:
+        """Cancel the running tasks. Their workers are gone only after `cluster.disconnect`."""
         with self.lock:
             self.stopped.set()
             for call in self.calls:  # one that is over is not affected
-                ray.cancel(call, force=True)
+                with suppress(RayError):  # the cluster may be the reason for the stop
+                    ray.cancel(call, force=True)

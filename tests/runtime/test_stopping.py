@@ -1,6 +1,8 @@
 """Stopping the stages that run beside another one, and their progress bars."""
 
 import io
+import subprocess
+import sys
 import threading
 import time
 
@@ -11,6 +13,47 @@ from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.runtime.lock import wait_or_lock
 from skipthink_ray.runtime.progress import Bars
 from skipthink_ray.runtime.stopping import Stopped, Stopper
+
+TRAINING = """
+import os, signal, sys, threading, time
+from skipthink_ray.config import ClusterConfig
+from skipthink_ray.runtime import cluster
+from skipthink_ray.runtime.stopping import Stopped, Stopper
+from skipthink_ray.side_by_side import Schedule, Work
+
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+cluster.connect(ClusterConfig())
+stopper, stopped = Stopper(), []
+
+def sleep(seconds):
+    time.sleep(seconds)
+    return "slept"
+
+assert stopper.call(sleep, 0) == "slept"
+
+def train():
+    try:
+        stopper.call(sleep, 600)
+    except Stopped:
+        time.sleep(4)  # a stage may need some time to end
+        stopped.append(True)
+        raise
+
+work = Work(train, frozenset(), 1, in_thread=True)
+threading.Timer(3, os.kill, (os.getpid(), signal.SIGTERM)).start()
+try:
+    Schedule({"base": work, "cwt": work}, 2).run(stopper.stop)
+finally:
+    cluster.disconnect()
+    print("stopped", len(stopped))
+"""
+
+
+@pytest.mark.ray
+def test_sigterm_stops_all_stages_and_the_process_ends_with_its_own_exit_code():
+    run = subprocess.run([sys.executable, "-c", TRAINING], capture_output=True, text=True, timeout=600)
+    assert run.returncode == 143, run.stdout + run.stderr
+    assert "stopped 2" in run.stdout
 
 
 def test_a_stopped_stage_no_longer_waits_for_another_run(tmp_path):
