@@ -48,9 +48,10 @@ SMALLER = ["--rationales.train-questions", "1000", "--cwt.epochs", "3"]
 
 def main(config: PipelineConfig) -> dict[str, Any]:
     """Train three students, evaluate them and print the table. Returns the numbers of every mode."""
-    beyond = config.match, config.stt.start, config.skips.gate, config.skips.shuffled
-    if beyond != ("updates", "pretrained", "own", False):
-        raise ValueError("match, stt.start, skips.gate, skips.shuffled: leave them out, or use skipthink")
+    beyond = config.match, config.stt.start, config.skips.gate, config.skips.shuffled, config.evaluation.split
+    if beyond != ("updates", "pretrained", "own", False, "test"):
+        keys = "match, stt.start, skips.gate, skips.shuffled, evaluation.split"
+        raise ValueError(f"{keys}: leave them out, or use skipthink")
 
     # Toy questions, with rationales by an oracle. Real rationales come from a large model.
     train_rows, test_rows = (draw_questions(config, split) for split in ("train", "test"))

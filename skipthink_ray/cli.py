@@ -24,7 +24,7 @@ CONFIGURED = {
     "demo": "run the whole method on a toy task; takes a few minutes on two cores",
     "run": "run all eight stages; the same command resumes a stopped run",
     **{stage: f"run only the stage {stage}" for stage in STAGES},
-    "look": "describe the data set: rows, steps, tokens, average chunks, the teacher's accuracy",
+    "look": "describe the data set: how it is read, dropped rows, steps, tokens, chunks",
 }
 """Commands that read a configuration."""
 COMMANDS = {

@@ -21,8 +21,10 @@ Say = Callable[[str], None]
 
 
 def check_settings(config: PipelineConfig) -> None:
-    """The task exists and is not a group, and it supports the source of the rationales."""
+    """The task exists and is not a group, it supports the source of the rationales, and a toy has no dev."""
     check_source(config)
+    if config.rationales.source == "toy" and config.evaluation.split == "dev":
+        raise ValueError("evaluation.split: a toy has no dev questions; set --evaluation.split test")
 
 
 def check_run(config: PipelineConfig, current: Run, names: list[str], say: Say) -> None:
@@ -39,7 +41,7 @@ def check_run(config: PipelineConfig, current: Run, names: list[str], say: Say) 
     if "rationales" in to_make:
         _check_source_of_rows(config)
     _check_cluster(config)
-    if "skips" in to_make and current.is_done("chunks"):
+    if {"skips", "evaluation"} & {*to_make} and current.is_done("chunks"):
         check_chunks(config, current.artifact("chunks"))
 
 

@@ -96,8 +96,8 @@ KEPT = pc.field("reason").is_null()
 TRAIN = KEPT & (pc.field("split") == "train")
 TEST = KEPT & (pc.field("split") == "test")
 DEV = KEPT & (pc.field("split") == "dev")
-EVALUATED = {"test": TEST, "dev": DEV}
-"""By `evaluation.split`: the questions to answer."""
+HELD_OUT = {"test": TEST, "dev": DEV}
+"""Filters of the questions that a run may answer, by `evaluation.split`."""
 
 
 def mark_too_long(samples: pa.Table, tokens_R: np.ndarray, limit: int, why: str) -> pa.Table:

@@ -3,12 +3,14 @@
 import re
 
 import pytest
+import ray
 
 from skipthink_ray import preflight
 from skipthink_ray.config import PipelineConfig
 from skipthink_ray.identity import STAGES, identify
 from skipthink_ray.method.skipping import fold_of
 from skipthink_ray.pipeline import open_run
+from skipthink_ray.runtime import cluster
 from skipthink_ray.runtime.artifacts import Folder, begin, finish
 from tests.toys import make_samples, make_student
 
@@ -32,6 +34,7 @@ def test_a_stage_without_its_inputs_is_refused_before_ray_starts(tmp_path, stage
     config = _config(tmp_path)
     with pytest.raises(ValueError, match=f"{stage} needs the stage '{STAGES[stage].needs[0]}', which is not"):
         preflight.check_run(config, open_run(config), [stage], print)
+    assert not ray.is_initialized()
 
 
 def test_a_pretrained_student_is_checked_if_the_chunks_are_to_be_made(tmp_path):
@@ -68,3 +71,24 @@ def test_a_split_without_questions_is_refused_before_anything_trains(tmp_path, s
         ValueError, match=f"no {split} questions, but 7 {other} .* --evaluation.split {other}"
     ):
         preflight.check_chunks(config, _chunks(config, 4, **{split: 0, other: 7}))
+
+
+def test_a_toy_has_no_dev_questions(tmp_path):
+    with pytest.raises(ValueError, match=r"evaluation\.split: a toy has no dev questions"):
+        preflight.check_settings(_config(tmp_path, evaluation={"split": "dev"}))
+
+
+@pytest.mark.ray
+def test_another_split_is_checked_if_only_the_evaluation_is_to_be_made(tmp_path):
+    config = _config(tmp_path, cluster={"num_workers": 1, "num_actors": 1})
+    _chunks(config, 4)
+    other = config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"split": "dev"})})
+    current = open_run(other)
+    for stage in ("base", "cwt", "skips", "stt"):
+        begin(current.artifact(stage), identify(other)[stage])
+        finish(current.artifact(stage), {})
+    try:
+        with pytest.raises(ValueError, match="no dev questions, but 5 test questions"):
+            preflight.check_run(other, current, ["evaluation"], print)
+    finally:
+        cluster.disconnect()

@@ -393,7 +393,7 @@ def test_the_page_says_how_skips_were_found(report: dict[str, Any], skips: dict[
 def test_drops_that_do_not_add_up_are_an_error(tmp_path: Path) -> None:
     run = write_run(tmp_path)
     run.child("rationales").write_json("summary.json", {"rows": 30, "reasons": {"wrong answer": 7}})
-    with pytest.raises(RuntimeError, match="30 rows read, 6 \\+ 10 kept, but 8 dropped"):
+    with pytest.raises(RuntimeError, match="30 rows read, 6 \\+ 0 \\+ 10 kept, but 8 dropped"):
         make_report(run)
 
 

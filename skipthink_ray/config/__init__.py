@@ -192,7 +192,7 @@ class ReportConfig(Config):
     """Stage 8: the printed table, report.json and report.html."""
 
     samples: PositiveInt = 20
-    """Number of test questions shown with their outputs, and of training samples with chunks and skips."""
+    """Number of questions shown with their outputs, and of training samples with chunks and skips."""
 
 
 class ClusterConfig(Config):

@@ -50,8 +50,8 @@ class ColumnsConfig(Config):
     id: str = "id"
     """Column with a unique id. If it does not exist, ids are `row-<number>`."""
     split: str = "split"
-    """Column with train, test, or dev (also validation, valid, val). If it does not exist, a random
-    `test_share` of the rows is the test set."""
+    """Column with train, test, or dev (also validation, valid, val). If it does not exist, the task's
+    published split applies, else a random `test_share` of the questions is the test set."""
 
 
 class TeacherConfig(Config):
@@ -85,8 +85,9 @@ class FiltersConfig(Config):
     duplicates: bool = True
     """Drop a training row with the same normalised question and rationale as an earlier one."""
     leak_similarity: Annotated[float, Field(ge=0.0, le=1.0)] = 0.9
-    """Drop a training row whose question has the same numbers and names as a test question, if the Jaccard
-    similarity of their word triples is at least this. 1 drops only questions equal after normalisation."""
+    """Drop a training row whose question has the same numbers and names as a dev or test question, if the
+    Jaccard similarity of their word triples is at least this. 1 drops only questions equal after
+    normalisation."""
     refusals: bool = True
     """Drop a rationale that declines to answer ("I'm sorry, but I cannot ...")."""
 

@@ -41,11 +41,10 @@ def bounded_mean(
 ) -> Estimate:
     """Mean of values within `bounds`, such as 0 or 100 per question, with its bootstrap interval.
 
-    If all values are equal, the bootstrap would claim certainty ("0 % (0 to 0)"). Values that never occurred
-    then get the largest probability in the Clopper-Pearson interval of a share.
+    If all n values are equal, the bootstrap interval has no width ("0 % (0 to 0)"). Then other values have at
+    most the probability that Clopper-Pearson allows after 0 of n, and lie at worst at a bound.
     """
     if len(values) and (values == values[0]).all():
-        exact = stats.binomtest(len(values), len(values)).proportion_ci(confidence, method="exact")
-        value, unseen = float(values[0]), float(1 - exact.low)
+        value, unseen = float(values[0]), stats.binomtest(0, len(values)).proportion_ci(confidence).high
         return Estimate(value, value - unseen * (value - bounds[0]), value + unseen * (bounds[1] - value))
     return bootstrap(lambda drawn: float(drawn.mean()), [values], samples, confidence, seed)

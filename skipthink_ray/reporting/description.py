@@ -46,7 +46,7 @@ def print_input(described: dict[str, Any], console: Console) -> None:
     if described["unused_columns"]:
         _say(console, f"Columns that are not used: {', '.join(described['unused_columns'])}")
     for split, number in described["splits"].items():
-        _say(console, f"Split {split} ({number:,} rows)")
+        _say(console, f"{number:,} rows for {split}")
     if described["golds"]:
         table = _table(["gold answers", "as stored", "as read", "compared as"], justify="left")
         for gold in described["golds"]:
@@ -86,14 +86,14 @@ def print_rows(described: dict[str, Any], console: Console) -> None:
     taken = described["num_chunks"]
     _say(
         console,
-        f"\nauto takes M = {taken['auto']}: the most chunks, up to {MAX_CHUNKS}, with which "
-        f"{MOVABLE_SHARE:.0%} of the rationales have more steps than chunks.\n"
+        f"\nauto takes M = {taken['auto']}: the largest M up to {MAX_CHUNKS} for which at least "
+        f"{MOVABLE_SHARE:.0%} of the rationales have more than M steps, or 1.\n"
         f"A run takes M = {taken['planned']}: {taken['why']}.",
     )
 
 
 def _say(console: Console, text: str) -> None:
-    console.print(text, highlight=False, markup=False)
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def _short(text: str, limit: int) -> str:
@@ -134,7 +134,7 @@ def _accuracy(teacher: dict[str, Any]) -> str:
     column = teacher["right_without_column"]
     trusted = f" (rows without the column '{column}' count as right)" if column else ""
     share = f"{teacher['right'] / teacher['judged']:.1%}" if teacher["judged"] else "unknown"
-    return f"Teacher accuracy: {share} of {teacher['judged']:,} training rows{trusted}."
+    return f"Teacher accuracy: {share} of {teacher['judged']:,} training rows with a checked answer{trusted}."
 
 
 def _numbers(measured: dict[str, dict[str, float]]) -> Table:

@@ -25,9 +25,9 @@ SHOWN = 5
 """Gold answers and unusable rows that are described."""
 FIELDS = ("question", "answer", "rationale", "teacher_answer", "id", "split")
 _SPLITS = {
-    "column": "the column '{column}'",
-    "published": "the published split of the task '{task}'",
-    "drawn": "drawn: a share of {share:g} (rationales.test_share) for testing, by the question",
+    "column": "from the column '{column}'",
+    "published": "from the published split of the task '{task}'",
+    "drawn": "drawn at random; {share:.0%} of the questions are for test (rationales.test_share)",
 }
 
 
@@ -39,8 +39,8 @@ class _Seen:
     forms: Counter[str] = field(default_factory=Counter[str])
     stored: dict[str, Counter[str]] = field(default_factory=dict[str, Counter[str]])
     """For each column of the input: kinds of its values."""
-    used: dict[str, str] = field(default_factory=dict[str, str])
-    """For each field: its column."""
+    used: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    """For each field: its column, or the columns of a published file from which it is made."""
     examples: dict[str, dict[str, str]] = field(default_factory=dict[str, dict[str, str]])
     """For each field: a value as it is `stored` and as it is `read`; a converted one if there is one."""
     splits: Counter[str] = field(default_factory=Counter[str])
@@ -65,14 +65,14 @@ def describe_input(config: PipelineConfig) -> dict[str, Any]:
     columns = [
         {
             "field": name,
-            "column": column,
-            "types": types.get(column) or dict(seen.stored.get(column, {})),
+            "column": ", ".join(used),
+            "types": types.get(used[0]) or dict(seen.stored.get(used[0], {})),
             "example": seen.examples.get(name),
         }
         for name in FIELDS
-        if (column := seen.used.get(name))
+        if (used := seen.used.get(name))
     ]
-    taken = {name for column in seen.used.values() for name in column.split(", ")}
+    taken = {column for columns in seen.used.values() for column in columns}
     golds = sorted(seen.golds, key=lambda gold: gold["stored"] == gold["compared_as"])
     return {
         "source": f"{config.rationales.source}: {', '.join(names[:SHOWN])}{' ...' * (len(names) > SHOWN)}",
@@ -106,7 +106,7 @@ def _add(seen: _Seen, raw: dict[str, Any], config: PipelineConfig, task: Task) -
         if column in values:
             sources = _sources(form, column, stored, values, columns)
             text = " | ".join(_json(stored[source]) for source in sources)
-            seen.used[name] = ", ".join(sources)
+            seen.used[name] = sources
             _exemplify(seen, name, text, row["concluded" if name == "teacher_answer" else name])
             if name == "answer" and not row["reason"]:
                 compared_as = canonical(task.kind, task.parse(row["answer"]))

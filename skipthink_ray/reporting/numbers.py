@@ -47,7 +47,7 @@ class Material:
     samples: list[dict[str, Any]]
     """Training samples to show: row, id, question, answer, rationale, chunk_steps, kept, right."""
     questions: list[dict[str, Any]]
-    """Test questions to show: row, id, question, answer, and `modes` with the columns of ANSWER_SCHEMA."""
+    """Questions to show: row, id, question, answer, and `modes` with the columns of ANSWER_SCHEMA."""
     drops: list[dict[str, Any]]
     """Rows dropped: stage, reason, count, and `examples` with row, id, detail."""
     made: dict[str, Any]
@@ -74,7 +74,7 @@ def build_report(material: Material) -> dict[str, Any]:
         "name": config.name,
         "task": config.task,
         "student": student,
-        "result": result_sentences(modes, evaluation["questions"], student, summaries["chunks"]["train"]),
+        "result": result_sentences(modes, evaluation, student, summaries["chunks"]["train"]),
         "warnings": [warning for stage in summaries.values() for warning in stage.get("warnings", [])],
         "evaluation": evaluation,
         "modes": modes,

@@ -9,15 +9,16 @@ POOR_PCT = 20.0
 
 
 def result_sentences(
-    modes: dict[str, Any], questions: int, student: dict[str, Any], rationales: int
+    modes: dict[str, Any], evaluation: dict[str, Any], student: dict[str, Any], rationales: int
 ) -> list[str]:
     """One or two sentences.
 
     `modes` holds `numbers.mode_numbers` by mode; `rationales` is the number of training samples.
     """
     full, skip = modes["full"], modes["skip"]
+    asked = f"{evaluation['questions']:,} {evaluation['split']} questions"
     sentences = [
-        f"The skip student answers {_share(skip)} of {questions:,} unseen questions, full thinking "
+        f"The skip student answers {_share(skip)} of {asked}, full thinking "
         f"{_share(full)}: it writes {_fewer(skip['token_ratio']['value'])} and is "
         f"{_faster(Estimate(**skip['speedup']))} at batch 1."
     ]

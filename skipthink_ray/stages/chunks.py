@@ -23,7 +23,7 @@ from skipthink_ray.method.cutting import cut, texts
 from skipthink_ray.method.steps import split_steps
 from skipthink_ray.models.decoding import max_positions
 from skipthink_ray.models.student import build_student, encode, load_tokenizer, save_student
-from skipthink_ray.rows import EVALUATED, KEPT, TRAIN, mark_too_long
+from skipthink_ray.rows import HELD_OUT, KEPT, TRAIN, mark_too_long
 from skipthink_ray.runtime.artifacts import ROW_GROUP
 from skipthink_ray.stages.context import Context
 
@@ -119,7 +119,7 @@ def _summary(context: Context, num_chunks: int, parameters: int) -> dict[str, An
     return {
         "num_chunks": num_chunks,
         "train": train.num_rows,
-        **{split: used.filter(pc.field("split") == split).num_rows for split in EVALUATED},
+        **{split: used.filter(pc.field("split") == split).num_rows for split in HELD_OUT},
         "dropped": dropped,
         "reasons": {"too many tokens": dropped} if dropped else {},
         "steps_mean": steps,

@@ -17,7 +17,7 @@ from skipthink_ray.method.modes import STUDENT_OF, Mode
 from skipthink_ray.models.decoding import answer_questions
 from skipthink_ray.models.student import Student, load_student
 from skipthink_ray.reporting.findings import evaluation_findings
-from skipthink_ray.rows import ANSWER_SCHEMA, EVALUATED, LATENCY_SCHEMA
+from skipthink_ray.rows import ANSWER_SCHEMA, HELD_OUT, LATENCY_SCHEMA
 from skipthink_ray.runtime import actors
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.stages.context import Context
@@ -35,7 +35,7 @@ class AnswerInEveryMode:
 
     def __call__(self, piece: pa.Table) -> pa.Table:
         rows = (
-            actors.read_piece(piece, self.chunks).filter(EVALUATED[self.config.evaluation.split]).to_pylist()
+            actors.read_piece(piece, self.chunks).filter(HELD_OUT[self.config.evaluation.split]).to_pylist()
         )
         size = self.config.evaluation.batch_size
         batches = [rows[start : start + size] for start in range(0, len(rows), size)]
@@ -70,7 +70,7 @@ def make(context: Context) -> dict[str, Any]:
     """Write `answers/` and `latencies/`. Returns accuracy, mean tokens and shares of bad answers by mode."""
     config, chunks = context.config, context.inputs["chunks"]
     samples = chunks.table("samples")
-    evaluated = EVALUATED[config.evaluation.split]
+    evaluated = HELD_OUT[config.evaluation.split]
     total = samples.count_rows(filter=evaluated)
     folders = {stage: context.inputs[stage] for stage in STUDENT_OF.values()}
     with context.line("questions", total) as line:

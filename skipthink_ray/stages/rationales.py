@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import ray
 
 from skipthink_ray.config import PipelineConfig
-from skipthink_ray.rows import DRAFT_SCHEMA, EVALUATED, ROW_SCHEMA, TRAIN
+from skipthink_ray.rows import DRAFT_SCHEMA, HELD_OUT, ROW_SCHEMA, TRAIN
 from skipthink_ray.runtime import actors, asking, sources
 from skipthink_ray.runtime.input_files import find_files
 from skipthink_ray.runtime.ledger import Ledger, ledger_folder
@@ -26,7 +26,7 @@ from skipthink_ray.stages import toy
 from skipthink_ray.stages.context import Context
 from skipthink_ray.tasks import task_of
 from skipthink_ray.tasks.cleaning import UNUSABLE, judge_row, parse_row
-from skipthink_ray.tasks.near import TestQuestions, with_key
+from skipthink_ray.tasks.near import HeldOutQuestions, with_key
 
 CHARACTERS_PER_TOKEN = 4
 """A rough value for English text, used to estimate tokens before asking the teacher."""
@@ -106,15 +106,15 @@ def _ask(context: Context, board: Any) -> None:
 
 
 def _compare(context: Context) -> None:
-    """`drafts` to `rows`: drop duplicate training rows, and questions that are also in a later split.
+    """`drafts` to `rows`. Drops duplicate training rows and leaked questions.
 
-    The order of the splits is train, dev, test.
+    A training question leaks if it is also in dev or test, a dev question if it is also in test.
     """
     filters, drafts = context.config.rationales.filters, context.out.table("drafts")
     held_out = {}
-    for split, those in EVALUATED.items():
+    for split, those in HELD_OUT.items():
         rows = drafts.to_table(columns=["row", "id", "question"], filter=those).sort_by("row")
-        questions = TestQuestions(rows["question"].to_pylist(), filters.leak_similarity)
+        questions = HeldOutQuestions(rows["question"].to_pylist(), filters.leak_similarity)
         held_out[split] = ray.put((questions, rows["id"].to_pylist()))
     known = {
         "held_out": held_out,

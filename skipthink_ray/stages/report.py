@@ -20,7 +20,7 @@ from skipthink_ray.method.modes import STUDENT_OF
 from skipthink_ray.reporting.numbers import Material, build_report, count_sizes
 from skipthink_ray.reporting.page import render
 from skipthink_ray.reporting.table import print_table
-from skipthink_ray.rows import EVALUATED
+from skipthink_ray.rows import HELD_OUT
 from skipthink_ray.runtime.artifacts import CONFIG, Folder, digest
 from skipthink_ray.runtime.store import VIEW
 from skipthink_ray.stages.context import Context
@@ -49,7 +49,7 @@ def _read(context: Context) -> Material:
     inputs, shown = context.inputs, context.config.report.samples
     numeric = ["row", "mode", "answer", "right", "tokens", "stopped", "loops", "batch_seconds"]
     num_chunks = inputs["chunks"].read_json("summary.json")["num_chunks"]
-    evaluated = EVALUATED[context.config.evaluation.split]
+    evaluated = HELD_OUT[context.config.evaluation.split]
     return Material(
         config=context.config,
         summaries={name: folder.read_json("summary.json") for name, folder in inputs.items()},

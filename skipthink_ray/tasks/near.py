@@ -38,7 +38,7 @@ def with_key(row: dict[str, Any]) -> dict[str, Any]:
     return {**row, "key": same_key(row["question"], row["rationale"]) if kept else None}
 
 
-class TestQuestions:
+class HeldOutQuestions:
     """An index of test questions that finds the nearest one.
 
     Shape suffixes: Q questions, T triples of one question.
@@ -46,8 +46,6 @@ class TestQuestions:
     Word triples are 64-bit hashes in flat arrays, 8 bytes each, so that a large test set can be sent to every
     worker.
     """
-
-    __test__ = False  # tells pytest that this is not a test class
 
     def __init__(self, questions: list[str], similarity: float) -> None:
         """`similarity`: the smallest Jaccard index of word triples for near questions.

@@ -44,7 +44,7 @@ from skipthink_ray.training.loop import Hooks, Job, train
 from skipthink_ray.training.markers import attach, merge
 
 POST_EVERY_S = 1.0
-"""Seconds between two posts of the number of updates. Slow updates are so reported one by one."""
+"""Seconds between two posts of the number of updates. So slow updates are reported one by one."""
 
 
 @dataclass(frozen=True)

@@ -28,10 +28,13 @@ def test_sizes_ends_presence_and_tokens_of_chunks_agree(samples):
     assert samples.num_chunks == 3
     assert samples.sizes_RM.tolist() == [[1, 1, 1], [2, 0, 2], [1, 0, 0], [3, 2, 1]]
     assert samples.sizes_RM.cumsum(1).tolist() == samples.ends_RM.tolist() == ENDS_RM.tolist()
-    assert (samples.present_RM == (samples.sizes_RM > 0)).all()
+    empty = [[chunk for chunk in range(3) if not present[chunk]] for present in samples.present_RM.tolist()]
+    assert empty == [[], [1], [1, 2], []]
     chunks = [sample.chunks for sample in samples]
     assert samples.chunk_tokens_RM.tolist() == [[len(chunk) for chunk in each] for each in chunks]
-    assert samples.chunk_token_ends_RM.tolist() == samples.chunk_tokens_RM.cumsum(1).tolist()
+    assert [row[-1] for row in samples.chunk_token_ends_RM.tolist()] == [
+        sum(len(step) for step in sample.steps) for sample in samples
+    ]
 
 
 def test_the_order_and_the_pieces_of_the_table_do_not_matter(samples):

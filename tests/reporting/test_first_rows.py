@@ -36,7 +36,7 @@ def test_a_conversion_is_shown_rather_than_a_value_that_stays(tmp_path):
     assert answer["example"] == {"stored": "5.0", "read": "5"}
     assert [gold["stored"] for gold in described["golds"]] == ["5.0", "5"]
     assert [(row["row"], row["reason"]) for row in described["unusable"]] == [(3, "missing field")]
-    assert described["splits"] == {"train: the column 'split'": 3}
+    assert described["splits"] == {"train: from the column 'split'": 3}
 
 
 def test_the_columns_of_a_published_file_and_unused_ones_are_named(tmp_path):
@@ -47,7 +47,7 @@ def test_the_columns_of_a_published_file_and_unused_ones_are_named(tmp_path):
     assert described["golds"] == [{"id": "row-1", "stored": row["answer"], "read": "5", "compared_as": "5"}]
     assert described["unused_columns"] == ["source"]
     (split,) = described["splits"]
-    assert "drawn: a share of 0.3 (rationales.test_share)" in split
+    assert "drawn at random; 30% of the questions are for test (rationales.test_share)" in split
 
 
 def test_arrows_types_are_named_and_booleans_are_read_as_words(tmp_path):
@@ -74,7 +74,7 @@ def test_the_splits_of_a_data_set_are_named(tmp_path):
         _lines(tmp_path / f"{split}.jsonl", [{**PEN, "answer": "5"}] * 3)
     described = describe_input(_configured(tmp_path, source="dataset"))
     assert described["source"] == "dataset: split train, split test"
-    assert described["splits"] == {"train: the column 'split'": 3, "test: the column 'split'": 3}
+    assert described["splits"] == {"train: from the column 'split'": 3, "test: from the column 'split'": 3}
     assert _column(described, "answer")["types"] == "string"
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skipthink_ray.tasks.near import TestQuestions, normalise, same_key
+from skipthink_ray.tasks.near import HeldOutQuestions, normalise, same_key
 from tests.toys import read_rows, toy_rows
 
 WORDS = st.lists(
@@ -22,13 +22,13 @@ def test_case_punctuation_and_unicode_variants_do_not_matter():
 
 
 def test_another_number_makes_another_question():
-    test = TestQuestions([ASKED], 0.5)
+    test = HeldOutQuestions([ASKED], 0.5)
     assert test.near(ASKED.upper()) == (0, 1.0)
     assert test.near(ASKED.replace("5", "6")) is None
 
 
 def test_another_sign_makes_another_question():
-    test = TestQuestions(["What is 5 × 3?", "Is 3 < 5?", "Complete: ( ( )"], 0.9)
+    test = HeldOutQuestions(["What is 5 × 3?", "Is 3 < 5?", "Complete: ( ( )"], 0.9)
     for other in ("What is 5 ÷ 3?", "What is 5 − 3?", "Is 3 > 5?", "Complete: ( ) )"):
         assert test.near(other) is None
 
@@ -38,27 +38,27 @@ def test_another_person_makes_another_question():
         "Alice, Bob and Claire hold balls. At the start, Alice has the red ball. "
         "Alice and Bob swap balls. At the end, {} has the"
     )
-    test = TestQuestions([story.format("Bob")], 0.5)
+    test = HeldOutQuestions([story.format("Bob")], 0.5)
     assert test.near(story.format("Claire")) is None
     assert test.near("Well: " + story.format("Bob"))
 
 
 def test_other_wording_with_the_same_numbers_is_near():
     reworded = ASKED.replace("giving", "sharing")
-    at, similarity = TestQuestions(["Something else with 3, 4 and 5.", ASKED], 0.8).near(reworded) or (
+    at, similarity = HeldOutQuestions(["Something else with 3, 4 and 5.", ASKED], 0.8).near(reworded) or (
         None,
         0,
     )
     assert at == 1
     assert 0.8 <= similarity < 1
-    assert TestQuestions([ASKED], 1.0).near(reworded) is None
+    assert HeldOutQuestions([ASKED], 1.0).near(reworded) is None
 
 
 @given(st.lists(WORDS, min_size=1, max_size=8), WORDS, st.sampled_from([0.3, 0.5, 0.7, 0.9]))
 def test_the_join_equals_a_comparison_of_all_pairs(tests, asked, similarity):
     texts, text = [" ".join(words) for words in tests], " ".join(asked)
     compared = [_similarity(text, other) for other in texts]
-    found = TestQuestions(texts, similarity).near(text)
+    found = HeldOutQuestions(texts, similarity).near(text)
     if max(compared) >= similarity:
         assert found
         assert found[1] == max(compared)
@@ -79,7 +79,7 @@ def _similarity(left: str, right: str) -> float:
 )
 def test_questions_from_one_template_are_not_near(task):
     questions = sorted({row.question for row in toy_rows(task, 400, difficulty=2)})
-    test = TestQuestions(questions[::2], 0.9)
+    test = HeldOutQuestions(questions[::2], 0.9)
     assert sum(test.near(question) is not None for question in questions[1::2]) <= len(questions) // 100
 
 
@@ -88,14 +88,14 @@ def test_questions_from_one_template_are_not_near(task):
 )
 def test_few_real_training_questions_are_near_test_questions(real_data, name, most):
     rows = [json.loads(line) for line in (real_data / f"teacher/{name}.jsonl").read_text().splitlines()]
-    test = TestQuestions([row["question"] for row in rows if row["split"] == "test"], 0.9)
+    test = HeldOutQuestions([row["question"] for row in rows if row["split"] == "test"], 0.9)
     near = [row["id"] for row in rows if row["split"] == "train" and test.near(row["question"])]
     assert len(near) <= most, near
 
 
 def test_real_multiarith_holds_test_questions_in_train(real_data):
     rows = [json.loads(line) for line in (real_data / "teacher/multiarith.jsonl").read_text().splitlines()]
-    test = TestQuestions([row["question"] for row in rows if row["split"] == "test"], 0.9)
+    test = HeldOutQuestions([row["question"] for row in rows if row["split"] == "test"], 0.9)
     leaked = [row["id"] for row in rows if row["split"] == "train" and test.near(row["question"])]
     assert {"multiarith-50", "multiarith-52", "multiarith-342"} <= set(leaked)
     assert len(leaked) < 20

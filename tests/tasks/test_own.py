@@ -8,6 +8,7 @@ import yaml
 
 from skipthink_ray.config import OwnTaskConfig, PipelineConfig
 from skipthink_ray.identity import identify
+from skipthink_ray.preflight import check_settings
 from skipthink_ray.settings import load_config
 from skipthink_ray.tasks import Task, task_of
 from skipthink_ray.tasks.answers import AnswerKind
@@ -70,7 +71,9 @@ FILE = ["--rationales.source", "file", "--rationales.path", "rows.jsonl"]
 def configured(tmp_path: Path, **values: object) -> PipelineConfig:
     file = tmp_path / "config.yaml"
     file.write_text(yaml.safe_dump({"rationales": {"source": "file", "path": "rows.jsonl"}, **values}))
-    return load_config("default", str(file), [])
+    config = load_config("default", str(file), [])
+    check_settings(config)
+    return config
 
 
 def test_an_own_task_is_described_by_its_configuration(tmp_path):
