@@ -2,15 +2,19 @@
 
 import gzip
 import json
+from decimal import Decimal
 from pathlib import Path
 
+import datasets
 import pyarrow.parquet
 import pytest
 from pyarrow import fs
 
 from skipthink_ray.config import PipelineConfig
-from skipthink_ray.runtime import input_files
+from skipthink_ray.runtime import input_files, sources
 from skipthink_ray.runtime.artifacts import Folder
+from skipthink_ray.tasks import task_of
+from skipthink_ray.tasks.cleaning import parse_row
 
 ROWS = [
     {"question": f"q{number} é", "answer": str(number), "rationale": "r" * (number % 50)}
@@ -103,4 +107,63 @@ def test_columns_of_bytes_are_text_and_bytes_that_are_not_utf8_are_the_row_s_err
         "rationale": "Five.",
         "when": {"a value of the type datetime": "1970-01-01 00:00:00"},
     }
-    assert "of a column of bytes" in second["error"]
+    task = task_of(PipelineConfig())
+    parsed = parse_row(second, PipelineConfig(), task)
+    assert parsed["reason"] == "not UTF-8"
+    assert "the bytes of the column 'question': invalid start byte at byte 12" in parsed["detail"]
+
+
+def test_a_column_that_is_not_used_may_hold_anything(tmp_path):
+    row = {"question": "q", "answer": "5", "rationale": "r", "image": b"\x89PNG\xff"}
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist([row]), tmp_path / "rows.parquet")
+    (raw,) = _read(tmp_path, "rows.parquet")
+    assert parse_row(raw, PipelineConfig(), task_of(PipelineConfig()))["reason"] is None
+
+
+def test_narrow_floats_and_decimals_keep_their_digits(tmp_path):
+    table = pyarrow.table(
+        {
+            "question": ["q", "q"],
+            "answer": pyarrow.array([0.1, None], pyarrow.float32()),
+            "rationale": pyarrow.array([Decimal("12345678901234567890.12"), Decimal("5.00")]),
+        }
+    )
+    pyarrow.parquet.write_table(table, tmp_path / "rows.parquet")
+    rows = [json.loads(row["raw"]) for row in _read(tmp_path, "rows.parquet")]
+    assert [row["answer"] for row in rows] == [0.1, None]
+    assert [row["rationale"] for row in rows] == ["12345678901234567890.12", 5]
+
+
+@pytest.mark.parametrize(
+    ("names", "splits"),
+    [
+        (["test.jsonl", "train.jsonl"], ["test", "train"]),
+        (["gsm8k-train-00000-of-00001.parquet", "gsm8k-validation.parquet"], ["train", "dev"]),
+        (["train.jsonl"], [None]),
+        (["train-1.jsonl", "train-2.jsonl"], [None, None]),
+        (["train.jsonl", "more.jsonl"], [None, None]),
+        (["train_test.jsonl", "test.jsonl"], [None, None]),
+    ],
+)
+def test_the_names_of_files_tell_their_splits(tmp_path, names, splits):
+    assert input_files.splits_of([_remote(tmp_path, name) for name in names]) == splits
+
+
+def test_the_split_of_a_file_is_that_of_its_rows_unless_they_have_their_own(tmp_path):
+    row = {"question": "q", "answer": "5", "rationale": "r"}
+    (tmp_path / "train.jsonl").write_text(json.dumps(row))
+    (tmp_path / "test.jsonl").write_text(json.dumps(row) + "\n" + json.dumps(row | {"split": "dev"}))
+    config = PipelineConfig.model_validate({"rationales": {"source": "file", "path": str(tmp_path)}})
+    parsed = [parse_row(raw, config, task_of(config)) for raw in sources.read_here(config)]
+    assert [row["split"] for row in parsed] == ["test", "dev", "train"]
+
+
+def test_a_class_label_is_read_by_its_name(tmp_path):
+    features = datasets.Features(
+        {name: datasets.Value("string") for name in ("question", "rationale")}
+        | {"answer": datasets.ClassLabel(names=["12", "7"])}
+    )
+    rows = [{"question": f"q{label}", "rationale": "r", "answer": label} for label in (0, 1)]
+    datasets.DatasetDict({"train": datasets.Dataset.from_list(rows, features)}).save_to_disk(tmp_path)
+    config = PipelineConfig.model_validate({"rationales": {"source": "dataset", "path": str(tmp_path)}})
+    assert [json.loads(row["raw"])["answer"] for row in sources.read_here(config)] == ["12", "7"]

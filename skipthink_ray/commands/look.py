@@ -57,7 +57,7 @@ def look(config: PipelineConfig, console: Console, command: str, as_json: bool =
 
 
 def _say(console: Console, text: str) -> None:
-    console.print(text, soft_wrap=True, highlight=False, markup=False)
+    console.print(text, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
 
 def _token_counter(

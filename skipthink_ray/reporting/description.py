@@ -36,12 +36,8 @@ def print_input(described: dict[str, Any], console: Console) -> None:
             else ", ".join(f"{number:,} {kind}" for kind, number in types.items())
         )
         example = column["example"] or {"stored": "", "read": ""}
-        table.add_row(
-            column["field"],
-            column["column"],
-            shown,
-            *(_short(example[name], CELL_CHARS) for name in ("stored", "read")),
-        )
+        cells = (example[name] for name in ("stored", "read"))
+        _add(table, column["field"], column["column"], shown, *(_short(cell, CELL_CHARS) for cell in cells))
     console.print(table)
     if described["unused_columns"]:
         _say(console, f"Columns that are not used: {', '.join(described['unused_columns'])}")
@@ -50,13 +46,15 @@ def print_input(described: dict[str, Any], console: Console) -> None:
     if described["golds"]:
         table = _table(["gold answers", "as stored", "as read", "compared as"], justify="left")
         for gold in described["golds"]:
-            stored = _short(gold["stored"], CELL_CHARS)
-            table.add_row(
-                _short(gold["id"], 20), stored, _short(gold["read"], CELL_CHARS), gold["compared_as"]
-            )
+            texts = (_short(gold[name], CELL_CHARS) for name in ("stored", "read"))
+            _add(table, _short(gold["id"], 20), *texts, gold["compared_as"])
         console.print("", table, sep="\n")
     for row in described["unusable"]:
-        _say(console, f"Row {row['row']} is unusable: {row['reason']}: {_short(row['detail'], DETAIL_CHARS)}")
+        _say(
+            console,
+            f"{row['where']}, row {row['row']} is unusable: {row['reason']}: "
+            f"{_short(row['detail'], DETAIL_CHARS)}",
+        )
 
 
 def print_rows(described: dict[str, Any], console: Console) -> None:
@@ -93,7 +91,12 @@ def print_rows(described: dict[str, Any], console: Console) -> None:
 
 
 def _say(console: Console, text: str) -> None:
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
+    console.print(text, highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
+def _add(table: Table, *cells: str) -> None:
+    """A row of plain texts: rich would read `[a]` as markup and `:apple:` as an emoji."""
+    table.add_row(*map(Text, cells))
 
 
 def _short(text: str, limit: int) -> str:
@@ -126,7 +129,7 @@ def _fates(rows: dict[str, dict[str, int]]) -> Table:
     for fate in ["kept", *(fate for fate, _ in total.most_common() if fate != "kept")]:
         numbers = [*(rows[split].get(fate, 0) for split in splits), total[fate]]
         name = fate if fate == "kept" else f"dropped: {fate}"
-        table.add_row(name, *(f"{number:,}" for number in numbers))
+        _add(table, name, *(f"{number:,}" for number in numbers))
     return table
 
 

@@ -26,6 +26,7 @@ SHOWN = 5
 FIELDS = ("question", "answer", "rationale", "teacher_answer", "id", "split")
 _SPLITS = {
     "column": "from the column '{column}'",
+    "file": "from the names of the files",
     "published": "from the published split of the task '{task}'",
     "drawn": "drawn at random; {share:.0%} of the questions are for test (rationales.test_share)",
 }
@@ -39,7 +40,7 @@ class _Seen:
     forms: Counter[str] = field(default_factory=Counter[str])
     stored: dict[str, Counter[str]] = field(default_factory=dict[str, Counter[str]])
     """For each column of the input: kinds of its values."""
-    used: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    used: dict[str, Counter[tuple[str, ...]]] = field(default_factory=dict[str, Counter[tuple[str, ...]]])
     """For each field: its column, or the columns of a published file from which it is made."""
     examples: dict[str, dict[str, str]] = field(default_factory=dict[str, dict[str, str]])
     """For each field: a value as it is `stored` and as it is `read`; a converted one if there is one."""
@@ -61,18 +62,9 @@ def describe_input(config: PipelineConfig) -> dict[str, Any]:
         if number < PARTS:
             types |= columns
             for raw in rows:
-                _add(seen, raw, config, task)
-    columns = [
-        {
-            "field": name,
-            "column": ", ".join(used),
-            "types": types.get(used[0]) or dict(seen.stored.get(used[0], {})),
-            "example": seen.examples.get(name),
-        }
-        for name in FIELDS
-        if (used := seen.used.get(name))
-    ]
-    taken = {column for columns in seen.used.values() for column in columns}
+                _add(seen, raw, name, config, task)
+    columns = [_column(seen, name, types) for name in FIELDS if name in seen.used]
+    taken = {column for used in seen.used.values() for sources in used for column in sources}
     golds = sorted(seen.golds, key=lambda gold: gold["stored"] == gold["compared_as"])
     return {
         "source": f"{config.rationales.source}: {', '.join(names[:SHOWN])}{' ...' * (len(names) > SHOWN)}",
@@ -86,12 +78,25 @@ def describe_input(config: PipelineConfig) -> dict[str, Any]:
     }
 
 
-def _add(seen: _Seen, raw: dict[str, Any], config: PipelineConfig, task: Task) -> None:
-    """Count one row of RAW_SCHEMA."""
+def _column(seen: _Seen, name: str, types: dict[str, str]) -> dict[str, Any]:
+    """The columns from which a field is read, the types of the most frequent one, and an example."""
+    used = [sources for sources, _ in seen.used[name].most_common()]
+    first = used[0][0]
+    return {
+        "field": name,
+        "column": " or ".join(map(", ".join, used)),
+        "types": types.get(first) or dict(seen.stored[first]),
+        "example": seen.examples.get(name),
+    }
+
+
+def _add(seen: _Seen, raw: dict[str, Any], where: str, config: PipelineConfig, task: Task) -> None:
+    """Count one row of RAW_SCHEMA, of the file or split `where`."""
     seen.rows += 1
     row = parse_row(raw, config, task)
     if row["reason"]:
-        seen.unusable.append({"row": raw["row"] + 1, "reason": row["reason"], "detail": row["detail"]})
+        told = {"where": where, "row": raw["row"] + 1, "reason": row["reason"], "detail": row["detail"]}
+        seen.unusable.append(told)
     stored, reason, _ = load_row(raw)
     if reason:
         return
@@ -106,13 +111,13 @@ def _add(seen: _Seen, raw: dict[str, Any], config: PipelineConfig, task: Task) -
         if column in values:
             sources = _sources(form, column, stored, values, columns)
             text = " | ".join(_json(stored[source]) for source in sources)
-            seen.used[name] = sources
+            seen.used.setdefault(name, Counter())[sources] += 1
             _exemplify(seen, name, text, row["concluded" if name == "teacher_answer" else name])
             if name == "answer" and not row["reason"]:
                 compared_as = canonical(task.kind, task.parse(row["answer"]))
                 gold = {"id": row["id"], "stored": text, "read": row["answer"], "compared_as": compared_as}
                 seen.golds.append(gold)
-    _, origin = split_of(values, row["id"], columns, config, task)
+    _, origin = split_of(values, raw, row["id"], columns, config, task)
     told = _SPLITS[origin].format(column=columns.split, task=task.name, share=config.rationales.test_share)
     seen.splits[f"{row['split']}: {told}"] += 1
 
@@ -121,9 +126,10 @@ def _sources(
     form: Form | None, column: str, stored: Row, values: Row, columns: ColumnsConfig
 ) -> tuple[str, ...]:
     """The columns of the input from which a column of the plain row was made."""
-    if form is None or values[column] == stored.get(column):
+    if form is None or (column in stored and values[column] == stored[column]):
         return (column,)
-    untouched = columns.question if values[columns.question] == stored.get(columns.question) else None
+    question = columns.question
+    untouched = question if question in stored and values[question] == stored[question] else None
     return tuple(name for name in form.needs if name != untouched)
 
 

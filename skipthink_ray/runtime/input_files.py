@@ -8,10 +8,9 @@ one piece. An unreadable row does not fail the job: its `error` is set.
 import codecs
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from decimal import Decimal
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,9 @@ from pyarrow import fs
 
 from skipthink_ray.config import PipelineConfig, RationalesConfig
 from skipthink_ray.runtime.artifacts import Folder
+from skipthink_ray.runtime.cells import raw_row, widened
 from skipthink_ray.tasks import task_of
-from skipthink_ray.tasks.cleaning import plain_columns
+from skipthink_ray.tasks.cleaning import SPLITS, require_columns
 
 PIECE_BYTES = 4 << 20
 LARGEST_DOCUMENT_BYTES = 256 << 20
@@ -88,7 +88,7 @@ def fingerprint(files: list[Folder], config: PipelineConfig) -> list[str]:
     """
     names_and_digests = []
     for file in files:
-        require_columns(file.uri, first_rows(file), config)
+        require_columns(file.uri, first_rows(file), config.rationales, task_of(config))
         with _readable(file), file.filesystem.open_input_stream(file.path) as stream:
             sha = hashlib.sha256()
             while block := stream.read(PIECE_BYTES):
@@ -106,23 +106,6 @@ def _readable(file: Folder) -> Iterator[None]:
         if not _is_compressed(file):
             raise
         raise ValueError(f"{file.uri}: cannot be decompressed: {error}") from error
-
-
-def raw_row(number: int, values: Any) -> dict[str, Any]:
-    """A row of RAW_SCHEMA. Bytes become text. A value that JSON lacks becomes an object naming its type."""
-    try:
-        return {"row": number, "raw": json.dumps(values, ensure_ascii=False, default=_as_json), "error": None}
-    except UnicodeDecodeError as error:
-        fault = f"{error.reason} at byte {error.start} of a column of bytes"
-        return {"row": number, "raw": repr(values), "error": fault}
-
-
-def _as_json(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return value.decode()
-    if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() else float(value)
-    return {f"a value of the type {type(value).__name__}": str(value)}
 
 
 def pieces_of(file: Folder) -> Iterator[dict[str, Any]]:
@@ -151,7 +134,7 @@ def _is_document(file: Folder) -> bool:
     first, _, others = block.partition(b"\n")
     try:
         value = json.loads(first)
-    except ValueError:  # the object does not end on the first line
+    except (ValueError, RecursionError):  # the object does not end on the first line
         return b'"examples"' in block
     return isinstance(value.get("examples"), list) and not others.strip()
 
@@ -196,7 +179,7 @@ def first_rows(file: Folder) -> list[dict[str, Any]]:
     """Some rows from the start of a file. Raises ValueError if it does not have the format of its suffix."""
     if _kind(file) == "parquet":
         parquet = _parquet(file)
-        rows = next((batch.to_pylist() for batch in parquet.iter_batches(batch_size=1)), [])
+        rows = next((batch.to_pylist() for batch in parquet.iter_batches(batch_size=FIRST_LINES)), [])
         return [_as_read(row) for row in rows] or [dict.fromkeys(parquet.schema_arrow.names)]
     if _is_document(file):
         rows = _read_document(file.filesystem, file.path, file.uri)[:FIRST_LINES]
@@ -247,29 +230,26 @@ def _first_objects(uri: str, block: bytes) -> list[dict[str, Any]]:
     return objects
 
 
-def require_columns(where: str, rows: list[dict[str, Any]], config: PipelineConfig) -> None:
-    """Raises ValueError if the first rows lack a column and are not in the form of a benchmark's files."""
-    source, task = config.rationales, task_of(config)
-    present = list(dict.fromkeys(name for row in rows for name in row))
-    if form := next(filter(None, (task.form_of(row, plain_columns(source)) for row in rows)), None):
-        if source.teacher.kind == "given" and not (task.public and task.public.has_rationale):
-            raise ValueError(
-                f"{where}: {form.name}, which has no rationales; let a teacher write them "
-                "(rationales.teacher), or add a column for them"
-            )
-        return
-    for field, wanted in zip(("question", "answer", "rationale"), plain_columns(source), strict=False):
-        if wanted not in present:
-            near = get_close_matches(wanted, present, n=1)
-            hint = f" Did you mean '{near[0]}'?" if near else ""
-            raise ValueError(
-                f"{where}: no column '{wanted}' for the {field}; it has {', '.join(present)}.{hint} "
-                f"Set rationales.columns.{field}."
-            )
+def splits_of(files: list[Folder]) -> list[str | None]:
+    """The split that the name of each file tells, as in `train.jsonl` beside `test.jsonl`.
+
+    None for all of them unless each name tells one split, and the splits differ.
+    """
+    told = [
+        {SPLITS[word] for word in re.split(r"[^a-z]+", Path(file.path).name.lower()) if word in SPLITS}
+        for file in files
+    ]
+    clear = all(len(one) == 1 for one in told) and len(set.union(*told)) > 1
+    return [next(iter(one)) if clear else None for one in told]
 
 
 def read_piece(piece: dict[str, Any], filesystem: fs.FileSystem) -> Iterator[dict[str, Any]]:
     """The rows of a piece, RAW_SCHEMA."""
+    for row in _read(piece, filesystem):
+        yield {**row, "split": piece.get("split")}
+
+
+def _read(piece: dict[str, Any], filesystem: fs.FileSystem) -> Iterator[dict[str, Any]]:
     path, first_row = piece["path"], piece["first_row"]
     if piece.get("document"):
         for number, row in enumerate(_read_document(filesystem, path, path), first_row):
@@ -277,7 +257,7 @@ def read_piece(piece: dict[str, Any], filesystem: fs.FileSystem) -> Iterator[dic
         return
     if piece.get("group") is not None:
         table = pyarrow.parquet.ParquetFile(path, filesystem=filesystem).read_row_group(piece["group"])
-        for number, row in enumerate(table.to_pylist(), first_row):
+        for number, row in enumerate(widened(table).to_pylist(), first_row):
             yield raw_row(number, row)
         return
     compressed = Path(path).suffix.lower() in _COMPRESSED

@@ -1,6 +1,7 @@
 """Questions and rationales as Ray Data, from files or a data set of the `datasets` library.
 
-Columns out: `row`, `raw` (the row as JSON text, or null), `error`.
+Columns out: `row`, `raw` (the row as JSON text, or null), `error`, `split` (from the file's
+name, or null).
 """
 
 from collections.abc import Iterator
@@ -13,19 +14,19 @@ import ray
 
 from skipthink_ray.config import PipelineConfig
 from skipthink_ray.runtime.artifacts import Folder
+from skipthink_ray.runtime.cells import raw_row
 from skipthink_ray.runtime.input_files import (
     column_types,
     find_files,
     first_rows,
     pieces_of,
-    raw_row,
     read_piece,
-    require_columns,
+    splits_of,
 )
 from skipthink_ray.tasks import task_of
-from skipthink_ray.tasks.cleaning import plain_columns
+from skipthink_ray.tasks.cleaning import plain_columns, require_columns
 
-RAW_SCHEMA = pa.schema({"row": pa.int64(), "raw": pa.string(), "error": pa.string()})
+RAW_SCHEMA = pa.schema({"row": pa.int64(), "raw": pa.string(), "error": pa.string(), "split": pa.string()})
 ALONE = ""
 """Stands for the split of a data set that has only one; its rows are then split like those of a file."""
 
@@ -43,12 +44,7 @@ def remarks(config: PipelineConfig) -> list[str]:
 
 def read_files(files: list[Folder]) -> "ray.data.Dataset":
     """The rows of the files as RAW_SCHEMA. `fingerprint` must have checked the files."""
-    pieces: list[dict[str, Any]] = []
-    first_row = 0
-    for file in files:
-        for piece in pieces_of(file):
-            pieces.append({"path": file.path, "first_row": first_row, **piece})
-            first_row += piece["rows"]
+    pieces = list(_pieces(files))
     return ray.data.from_items(pieces).flat_map(
         read_piece,  # pyright: ignore[reportArgumentType]  # ray's type knows no keyword arguments
         fn_kwargs={"filesystem": files[0].filesystem},
@@ -56,17 +52,27 @@ def read_files(files: list[Folder]) -> "ray.data.Dataset":
     )
 
 
+def _pieces(files: list[Folder]) -> Iterator[dict[str, Any]]:
+    """The pieces of all files, with path, number of the first row, and the split in the file's name."""
+    first_row = 0
+    for file, split in zip(files, splits_of(files), strict=True):
+        for piece in pieces_of(file):
+            yield {"path": file.path, "first_row": first_row, "split": split, **piece}
+            first_row += piece["rows"]
+
+
 def read_here(config: PipelineConfig) -> Iterator[dict[str, Any]]:
     """Yield the rows of a file or data set as RAW_SCHEMA, in this process and without a cluster."""
     if config.rationales.source == "file":
-        first_row = 0
-        for file in find_files(config.rationales):
-            for piece in pieces_of(file):
-                yield from read_piece({"path": file.path, "first_row": first_row, **piece}, file.filesystem)
-                first_row += piece["rows"]
+        files = find_files(config.rationales)
+        for piece in _pieces(files):
+            yield from read_piece(piece, files[0].filesystem)
     else:
         for split, part in open_dataset(config).items():
-            yield from (_as_raw({**row, "__row__": number}, split, config) for number, row in enumerate(part))
+            labels = _labels(part)
+            yield from (
+                _as_raw({**row, "__row__": number}, split, config, labels) for number, row in enumerate(part)
+            )
 
 
 def first_rows_here(
@@ -77,15 +83,18 @@ def first_rows_here(
     JSON has no types of columns. Reads in this process, without a cluster.
     """
     if config.rationales.source == "file":
-        for file in find_files(config.rationales):
-            piece = {"path": file.path, "first_row": 0, **next(pieces_of(file), {"group": None, "rows": 0})}
+        files = find_files(config.rationales)
+        for file, told in zip(files, splits_of(files), strict=True):
+            start = {"path": file.path, "first_row": 0, "split": told}
+            piece = start | next(pieces_of(file), {"rows": 0})
             rows = islice(read_piece(piece, file.filesystem), at_most) if piece["rows"] else ()
             yield Path(file.path).name, column_types(file), list(rows)
     else:
         for split, part in open_dataset(config).items():
             types = {name: str(getattr(kind, "dtype", kind)) for name, kind in part.features.items()}
             first = part.select(range(min(at_most, len(part))))
-            rows = [_as_raw({**row, "__row__": number}, split, config) for number, row in enumerate(first)]
+            labels = _labels(part)
+            rows = [_as_raw({**row, "__row__": at}, split, config, labels) for at, row in enumerate(first)]
             yield f"split {split}" if split else "its only split", types, rows
 
 
@@ -99,7 +108,7 @@ def read_dataset(config: PipelineConfig) -> "ray.data.Dataset":
         numbered = part.add_column("__row__", list(range(first_row, first_row + len(part))))
         raw = ray.data.from_huggingface(numbered).map(
             _as_raw,  # pyright: ignore[reportArgumentType]
-            fn_kwargs={"split": split, "config": config},
+            fn_kwargs={"split": split, "config": config, "labels": _labels(part)},
             num_cpus=0,
         )
         parts.append(raw)
@@ -118,7 +127,7 @@ def open_dataset(config: PipelineConfig) -> dict[str, Any]:
     parts = _load_dataset(source.path, {"name": source.dataset_config} if source.dataset_config else {})
     for part in parts.values():
         first = list(part.select(range(1))) if len(part) else [dict.fromkeys(part.column_names)]
-        require_columns(source.path, first, config)
+        require_columns(source.path, first, source, task_of(config))
     return {ALONE: next(iter(parts.values()))} if len(parts) == 1 else parts
 
 
@@ -157,8 +166,18 @@ def _load_dataset(path: str, arguments: dict[str, str]) -> dict[str, Any]:
         ) from error
 
 
-def _as_raw(row: dict[str, Any], split: str, config: PipelineConfig) -> dict[str, Any]:
+def _labels(part: Any) -> dict[str, list[str]]:
+    return {name: list(kind.names) for name, kind in part.features.items() if hasattr(kind, "names")}
+
+
+def _as_raw(
+    row: dict[str, Any], split: str, config: PipelineConfig, labels: dict[str, list[str]]
+) -> dict[str, Any]:
+    """labels: the names of the classes of each ClassLabel column, which the row has as numbers."""
     number, columns = row.pop("__row__"), config.rationales.columns
+    for name, names in labels.items():
+        value = row[name]
+        row[name] = names[value] if isinstance(value, int) and 0 <= value < len(names) else None
     if config.rationales.path:
         values = row if split == ALONE else {columns.split: split, **row}
     else:

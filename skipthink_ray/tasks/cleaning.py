@@ -5,7 +5,9 @@ rationale once there is one. An unusable row stays in the table, with a `reason`
 """
 
 import json
+import math
 import re
+from difflib import get_close_matches
 from random import Random
 from typing import Any, Literal
 
@@ -26,6 +28,9 @@ UNUSABLE = (
 )
 """Reasons that point to a broken input or teacher. The stage fails if their share exceeds `max_bad_share`."""
 SHOWN_CHARS = 1000
+NOT_UTF8 = "bytes that are not UTF-8"
+"""The key of the object that stands for such bytes in a row of RAW_SCHEMA."""
+_WANTED = {"answer": "text or number"}
 SPLITS = {"train": "train", "test": "test"} | dict.fromkeys(("validation", "valid", "val", "dev"), "dev")
 """Names of splits in an input, and the split that each is."""
 LONGEST_NUMBER_ANSWER = 200
@@ -60,7 +65,7 @@ def parse_row(raw: dict[str, Any], config: PipelineConfig, task: Task) -> dict[s
         **dict.fromkeys(DRAFT_SCHEMA.names),
         "row": raw["row"],
         "id": row_id,
-        "split": split_of(values, row_id, columns, config, task)[0],
+        "split": split_of(values, raw, row_id, columns, config, task)[0],
     }
     if not reason:
         fields = (
@@ -68,12 +73,12 @@ def parse_row(raw: dict[str, Any], config: PipelineConfig, task: Task) -> dict[s
             if given or row["split"] != "train"
             else ("question", "answer")
         )
-        row |= {name: _text(values.get(getattr(columns, name)), task.kind) for name in fields}
+        row |= {name: _text(values.get(getattr(columns, name)), name, task.kind) for name in fields}
         reason, detail = _malformed(row, values, columns, config, task)
         if row["rationale"]:
             row["rationale"] = without_run_on(row["rationale"], row["question"] or "")
         concluded = values.get(columns.teacher_answer, row["answer"])
-        row["concluded"] = _text(concluded, task.kind) if given else None
+        row["concluded"] = _text(concluded, "answer", task.kind) if given else None
     return {**row, "reason": reason, "detail": detail or (str(raw["raw"])[:SHOWN_CHARS] if reason else None)}
 
 
@@ -110,38 +115,76 @@ def plain_columns(source: RationalesConfig) -> list[str]:
     return [getattr(source.columns, name) for name in needed]
 
 
+def require_columns(where: str, rows: list[dict[str, Any]], source: RationalesConfig, task: Task) -> None:
+    """Raises ValueError if the first rows lack a column and are not in the form of a benchmark's files."""
+    present = list(dict.fromkeys(name for row in rows for name in row))
+    if form := next(filter(None, (task.form_of(row, plain_columns(source)) for row in rows)), None):
+        has_rationale = (task.public and task.public.has_rationale) or source.columns.rationale in present
+        if source.teacher.kind == "given" and not has_rationale:
+            raise ValueError(
+                f"{where}: {form.name}, which has no rationales; let a teacher write them "
+                f"(rationales.teacher), or add a column '{source.columns.rationale}'"
+            )
+        return
+    for field, wanted in zip(("question", "answer", "rationale"), plain_columns(source), strict=False):
+        if wanted not in present:
+            near = get_close_matches(wanted, present, n=1)
+            hint = f" Did you mean '{near[0]}'?" if near else ""
+            raise ValueError(
+                f"{where}: no column '{wanted}' for the {field}; it has {', '.join(present)}.{hint} "
+                f"Set rationales.columns.{field}."
+            )
+
+
 def plain_values(
     values: dict[str, Any], source: RationalesConfig, task: Task
 ) -> tuple[dict[str, Any], ColumnsConfig]:
-    """A row of a benchmark's own file with plain columns, and their names; other rows as they are."""
+    """A row of a benchmark's own file with plain columns, and their names; other rows as they are.
+
+    A configured column that is not part of the benchmark's form replaces what the form has for that field: a
+    teacher's rationale beside GSM8K's own solution, for example.
+    """
     form = task.form_of(values, plain_columns(source))
     if form is None:
         return values, source.columns
     plain = ColumnsConfig()
-    kept = {name: getattr(source.columns, name) for name in ("id", "split", "teacher_answer")}
     try:
         converted = form.read(values)
     except (AttributeError, KeyError, IndexError, TypeError, ValueError):
         return values, source.columns
-    return {
-        **{getattr(plain, name): values[column] for name, column in kept.items() if column in values},
-        **converted,
-    }, plain
+    columns = {name: getattr(source.columns, name) for name in ColumnsConfig.model_fields}
+    own = {
+        getattr(plain, name): values[column]
+        for name, column in columns.items()
+        if column in values and column not in form.needs
+    }
+    return converted | own, plain
 
 
-def _text(value: Any, kind: str) -> str | None:
-    """The text of a cell: a text, a number (5.0 is 5), or a boolean as yes or no. Otherwise None."""
+def _text(value: Any, name: str, kind: str) -> str | None:
+    """The text of a cell. An answer may also be a number (5.0 is 5) or a boolean (yes or no). Else None."""
+    if isinstance(value, str):
+        return value.strip()
+    if name != "answer":
+        return None
     if isinstance(value, bool):
         return {True: "yes", False: "no"}[value] if kind == "yes_no" else None
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value).strip() if isinstance(value, str | int | float) else None
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() else str(value) if math.isfinite(value) else None
+    return str(value) if isinstance(value, int) else None
 
 
 def split_of(
-    values: dict[str, Any], row_id: str, columns: ColumnsConfig, config: PipelineConfig, task: Task
-) -> tuple[str, Literal["column", "published", "drawn"]]:
-    """The split of a row, and where it comes from: the row's own, else the benchmark's, else a random one.
+    values: dict[str, Any],
+    raw: dict[str, Any],
+    row_id: str,
+    columns: ColumnsConfig,
+    config: PipelineConfig,
+    task: Task,
+) -> tuple[str, Literal["column", "published", "file", "drawn"]]:
+    """The split of a row, and where it comes from.
+
+    The row's own, else the benchmark's, else that of its file, else a random one.
 
     The question seeds the random split, so that it never appears in both train and test.
     """
@@ -151,6 +194,8 @@ def split_of(
         return SPLITS.get(name, name), "column"
     if isinstance(question, str) and (published := task.split(question)):
         return published, "published"
+    if raw.get("split"):
+        return raw["split"], "file"
     drawn = Random(f"{config.data_seed} {values.get(columns.question, row_id)}").random()
     return "test" if drawn < config.rationales.test_share else "train", "drawn"
 
@@ -162,9 +207,12 @@ def _malformed(
         return "other split", f"column '{columns.split}' is '{row['split']}'; it takes {', '.join(SPLITS)}"
     needed = ["rationale"] if row["split"] == "train" and config.rationales.teacher.kind == "given" else []
     for name in ("question", "answer", *needed):
+        column = getattr(columns, name)
+        if isinstance(value := values.get(column), dict) and NOT_UTF8 in value:
+            return "not UTF-8", f"the bytes of the column '{column}': {value[NOT_UTF8]}"
         if row[name] is None:
-            shown = json.dumps(values, ensure_ascii=False)[:SHOWN_CHARS]
-            return "missing field", f"no text or number as '{getattr(columns, name)}' in {shown}"
+            shown, wanted = json.dumps(values, ensure_ascii=False)[:SHOWN_CHARS], _WANTED.get(name, "text")
+            return "missing field", f"no {wanted} as '{column}' in {shown}"
         if not row[name]:
             return "empty field", f"'{getattr(columns, name)}' is empty"
     if not task.check(row["answer"], row["answer"]):

@@ -1,13 +1,16 @@
 """The description of how an input is read, on small files of each kind."""
 
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet
+from rich.console import Console
 
 from skipthink_ray.config import PipelineConfig
+from skipthink_ray.reporting.description import print_input
 from skipthink_ray.reporting.first_rows import PARTS, ROWS, describe_input
 
 PEN = {"question": "Tom has 2 pens and finds 3. How many?", "rationale": "2 + 3 = 5."}
@@ -82,3 +85,25 @@ def test_the_answer_of_the_teacher_stands_beside_the_gold_one(tmp_path):
     rows = [{**PEN, "answer": "5", "teacher_answer": "7"}]
     described = describe_input(_configured(_lines(tmp_path / "rows.jsonl", rows)))
     assert _column(described, "teacher_answer")["example"] == {"stored": "7", "read": "7"}
+
+
+def test_a_missing_gold_of_a_published_file_is_unusable(tmp_path):
+    row = {"Body": "Tom has 5 pens.", "Question": "How many?", "Answer": None, "rationale": "5."}
+    described = describe_input(_configured(_lines(tmp_path / "rows.jsonl", [row]), "svamp"))
+    (told,) = described["unusable"]
+    assert (told["where"], told["row"], told["reason"]) == ("rows.jsonl", 1, "missing field")
+
+
+def test_a_file_of_two_forms_names_both_columns(tmp_path):
+    rows = [{**PEN, "answer": "5"}] * 2 + [{"question": "q", "answer": "2 + 3\n#### 5"}]
+    described = describe_input(_configured(_lines(tmp_path / "rows.jsonl", rows)))
+    assert _column(described, "rationale")["column"] == "rationale or answer"
+    assert described["unused_columns"] == []
+
+
+def test_text_that_looks_like_markup_is_printed_as_it_is(tmp_path):
+    row = {"question": "[/INST] :apple: [bold]x[/bold]?", "answer": "5", "rationale": "2 + 3 = 5."}
+    screen = io.StringIO()
+    console = Console(file=screen, width=200)
+    print_input(describe_input(_configured(_lines(tmp_path / "rows.jsonl", [row]))), console)
+    assert screen.getvalue().count(row["question"]) == 2  # as stored, as read

@@ -132,3 +132,15 @@ def test_long_and_endless_texts_are_read_fast():
 def test_a_row_nested_too_deeply_is_malformed():
     raw = {"row": 0, "raw": "[" * 200_000, "error": None}
     assert parse_row(raw, ASKING, TASK)["reason"] == "malformed JSON"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"rationale": float("nan")}, {"rationale": 12}, {"question": float("inf")}, {"answer": float("nan")}],
+)
+def test_a_number_is_no_text_and_no_number_is_no_answer(wrong):
+    values = {"question": "q", "answer": "8", "rationale": "r", "split": "train"} | wrong
+    raw = {"row": 0, "raw": json.dumps(values), "error": None}
+    parsed = parse_row(raw, PipelineConfig(), TASK)
+    assert parsed["reason"] == "missing field"
+    assert f"as '{next(iter(wrong))}'" in parsed["detail"]

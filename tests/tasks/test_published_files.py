@@ -206,3 +206,27 @@ def test_a_data_set_with_one_split_is_divided_like_a_file(tmp_path):
     from_file = _parsed(_configured(_lines(tmp_path / "rows.jsonl", *rows), "svamp"))
     assert [row["split"] for row in from_dataset] == [row["split"] for row in from_file]
     assert {row["split"] for row in from_file} == {"train", "test"}
+
+
+def test_the_users_own_columns_replace_those_of_a_published_file(tmp_path):
+    beside = {**GSM8K, "rationale": "A TEACHER wrote this: 70,000."}
+    (row,) = _parsed(_configured(_lines(tmp_path / "a.jsonl", beside), "gsm8k"))
+    assert (row["answer"], row["rationale"]) == ("70,000", "A TEACHER wrote this: 70,000.")
+    named = {**GSM8K, "prompt": "How much?", "cot": "It is 6.", "final": "6"}
+    columns = {"question": "prompt", "rationale": "cot", "answer": "final"}
+    (row,) = _parsed(_configured(_lines(tmp_path / "b.jsonl", named), "gsm8k", columns=columns))
+    assert (row["question"], row["answer"], row["rationale"]) == ("How much?", "6", "It is 6.")
+    (row,) = _parsed(
+        _configured(
+            _lines(tmp_path / "c.jsonl", {**AQUA, "cot": "So B."}), "aqua", columns={"rationale": "cot"}
+        )
+    )
+    assert (row["answer"], row["rationale"]) == ("B", "So B.")
+
+
+def test_a_rationale_column_beside_a_published_file_without_rationales_is_read(tmp_path):
+    file = _lines(tmp_path / "svamp.jsonl", {**SVAMP, "rationale": "5 - 2 = 3."})
+    config = _configured(file, "svamp")
+    identify(config)  # checks the file
+    (row,) = _parsed(config)
+    assert (row["reason"], row["answer"], row["rationale"]) == (None, "3", "5 - 2 = 3.")
