@@ -6,12 +6,15 @@ import re
 from collections import Counter
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from rich.console import Console
 from transformers import AutoTokenizer
 
 from skipthink_ray.commands.look import look
+from skipthink_ray.pipeline import open_run
 from skipthink_ray.reporting.holdings import chunk_sizes, quantile
+from skipthink_ray.rows import ROW_SCHEMA
 from skipthink_ray.settings import load_config
 from tests.test_bad_input import FAST, from_file, skipthink, write_lines
 
@@ -141,3 +144,22 @@ def test_chunk_sizes_and_quantiles_are_those_of_the_listed_rationales():
     assert chunk_sizes(steps, 3).total() == 3 * len(STEPS)
     assert chunk_sizes(Counter({5: 2, 1: 1}), 3) == {2: 4, 1: 3, 0: 2}
     assert [quantile(steps, share) for share in (0.01, 0.5, 1)] == [1, 4, 9]
+
+
+def test_a_refused_file_is_described_too(tmp_path, monkeypatch):
+    """A stage that was refused leaves its rows."""
+    rows = [_row(20 * at, 2) for at in range(4)]
+    options = [*from_file(write_lines(tmp_path / "rows.jsonl", rows)), "--storage-path", tmp_path / "runs"]
+    bad = {"row": 1, "id": "row-2", "split": "train", "question": "q", "answer": None, "rationale": None}
+    table = pa.Table.from_pylist([bad | {"reason": "empty field", "detail": "it is empty"}], ROW_SCHEMA)
+
+    def refuse(config, *_, **__):
+        open_run(config).artifact("rationales").write_table("rows", table)
+        raise ValueError("refused")
+
+    monkeypatch.setattr("skipthink_ray.commands.look.run", refuse)
+    screen = io.StringIO()
+    config = load_config("default", None, list(map(str, options)))
+    with pytest.raises(ValueError, match="refused"):
+        look(config, Console(file=screen, width=120), "")
+    assert "Dropped: empty field, for example:\n  row 2 (train, row-2): it is empty" in screen.getvalue()

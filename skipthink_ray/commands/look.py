@@ -18,9 +18,9 @@ from rich.console import Console
 from skipthink_ray.config import PipelineConfig
 from skipthink_ray.pipeline import open_run, run
 from skipthink_ray.preflight import check_student
-from skipthink_ray.reporting.description import print_input, print_rows
+from skipthink_ray.reporting.description import print_input, print_outcomes, print_rows
 from skipthink_ray.reporting.first_rows import describe_input
-from skipthink_ray.reporting.holdings import describe_rows
+from skipthink_ray.reporting.holdings import describe_outcomes, describe_rows
 from skipthink_ray.runtime.store import Run
 
 NOT_ASKED = (
@@ -46,7 +46,11 @@ def look(config: PipelineConfig, console: Console, command: str, as_json: bool =
             _say(console, f"\n{described['estimate']}\n{NOT_ASKED}")
     else:
         if not current.is_done("rationales"):
-            run(config, console, command, only="rationales")
+            try:
+                run(config, console, command, only="rationales")
+            except ValueError:
+                _show_refused(current, console)
+                raise
         count_tokens, unit = _token_counter(config, current, console)
         with console.status("counting ..."):
             described |= describe_rows(config, current.artifact("rationales"), count_tokens, unit)
@@ -54,6 +58,13 @@ def look(config: PipelineConfig, console: Console, command: str, as_json: bool =
             print_rows(described, console)
     if as_json:
         _say(console, json.dumps(described, ensure_ascii=False))
+
+
+def _show_refused(current: Run, console: Console) -> None:
+    """Print what became of the rows of a refused stage, if it has read them."""
+    rationales = current.artifact("rationales")
+    if rationales.exists("rows"):
+        print_outcomes(describe_outcomes(rationales), console)
 
 
 def _say(console: Console, text: str) -> None:

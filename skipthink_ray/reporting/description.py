@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from skipthink_ray.method.choosing import MAX_CHUNKS, MOVABLE_SHARE
+from skipthink_ray.reporting.first_rows import ROWS
 from skipthink_ray.reporting.holdings import QUANTILES, quantile
 from skipthink_ray.reporting.table import plain_table
 
@@ -24,7 +25,7 @@ def print_input(described: dict[str, Any], console: Console) -> None:
     _say(console, f"Input: {described['source']}")
     if "columns" not in described:
         return
-    _say(console, f"The first {described['rows_read']:,} rows are read like this:")
+    _say(console, f"{described['rows_read']:,} rows are read like this (the first {ROWS} of each file):")
     for form, number in described["forms"].items():
         _say(console, f"{number:,} rows: {form}; converted to plain columns")
     table = _table(["field", "column", "values", "example as stored", "as read"], justify="left")
@@ -49,24 +50,37 @@ def print_input(described: dict[str, Any], console: Console) -> None:
             texts = (_short(gold[name], CELL_CHARS) for name in ("stored", "read"))
             _add(table, _short(gold["id"], 20), *texts, gold["compared_as"])
         console.print("", table, sep="\n")
-    for row in described["unusable"]:
+    unusable = described["unusable"]
+    for row in unusable["first"]:
         _say(
             console,
             f"{row['where']}, row {row['row']} is unusable: {row['reason']}: "
             f"{_short(row['detail'], DETAIL_CHARS)}",
         )
+    if unusable["rows"] > len(unusable["first"]):
+        _say(
+            console, f"... and {unusable['rows'] - len(unusable['first']):,} more of these rows are unusable."
+        )
 
 
-def print_rows(described: dict[str, Any], console: Console) -> None:
-    """Print what `holdings.describe_rows` returns."""
-    unit = described["unit"]
+def print_outcomes(described: dict[str, Any], console: Console) -> None:
+    """Print what `holdings.describe_outcomes` returns."""
     console.print("", _fates(described["rows"]), "", sep="\n")
     for fate in sorted(described["examples"], key=lambda fate: fate != "kept"):
         _say(console, f"{'Kept' if fate == 'kept' else f'Dropped: {fate}'}, for example:")
         for row in described["examples"][fate]:
-            _say(console, f"  row {row['row'] + 1} ({row['split']}, {row['id']}): {_fate_of(row)}")
+            _say(console, f"  row {row['row']} ({row['split']}, {row['id']}): {_fate_of(row)}")
+    kept = {split: fates.get("kept", 0) for split, fates in described["rows"].items()}
+    if not kept.get("test") and kept.get("dev"):
+        _say(console, "There are no test questions. A run needs --evaluation.split dev.")
+
+
+def print_rows(described: dict[str, Any], console: Console) -> None:
+    """Print what `holdings.describe_rows` and `first_rows.describe_input` return, in one dictionary."""
+    unit = described["unit"]
+    print_outcomes(described, console)
     _say(console, "")
-    _say(console, _accuracy(described["teacher"]))
+    _say(console, _accuracy(described))
     _say(console, "")
     sizes = {f"steps per chunk, M = {number}": one for number, one in described["chunks"].items()}
     named = {"steps per rationale": described["steps"], f"{unit} per rationale": described[unit], **sizes}
@@ -133,8 +147,14 @@ def _fates(rows: dict[str, dict[str, int]]) -> Table:
     return table
 
 
-def _accuracy(teacher: dict[str, Any]) -> str:
-    column = teacher["right_without_column"]
+def _accuracy(described: dict[str, Any]) -> str:
+    teacher, column = described["teacher"], described["teacher"]["right_without_column"]
+    columns = {one["field"] for one in described.get("input", {}).get("columns", [])}
+    if column and "teacher_answer" not in columns:
+        return (
+            f"Teacher accuracy: not known. The input has no column '{column}', so every rationale counts as "
+            "right."
+        )
     trusted = f" (rows without the column '{column}' count as right)" if column else ""
     share = f"{teacher['right'] / teacher['judged']:.1%}" if teacher["judged"] else "unknown"
     return f"Teacher accuracy: {share} of {teacher['judged']:,} training rows with a checked answer{trusted}."

@@ -26,6 +26,7 @@ SHOWN = 5
 FIELDS = ("question", "answer", "rationale", "teacher_answer", "id", "split")
 _SPLITS = {
     "column": "from the column '{column}'",
+    "data set": "from the data set's splits",
     "file": "from the names of the files",
     "published": "from the published split of the task '{task}'",
     "drawn": "drawn at random; {share:.0%} of the questions are for test (rationales.test_share)",
@@ -74,7 +75,7 @@ def describe_input(config: PipelineConfig) -> dict[str, Any]:
         "unused_columns": sorted(seen.stored.keys() - taken),
         "splits": dict(seen.splits),
         "golds": golds[:SHOWN],
-        "unusable": seen.unusable[:SHOWN],
+        "unusable": {"rows": len(seen.unusable), "first": seen.unusable[:SHOWN]},
     }
 
 
@@ -118,7 +119,8 @@ def _add(seen: _Seen, raw: dict[str, Any], where: str, config: PipelineConfig, t
                 gold = {"id": row["id"], "stored": text, "read": row["answer"], "compared_as": compared_as}
                 seen.golds.append(gold)
     _, origin = split_of(values, raw, row["id"], columns, config, task)
-    told = _SPLITS[origin].format(column=columns.split, task=task.name, share=config.rationales.test_share)
+    source = "data set" if config.rationales.source == "dataset" and origin == "column" else origin
+    told = _SPLITS[source].format(column=columns.split, task=task.name, share=config.rationales.test_share)
     seen.splits[f"{row['split']}: {told}"] += 1
 
 
@@ -130,7 +132,8 @@ def _sources(
         return (column,)
     question = columns.question
     untouched = question if question in stored and values[question] == stored[question] else None
-    return tuple(name for name in form.needs if name != untouched)
+    others = (values[question],) if column != question else ()  # a question under another name
+    return tuple(name for name in form.needs if name != untouched and stored[name] not in others)
 
 
 def _exemplify(seen: _Seen, name: str, stored: str, read: str | None) -> None:

@@ -66,6 +66,15 @@ def describe_rows(
     }
 
 
+def describe_outcomes(rationales: Folder) -> dict[str, Any]:
+    """Rows by fate with examples, of a stage that may have been refused."""
+    holdings = count(rationales, lambda texts: (len(text) for text in texts))
+    return {
+        "rows": {split: dict(fates) for split, fates in holdings.fates.items()},
+        "examples": holdings.examples,
+    }
+
+
 def count(rationales: Folder, count_tokens: Callable[[list[str]], Iterable[int]]) -> Holdings:
     holdings = Holdings()
     for batch in rationales.table("rows").to_batches(columns=COLUMNS, batch_size=BATCH_ROWS):
@@ -75,7 +84,8 @@ def count(rationales: Folder, count_tokens: Callable[[list[str]], Iterable[int]]
             holdings.fates.setdefault(row["split"], Counter())[fate] += 1
             examples = holdings.examples.setdefault(fate, [])
             if len(examples) < EXAMPLES:
-                examples.append({name: row[name] for name in COLUMNS if name != "reason"})
+                shown = {name: row[name] for name in COLUMNS if name != "reason"}
+                examples.append({**shown, "row": row["row"] + 1})
         kept = [row for row in rows if row["reason"] is None and row["split"] == "train"]
         steps = [split_steps(row["rationale"]) for row in kept]
         lengths = iter(count_tokens([step for one in steps for step in one]))

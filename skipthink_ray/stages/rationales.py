@@ -229,7 +229,8 @@ def _count(context: Context) -> dict[str, Any]:
             table.to_table(filter=pc.field("reason").isin(UNUSABLE)).sort_by("row").slice(0, 1).to_pylist()[0]
         )
         raise ValueError(
-            f"{where}: {bad} of {inputs} rows are unusable, more than rationales.max_bad_share = {limit:g}. "
+            f"{where}: {bad} of {inputs} rows are unusable, more than rationales.max_bad_share = {limit:g}; "
+            "mend them or set --rationales.max-bad-share. "
             f"First: row {first['row'] // samples + 1}, {first['reason']}: {first['detail'][:200]}. "
             f"All are listed with their reasons in {context.out.uri}/rows"
         )

@@ -30,6 +30,9 @@ UNUSABLE = (
 SHOWN_CHARS = 1000
 NOT_UTF8 = "bytes that are not UTF-8"
 """The key of the object that stands for such bytes in a row of RAW_SCHEMA."""
+ASK_A_TEACHER = (
+    "let a teacher write them (--rationales.teacher.kind endpoint --rationales.teacher.model NAME)"
+)
 _WANTED = {"answer": "text or number"}
 SPLITS = {"train": "train", "test": "test"} | dict.fromkeys(("validation", "valid", "val", "dev"), "dev")
 """Names of splits in an input, and the split that each is."""
@@ -122,18 +125,29 @@ def require_columns(where: str, rows: list[dict[str, Any]], source: RationalesCo
         has_rationale = (task.public and task.public.has_rationale) or source.columns.rationale in present
         if source.teacher.kind == "given" and not has_rationale:
             raise ValueError(
-                f"{where}: {form.name}, which has no rationales; let a teacher write them "
-                f"(rationales.teacher), or add a column '{source.columns.rationale}'"
+                f"{where}: {form.name}: there are no rationales; {ASK_A_TEACHER}, or add a column "
+                f"'{source.columns.rationale}'"
             )
         return
     for field, wanted in zip(("question", "answer", "rationale"), plain_columns(source), strict=False):
         if wanted not in present:
             near = get_close_matches(wanted, present, n=1)
             hint = f" Did you mean '{near[0]}'?" if near else ""
+            teacher = f", or {ASK_A_TEACHER}" if field == "rationale" else ""
             raise ValueError(
                 f"{where}: no column '{wanted}' for the {field}; it has {', '.join(present)}.{hint} "
-                f"Set rationales.columns.{field}."
+                f"Set --rationales.columns.{field}{teacher}.{_other_task(rows, source)}"
             )
+
+
+def _other_task(rows: list[dict[str, Any]], source: RationalesConfig) -> str:
+    """The task whose published files have rows like these, as a hint."""
+    from skipthink_ray.tasks import TASKS  # it imports this module
+
+    for name, task in TASKS.items():
+        if any(task.form_of(row, plain_columns(source)) for row in rows):
+            return f" The rows look like those of --task {name}."
+    return ""
 
 
 def plain_values(

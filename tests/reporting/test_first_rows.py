@@ -38,7 +38,7 @@ def test_a_conversion_is_shown_rather_than_a_value_that_stays(tmp_path):
     assert answer["types"] == {"text": 1, "whole number with a point": 1, "null": 1}
     assert answer["example"] == {"stored": "5.0", "read": "5"}
     assert [gold["stored"] for gold in described["golds"]] == ["5.0", "5"]
-    assert [(row["row"], row["reason"]) for row in described["unusable"]] == [(3, "missing field")]
+    assert [(row["row"], row["reason"]) for row in described["unusable"]["first"]] == [(3, "missing field")]
     assert described["splits"] == {"train: from the column 'split'": 3}
 
 
@@ -77,7 +77,8 @@ def test_the_splits_of_a_data_set_are_named(tmp_path):
         _lines(tmp_path / f"{split}.jsonl", [{**PEN, "answer": "5"}] * 3)
     described = describe_input(_configured(tmp_path, source="dataset"))
     assert described["source"] == "dataset: split train, split test"
-    assert described["splits"] == {"train: from the column 'split'": 3, "test: from the column 'split'": 3}
+    from_split = "from the data set's splits"
+    assert described["splits"] == {f"train: {from_split}": 3, f"test: {from_split}": 3}
     assert _column(described, "answer")["types"] == "string"
 
 
@@ -90,7 +91,7 @@ def test_the_answer_of_the_teacher_stands_beside_the_gold_one(tmp_path):
 def test_a_missing_gold_of_a_published_file_is_unusable(tmp_path):
     row = {"Body": "Tom has 5 pens.", "Question": "How many?", "Answer": None, "rationale": "5."}
     described = describe_input(_configured(_lines(tmp_path / "rows.jsonl", [row]), "svamp"))
-    (told,) = described["unusable"]
+    (told,) = described["unusable"]["first"]
     assert (told["where"], told["row"], told["reason"]) == ("rows.jsonl", 1, "missing field")
 
 

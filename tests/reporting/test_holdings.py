@@ -35,7 +35,7 @@ def described(tmp_path):
 
 def test_each_fate_is_counted_with_its_first_rows(described):
     assert described["rows"] == {"train": {"kept": 6, "wrong answer": 5}, "test": {"kept": 1}}
-    assert [row["row"] for row in described["examples"]["wrong answer"]] == list(range(7, 7 + EXAMPLES))
+    assert [row["row"] for row in described["examples"]["wrong answer"]] == list(range(8, 8 + EXAMPLES))
     assert described["teacher"] == {"right": 6, "judged": 11, "right_without_column": None}
 
 

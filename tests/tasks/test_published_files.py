@@ -95,7 +95,7 @@ def test_json_arrays_of_word_problems_are_read_for_a_teacher_and_refused_without
     identify(config)
     (parsed,) = _parsed(config)
     assert (parsed["question"], parsed["answer"]) == (question, answer)
-    with pytest.raises(ValueError, match=r"all\.json: .*which has no rationales; let a teacher write them"):
+    with pytest.raises(ValueError, match=r"all\.json: .*: there are no rationales; let a teacher write them"):
         identify(_configured(tmp_path / "all.json", task))
 
 
@@ -230,3 +230,11 @@ def test_a_rationale_column_beside_a_published_file_without_rationales_is_read(t
     identify(config)  # checks the file
     (row,) = _parsed(config)
     assert (row["reason"], row["answer"], row["rationale"]) == (None, "3", "5 - 2 = 3.")
+
+
+def test_another_benchmarks_file_gets_a_hint(tmp_path):
+    config = _configured(_lines(tmp_path / "train.jsonl", GSM8K), "multiarith")
+    with pytest.raises(
+        ValueError, match=r"no column 'rationale' .*The rows look like those of --task gsm8k\."
+    ):
+        identify(config)
