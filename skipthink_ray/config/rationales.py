@@ -98,7 +98,7 @@ class RationalesConfig(Config):
     seed: Annotated[int, Field(ge=0)] | None = None
     """Seed of toy questions and of a drawn split. None: `seed`. Set it to compare seeds on the same rows."""
     source: Literal["toy", "file", "dataset"] = "toy"
-    """toy: generated questions with an oracle teacher; file: JSON Lines or Parquet;
+    """toy: generated questions with an oracle teacher; file: JSON Lines, a JSON array or Parquet;
     dataset: loaded with `datasets.load_dataset`."""
     path: Address | None = None
     """file: path, folder or glob. dataset: hub id or local folder."""
