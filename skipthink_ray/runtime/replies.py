@@ -45,16 +45,14 @@ def read_reply(content: bytes) -> Written:
 
     Raises ServerError if the reply is an error, and ValueError if it is neither an answer nor an error.
     """
-    value = _parse(content)
-    value = value[0] if isinstance(value, list) and value and isinstance(value[0], dict) else value
-    if isinstance(value, dict) and not value.get("choices"):  # some gateways wrap the reply
-        inside = (value.get(key) for key in ("data", "result", "response", "output"))
-        value = next((one for one in inside if isinstance(one, dict) and one.get("choices")), value)
-    if not isinstance(value, dict):
-        raise ValueError(f"not a chat completion: {_shown(value)}")
-    listed = value.get("choices")
-    choices = [choice for choice in listed if isinstance(choice, dict)] if isinstance(listed, list) else []
-    for part in (value, *choices):
+    whole = _parse(content)
+    whole = whole[0] if isinstance(whole, list) and whole and isinstance(whole[0], dict) else whole
+    if not isinstance(whole, dict):
+        raise ValueError(f"not a chat completion: {_shown(whole)}")
+    value = _unwrapped(whole)
+    choices = _choices(value)
+    parts = [whole, *([value] if value is not whole else []), *choices, *map(_message, choices)]
+    for part in parts:
         if error := error_in(part, has_choices=bool(choices)):
             raise error
     if not choices:
@@ -79,9 +77,26 @@ def read_failure(status: int, content: bytes) -> ServerError:
     return http_error(status, value)
 
 
-def _written(choice: dict[str, Any], usage: Any) -> Written:
+def _unwrapped(value: dict[str, Any]) -> dict[str, Any]:
+    """The completion in a reply. Some gateways wrap it."""
+    if value.get("choices"):
+        return value
+    inside = (value.get(key) for key in ("data", "result", "response", "output"))
+    return next((one for one in inside if isinstance(one, dict) and one.get("choices")), value)
+
+
+def _choices(value: dict[str, Any]) -> list[dict[str, Any]]:
+    listed = value.get("choices")
+    return [choice for choice in listed if isinstance(choice, dict)] if isinstance(listed, list) else []
+
+
+def _message(choice: dict[str, Any]) -> dict[str, Any]:
     message = choice.get("message", choice.get("delta"))
-    message = message if isinstance(message, dict) else {"content": message or choice.get("text")}
+    return message if isinstance(message, dict) else {"content": message or choice.get("text")}
+
+
+def _written(choice: dict[str, Any], usage: Any) -> Written:
+    message = _message(choice)
     text, thinking = _parts(message.get("content"))
     thinking = next(
         (plain for key in _THOUGHTS if (plain := _plain(message.get(key)).strip())), thinking.strip()

@@ -178,6 +178,60 @@ def test_an_error_with_http_200_keeps_its_words_and_says_whether_to_try_again(va
 
 
 @pytest.mark.parametrize(
+    ("beside", "words", "again"),
+    [
+        ({"error": "engine stopped: connection reset"}, "engine stopped: connection reset", True),
+        ({"error": {"message": "engine stopped"}}, "engine stopped", None),
+        ({"error": {"message": "engine stopped", "code": ""}}, "engine stopped", None),
+        ({"error": {"message": "engine stopped", "code": 0}}, "engine stopped", None),
+        ({"error": {"detail": "engine stopped"}}, "engine stopped", None),
+        ({"error": {"why": "engine stopped"}}, "{'why': 'engine stopped'}", None),
+        ({"error": ["engine stopped"]}, "engine stopped", None),
+        ({"errors": [{"message": "slow down", "code": 429}]}, "slow down", True),
+        ({"error": True, "message": "engine stopped"}, "engine stopped", None),
+        ({"error": "engine stopped", "status": 502}, "engine stopped", True),
+        ({"code": 500, "msg": "engine stopped"}, "engine stopped", True),
+        ({"status_code": "503"}, "503", True),
+        ({"code": "EngineStopped", "message": "no card"}, "no card", None),
+        ({"base_resp": {"status_code": 1013, "status_msg": "engine stopped"}}, "engine stopped", None),
+        ({"success": False, "message": "engine stopped"}, "engine stopped", None),
+        ({"object": "error", "message": "engine stopped"}, "engine stopped", None),
+        ({"status": "failed"}, "failed", None),
+    ],
+)
+def test_an_error_beside_half_an_answer_is_an_error(beside, words, again):
+    half = completion("7 trays hold 3")
+    choice = {**half["choices"][0], **beside}
+    message = {**half["choices"][0]["message"], **beside}
+    replies = [{**half, **beside}, {"choices": [choice]}, completion(message), {"data": half, **beside}]
+    for value in replies:
+        with pytest.raises(ServerError) as caught:
+            read(value)
+        assert (caught.value.words, caught.value.again) == (words, again)
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"error": "", "errors": [], "success": True},
+        {"error": {"code": "", "message": "", "type": None, "param": None}},
+        {"error": {"code": "0", "message": "Success."}},
+        {"error": "none"},
+        {"error": False, "message": "a note"},
+        {"code": 0, "message": "fine by us"},
+        {"code": 20000, "msg": "ok"},
+        {"code": "", "message": ""},
+        {"status": "completed", "message": "a note"},
+        {"status": 200, "message": "a note"},
+        {"base_resp": {"status_code": 0, "status_msg": ""}},
+    ],
+)
+def test_a_success_in_a_field_for_errors_does_not_spoil_an_answer(beside):
+    assert read({**completion(TEXT), **beside}).text == TEXT
+    assert read({"data": completion(TEXT), **beside}).text == TEXT
+
+
+@pytest.mark.parametrize(
     ("status", "content", "words", "again"),
     [
         (
