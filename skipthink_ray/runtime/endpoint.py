@@ -184,7 +184,7 @@ async def send(
             extra_body=body,
             extra_headers=None if key_of(endpoint) else {"Authorization": openai.Omit()},
         )
-        return read_reply(reply.http_response.content)
+        return read_reply(reply.http_response.content, body.get(form.limit_field or ""))
     except openai.APIStatusError as error:
         failure = read_failure(error.status_code, error.response.content)
         raise replace(

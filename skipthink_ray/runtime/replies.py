@@ -1,7 +1,8 @@
 """Reads a server's reply: an answer, an error, or something unreadable. No network.
 
 Servers follow OpenAI's format loosely. This module reads only the text, the thinking, the finish reason and
-the token counts, and ignores every other field. `server_errors.py` finds the errors.
+the token counts, and ignores every other field. `server_errors.py` finds the errors. An answer counts as
+complete unless its finish reason says otherwise, because servers have many names for a normal end.
 """
 
 import json
@@ -14,6 +15,7 @@ from skipthink_ray.runtime.server_errors import (
     ServerError,
     error_in,
     http_error,
+    is_temporary,
     one_line,
     words_of,
 )
@@ -29,21 +31,33 @@ _THOUGHTS = (
     "thinking_blocks",
 )
 _INSIDE = ("text", "content", "summary", *_THOUGHTS)
-_FINISHES = ("finish_reason", "stop_reason", "done_reason")
+_FINISHES = ("finish_reason", "finishReason", "stop_reason", "done_reason")
 _LENGTH = re.compile(
-    r"length|max_?(?:output_?|new_?|completion_?)?tokens|token_?limit|context_window", re.IGNORECASE
-)
-_REFUSED = re.compile(
-    r"content_?filter|safety|prohibited|recitation|blocklist|refus|spii|guardrail|sensitive|responsible_?ai",
+    r"length|max_?(?:output_?|new_?|completion_?)?tokens|token_?limit|context_window|error_limit|\Alimit\Z",
     re.IGNORECASE,
 )
+_REFUSED = re.compile(
+    r"content_?filter|safety|prohibited|recitation|blocklist|refus|spii|guardrail|sensitive|responsible_?ai"
+    r"|toxic",
+    re.IGNORECASE,
+)
+_INTERRUPTED = re.compile(
+    r"error|exception|abort|cancel|time[_ -]?d?[_ -]?out|time_?limit|max_?time|incomplete|unfinished"
+    r"|partial|truncat|interrupt|pause|resource|overload|unavailable|exhaust|fail|crash|disconnect|connection|kill|evict"
+    r"|pre-?empt|malformed",
+    re.IGNORECASE,
+)
+"""Finish reasons of an answer that is not complete, for another reason than its length."""
 _LARGEST = 2**53
 
 
-def read_reply(content: bytes) -> Written:
+def read_reply(content: bytes, limit: int | None = None) -> Written:
     """The answer in a reply with HTTP 200.
 
-    Raises ServerError if the reply is an error, and ValueError if it is neither an answer nor an error.
+    Raises ServerError if the reply is an error, and ValueError if it is neither a complete answer nor an
+    error.
+
+    limit: the length limit that the request named, in tokens.
     """
     whole = _parse(content)
     whole = whole[0] if isinstance(whole, list) and whole and isinstance(whole[0], dict) else whole
@@ -57,8 +71,11 @@ def read_reply(content: bytes) -> Written:
             raise error
     if not choices:
         raise ValueError(f"not a chat completion: {_shown(value)}")
-    answers = [_written(choice, value.get("usage")) for choice in choices]
-    answer = next((one for one in answers if one.text), answers[0])
+    answers = [_written(choice, value, limit) for choice in choices]
+    at = next((at for at, one in enumerate(answers) if one.text), 0)
+    answer = answers[at]
+    if answer.finish == "stop":
+        _raise_for_interruption(_ended(choices[at], _message(choices[at]), value))
     if answer.text or answer.finish == "refused":
         return answer
     for choice in choices:
@@ -95,7 +112,7 @@ def _message(choice: dict[str, Any]) -> dict[str, Any]:
     return message if isinstance(message, dict) else {"content": message or choice.get("text")}
 
 
-def _written(choice: dict[str, Any], usage: Any) -> Written:
+def _written(choice: dict[str, Any], value: dict[str, Any], limit: int | None) -> Written:
     message = _message(choice)
     text, thinking = _parts(message.get("content"))
     thinking = next(
@@ -104,16 +121,42 @@ def _written(choice: dict[str, Any], usage: Any) -> Written:
     refusal = _plain(message.get("refusal")).strip()
     text = text.strip() or refusal
     (text + thinking).encode()  # a lone surrogate cannot be stored, so it raises here
-    ended = next((str(choice[key]) for key in _FINISHES if choice.get(key)), "")
-    finish: Finish = (
-        "refused" if refusal or _REFUSED.search(ended) else "length" if _LENGTH.search(ended) else "stop"
-    )
+    usage = value.get("usage")
     counts = usage if isinstance(usage, dict) else {}
-    asked, written = (
+    asked, tokens = (
         _count(counts, "prompt_tokens", "input_tokens"),
         _count(counts, "completion_tokens", "output_tokens"),
     )
-    return Written(text, finish, asked, written, thinking)
+    finish = "refused" if refusal else _finish(_ended(choice, message, value), tokens, limit)
+    return Written(text, finish, asked, tokens, thinking)
+
+
+def _ended(*holders: dict[str, Any]) -> str:
+    """The first finish reason that one of them names; an empty text if none does."""
+    for holder in holders:
+        for reason in (holder.get(key) for key in _FINISHES):
+            if isinstance(reason, dict):  # SGLang's own form: {"type": "length", "length": 512}
+                reason = reason.get("type") or reason.get("reason") or reason
+            if reason:
+                return str(reason)
+    return ""
+
+
+def _finish(ended: str, tokens: int, limit: int | None) -> Finish:
+    if _REFUSED.search(ended):
+        return "refused"
+    full = limit is not None and tokens >= limit and (not ended or _INTERRUPTED.search(ended))
+    return "length" if full or _LENGTH.search(ended) else "stop"
+
+
+def _raise_for_interruption(ended: str) -> None:
+    """Raises ServerError if the interruption may pass, else ValueError."""
+    if not _INTERRUPTED.search(ended):
+        return
+    said = f"the answer is incomplete, with the finish reason '{one_line(ended)}'"
+    if is_temporary(ended):
+        raise ServerError(said, one_line(ended), again=True)
+    raise ValueError(said)
 
 
 def _parts(content: Any) -> tuple[str, str]:
@@ -173,13 +216,21 @@ def _parse(content: bytes) -> Any:
 
 
 def _events(text: str) -> Iterator[dict[str, Any]]:
-    """The objects of an event stream (`data: {...}`) or of JSON Lines."""
+    """The objects of an event stream (`data: {...}`) or of JSON Lines. An error event becomes `error`."""
+    event = ""
     for line in text.splitlines():
-        try:
-            value = json.loads(line.removeprefix("data:"), strict=False)
-        except ValueError:
+        field, _, rest = line.partition(":")
+        if field == "event" or not line.strip():
+            event = rest.strip()
             continue
-        if isinstance(value, dict):
+        failed = event == "error" or field == "error"
+        try:
+            value = json.loads(rest if field in ("data", "error") else line, strict=False)
+        except ValueError:
+            value = rest.strip() if event == "error" and field == "data" else None
+        if failed and value and value != "[DONE]":
+            yield value if isinstance(value, dict) and value.get("error") else {"error": value}
+        elif isinstance(value, dict):
             yield value
 
 
@@ -189,22 +240,20 @@ def _joined(chunks: list[dict[str, Any]], whole: bool) -> dict[str, Any]:
     Raises ValueError if the end of the stream is missing.
     """
     message: dict[str, Any] = {}
-    ended, usage = None, None
+    ended, usage = "", None
     for chunk in chunks:
-        if chunk.get("error") or chunk.get("object") == "error":
+        choices = _choices(chunk)[:1]
+        if any(error_in(part, has_choices=True) for part in (chunk, *choices)):
             return chunk
         usage = chunk.get("usage") or usage
-        listed = chunk.get("choices")
-        for choice in (
-            listed[:1] if isinstance(listed, list) and isinstance(listed[0] if listed else None, dict) else []
-        ):
+        for choice in choices:
             piece = choice.get("delta") or choice.get("message")
             piece = piece if isinstance(piece, dict) else {"content": piece or choice.get("text")}
             for key in ("content", "refusal", *_THOUGHTS):
                 if plain := _plain(piece.get(key)):
                     message[key] = message.get(key, "") + plain
-            ended = choice.get("finish_reason") or ended
-    if not message:
+        ended = (_ended(*choices, chunk) if choices else "") or ended
+    if not (message or ended):
         return chunks[-1]
     if not (ended or whole):
         raise ValueError("the stream breaks off")

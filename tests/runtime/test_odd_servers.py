@@ -5,6 +5,7 @@ Requests adapt to their refusals, their errors count as errors, and the greeting
 
 import json
 import time
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -214,6 +215,27 @@ def test_an_error_in_a_reply_with_http_200_counts_as_an_error():
     assert "Sign in: to the portal" in failed["page"]
     assert "engine died" in failed["half"]
     assert [server.asked[question] for question in ("too long", "tool", "half", "good")] == [1, 1, 1, 1]
+
+
+def test_an_interrupted_answer_is_asked_for_again():
+    times: Counter[str] = Counter()
+
+    def reply(body: dict[str, Any]) -> Reply:
+        question = body["messages"][-1]["content"]
+        times[question] += 1
+        if question == "full":
+            return 200, completion(TEXT[:20], None, usage={"completion_tokens": body["max_tokens"]})
+        if question == "always" or (question in ("abort", "timeout") and times[question] < 2):
+            return 200, completion(TEXT[:20], "error" if question == "always" else question)
+        return 200, completion(TEXT, "eos")
+
+    with odd_server(reply) as server:
+        probe(TEACHER, EndpointConfig(url=server.url), GREETING)
+        answers, failed, _ = ask(server, "full", "always", "abort", "timeout", "good")
+    assert answers.pop("full") == Written(TEXT[:20], "length", 0, 512)
+    assert answers == dict.fromkeys(("abort", "timeout", "good"), Written(TEXT, "stop", 0, 0))
+    assert failed == {"always": "unreadable answer: the answer is incomplete, with the finish reason 'error'"}
+    assert [times[one] for one in ("full", "always", "abort", "timeout", "good")] == [1, 3, 2, 2, 1]
 
 
 def test_a_paid_answer_without_final_text_is_not_asked_for_again():
