@@ -33,8 +33,10 @@ UNREADABLE_ATTEMPTS = 3
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
 WORDLESS_ATTEMPTS = 3
 """After this many HTTP 500 replies without any answer so far, the system role may be the cause."""
-SAME_FOR_ALL = (401, 402, 403, 404)
+SAME_FOR_ALL = (401, 402)
 """HTTP statuses that hold for every question, not only for the one that got it."""
+PERHAPS_SAME_FOR_ALL, DENIALS = (403, 404), 3
+"""These hold for every question if this many questions get them before any is answered."""
 log = logging.getLogger(__name__)
 
 
@@ -52,7 +54,7 @@ class Endpoint:
         self.teacher, self.endpoint, self.say = teacher, endpoint, say
         self.loop = asyncio.new_event_loop()
         self.client = open_client(endpoint)
-        self.form, self.told, self.answered = Form(), set[str](), False
+        self.form, self.told, self.answered, self.denials = Form(), set[str](), False, 0
         self.limit = asyncio.Semaphore(endpoint.concurrency)
         self.silent_s, self.heard = 0.0, time.monotonic()
         self.given_up = ""
@@ -145,12 +147,17 @@ class Endpoint:
         return replace(error, field="role") if wordless else error
 
     def _pause_s(self, error: ServerError, pause_s: float) -> float:
-        """Seconds until the next attempt. Raises Unanswered if another attempt would not help."""
-        if error.status in SAME_FOR_ALL:
+        """Seconds until the next attempt: `pause_s`, or more if the server asks for it.
+
+        Raises Unanswered if another attempt would not help.
+        """
+        self.denials += error.status in PERHAPS_SAME_FOR_ALL
+        denied = self.denials >= DENIALS and error.status in PERHAPS_SAME_FOR_ALL and not self.answered
+        if denied or error.status in SAME_FOR_ALL:
             self.given_up = f"{error.said} (is {self.endpoint.key_variable} set on every node?)"
         if error.again is False:
             raise Unanswered(error.said)
-        return error.pause_s if error.pause_s is not None else pause_s
+        return max(pause_s, error.pause_s or 0)  # some servers always ask for a pause of 0 s
 
     def _learn(self, form: Form, changes: list[str]) -> None:
         """Use the form that got an answer for the questions that follow."""

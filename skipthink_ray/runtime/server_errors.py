@@ -31,7 +31,18 @@ _LATER = re.compile(
     r"|connection (?:reset|closed|lost|aborted|error)",
     re.IGNORECASE,
 )
-_FILTERED = re.compile(r"content_?filter|responsible_?ai", re.IGNORECASE)
+_FILTERED = re.compile(
+    r"content_?filter|responsible_?ai|content_?policy|moderation|data_?inspection", re.IGNORECASE
+)
+"""Codes of a content filter."""
+_FLAGGED = re.compile(
+    r"\b(?:input|prompt|request|message|question|text|content)s?\b(?:(?!account|key|organi[sz]ation).){0,40}\bflagged\b"
+    r"|requires moderation|content (?:filter|policy|management policy)|safety (?:system|filter|policy)"
+    r"|(?:put|data) (?:new_)?sensitive|inappropriate content",
+    re.IGNORECASE,
+)
+"""Words of a content filter."""
+_STATUS_FLAGGED = (None, 400, 403, 422, 451)
 _STATUS_AGAIN = (408, 409, 424, 425, 429)
 _FINE = re.compile(
     r"\W{0,3}(?:(?:2\d\d|0)\W{0,3})?(?:ok|okay|success|successful|successfully|succeeded|done|completed?|成功"
@@ -108,9 +119,9 @@ def _make_error(prefix: str, words: str, status: int | None, error: Any) -> Serv
     ):
         again = False
     field = str(error.get("param") or "") if isinstance(error, dict) else ""
-    return ServerError(
-        prefix + words, words, status, again, field, refuses=bool(_FILTERED.search(_code_of(error)))
-    )
+    flagged = status in _STATUS_FLAGGED and bool(_FLAGGED.search(words))
+    refuses = flagged or bool(_FILTERED.search(_code_of(error)))
+    return ServerError(prefix + words, words, status, again, field, refuses)
 
 
 def _beside_choices(value: dict[str, Any]) -> Any:

@@ -238,6 +238,48 @@ def test_an_interrupted_answer_is_asked_for_again():
     assert [times[one] for one in ("full", "always", "abort", "timeout", "good")] == [1, 3, 2, 2, 1]
 
 
+@pytest.mark.parametrize("status", [403, 404])
+def test_a_refusal_of_one_question_does_not_give_up_the_others(status):
+    def reply(body: dict[str, Any]) -> Reply:
+        if body["messages"][-1]["content"].startswith("denied"):
+            return refuse("not for you", status)
+        return 200, completion(TEXT)
+
+    questions = ["denied first", "good 1", *(f"denied {at}" for at in range(4)), "good 2"]
+    with odd_server(reply) as server:
+        answers, failed, _ = ask(server, *questions, concurrency=1)
+    assert set(answers) == {"good 1", "good 2"}
+    assert set(failed.values()) == {f"HTTP {status}: not for you"}
+    assert all(server.asked[question] == 1 for question in questions)
+
+
+@pytest.mark.parametrize(("status", "asked"), [(401, 1), (402, 1), (403, 3), (404, 3)])
+def test_a_refusal_of_every_question_is_given_up_soon(status, asked):
+    with odd_server(lambda body: refuse("not for you", status)) as server:
+        _, failed, _ = ask(server, *(f"denied {at}" for at in range(9)), concurrency=1)
+    assert len(failed) == 9
+    assert sum(why.startswith("given up: ") for why in failed.values()) == 9 - asked
+    assert len(server.bodies) == asked
+
+
+def test_a_question_that_a_filter_flags_is_refused():
+    flagged = [
+        (403, {"error": {"code": 403, "message": 'The model requires moderation: "violence"'}}),
+        (403, {"error": {"code": 403, "message": "Your input was flagged"}}),
+        (400, {"error": {"code": "content_policy_violation", "message": "no"}}),
+        (200, {"base_resp": {"status_code": 1027, "status_msg": "output new_sensitive"}, "choices": None}),
+    ]
+    other = [(403, {"error": {"message": "Requests of your account are flagged"}})]
+    for reply in flagged:
+        with odd_server(lambda body, said=reply: said) as server:
+            probe(TEACHER, EndpointConfig(url=server.url), GREETING)
+            answers, failed, _ = ask(server, "a question")
+        assert (answers["a question"].finish, failed) == ("refused", {})
+    for reply in other:
+        with odd_server(lambda body, said=reply: said) as server:
+            assert ask(server, "a question")[0] == {}
+
+
 def test_a_paid_answer_without_final_text_is_not_asked_for_again():
     def reply(body: dict[str, Any]) -> Reply:
         match body["messages"][-1]["content"]:
