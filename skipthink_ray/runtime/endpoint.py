@@ -6,7 +6,8 @@ The openai client speaks the protocol. runtime/replies.py reads the replies, bec
 stricter than real servers. The retries are our own, because the client gives up if Retry-After exceeds two
 minutes, drops the server's message, and measures its time-out from byte to byte. We retry 408, 409, 429, 5xx,
 broken connections and time-outs, and a few times replies that are not chat completions. If a server refuses a
-request, runtime/forms.py changes its form. The key comes from the environment and is never logged.
+request, runtime/forms.py changes its form. The key comes from the environment. It is never logged, and hidden
+in the server's messages.
 """
 
 import asyncio
@@ -26,7 +27,7 @@ from skipthink_ray.config import EndpointConfig, TeacherConfig
 from skipthink_ray.models.teacher import Keep, Request, Written
 from skipthink_ray.runtime.forms import Form, adapt, fields
 from skipthink_ray.runtime.replies import read_failure, read_reply
-from skipthink_ray.runtime.server_errors import ServerError
+from skipthink_ray.runtime.server_errors import ServerError, without_key
 
 UNREADABLE_ATTEMPTS = 3
 """Maximum attempts for a question whose answers are unreadable."""
@@ -132,7 +133,7 @@ class Endpoint:
                 pause_s = self._pause_s(error, pause_s)
                 unclear += error.again is None
             except openai.APIConnectionError as error:
-                last[0] = f"no connection: {error.__cause__ or error}"
+                last[0] = f"no connection: {no_connection(error, self.endpoint)}"
             except (ValueError, RecursionError) as error:  # invalid JSON, or not a chat completion
                 last[0] = f"unreadable answer: {str(error)[:300]}"
                 unclear += 1
@@ -191,9 +192,9 @@ async def send(
             extra_body=body,
             extra_headers=None if key_of(endpoint) else {"Authorization": openai.Omit()},
         )
-        return read_reply(reply.http_response.content, body.get(form.limit_field or ""))
+        return read_reply(reply.http_response.content, body.get(form.limit_field or ""), key_of(endpoint))
     except openai.APIStatusError as error:
-        failure = read_failure(error.status_code, error.response.content)
+        failure = read_failure(error.status_code, error.response.content, key_of(endpoint))
         raise replace(
             failure, pause_s=_retry_after_s(error.response.headers.get("retry-after", ""))
         ) from None
@@ -215,6 +216,11 @@ def open_client(endpoint: EndpointConfig) -> AsyncOpenAI:
 
 def key_of(endpoint: EndpointConfig) -> str:
     return os.environ.get(endpoint.key_variable, "").strip()
+
+
+def no_connection(error: openai.APIConnectionError, endpoint: EndpointConfig) -> str:
+    """Why there is no connection, without the key: the reason may quote what the server sent."""
+    return without_key(str(error.__cause__ or error), key_of(endpoint)) or "no connection"
 
 
 def _retry_after_s(value: str) -> float | None:

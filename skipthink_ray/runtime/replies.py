@@ -17,6 +17,7 @@ from skipthink_ray.runtime.server_errors import (
     http_error,
     is_temporary,
     one_line,
+    without_key,
     words_of,
 )
 
@@ -51,50 +52,57 @@ _INTERRUPTED = re.compile(
 _LARGEST = 2**53
 
 
-def read_reply(content: bytes, limit: int | None = None) -> Written:
+def read_reply(content: bytes, limit: int | None = None, key: str = "") -> Written:
     """The answer in a reply with HTTP 200.
 
     Raises ServerError if the reply is an error, and ValueError if it is neither a complete answer nor an
     error.
 
     limit: the length limit that the request named, in tokens.
+    key: the API key. No message of an error shows it.
     """
-    whole = _parse(content)
+    whole = _parse(content, key)
     whole = whole[0] if isinstance(whole, list) and whole and isinstance(whole[0], dict) else whole
-    if not isinstance(whole, dict):
-        raise ValueError(f"not a chat completion: {_shown(whole)}")
+    _raise_for_error(without_key(whole, key))
     value = _unwrapped(whole)
     choices = _choices(value)
-    parts = [whole, *([value] if value is not whole else []), *choices, *map(_message, choices)]
-    for part in parts:
-        if error := error_in(part, has_choices=bool(choices)):
-            raise error
-    if not choices:
-        raise ValueError(f"not a chat completion: {_shown(value)}")
     answers = [_written(choice, value, limit) for choice in choices]
     at = next((at for at, one in enumerate(answers) if one.text), 0)
     answer = answers[at]
     if answer.finish == "stop":
-        _raise_for_interruption(_ended(choices[at], _message(choices[at]), value))
+        _raise_for_interruption(without_key(_ended(choices[at], _message(choices[at]), value), key))
     if answer.text or answer.finish == "refused":
         return answer
     for choice in choices:
-        _raise_for_tool(choice)
+        _raise_for_tool(without_key(choice, key))
     if not (answer.thinking or answer.finish == "length" or answer.tokens):
         raise ValueError("the text is empty")
     return answer
 
 
-def read_failure(status: int, content: bytes) -> ServerError:
-    """The error in a reply with another HTTP status."""
+def read_failure(status: int, content: bytes, key: str = "") -> ServerError:
+    """The error in a reply with another HTTP status. Its texts do not show `key`, the API key."""
     try:
-        value = _parse(content)
+        value = _parse(content, key)
     except (ValueError, RecursionError):
         value = content.decode(errors="replace")
-    return http_error(status, value)
+    return http_error(status, without_key(value, key))
 
 
-def _unwrapped(value: dict[str, Any]) -> dict[str, Any]:
+def _raise_for_error(whole: Any) -> None:
+    """Raises ServerError if a reply is an error, and ValueError if it is no chat completion either."""
+    if not isinstance(whole, dict):
+        raise ValueError(f"not a chat completion: {_shown(whole)}")
+    value = _unwrapped(whole)
+    choices = _choices(value)
+    for part in (whole, value, *choices, *map(_message, choices)):
+        if error := error_in(part, has_choices=bool(choices)):
+            raise error
+    if not choices:
+        raise ValueError(f"not a chat completion: {_shown(value)}")
+
+
+def _unwrapped(value: Any) -> dict[str, Any]:
     """The completion in a reply. Some gateways wrap it."""
     if value.get("choices"):
         return value
@@ -201,10 +209,10 @@ def _raise_for_tool(choice: dict[str, Any]) -> None:
         raise ServerError(f"the teacher calls the tool '{name}' instead of writing an answer")
 
 
-def _parse(content: bytes) -> Any:
+def _parse(content: bytes, key: str) -> Any:
     """The JSON of a reply.
 
-    A stream of events becomes one answer. Raises ValueError with the text of anything else.
+    A stream of events becomes one answer. Raises ValueError with the text of anything else, without `key`.
     """
     text = content.decode("utf-8-sig").strip()
     try:
@@ -212,7 +220,9 @@ def _parse(content: bytes) -> Any:
     except ValueError:
         if chunks := list(_events(text)):
             return _joined(chunks, whole="[DONE]" in text)
-        raise ValueError(f"not a chat completion: {one_line(words_of(text))[:120]!a}") from None
+        raise ValueError(
+            f"not a chat completion: {one_line(words_of(without_key(text, key)))[:120]!a}"
+        ) from None
 
 
 def _events(text: str) -> Iterator[dict[str, Any]]:

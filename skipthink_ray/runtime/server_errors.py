@@ -4,11 +4,16 @@ Servers report errors in many forms: with HTTP 200, beside half an answer, as an
 page. The error keeps the server's own words.
 """
 
+import html
+import json
 import re
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 SHOWN_CHARS = 300
+LONG_KEY = 8
+"""From this length on, an API key is hidden even inside a word. Short ones may be ordinary words: EMPTY."""
 _WORDS = (
     "message",
     "msg",
@@ -224,3 +229,22 @@ def words_of(value: Any) -> str:
 
 def one_line(text: str) -> str:
     return " ".join(text.encode(errors="replace").decode().split())[:SHOWN_CHARS]
+
+
+def without_key(value: Any, key: str) -> Any:
+    """A server's text, or the JSON of its reply, with `***` for the API key. Some servers echo it."""
+    if not key:
+        return value
+    spellings = {key, json.dumps(key)[1:-1], key.replace("/", "\\/"), html.escape(key), quote(key, safe="")}
+    either = "|".join(map(re.escape, sorted(spellings, key=len, reverse=True)))
+    return _without(value, re.compile(either if len(key) >= LONG_KEY else rf"(?<!\w)(?:{either})(?!\w)"))
+
+
+def _without(value: Any, secret: re.Pattern[str]) -> Any:
+    if isinstance(value, str):
+        return secret.sub("***", value)
+    if isinstance(value, list):
+        return [_without(one, secret) for one in value]
+    if isinstance(value, dict):
+        return {_without(name, secret): _without(one, secret) for name, one in value.items()}
+    return value

@@ -362,3 +362,51 @@ def test_the_greeting_names_faults_that_affect_every_question():
     for reply, words in wrong:
         with odd_server(lambda body, said=reply: said) as server, pytest.raises(ValueError, match=words):
             probe(TEACHER, EndpointConfig(url=server.url, key_variable="NO_SUCH_KEY"), GREETING)
+
+
+def test_the_key_is_hidden_in_every_message_that_quotes_it(monkeypatch):
+    key = "sk-a/b+very secret&long"
+    monkeypatch.setenv("TEACHER_KEY", key)
+    said = f"{'x' * 290} Bearer {key} is unknown"  # the end of a long message is not shown
+    escaped = json.dumps({"error": {"message": f"no {key}"}}).replace("/", "\\/")
+    replies: list[Reply] = [
+        (401, {"error": {"message": said}}),
+        (400, {"error": {"message": f"Invalid token: Bearer {key}"}}),
+        (400, escaped.encode()),
+        (400, f"<html>Bearer {key}</html>".encode()),
+        (200, {"error": {"message": f"Invalid token: {key}"}}),
+        (200, completion("half", error=f"Invalid token: {key}")),
+        (200, {"headers": {key: key}}),
+        (200, f"<html>Bearer {key}</html>".encode()),
+        (200, f'data: {{"error": "Invalid token: {key}"}}'.encode()),
+        (200, completion("half", f"error: {key}")),
+        (200, completion({"content": None, "tool_calls": [{"function": {"name": key}}]})),
+    ]
+    for reply in replies:
+        with odd_server(lambda body, said=reply: said, (200, [key, f"oracle-{key}"])) as server:
+            told = []
+            try:
+                probe(TEACHER, EndpointConfig(url=server.url, key_variable="TEACHER_KEY"), GREETING)
+            except ValueError as error:
+                told.append(str(error))
+            _, failed, remarks = ask(server, "a question", key_variable="TEACHER_KEY")  # type: ignore[arg-type]
+        shown = "\n".join([*told, *failed.values(), *remarks])
+        assert len(failed) == 1
+        assert "***" in shown or "x" * 280 in shown
+        assert "sk-a" not in shown
+        assert "secret" not in shown
+
+
+def test_a_short_key_hides_no_part_of_a_word_and_changes_no_answer(monkeypatch):
+    monkeypatch.setenv("TEACHER_KEY", "max")
+    text = "The max is 4 * 6 = 24.\nThe answer is 24."
+
+    def reply(body: dict[str, Any]) -> Reply:
+        if "max_tokens" in body:
+            return refuse("max: 'max_tokens' is not supported. Use 'max_completion_tokens' instead.")
+        return 200, completion(text)
+
+    with odd_server(reply) as server:
+        answers, failed, said = ask(server, "a question", key_variable="TEACHER_KEY")  # type: ignore[arg-type]
+    assert (answers["a question"].text, failed) == (text, {})
+    assert any(one.startswith("the server says \"***: 'max_tokens' is not") for one in said)
