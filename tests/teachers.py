@@ -126,6 +126,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(429, {"error": {"message": "no money left", "code": "insufficient_quota"}})
         elif kind == "429" and times < 3:
             self._send(429, {"error": {"message": "slow down"}}, {"Retry-After": "1"})
+        elif kind == "429-at-once" and times < 4:
+            self._send(429, {"error": {"message": "slow down"}}, {"Retry-After": "0"})
         elif kind == "500" and times < 2:
             self._send(500, {"error": {"message": "oops"}})
         elif kind == "garbage" or (kind == "garbage-once" and times < 2):

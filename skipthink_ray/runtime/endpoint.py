@@ -6,7 +6,8 @@ The openai client speaks the protocol. runtime/replies.py reads the replies, bec
 stricter than real servers. The retries are our own, because the client gives up if Retry-After exceeds two
 minutes, drops the server's message, and measures its time-out from byte to byte. We retry 408, 409, 429, 5xx,
 broken connections and time-outs, and a few times replies that are not chat completions. If a server refuses a
-request, runtime/forms.py changes its form. The key comes from the environment and is never logged.
+request, runtime/forms.py changes its form. The key comes from the environment. It is never logged, and hidden
+in the server's messages.
 """
 
 import asyncio
@@ -26,15 +27,17 @@ from skipthink_ray.config import EndpointConfig, TeacherConfig
 from skipthink_ray.models.teacher import Keep, Request, Written
 from skipthink_ray.runtime.forms import Form, adapt, fields
 from skipthink_ray.runtime.replies import read_failure, read_reply
-from skipthink_ray.runtime.server_errors import ServerError
+from skipthink_ray.runtime.server_errors import ServerError, without_key
 
 UNREADABLE_ATTEMPTS = 3
 """Maximum attempts for a question whose answers are unreadable."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
 WORDLESS_ATTEMPTS = 3
 """After this many HTTP 500 replies without any answer so far, the system role may be the cause."""
-SAME_FOR_ALL = (401, 402, 403, 404)
+SAME_FOR_ALL = (401, 402)
 """HTTP statuses that hold for every question, not only for the one that got it."""
+PERHAPS_SAME_FOR_ALL, DENIALS = (403, 404), 3
+"""These hold for every question if this many questions get them before any is answered."""
 log = logging.getLogger(__name__)
 
 
@@ -52,7 +55,7 @@ class Endpoint:
         self.teacher, self.endpoint, self.say = teacher, endpoint, say
         self.loop = asyncio.new_event_loop()
         self.client = open_client(endpoint)
-        self.form, self.told, self.answered = Form(), set[str](), False
+        self.form, self.told, self.answered, self.denials = Form(), set[str](), False, 0
         self.limit = asyncio.Semaphore(endpoint.concurrency)
         self.silent_s, self.heard = 0.0, time.monotonic()
         self.given_up = ""
@@ -130,7 +133,7 @@ class Endpoint:
                 pause_s = self._pause_s(error, pause_s)
                 unclear += error.again is None
             except openai.APIConnectionError as error:
-                last[0] = f"no connection: {error.__cause__ or error}"
+                last[0] = f"no connection: {no_connection(error, self.endpoint)}"
             except (ValueError, RecursionError) as error:  # invalid JSON, or not a chat completion
                 last[0] = f"unreadable answer: {str(error)[:300]}"
                 unclear += 1
@@ -145,12 +148,17 @@ class Endpoint:
         return replace(error, field="role") if wordless else error
 
     def _pause_s(self, error: ServerError, pause_s: float) -> float:
-        """Seconds until the next attempt. Raises Unanswered if another attempt would not help."""
-        if error.status in SAME_FOR_ALL:
+        """Seconds until the next attempt: `pause_s`, or more if the server asks for it.
+
+        Raises Unanswered if another attempt would not help.
+        """
+        self.denials += error.status in PERHAPS_SAME_FOR_ALL
+        denied = self.denials >= DENIALS and error.status in PERHAPS_SAME_FOR_ALL and not self.answered
+        if denied or error.status in SAME_FOR_ALL:
             self.given_up = f"{error.said} (is {self.endpoint.key_variable} set on every node?)"
         if error.again is False:
             raise Unanswered(error.said)
-        return error.pause_s if error.pause_s is not None else pause_s
+        return max(pause_s, error.pause_s or 0)  # some servers always ask for a pause of 0 s
 
     def _learn(self, form: Form, changes: list[str]) -> None:
         """Use the form that got an answer for the questions that follow."""
@@ -184,9 +192,9 @@ async def send(
             extra_body=body,
             extra_headers=None if key_of(endpoint) else {"Authorization": openai.Omit()},
         )
-        return read_reply(reply.http_response.content)
+        return read_reply(reply.http_response.content, body.get(form.limit_field or ""), key_of(endpoint))
     except openai.APIStatusError as error:
-        failure = read_failure(error.status_code, error.response.content)
+        failure = read_failure(error.status_code, error.response.content, key_of(endpoint))
         raise replace(
             failure, pause_s=_retry_after_s(error.response.headers.get("retry-after", ""))
         ) from None
@@ -208,6 +216,11 @@ def open_client(endpoint: EndpointConfig) -> AsyncOpenAI:
 
 def key_of(endpoint: EndpointConfig) -> str:
     return os.environ.get(endpoint.key_variable, "").strip()
+
+
+def no_connection(error: openai.APIConnectionError, endpoint: EndpointConfig) -> str:
+    """Why there is no connection, without the key: the reason may quote what the server sent."""
+    return without_key(str(error.__cause__ or error), key_of(endpoint)) or "no connection"
 
 
 def _retry_after_s(value: str) -> float | None:

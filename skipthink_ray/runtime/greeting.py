@@ -15,9 +15,9 @@ import openai
 
 from skipthink_ray.config import EndpointConfig, TeacherConfig
 from skipthink_ray.models.teacher import Request
-from skipthink_ray.runtime.endpoint import key_of, open_client, send
+from skipthink_ray.runtime.endpoint import key_of, no_connection, open_client, send
 from skipthink_ray.runtime.forms import STATUSES, Form, adapt
-from skipthink_ray.runtime.server_errors import ServerError
+from skipthink_ray.runtime.server_errors import ServerError, without_key
 
 PROBE_S = 5.0
 PAUSE_S, ATTEMPTS = 0.5, 3
@@ -51,7 +51,7 @@ async def _greet(teacher: TeacherConfig, endpoint: EndpointConfig, request: Requ
         except TimeoutError:
             return None  # the server may still be loading the model
         except openai.APIConnectionError as error:
-            why = str(error.__cause__ or error) or "no connection"
+            why = no_connection(error, endpoint)
             return (
                 f"endpoint.url: {endpoint.url} does not answer: {why}; start the server, or fix the address"
             )
@@ -111,7 +111,7 @@ async def _models(endpoint: EndpointConfig) -> list[str]:
     try:
         async with asyncio.timeout(PROBE_S), open_client(endpoint) as client:
             reply = await client.models.with_raw_response.list(extra_headers=headers)
-        value = reply.http_response.json()
+        value = without_key(reply.http_response.json(), key_of(endpoint))
     except (openai.OpenAIError, TimeoutError, ValueError, RecursionError):
         return []
     listed = value.get("data", value.get("models")) if isinstance(value, dict) else value

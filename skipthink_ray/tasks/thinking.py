@@ -62,8 +62,15 @@ def tell_apart(text: str, thinking: str = "") -> Told:
     """Split a text into thinking and final text. `thinking` is the server's separate field.
 
     The final text follows the last closing tag. If there is none, it ends at the first opening tag. So an
-    answer that stops while the teacher is thinking has no final text.
+    answer that stops while the teacher is thinking has no final text. The final text also ends at the first
+    end-of-turn token, which some servers leave in the text.
     """
+    told = _with_further_turns(text, thinking)
+    return told._replace(final=_cut(told.final))
+
+
+def _with_further_turns(text: str, thinking: str) -> Told:
+    """Like `tell_apart`, but the final text may go on after the end of the turn."""
     if bare := _BARE_HARMONY.match(text):
         inside, final = (
             text[len("analysis") : bare.end() - len("final")].removesuffix("assistant"),
@@ -76,7 +83,7 @@ def tell_apart(text: str, thinking: str = "") -> Told:
         inside, final = f"{inside}\n{final[again.end() :]}", final[: again.start()]
     inside = _END_OF_TURN.sub("\n", _CLOSE.sub("\n", _OPEN.sub("", inside))).strip()
     both = [thinking.strip()] if inside in thinking else [thinking.strip(), inside]
-    return Told("\n".join(part for part in both if part), _cut(_WRAPPING.sub("", final).strip()))
+    return Told("\n".join(part for part in both if part), _WRAPPING.sub("", final).strip())
 
 
 def is_tag(token: str) -> bool:
@@ -101,13 +108,14 @@ def read_written(
 ) -> dict[str, Any]:
     """`rationale` and `concluded` of an answer, and `reason` and `detail` if it has no final text.
 
-    The final text ends before any made-up question other than `question`. If such a text reached the length
-    limit, its `finish` becomes stop, because the answer itself was complete.
+    The final text ends before any end-of-turn token, and before any made-up question other than `question`.
+    If such a text reached the length limit, its `finish` becomes stop, because the answer was complete.
 
     finish: stop, length or refused. An answer longer than `max_chars` is not read further; its row is dropped
     as too long.
     """
-    told = (written := tell_apart(text, thinking))._replace(final=without_run_on(written.final, question))
+    written = _with_further_turns(text, thinking)
+    told = written._replace(final=without_run_on(_cut(written.final), question))
     if not told.final and finish != "refused":
         return {"rationale": told.thinking, "concluded": None} | _without_final(told, finish, config)
     longest = max(told.final, _chosen(told, config, None), key=len)
@@ -143,6 +151,6 @@ def _without_final(told: Told, finish: str, config: RationalesConfig) -> dict[st
 
 
 def _cut(text: str) -> str:
-    """A text up to the first end-of-turn token, which some servers leave in the text."""
+    """A text up to the first end-of-turn token."""
     end = _END_OF_TURN.search(text)
     return text[: end.start()].rstrip() if end else text

@@ -91,6 +91,14 @@ def test_retry_after_is_honoured():
     assert time.monotonic() - started >= 2  # the server asks twice for a pause of one second
 
 
+def test_a_server_that_asks_for_no_pause_gets_the_usual_ones():
+    with serve() as teacher:
+        started = time.monotonic()
+        answers, _ = ask(teacher, ["Tom has 2 pens and finds 3. [429-at-once]"])
+    assert len(answers) == 1
+    assert time.monotonic() - started >= 0.75 * (0.5 + 1 + 2)
+
+
 def test_no_more_requests_are_in_flight_than_allowed():
     with serve(delay_s=0.1) as teacher:
         answers, _ = ask(

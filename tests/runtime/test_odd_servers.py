@@ -5,6 +5,7 @@ Requests adapt to their refusals, their errors count as errors, and the greeting
 
 import json
 import time
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -216,6 +217,69 @@ def test_an_error_in_a_reply_with_http_200_counts_as_an_error():
     assert [server.asked[question] for question in ("too long", "tool", "half", "good")] == [1, 1, 1, 1]
 
 
+def test_an_interrupted_answer_is_asked_for_again():
+    times: Counter[str] = Counter()
+
+    def reply(body: dict[str, Any]) -> Reply:
+        question = body["messages"][-1]["content"]
+        times[question] += 1
+        if question == "full":
+            return 200, completion(TEXT[:20], None, usage={"completion_tokens": body["max_tokens"]})
+        if question == "always" or (question in ("abort", "timeout") and times[question] < 2):
+            return 200, completion(TEXT[:20], "error" if question == "always" else question)
+        return 200, completion(TEXT, "eos")
+
+    with odd_server(reply) as server:
+        probe(TEACHER, EndpointConfig(url=server.url), GREETING)
+        answers, failed, _ = ask(server, "full", "always", "abort", "timeout", "good")
+    assert answers.pop("full") == Written(TEXT[:20], "length", 0, 512)
+    assert answers == dict.fromkeys(("abort", "timeout", "good"), Written(TEXT, "stop", 0, 0))
+    assert failed == {"always": "unreadable answer: the answer is incomplete, with the finish reason 'error'"}
+    assert [times[one] for one in ("full", "always", "abort", "timeout", "good")] == [1, 3, 2, 2, 1]
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_a_refusal_of_one_question_does_not_give_up_the_others(status):
+    def reply(body: dict[str, Any]) -> Reply:
+        if body["messages"][-1]["content"].startswith("denied"):
+            return refuse("not for you", status)
+        return 200, completion(TEXT)
+
+    questions = ["denied first", "good 1", *(f"denied {at}" for at in range(4)), "good 2"]
+    with odd_server(reply) as server:
+        answers, failed, _ = ask(server, *questions, concurrency=1)
+    assert set(answers) == {"good 1", "good 2"}
+    assert set(failed.values()) == {f"HTTP {status}: not for you"}
+    assert all(server.asked[question] == 1 for question in questions)
+
+
+@pytest.mark.parametrize(("status", "asked"), [(401, 1), (402, 1), (403, 3), (404, 3)])
+def test_a_refusal_of_every_question_is_given_up_soon(status, asked):
+    with odd_server(lambda body: refuse("not for you", status)) as server:
+        _, failed, _ = ask(server, *(f"denied {at}" for at in range(9)), concurrency=1)
+    assert len(failed) == 9
+    assert sum(why.startswith("given up: ") for why in failed.values()) == 9 - asked
+    assert len(server.bodies) == asked
+
+
+def test_a_question_that_a_filter_flags_is_refused():
+    flagged = [
+        (403, {"error": {"code": 403, "message": 'The model requires moderation: "violence"'}}),
+        (403, {"error": {"code": 403, "message": "Your input was flagged"}}),
+        (400, {"error": {"code": "content_policy_violation", "message": "no"}}),
+        (200, {"base_resp": {"status_code": 1027, "status_msg": "output new_sensitive"}, "choices": None}),
+    ]
+    other = [(403, {"error": {"message": "Requests of your account are flagged"}})]
+    for reply in flagged:
+        with odd_server(lambda body, said=reply: said) as server:
+            probe(TEACHER, EndpointConfig(url=server.url), GREETING)
+            answers, failed, _ = ask(server, "a question")
+        assert (answers["a question"].finish, failed) == ("refused", {})
+    for reply in other:
+        with odd_server(lambda body, said=reply: said) as server:
+            assert ask(server, "a question")[0] == {}
+
+
 def test_a_paid_answer_without_final_text_is_not_asked_for_again():
     def reply(body: dict[str, Any]) -> Reply:
         match body["messages"][-1]["content"]:
@@ -298,3 +362,51 @@ def test_the_greeting_names_faults_that_affect_every_question():
     for reply, words in wrong:
         with odd_server(lambda body, said=reply: said) as server, pytest.raises(ValueError, match=words):
             probe(TEACHER, EndpointConfig(url=server.url, key_variable="NO_SUCH_KEY"), GREETING)
+
+
+def test_the_key_is_hidden_in_every_message_that_quotes_it(monkeypatch):
+    key = "sk-a/b+very secret&long"
+    monkeypatch.setenv("TEACHER_KEY", key)
+    said = f"{'x' * 290} Bearer {key} is unknown"  # the end of a long message is not shown
+    escaped = json.dumps({"error": {"message": f"no {key}"}}).replace("/", "\\/")
+    replies: list[Reply] = [
+        (401, {"error": {"message": said}}),
+        (400, {"error": {"message": f"Invalid token: Bearer {key}"}}),
+        (400, escaped.encode()),
+        (400, f"<html>Bearer {key}</html>".encode()),
+        (200, {"error": {"message": f"Invalid token: {key}"}}),
+        (200, completion("half", error=f"Invalid token: {key}")),
+        (200, {"headers": {key: key}}),
+        (200, f"<html>Bearer {key}</html>".encode()),
+        (200, f'data: {{"error": "Invalid token: {key}"}}'.encode()),
+        (200, completion("half", f"error: {key}")),
+        (200, completion({"content": None, "tool_calls": [{"function": {"name": key}}]})),
+    ]
+    for reply in replies:
+        with odd_server(lambda body, said=reply: said, (200, [key, f"oracle-{key}"])) as server:
+            told = []
+            try:
+                probe(TEACHER, EndpointConfig(url=server.url, key_variable="TEACHER_KEY"), GREETING)
+            except ValueError as error:
+                told.append(str(error))
+            _, failed, remarks = ask(server, "a question", key_variable="TEACHER_KEY")  # type: ignore[arg-type]
+        shown = "\n".join([*told, *failed.values(), *remarks])
+        assert len(failed) == 1
+        assert "***" in shown or "x" * 280 in shown
+        assert "sk-a" not in shown
+        assert "secret" not in shown
+
+
+def test_a_short_key_hides_no_part_of_a_word_and_changes_no_answer(monkeypatch):
+    monkeypatch.setenv("TEACHER_KEY", "max")
+    text = "The max is 4 * 6 = 24.\nThe answer is 24."
+
+    def reply(body: dict[str, Any]) -> Reply:
+        if "max_tokens" in body:
+            return refuse("max: 'max_tokens' is not supported. Use 'max_completion_tokens' instead.")
+        return 200, completion(text)
+
+    with odd_server(reply) as server:
+        answers, failed, said = ask(server, "a question", key_variable="TEACHER_KEY")  # type: ignore[arg-type]
+    assert (answers["a question"].text, failed) == (text, {})
+    assert any(one.startswith("the server says \"***: 'max_tokens' is not") for one in said)

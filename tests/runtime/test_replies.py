@@ -26,9 +26,15 @@ def read(value: Any) -> Written:
             TEXT, service_tier="flex-2", created="yesterday", id=None, model=["a"], system_fingerprint=5
         ),
         completion(TEXT, "eos_token"),
+        completion(TEXT, "eos"),
+        completion(TEXT, "end"),
+        completion(TEXT, "COMPLETE"),
+        completion(TEXT, "stop_sequence"),
+        completion(TEXT, "xyz"),
+        completion(TEXT, ""),
         completion(TEXT, None),
-        completion(TEXT, "error"),
         completion(TEXT, {"type": "stop"}),
+        completion(TEXT, None, stop_reason="end_turn"),
         completion({"content": TEXT, "role": None, "tool_calls": [], "annotations": 3, "audio": ""}),
         completion({"content": [{"type": "text", "text": TEXT[:9]}, {"type": "text", "text": TEXT[9:]}]}),
         completion({"content": {"type": "text", "text": TEXT}}),
@@ -138,10 +144,79 @@ def test_a_stream_separates_thinking_from_text_and_a_cut_stream_is_unreadable():
         "model_length",
         "max_output_tokens",
         "model_context_window_exceeded",
+        "limit",
+        {"type": "length", "length": 512},
     ],
 )
 def test_every_name_for_the_length_limit_is_recognised(finish):
     assert read(completion(TEXT, finish)).finish == "length"
+
+
+INTERRUPTED = [
+    "error",
+    "abort",
+    "cancelled",
+    "timeout",
+    "incomplete",
+    "truncated",
+    "insufficient_system_resource",
+    "pause_turn",
+    "MALFORMED_FUNCTION_CALL",
+    {"type": "abort", "message": "gone"},
+]
+
+
+@pytest.mark.parametrize("finish", INTERRUPTED)
+def test_an_interrupted_answer_is_not_complete(finish):
+    half = [
+        completion("7 trays hold 3", finish),
+        completion("7 trays hold 3", None, stop_reason=finish),
+        {"choices": [{"message": {"content": "7 trays hold 3", "finish_reason": finish}}]},
+        stream({"choices": [{"delta": {"content": "7 trays"}}]}, {"choices": [{"finish_reason": finish}]}),
+        stream({"choices": [{"delta": {"content": "7 trays"}}]}, {"choices": [{"stop_reason": finish}]}),
+    ]
+    for value in half:
+        with pytest.raises((ServerError, ValueError), match="the answer is incomplete") as caught:
+            read(value)
+        temporary = finish in ("timeout", "insufficient_system_resource")
+        assert isinstance(caught.value, ServerError) == temporary
+        assert not temporary or caught.value.again  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(("finish", "ended"), [(None, "length"), ("incomplete", "length"), ("eos", "stop")])
+def test_an_answer_of_as_many_tokens_as_the_limit_is_cut_off_unless_it_ended(finish, ended):
+    full = json.dumps(completion(TEXT, finish, usage={"completion_tokens": 40})).encode()
+    assert read_reply(full, 40).finish == ended
+    if finish != "incomplete":
+        assert read_reply(full, 41).finish == "stop"
+
+
+def stream(*chunks: dict[str, Any], last: str = "data: [DONE]\n") -> bytes:
+    return ("".join(f"data: {json.dumps(chunk)}\n\n" for chunk in chunks) + last).encode()
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        'data: {"error": {"message": "engine stopped"}}',
+        'data: {"error": "engine stopped"}',
+        'data: {"code": 500, "message": "engine stopped"}',
+        'data: {"choices": [{"delta": {}, "error": {"message": "engine stopped"}}]}',
+        'event: error\ndata: {"message": "engine stopped"}',
+        'event: error\ndata: {"error": {"message": "engine stopped"}}',
+        "event: error\ndata: engine stopped",
+        'error: {"message": "engine stopped"}',
+    ],
+)
+def test_an_error_in_a_stream_spoils_its_answer(end):
+    with pytest.raises(ServerError, match="engine stopped"):
+        read(stream({"choices": [{"delta": {"content": TEXT}}]}, last=f"{end}\n\ndata: [DONE]\n"))
+
+
+def test_a_stream_names_its_length_limit_in_any_field():
+    for name in ("finish_reason", "stop_reason", "done_reason"):
+        last = {"choices": [{"delta": {}, name: "length"}]}
+        assert read(stream({"choices": [{"delta": {"content": TEXT}}]}, last)).finish == "length"
 
 
 @pytest.mark.parametrize(
@@ -175,6 +250,60 @@ def test_an_error_with_http_200_keeps_its_words_and_says_whether_to_try_again(va
     with pytest.raises(ServerError) as caught:
         read(value)
     assert (caught.value.words, caught.value.again) == (words, again)
+
+
+@pytest.mark.parametrize(
+    ("beside", "words", "again"),
+    [
+        ({"error": "engine stopped: connection reset"}, "engine stopped: connection reset", True),
+        ({"error": {"message": "engine stopped"}}, "engine stopped", None),
+        ({"error": {"message": "engine stopped", "code": ""}}, "engine stopped", None),
+        ({"error": {"message": "engine stopped", "code": 0}}, "engine stopped", None),
+        ({"error": {"detail": "engine stopped"}}, "engine stopped", None),
+        ({"error": {"why": "engine stopped"}}, "{'why': 'engine stopped'}", None),
+        ({"error": ["engine stopped"]}, "engine stopped", None),
+        ({"errors": [{"message": "slow down", "code": 429}]}, "slow down", True),
+        ({"error": True, "message": "engine stopped"}, "engine stopped", None),
+        ({"error": "engine stopped", "status": 502}, "engine stopped", True),
+        ({"code": 500, "msg": "engine stopped"}, "engine stopped", True),
+        ({"status_code": "503"}, "503", True),
+        ({"code": "EngineStopped", "message": "no card"}, "no card", None),
+        ({"base_resp": {"status_code": 1013, "status_msg": "engine stopped"}}, "engine stopped", None),
+        ({"success": False, "message": "engine stopped"}, "engine stopped", None),
+        ({"object": "error", "message": "engine stopped"}, "engine stopped", None),
+        ({"status": "failed"}, "failed", None),
+    ],
+)
+def test_an_error_beside_half_an_answer_is_an_error(beside, words, again):
+    half = completion("7 trays hold 3")
+    choice = {**half["choices"][0], **beside}
+    message = {**half["choices"][0]["message"], **beside}
+    replies = [{**half, **beside}, {"choices": [choice]}, completion(message), {"data": half, **beside}]
+    for value in replies:
+        with pytest.raises(ServerError) as caught:
+            read(value)
+        assert (caught.value.words, caught.value.again) == (words, again)
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"error": "", "errors": [], "success": True},
+        {"error": {"code": "", "message": "", "type": None, "param": None}},
+        {"error": {"code": "0", "message": "Success."}},
+        {"error": "none"},
+        {"error": False, "message": "a note"},
+        {"code": 0, "message": "fine by us"},
+        {"code": 20000, "msg": "ok"},
+        {"code": "", "message": ""},
+        {"status": "completed", "message": "a note"},
+        {"status": 200, "message": "a note"},
+        {"base_resp": {"status_code": 0, "status_msg": ""}},
+    ],
+)
+def test_a_success_in_a_field_for_errors_does_not_spoil_an_answer(beside):
+    assert read({**completion(TEXT), **beside}).text == TEXT
+    assert read({"data": completion(TEXT), **beside}).text == TEXT
 
 
 @pytest.mark.parametrize(

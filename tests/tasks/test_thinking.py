@@ -165,6 +165,26 @@ def test_an_answer_that_runs_on_to_the_limit_counts_as_complete():
     assert "finish" not in read_written(FINAL, "", "length", config("final"), TASK)
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        "<|im_end|>\n<|im_start|>user\nAnd in 3 boxes?",
+        "<|eot_id|>",
+        "</s> And in 3 boxes of",
+        "<end_of_turn>\n<start_of_turn>user\nAnd",
+        "<｜end▁of▁sentence｜><｜User｜>And in",
+        "<|im_end|>\n<|im_start|>assistant\n<think>Once more",
+    ],
+)
+def test_an_answer_that_goes_on_after_its_end_of_turn_counts_as_complete(more):
+    for part, rationale in (("final", "There are 9 boxes. 9 * 2 = 18."), ("thinking", THOUGHT)):
+        before = "" if part == "final" else f"<think>{THOUGHT}</think>"
+        read = read_written(f"{before}{FINAL}{more}", "", "length", config(part), TASK)
+        assert (read["finish"], read["concluded"]) == ("stop", "18")
+        assert read["rationale"].startswith(rationale)
+    assert "finish" not in read_written(FINAL[:-9], "", "length", config("final"), TASK)
+
+
 def test_a_repeated_question_before_the_answer_stays():
     text = f"Question: How many?\nQuestion again: how many in 9 boxes?\n{FINAL}"
     assert without_run_on(text, "") == text
