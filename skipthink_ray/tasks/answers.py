@@ -22,7 +22,10 @@ AnswerKind = Literal["number", "choice", "string", "yes_no", "set"]
 
 _EQUALS = re.compile(r"=|\bequals?(?:\s+to)?\b")
 _RESTATED = re.compile(r",?\s*\(?(?:(?:which|that|this) (?:is|are)|is|or|i\.e\.,?)\s*|\s*→\s*")
-_ONE_OR_OTHER = re.compile(r"\s*(?:,|;|&|±|\bx?or\b|\band\b|\bto\b|,\s*(?:or|and))\s*(?:[a-z]\s*=\s*)?")
+_ONE_OR_OTHER = re.compile(
+    r"\s*(?:,|;|&|±|\bx?or\b|\band\b|\bto\b|,\s*(?:or|and))\s*(?:[A-Za-z](?:_?\{?\d\}?)?\s*=\s*)?"
+)
+_CALCULATED = re.compile(r"(?:[-+*/]|\b(?:by|plus|minus|times|over))\s*\Z")
 _ONE_LETTER = re.compile(r"\W*([A-Za-z])\W*")
 _APART = re.compile(r"\W*([A-Za-z])(?:[^\w\n]*\n|,?\s+(?:because|since|as|for)\b)")
 _HALF_BRACKET = re.compile(r"(?<![\w(\[])([A-Za-z])\)")
@@ -118,15 +121,50 @@ def number_in(text: str) -> Quantity | None:
     text = plain(text)
     found = numbers_in(text)
     starts = [sign.end() for sign in _EQUALS.finditer(text)]
-    numbers = [one for one in found if starts and one.start >= starts[-1]] or found
+    at = next((at for at, one in enumerate(found) if starts and one.start >= starts[-1]), 0)
+    if at and _is_either(text, found[at - 1], found[at]):  # x = 3 or x = -3
+        return None
+    numbers = found[at:]
     if len(numbers) < 2:
         return numbers[0] if numbers else None
-    first, second, between = numbers[0], numbers[1], text[numbers[0].end : numbers[1].start]
-    if _RESTATED.fullmatch(between) and (
+    first, second = numbers[0], numbers[1]
+    if _RESTATED.fullmatch(text[first.end : second.start]) and (
         first.value is None or re.search(r"[-+*]", text[first.start + 1 : first.end])
     ):
         return second
-    return None if _ONE_OR_OTHER.fullmatch(between) and not _close(first, second) else first
+    return None if _is_either(text, first, second) else first
+
+
+def last_number(text: str) -> Quantity | None:
+    """The last number of a text. None if there is none, or if the text ends undecided (`5 or 6`)."""
+    text = plain(text)
+    found = numbers_in(text)
+    if len(found) > 1 and _is_either(text, found[-2], found[-1]):
+        calculated = _CALCULATED.search(text[max(0, found[-2].start - _NEAR_CHARS) : found[-2].start])
+        return found[-1] if calculated else None  # "9 multiplied by 12, or 108"
+    return found[-1] if found else None
+
+
+def is_undecided(kind: AnswerKind, said: str) -> bool:
+    """Whether a text without a canonical form names answers and does not decide, or one that cannot be read.
+
+    A text that only denies an answer (`not 5`) is not undecided.
+    """
+    if kind == "number":
+        said = plain(said)
+        return bool(numbers_in(said) or (re.search(r"\d", said) and not quantities(said)))
+    if kind == "choice":
+        return bool(choices_in(said))
+    return kind == "yes_no" and bool(_BOTH.search(said))
+
+
+def _is_either(text: str, one: Quantity, other: Quantity) -> bool:
+    """Whether a text names two different numbers as a list, an alternative or a range: `5 or 6`."""
+    between = text[one.end : other.start]
+    if not _ONE_OR_OTHER.fullmatch(between) or _close(one, other):
+        return False
+    percent = text[other.end : other.end + 2].lstrip().startswith("%")
+    return not (percent and one.value and one.value * 100 == other.value)  # 0.60 or 60%
 
 
 def _close(one: Quantity, other: Quantity) -> bool:
