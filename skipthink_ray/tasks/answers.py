@@ -23,7 +23,9 @@ AnswerKind = Literal["number", "choice", "string", "yes_no", "set"]
 _EQUALS = re.compile(r"=|\bequals?(?:\s+to)?\b")
 _RESTATED = re.compile(r",?\s*\(?(?:(?:which|that|this) (?:is|are)|is|or|i\.e\.,?)\s*|\s*→\s*")
 _ONE_OR_OTHER = re.compile(
-    r"\s*(?:,|;|&|±|\bx?or\b|\band\b|\bto\b|,\s*(?:or|and))\s*(?:[A-Za-z](?:_?\{?\d\}?)?\s*=\s*)?"
+    r"(?:\s|[$*_)}\]]){0,8}[({\[]?\s{0,8}"
+    r"(?:,|;|&|±|~|\.{2,3}|%\s*[-–]|\bx?or\b|\band\b|\bto\b|\bvs\b\.?|\bversus\b|,\s*(?:or|and))"
+    r"(?:\s+(?:maybe|perhaps|possibly|even))?(?:\s|[$*_({\[]){0,8}(?:[A-Za-z](?:_?\{?\d\}?)?\s*=\s*)?"
 )
 _CALCULATED = re.compile(r"(?:[-+*/]|\b(?:by|plus|minus|times|over))\s*\Z")
 _ONE_LETTER = re.compile(r"\W*([A-Za-z])\W*")
@@ -33,7 +35,7 @@ _BRACKETED = re.compile(r"(?<!\w)[(\[]([A-Za-z])[)\]]|\b(?:option|choice)\s+([A-
 # A capital letter as a word of its own, except the pronoun I and the article A. `A is right` names a choice.
 _ALONE = re.compile(
     r"""(?<![\w'’])(?<!\w[-.])(?:[B-HJ-Z]|A(?!\ (?!(?:is|was|as|and|or|nor|because|since|for|but|not|than
-    |rather|instead|can|must|cannot))[a-z]))(?![\w'’]|[-.]\w)""",
+    |vs|versus|over|plus|through|with|would|could|should|seems|rather|instead|can|must|cannot))[a-z]))(?![\w'’]|[-.]\w)""",
     re.VERBOSE,
 )
 _NOT_BEFORE = re.compile(
@@ -51,9 +53,9 @@ _NOT_AFTER = re.compile(
     re.VERBOSE,
 )
 _LISTED_WITH = re.compile(
-    r"[)\]\s.:]*(?:,|/|&|\b(?:and|or|nor)\b|,\s*(?:and|or|nor)\b)[(\[\s]*(?:(?:option|choice)\s+)?[(\[]*"
+    r"[)\]\s.:]*(?:,|/|&|\b(?:and|or|nor|vs|versus)\b\.?|,\s*(?:and|or|nor)\b)[(\[\s]*(?:(?:option|choice)\s+)?[(\[]*"
 )
-_REASON = re.compile(r"\b(?:because|since|as|so|for|while|whereas|if|unless)\b|\.\s|;|\n")
+_REASON = re.compile(r"\b(?:because|since|as|so|for|while|whereas|if|unless)\b|(?<!\bvs)\.\s|;|\n")
 _BOTH = re.compile(
     r"\b(?:yes|true)\W*\s*(?:or|and|n?or|/)\s*\W*(?:no|false)\b|\b(?:no|false)\s*(?:or|n?or|and|/)\s*(?:yes|true)\b",
     re.IGNORECASE,
@@ -63,10 +65,12 @@ _YES_NO = re.compile(
     re.IGNORECASE,
 )
 _NOT_TRUE = re.compile(
-    r"""(?:\bnot|n['’]t|\bcannot\ be|\bnever)\s+(?:be\s+)?
+    r"""(?:\bnot|n['’]t|\bcannot\ be|\bnever|\bno\ longer|\b(?:very\ )?far\ from|\b(?:hard|scarce|bare)ly
+        |\banything\ but|\bby\ no\ means|\bin\ no\ way|\bnowhere\ near)\s+(?:be(?:ing)?\s+)?
     (?:(?:really|entirely|quite|actually|at\ all|necessarily|strictly)\s+)?["'“‘*]*\Z""",
     re.IGNORECASE | re.VERBOSE,
 )
+_IN_PART = re.compile(r"\b(?:half|part(?:ly|ially)|somewhat|sometimes)[\s\"'“‘*]+\Z", re.IGNORECASE)
 _DETERMINED = re.compile(r"\b(?:there(?:['’]s| is| are| was| were)|has|have|had|with)\s+\Z", re.IGNORECASE)
 _OPPOSITE = {"yes": "no", "no": "yes"}
 _AROUND = " \t\r\n\"'“”‘’*`"
@@ -161,7 +165,9 @@ def is_undecided(kind: AnswerKind, said: str) -> bool:
 def _is_either(text: str, one: Quantity, other: Quantity) -> bool:
     """Whether a text names two different numbers as a list, an alternative or a range: `5 or 6`."""
     between = text[one.end : other.start]
-    if not _ONE_OR_OTHER.fullmatch(between) or _close(one, other):
+    unit = re.fullmatch(r"(\s[A-Za-z]+) or ", between)  # 5 apples or 6; not: 5 dollars or 500 cents
+    units = unit and re.match(rf"{unit[1]}|\W*\Z", text[other.end :])
+    if not (units or _ONE_OR_OTHER.fullmatch(between)) or _close(one, other):
         return False
     percent = text[other.end : other.end + 2].lstrip().startswith("%")
     return not (percent and one.value and one.value * 100 == other.value)  # 0.60 or 60%
@@ -254,6 +260,8 @@ def yes_or_no(pattern: re.Pattern[str], text: str) -> list[str]:
     text = _BOTH.sub(" ", text)
     for found in pattern.finditer(text):
         before = text[max(0, found.start() - _NEAR_CHARS) : found.start()]
+        if _IN_PART.search(before):
+            continue
         word = {"true": "yes", "false": "no", "untrue": "no"}.get(found[1].lower(), found[1].lower())
         if word == "no" and _DETERMINED.search(before) and re.match(r"\s+[a-z]", text[found.end() :]):
             determined.append("no")  # "there is no cure" counts only if the text has no other yes or no

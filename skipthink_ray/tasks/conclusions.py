@@ -94,10 +94,10 @@ def conclusion(kind: AnswerKind, text: str, pattern: str | None = None) -> str |
        the text after `is` or `are` there.
 
     Rule 2 is final. There is no conclusion if the phrase names two answers and does not decide, names one
-    that cannot be read, or says that there is none (`the answer is unknown`). If it names none (`the answer is
-    not clear`), only the text after it is searched by rule 3. An answer that the text takes back (`Wait, I
-    forgot ...`) is replaced by the last answer after that. An answer that the text denies (`not 5`, `(A) is
-    wrong`) does not count.
+    that cannot be read, or says that there is none (`the answer is unknown`). If it names none (`the answer
+    is not clear`), only the text after it is searched by rule 3. An answer that the text takes back (`Wait,
+    I forgot ...`) is replaced by the last answer after that. An answer that the text denies (`not 5`, `(A)
+    is wrong`) does not count.
     """
     matched = [found for found in re.findall(pattern, text) if found] if pattern else []
     if matched:
