@@ -149,20 +149,46 @@ def without_run_on(text: str, question: str) -> str:
 
     A turn starts with a chat-template token or `User:`. A made-up question is a line like `Question:`, `Q:`
     or `### Problem 2:`, after an announced answer or before an `Answer:`, that does not restate `question`.
+    Before the first announced answer, a question that the teacher asks itself is part of its reasons, and so
+    is its answer. Such a question is about the same numbers or mostly in words that came before.
     """
     marks = list(_MARKED.finditer(text))
     if len(marks) > 1:
         text = text[: marks[0].end()]
-    said = _PHRASE.search(text)
-    announced = said.end() if said else len(text)
     answered = max((found.start() for found in _ANSWERED.finditer(text)), default=-1)
-    begin = len(text) - len(text.lstrip())
-    for turn in _TURN.finditer(text, begin):
+    read = len(text) - len(text.lstrip())
+    known, phrases = set(normalise(question)), list(_PHRASE.finditer(text))
+    announced, asks_itself = False, False
+    for turn in _TURN.finditer(text, read):
         asked = turn["asked"] or ""
-        open_end = announced > turn.start() and answered < turn.end() - len(asked)
-        if turn["asks"] is None or not (open_end or _restates(asked, question)):
+        known.update(normalise(text[read : turn.start()]))
+        while phrases and phrases[0].end() <= turn.start():
+            begin = max(0, text.rfind("\n", 0, phrases[0].start()))
+            announced |= not (asks_itself and _ANSWERED.match(text, begin))
+            phrases.pop(0)
+        read, is_answered = turn.start(), answered >= turn.end() - len(asked)
+        if turn["asks"] and _restates(asked, question):
+            asks_itself |= not _covers(asked, question)
+            continue
+        if turn["asks"] is None or announced or (is_answered and not _is_a_step(turn, known)):
             return text[: turn.start()].rstrip()
+        asks_itself = True
     return text
+
+
+def _covers(asked: str, question: str) -> bool:
+    """Whether `asked` is the question itself, not only a part of it: it has half of its words."""
+    words = set(normalise(question))
+    return 2 * len(words & set(normalise(asked))) >= len(words)
+
+
+def _is_a_step(turn: re.Match[str], known: set[str]) -> bool:
+    """Whether a question is a step on the way: it adds no number, or at most half of its words are new."""
+    if turn["asks"].lower() not in ("q", "question", "问题", "問題", "题目"):
+        return False
+    words = normalise(turn["asked"].split("\n")[0] or turn["asked"])
+    new = [word for word in words if word not in known]
+    return not any(word[0].isdigit() for word in new) or 2 * len(new) <= len(words)
 
 
 def _restates(asked: str, question: str) -> bool:

@@ -143,7 +143,19 @@ def test_a_remark_about_the_answer_is_not_another_answer(kind, text, concluded):
 @pytest.mark.parametrize("kind", get_args(AnswerKind))
 @pytest.mark.parametrize(
     "loop",
-    ["the answer is ", "111,", "3 = ", "'a ", "answer to ", "answer - ", "\nQ: 1", "####", "wait, ", "no, "],
+    [
+        "the answer is ",
+        "111,",
+        "3 = ",
+        "'a ",
+        "answer to ",
+        "answer - ",
+        "\nQ: 1",
+        "\nQ: Why?\nAnswer: 3",
+        "####",
+        "wait, ",
+        "no, ",
+    ],
 )
 def test_an_endless_text_is_read_fast(kind, loop):
     start = process_time()
@@ -172,6 +184,28 @@ PENS = "Eva has 20 pens and loses 6. How many pens has she now?"
 def test_a_text_is_cut_before_a_made_up_question(own, more):
     assert without_run_on(own + more, PENS) == own
     assert conclusion("number", without_run_on(own + more, PENS)) == "14"
+
+
+FRUITS = "Tom had 8 apples, bought 5 pears and ate 3. How many fruits are left?"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "First we need the total.\nQ: What is the total number of fruits he owned?\nA: 8 + 5 = 13.\n"
+        "Q: What remains?\nA: 13 - 3 = 10.",
+        "First the total.\nQuestion: What is the total he owned?\nAnswer: 8 + 5 = 13.\n"
+        "Question: What remains?\nAnswer: 13 - 3 = 10.",
+        "First the pears.\n**Question:** How many fruits had Tom after he bought 5?\n**Answer:** 13.\n"
+        "**Question:** What remains?\n**Answer:** 13 - 3 = 10.",
+        "Step by step.\nQuestion 1: How many had he after buying?\nAnswer 1: 8 + 5 = 13.\n"
+        "Question 2: What remains?\nAnswer 2: 13 - 3 = 10.\nThe answer is 10.",
+    ],
+)
+def test_questions_that_the_teacher_asks_itself_are_part_of_its_reasons(text):
+    assert without_run_on(text, FRUITS) == text
+    more = "\n\nQuestion: Ann has 21 hats and finds 40 caps. How many things?\nAnswer: 61"
+    assert without_run_on(text + more, FRUITS) == text
 
 
 @pytest.mark.parametrize(
