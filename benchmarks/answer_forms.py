@@ -300,6 +300,14 @@ def parts_of(gold: str) -> dict[str, str]:
         }
         forms |= {
             "vulgar": f"{gold}½",
+            "and a half": f"{gold} and a half",
+            "over": rf"{{{gold} \over 7}}",
+            "choose": rf"\binom{{{gold}}}{{2}}",
+            "logarithm": rf"\log {gold}",
+            "modulo": f"{gold} mod 3",
+            "thousand letter": f"{gold}k",
+            "tilde": f"{gold}~{value + 5}",
+            "or in dollars": f"${gold}$ or ${value + 5}$",
             "minus": f"{gold} - 1",
             "over nothing": f"{gold}/0",
             "symbol": rf"{gold}^x",

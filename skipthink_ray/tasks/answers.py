@@ -22,7 +22,12 @@ AnswerKind = Literal["number", "choice", "string", "yes_no", "set"]
 
 _EQUALS = re.compile(r"=|\bequals?(?:\s+to)?\b")
 _RESTATED = re.compile(r",?\s*\(?(?:(?:which|that|this) (?:is|are)|is|or|i\.e\.,?)\s*|\s*→\s*")
-_ONE_OR_OTHER = re.compile(r"\s*(?:,|;|&|±|\bx?or\b|\band\b|\bto\b|,\s*(?:or|and))\s*(?:[a-z]\s*=\s*)?")
+_ONE_OR_OTHER = re.compile(
+    r"(?:\s|[$*_)}\]]){0,8}[({\[]?\s{0,8}"
+    r"(?:,|;|&|±|~|\.{2,3}|%\s*[-–]|\bx?or\b|\band\b|\bto\b|\bvs\b\.?|\bversus\b|,\s*(?:or|and))"
+    r"(?:\s+(?:maybe|perhaps|possibly|even))?(?:\s|[$*_({\[]){0,8}(?:[A-Za-z](?:_?\{?\d\}?)?\s*=\s*)?"
+)
+_CALCULATED = re.compile(r"(?:[-+*/]|\b(?:by|plus|minus|times|over))\s*\Z")
 _ONE_LETTER = re.compile(r"\W*([A-Za-z])\W*")
 _APART = re.compile(r"\W*([A-Za-z])(?:[^\w\n]*\n|,?\s+(?:because|since|as|for)\b)")
 _HALF_BRACKET = re.compile(r"(?<![\w(\[])([A-Za-z])\)")
@@ -30,7 +35,7 @@ _BRACKETED = re.compile(r"(?<!\w)[(\[]([A-Za-z])[)\]]|\b(?:option|choice)\s+([A-
 # A capital letter as a word of its own, except the pronoun I and the article A. `A is right` names a choice.
 _ALONE = re.compile(
     r"""(?<![\w'’])(?<!\w[-.])(?:[B-HJ-Z]|A(?!\ (?!(?:is|was|as|and|or|nor|because|since|for|but|not|than
-    |rather|instead|can|must|cannot))[a-z]))(?![\w'’]|[-.]\w)""",
+    |vs|versus|over|plus|through|with|would|could|should|seems|rather|instead|can|must|cannot))[a-z]))(?![\w'’]|[-.]\w)""",
     re.VERBOSE,
 )
 _NOT_BEFORE = re.compile(
@@ -48,9 +53,9 @@ _NOT_AFTER = re.compile(
     re.VERBOSE,
 )
 _LISTED_WITH = re.compile(
-    r"[)\]\s.:]*(?:,|/|&|\b(?:and|or|nor)\b|,\s*(?:and|or|nor)\b)[(\[\s]*(?:(?:option|choice)\s+)?[(\[]*"
+    r"[)\]\s.:]*(?:,|/|&|\b(?:and|or|nor|vs|versus)\b\.?|,\s*(?:and|or|nor)\b)[(\[\s]*(?:(?:option|choice)\s+)?[(\[]*"
 )
-_REASON = re.compile(r"\b(?:because|since|as|so|for|while|whereas|if|unless)\b|\.\s|;|\n")
+_REASON = re.compile(r"\b(?:because|since|as|so|for|while|whereas|if|unless)\b|(?<!\bvs)\.\s|;|\n")
 _BOTH = re.compile(
     r"\b(?:yes|true)\W*\s*(?:or|and|n?or|/)\s*\W*(?:no|false)\b|\b(?:no|false)\s*(?:or|n?or|and|/)\s*(?:yes|true)\b",
     re.IGNORECASE,
@@ -60,10 +65,12 @@ _YES_NO = re.compile(
     re.IGNORECASE,
 )
 _NOT_TRUE = re.compile(
-    r"""(?:\bnot|n['’]t|\bcannot\ be|\bnever)\s+(?:be\s+)?
+    r"""(?:\bnot|n['’]t|\bcannot\ be|\bnever|\bno\ longer|\b(?:very\ )?far\ from|\b(?:hard|scarce|bare)ly
+        |\banything\ but|\bby\ no\ means|\bin\ no\ way|\bnowhere\ near)\s+(?:be(?:ing)?\s+)?
     (?:(?:really|entirely|quite|actually|at\ all|necessarily|strictly)\s+)?["'“‘*]*\Z""",
     re.IGNORECASE | re.VERBOSE,
 )
+_IN_PART = re.compile(r"\b(?:half|part(?:ly|ially)|somewhat|sometimes)[\s\"'“‘*]+\Z", re.IGNORECASE)
 _DETERMINED = re.compile(r"\b(?:there(?:['’]s| is| are| was| were)|has|have|had|with)\s+\Z", re.IGNORECASE)
 _OPPOSITE = {"yes": "no", "no": "yes"}
 _AROUND = " \t\r\n\"'“”‘’*`"
@@ -118,15 +125,52 @@ def number_in(text: str) -> Quantity | None:
     text = plain(text)
     found = numbers_in(text)
     starts = [sign.end() for sign in _EQUALS.finditer(text)]
-    numbers = [one for one in found if starts and one.start >= starts[-1]] or found
+    at = next((at for at, one in enumerate(found) if starts and one.start >= starts[-1]), 0)
+    if at and _is_either(text, found[at - 1], found[at]):  # x = 3 or x = -3
+        return None
+    numbers = found[at:]
     if len(numbers) < 2:
         return numbers[0] if numbers else None
-    first, second, between = numbers[0], numbers[1], text[numbers[0].end : numbers[1].start]
-    if _RESTATED.fullmatch(between) and (
+    first, second = numbers[0], numbers[1]
+    if _RESTATED.fullmatch(text[first.end : second.start]) and (
         first.value is None or re.search(r"[-+*]", text[first.start + 1 : first.end])
     ):
         return second
-    return None if _ONE_OR_OTHER.fullmatch(between) and not _close(first, second) else first
+    return None if _is_either(text, first, second) else first
+
+
+def last_number(text: str) -> Quantity | None:
+    """The last number of a text. None if there is none, or if the text ends undecided (`5 or 6`)."""
+    text = plain(text)
+    found = numbers_in(text)
+    if len(found) > 1 and _is_either(text, found[-2], found[-1]):
+        calculated = _CALCULATED.search(text[max(0, found[-2].start - _NEAR_CHARS) : found[-2].start])
+        return found[-1] if calculated else None  # "9 multiplied by 12, or 108"
+    return found[-1] if found else None
+
+
+def is_undecided(kind: AnswerKind, said: str) -> bool:
+    """Whether a text without a canonical form names answers and does not decide, or one that cannot be read.
+
+    A text that only denies an answer (`not 5`) is not undecided.
+    """
+    if kind == "number":
+        said = plain(said)
+        return bool(numbers_in(said) or (re.search(r"\d", said) and not quantities(said)))
+    if kind == "choice":
+        return bool(choices_in(said))
+    return kind == "yes_no" and bool(_BOTH.search(said))
+
+
+def _is_either(text: str, one: Quantity, other: Quantity) -> bool:
+    """Whether a text names two different numbers as a list, an alternative or a range: `5 or 6`."""
+    between = text[one.end : other.start]
+    unit = re.fullmatch(r"(\s[A-Za-z]+) or ", between)  # 5 apples or 6; not: 5 dollars or 500 cents
+    units = unit and re.match(rf"{unit[1]}|\W*\Z", text[other.end :])
+    if not (units or _ONE_OR_OTHER.fullmatch(between)) or _close(one, other):
+        return False
+    percent = text[other.end : other.end + 2].lstrip().startswith("%")
+    return not (percent and one.value and one.value * 100 == other.value)  # 0.60 or 60%
 
 
 def _close(one: Quantity, other: Quantity) -> bool:
@@ -216,6 +260,8 @@ def yes_or_no(pattern: re.Pattern[str], text: str) -> list[str]:
     text = _BOTH.sub(" ", text)
     for found in pattern.finditer(text):
         before = text[max(0, found.start() - _NEAR_CHARS) : found.start()]
+        if _IN_PART.search(before):
+            continue
         word = {"true": "yes", "false": "no", "untrue": "no"}.get(found[1].lower(), found[1].lower())
         if word == "no" and _DETERMINED.search(before) and re.match(r"\s+[a-z]", text[found.end() :]):
             determined.append("no")  # "there is no cure" counts only if the text has no other yes or no

@@ -15,7 +15,9 @@ from skipthink_ray.tasks.tokens import (
     OPERATIONS,
     SCALES,
     SCALES_OF_MONEY,
+    TIGHT_SCALES,
     Token,
+    and_a_half,
     tokenise,
 )
 
@@ -54,7 +56,7 @@ class Reader:
         token = self.tokens[at]
         if token.text in ("^", "±"):  # cm^2, e^{-2}
             at += 1 + (self.kind(at + 1) == "sign")
-            return self._past(at) if self.kind(at) in ("number", "open") else at
+            return self.past(at) if self.kind(at) in ("number", "open") else at
         pattern = {"number": _DATE, "open": _POINT}.get(token.kind)
         found = pattern.match(self.text, token.start) if pattern else None
         if found and (token.kind == "number" or not THREES.fullmatch(found[0].strip("([ ])"))):
@@ -66,13 +68,13 @@ class Reader:
         first = at if self.token(at).text in ("+", "-", "–") else at - 1
         before, follows = self.token(first - 1), self.token(after)
         raised = before.kind == "number" and self.token(first - 2).text == "^"
-        if self._operation(first) and (raised or _VARIABLE.fullmatch(before.text)):
+        if self.operation(first) and (raised or _VARIABLE.fullmatch(before.text)):
             return True
         if follows.start == self.token(after - 1).end and _UNKNOWN.fullmatch(follows.text):
             return True
         if follows.text == "/":
             return bool(_UNKNOWN.fullmatch(self.token(after + 1).text))
-        return self._operation(after) in ("+", "-", "*") and bool(
+        return self.operation(after) in ("+", "-", "*") and bool(
             _VARIABLE.fullmatch(self.token(after + 1).text)
         )
 
@@ -83,7 +85,7 @@ class Reader:
         sign, at = self._sign(at)
         value, after = self._product(at, depth)
         value *= sign
-        while (operation := self._operation(after)) in ("+", "-"):
+        while (operation := self.operation(after)) in ("+", "-"):
             try:
                 one, start = self._sign(after + 1)
                 right, end = self._product(start, depth)
@@ -115,7 +117,7 @@ class Reader:
             return "\n" not in self.text.strip()
         return self.token(at - 1).text.lower() in BEFORE_A_SIGN
 
-    def _operation(self, at: int) -> str:
+    def operation(self, at: int) -> str:
         return OPERATIONS.get(self.token(at).text, "")
 
     def _refuse_range(self, first: int, operation: int, end: int, low: Fraction, high: Fraction) -> None:
@@ -128,9 +130,9 @@ class Reader:
 
     def _product(self, at: int, depth: int) -> tuple[Fraction, int]:
         value, after = self._factor(at, depth)
-        while (operation := self._operation(after)) in ("*", "/"):
+        while (operation := self._times(after)) in ("*", "/"):
             try:
-                sign, start = self._sign(after + 1)
+                sign, start = self._sign(after + bool(self.operation(after)))
                 right, end = self._factor(start, depth)
             except NoExpression:
                 break
@@ -140,6 +142,12 @@ class Reader:
             value, after = small(value * right * sign if operation == "*" else value / right * sign), end
         return value, after
 
+    def _times(self, at: int) -> str:
+        """The operation at a token. A bracket right after a number or a bracket multiplies: 3(4)."""
+        before, token = self.token(at - 1), self.token(at)
+        beside = token.text == "(" and before.end == token.start and before.kind in ("number", "close")
+        return "*" if beside else self.operation(at)
+
     def _factor(self, at: int, depth: int) -> tuple[Fraction, int]:
         """A number with its scale (2.5 million), or a power, and the index of the token after it."""
         if depth > MAX_DEPTH:
@@ -148,7 +156,9 @@ class Reader:
         self.furthest = max(self.furthest, after)
         money = self.kind(at) == "money"
         while scale := self._scale(after, money):
-            value, after = value * 10 ** scale[0], scale[1]
+            value, after = value * Fraction(10) ** scale[0], scale[1]
+        if exponent := {"squared": 2, "cubed": 3}.get(self.token(after).text.lower()):
+            return power(value, Fraction(exponent)), after + 1
         if not self._raises(at, after):
             return value, after
         if suffix := _ORDINAL.match(self.text, self.tokens[after].end):
@@ -171,8 +181,11 @@ class Reader:
             return None
         token = self.tokens[at]
         zeros = SCALES.get(token.text.lower())
-        if not zeros and money and token.start == self.tokens[at - 1].end:
+        tight = token.start == self.tokens[at - 1].end
+        if not zeros and money and (tight or token.text.isupper()):
             zeros = SCALES_OF_MONEY.get(token.text)
+        elif not zeros and (tight or token.text == "k"):
+            zeros = TIGHT_SCALES.get(token.text)
         return (zeros, at + 1) if zeros else None
 
     def _raises(self, first: int, at: int) -> bool:
@@ -200,6 +213,10 @@ class Reader:
                 value, after = self.expression(at + 1, depth + 1)
                 if self.kind(after) == "close":
                     return value, after + 1
+            case "other" if self.tokens[at].text == "|" and self.token(at + 1).start == self.tokens[at].end:
+                value, after = self.expression(at + 1, depth + 1)
+                if self.token(after).text == "|" and self.tokens[after - 1].end == self.tokens[after].start:
+                    return abs(value), after + 1
         raise NoExpression
 
     def _number(self, at: int) -> tuple[Fraction, int]:
@@ -209,6 +226,9 @@ class Reader:
         if self.kind(at + 1) in ("root", "pi"):
             factor, after = self._base(at + 1, MAX_DEPTH - 2)
             return value * factor, after
+        half, end = and_a_half(self.text, self.tokens[at].end)
+        if half and value.denominator == 1:
+            return value + half, self.after(end, at)
         start = at + 2 if self.kind(at + 1) == "word" and self.tokens[at + 1].text == "and" else at + 1
         if value.denominator != 1 or self.kind(start) not in ("frac", "number"):
             return value, at + 1
@@ -241,7 +261,7 @@ class Reader:
                 top, middle = self._argument(at + 1, depth + 1)
                 bottom, after = self._argument(middle, depth + 1)
         except NoExpression as error:
-            self.furthest = max(self.furthest, self._past(self._past(at + 1)))
+            self.furthest = max(self.furthest, self.past(self.past(at + 1)))
             raise NoValue from error
         self.furthest = max(self.furthest, after)
         if not bottom:
@@ -254,7 +274,7 @@ class Reader:
             return decimal(self.tokens[at].text), at + 1
         return self._base(at, depth)
 
-    def _past(self, at: int) -> int:
+    def past(self, at: int) -> int:
         """The index of the token after a group in brackets."""
         depth = 0
         for end in range(at, len(self.tokens)):
@@ -270,7 +290,7 @@ class Reader:
                 degree, start = self._base(start, depth + 1)
             value, after = self._argument(start, depth + 1)
         except NoExpression as error:
-            self.furthest = max(self.furthest, self._past(at + 1))
+            self.furthest = max(self.furthest, self.past(at + 1))
             raise NoValue from error
         self.furthest = max(self.furthest, after)
         if value < 0 or degree.denominator != 1 or not 1 <= degree <= 99:

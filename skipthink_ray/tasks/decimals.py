@@ -24,7 +24,7 @@ class NoValue(ValueError):
 
 def decimal(run: str) -> Fraction:
     """The value of digits with separators."""
-    digits, _, exponent = run.lower().partition("e")
+    digits, _, exponent = run.lower().replace(" e", "e").partition("e")
     if THREES.fullmatch(digits):
         digits = digits.replace(",", "")
     elif _SPACED.fullmatch(digits):

@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 from skipthink_ray.tasks.calculations import NoExpression, Reader
 from skipthink_ray.tasks.decimals import MAX_DIGITS, NoValue
-from skipthink_ray.tasks.tokens import Token
+from skipthink_ray.tasks.plain import UNREADABLE
+from skipthink_ray.tasks.tokens import FUNCTIONS, Token
 
 _UNITS = {
     "hour": "h",
@@ -63,6 +64,17 @@ _TWO_UNITS = re.compile(r"(\d+)\s?([a-z]+)(?:,? and|,)?\s?(\d+)\s?([a-z]+)\b", r
 _PAIRS = {
     tuple(pair.split()) for pair in ("h min", "min s", "ft in", "lb oz", "y mo", "w d", "d h", "$ c", "€ c")
 }
+_ONE_UNIT = re.compile(
+    r"(\d+)\s?(hours?|hrs?|h|minutes?|mins?|feet|foot|ft|pounds?|lbs?)\s?(\d{1,2})(?!\d|[.,:/]\d|\s?[\w%°$])",
+    re.IGNORECASE,
+)
+"""The second unit is left out: 2h30, 5 feet 6."""
+_CHANGED = re.compile(
+    rf"""[\s)}}$]*(?:{UNREADABLE}|±|!!|!\s*[-+*/^]\s*\d|\b(?:mod|modulo|choose|factorial)\b
+    |(?:raised\ )?to\ the\ (?:power|\w+\ power)\b)""",
+    re.VERBOSE,
+)
+"""After a number: it is a part of something else (5 mod 3, 5 ± 1)."""
 _HALF_OF_DAY = re.compile(r"\s?([ap])\.?m\b", re.IGNORECASE)
 
 
@@ -97,7 +109,7 @@ def _scan(text: str) -> Iterator[Quantity]:
     reader, at = Reader(text), 0
     while at < len(reader.tokens):
         token = reader.tokens[at]
-        if passed := reader.no_number(at):
+        if passed := reader.no_number(at) or _past_function(reader, at):
             at = passed
             continue
         if token.kind == "number" and (two := _two_units(text, token)):
@@ -109,14 +121,59 @@ def _scan(text: str) -> Iterator[Quantity]:
         except NoExpression:
             at += 1
         except NoValue:
-            at = max(at + 1, reader.furthest)
+            at = _past_rest(reader, max(at + 1, reader.furthest))
         else:
             if reader.is_algebra(at, after):
                 at = after
                 continue
+            if changed := _CHANGED.match(text, reader.tokens[after - 1].end):
+                at = _past_rest(reader, reader.after(changed.end(), after) - 1, is_open=True)
+                continue
+            if reader.operation(after) and (passed := _past_function(reader, after + 1)):
+                at = passed
+                continue
             end = reader.tokens[after - 1].end
             yield Quantity(value, str(value), _shown(value, text[token.start : end]), token.start, end)
             at = after
+
+
+def _past_function(reader: Reader, at: int) -> int | None:
+    """The index after a function or an unreadable command, its argument and what is added to it.
+
+    None if there is none at this token.
+    """
+    name, follows = reader.token(at), reader.token(at + 1)
+    named = name.text.lower() in FUNCTIONS and (
+        follows.kind in ("number", "root") or follows.text in ("(", "_", "^")
+    )
+    called = name.text.lower() in ("min", "max", "sec", "csc") and follows.text == "("
+    if not (name.text == UNREADABLE or named or (called and name.end == follows.start)):
+        return None
+    at += 1
+    while reader.token(at).text in ("_", "^"):
+        at = reader.past(at + 1 + (reader.kind(at + 1) == "sign"))
+    symbol = reader.kind(at) in ("pi", "word") and len(reader.token(at).text) == 1
+    if symbol or reader.kind(at) == "number":
+        at += 1
+    while reader.token(at).text == "," and reader.kind(at + 1) == "number":
+        at += 2
+    while reader.kind(at) == "open":
+        at = reader.past(at)
+    return _past_rest(reader, at)
+
+
+def _past_rest(reader: Reader, at: int, is_open: bool = False) -> int:
+    """The index after the operations that go on from an unreadable value: the + 5 of 3/0 + 5.
+
+    is_open: the token at `at` is an operation of another kind (mod, ±).
+    """
+    while is_open or reader.operation(at) or reader.token(at).text in ("^", "!", "±"):
+        is_open = False
+        try:
+            at = reader.expression(at + 1)[1]
+        except (NoExpression, NoValue):
+            at += 1
+    return at
 
 
 def _shown(value: Fraction, written: str) -> str:
@@ -140,6 +197,9 @@ def _two_units(text: str, token: Token) -> Quantity | None:
         )
     found = _TWO_UNITS.match(text, token.start)
     if not found:
+        if alone := _ONE_UNIT.match(text, token.start):
+            form = f"{alone[1].lstrip('0') or '0'}:{alone[3]:0>2} {_UNITS[alone[2].lower()]}"
+            return Quantity(None, form, alone[0], *alone.span())
         return None
     large, small = (_UNITS.get(found[group].lower(), "") for group in (2, 4))
     if (large, small) not in _PAIRS:

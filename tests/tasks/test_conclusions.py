@@ -76,9 +76,86 @@ def test_the_conclusion_is_the_last_answer_of_a_text(kind, text, concluded):
     assert conclusion(kind, text) == concluded
 
 
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("number", "The answer is 7 or 9."),
+        ("number", "He has 7. The answer is between 7 and 9."),
+        ("number", "The answer is $7 to $9."),
+        ("number", "The answer is 7, 8 and 9."),
+        ("number", "The answer is x = 7 or x = -7."),
+        ("number", "It is 9. The answer is 7-9."),
+        ("number", "It is 9. The answer is 7/0."),
+        ("number", "It is 9. The answer is x + 7."),
+        ("number", "There are 7 cats here. The answer is unknown."),
+        ("number", "There are 7 cats. The answer is twelve."),
+        ("number", "The answer is 7. No, the answer cannot be determined. 9 cats are here."),
+        ("number", "The answer is 7.\n\nBut the answer is 8 or 9."),
+        ("number", r"\boxed{7}\text{ and }\boxed{9}"),
+        ("number", "So x = 7 or x = -7."),
+        ("number", "I get 7 or 9."),
+        ("number", "The answer is 7. Wait, no, that is wrong."),
+        ("choice", "It is A. So the answer is (A) or (B)."),
+        ("choice", "(A) is red. The answer is unknown."),
+        ("choice", "(A) red (B) blue. The answer is blue."),
+        ("yes_no", "Yes, it is. The answer is yes and no."),
+        ("yes_no", "Yes, maybe. The answer is unclear."),
+    ],
+)
+def test_a_conclusion_that_is_undecided_or_unreadable_is_none(kind, text):
+    assert conclusion(kind, text) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "concluded"),
+    [
+        ("number", "The answer is 42. Wait, I forgot the 3 extra ones. 42 + 3 = 45, so Tom has 45.", "45"),
+        ("number", "Answer: 42\n\nHmm, that is wrong. The total is 45.", "45"),
+        ("number", "The answer is 42 - no, 45.", "45"),
+        ("number", "The answer is 42. I made a mistake: it is 45.", "45"),
+        ("number", "The answer is 42. Wait for it.", "42"),
+        ("number", "The answer is 42. Actually, that was easy.", "42"),
+        ("number", "The answer is 42. Let me verify: 42 / 6 = 7. That is correct.", "42"),
+        ("choice", "The answer is A. Wait, actually B is better.", "B"),
+        ("choice", "The answer is C. Wait, (A) is wrong and (B) is wrong.", "C"),
+        ("yes_no", "The answer is yes. Wait, no, it sinks.", "no"),
+        ("yes_no", "The answer is no, it sinks.", "no"),
+    ],
+)
+def test_an_answer_that_is_taken_back_is_replaced_by_the_last_one(kind, text, concluded):
+    assert conclusion(kind, text) == concluded
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "concluded"),
+    [
+        ("number", "3 + 5 = 8. The answer is correct.", "8"),
+        ("number", "The answer is 8. I hope the answer is clear.", "8"),
+        ("number", "She has 9 multiplied by 12, or 108 balls.", "108"),
+        ("number", "He saved 21 / 35 = 0.60 or 60% of it.", "60"),
+        ("yes_no", "So, in answer to your question, yes, bees are useful.", "yes"),
+    ],
+)
+def test_a_remark_about_the_answer_is_not_another_answer(kind, text, concluded):
+    assert conclusion(kind, text) == concluded
+
+
 @pytest.mark.parametrize("kind", get_args(AnswerKind))
 @pytest.mark.parametrize(
-    "loop", ["the answer is ", "111,", "3 = ", "'a ", "answer to ", "answer - ", "\nQ: 1", "####"]
+    "loop",
+    [
+        "the answer is ",
+        "111,",
+        "3 = ",
+        "'a ",
+        "answer to ",
+        "answer - ",
+        "\nQ: 1",
+        "\nQ: Why?\nAnswer: 3",
+        "####",
+        "wait, ",
+        "no, ",
+    ],
 )
 def test_an_endless_text_is_read_fast(kind, loop):
     start = process_time()
@@ -107,6 +184,28 @@ PENS = "Eva has 20 pens and loses 6. How many pens has she now?"
 def test_a_text_is_cut_before_a_made_up_question(own, more):
     assert without_run_on(own + more, PENS) == own
     assert conclusion("number", without_run_on(own + more, PENS)) == "14"
+
+
+FRUITS = "Tom had 8 apples, bought 5 pears and ate 3. How many fruits are left?"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "First we need the total.\nQ: What is the total number of fruits he owned?\nA: 8 + 5 = 13.\n"
+        "Q: What remains?\nA: 13 - 3 = 10.",
+        "First the total.\nQuestion: What is the total he owned?\nAnswer: 8 + 5 = 13.\n"
+        "Question: What remains?\nAnswer: 13 - 3 = 10.",
+        "First the pears.\n**Question:** How many fruits had Tom after he bought 5?\n**Answer:** 13.\n"
+        "**Question:** What remains?\n**Answer:** 13 - 3 = 10.",
+        "Step by step.\nQuestion 1: How many had he after buying?\nAnswer 1: 8 + 5 = 13.\n"
+        "Question 2: What remains?\nAnswer 2: 13 - 3 = 10.\nThe answer is 10.",
+    ],
+)
+def test_questions_that_the_teacher_asks_itself_are_part_of_its_reasons(text):
+    assert without_run_on(text, FRUITS) == text
+    more = "\n\nQuestion: Ann has 21 hats and finds 40 caps. How many things?\nAnswer: 61"
+    assert without_run_on(text + more, FRUITS) == text
 
 
 @pytest.mark.parametrize(

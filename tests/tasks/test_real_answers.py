@@ -35,7 +35,7 @@ CONCLUDED = {
     "multiarith": (99, 92),
     "single_eq": (99, 85),
     "strategy_qa": (33, 97),
-    "svamp": (100, 88),
+    "svamp": (99, 88),  # one says that "the answer is that it is not possible"
     "tracking_shuffled_objects": (33, 100),
 }
 
