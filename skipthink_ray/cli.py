@@ -178,6 +178,7 @@ def _look(config: "PipelineConfig", command: str, as_json: bool) -> int:
 def _logged(config: "PipelineConfig", work: "Callable[[Console], object]") -> int:
     """Run `work` with its output in a log file. Returns the exit code; a ValueError propagates."""
     from skipthink_ray.runtime.cluster import disconnect
+    from skipthink_ray.runtime.console import say
     from skipthink_ray.runtime.progress import cause, log_path, quiet
 
     log = log_path(config)
@@ -188,16 +189,12 @@ def _logged(config: "PipelineConfig", work: "Callable[[Console], object]") -> in
         except ValueError:
             traceback.print_exc()  # to the log
             raise
-        except SystemExit:  # SIGTERM, from our handler or from Ray's
-            console.print("skipthink: terminated; run the same command again to continue", highlight=False)
+        except SystemExit:  # SIGTERM
+            say(console, "skipthink: terminated; run the same command again to continue")
             return TERMINATED
         except Exception as error:  # noqa: BLE001  # report unexpected errors in one line; the log has the trace
             traceback.print_exc()
-            console.print(
-                f"skipthink: failed: {cause(error)}\nThe full output is in {log}",
-                highlight=False,
-                markup=False,
-            )
+            say(console, f"skipthink: failed: {cause(error)}\nThe full output is in {log}")
             return 1
         finally:
             disconnect()  # here, so that Ray's last messages still go to the log

@@ -11,6 +11,7 @@ from skipthink_ray.config import PipelineConfig
 from skipthink_ray.identity import STAGES, visible
 from skipthink_ray.preflight import check_chunks
 from skipthink_ray.runtime.artifacts import begin, digest, finish
+from skipthink_ray.runtime.console import say
 from skipthink_ray.runtime.lock import Lease
 from skipthink_ray.runtime.progress import Bars
 from skipthink_ray.runtime.stopping import Stopper
@@ -65,7 +66,7 @@ class Maker:
             finish(out, summary)
 
     def _say(self, name: str, text: str) -> None:
-        self.console.print(f"{name:<11} {text}", highlight=False, markup=False, soft_wrap=True)
+        say(self.console, text, name)
 
 
 @contextmanager

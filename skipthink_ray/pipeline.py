@@ -10,7 +10,9 @@ from rich.console import Console
 
 from skipthink_ray.config import PipelineConfig
 from skipthink_ray.identity import STAGES, identify, upstream
+from skipthink_ray.method.modes import STUDENT_OF
 from skipthink_ray.runtime.artifacts import Folder, digest
+from skipthink_ray.runtime.console import say
 from skipthink_ray.runtime.lock import only_writer
 from skipthink_ray.runtime.store import Run
 from skipthink_ray.runtime.tracking import start_tracker
@@ -18,35 +20,35 @@ from skipthink_ray.runtime.tracking import start_tracker
 if TYPE_CHECKING:
     from skipthink_ray.making import Maker
 
-TRAINING = ("base", "cwt", "stt")
+TRAINING = tuple(STUDENT_OF.values())
 """Stages that run in a thread, so that others can start meanwhile."""
 
 
 def run(config: PipelineConfig, console: Console, command: str, only: str | None = None) -> Run:
     """Run all stages, or `only` one. Raises ValueError for errors the user can fix."""
     names = [only] if only else list(STAGES)
-    current, say = open_run(config), partial(_say, console)
+    current, tell = open_run(config), partial(say, console)
     if all(current.is_done(name) for name in names) and current.is_recorded():
         if "report" in names:
             from skipthink_ray.reporting.table import show_report
 
             show_report(current.artifact("report"), console)
-        say(f"Nothing to do: {current.folder.uri} is finished.")
+        tell(f"Nothing to do: {current.folder.uri} is finished.")
         return current
-    say(f"Run in {current.folder.uri}; starting Ray ...")
+    tell(f"Run in {current.folder.uri}; starting Ray ...")
     from skipthink_ray.making import Maker, flatten, tracked  # imports Ray and torch
     from skipthink_ray.preflight import check_run
 
-    check_run(config, current, names, say)
+    check_run(config, current, names, tell)
     with only_writer(current.folder):
         key = f"{current.folder.uri} {digest(current.identities['report'])}"
-        tracker = start_tracker(config.tracking, current.storage, config.name, key, say)
+        tracker = start_tracker(config.tracking, current.storage, config.name, key, tell)
         with tracked(tracker):
             tracker.params(flatten(config.model_dump()))
             current.record(command, config.model_dump(mode="json"))
             _make_all(names, Maker(config, current, console, tracker))
             if how := tracker.how_to_open():
-                say(f"Metrics: {how}")
+                tell(f"Metrics: {how}")
     return current
 
 
@@ -78,7 +80,3 @@ def processes(name: str, config: PipelineConfig) -> int:
     if name == "skips" and config.skips.gate == "cross_fitted":
         return max(workers, actors)  # it trains a student for each fold first
     return workers if name in TRAINING else actors
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -23,6 +23,8 @@ from skipthink_ray.reporting.findings import (
 )
 from skipthink_ray.rows import ANSWER_SCHEMA
 from skipthink_ray.runtime.artifacts import Folder
+from skipthink_ray.runtime.progress import Bars
+from skipthink_ray.runtime.stopping import Stopper
 from skipthink_ray.runtime.tracking import NullTracker
 from skipthink_ray.stages import evaluation
 from skipthink_ray.stages.context import Context
@@ -188,7 +190,8 @@ def test_evaluation_counts_what_its_findings_need(tmp_path):
     ]
     out.write_table("answers", pa.Table.from_pylist(answers, schema=ANSWER_SCHEMA))
     screen = StringIO()
-    context = Context("evaluation", PipelineConfig(), Console(file=screen, width=80), NullTracker(), out, {})
+    console = Console(file=screen, width=80)
+    context = Context("evaluation", PipelineConfig(), console, NullTracker(), out, {}, Bars(), Stopper())
     summary = evaluation._summary(context, len(rows))
     trained = dict.fromkeys(("base", "cwt", "stt"), TRAINED)
     stored = context.warn(evaluation_findings(DEFAULT, summary, trained))

@@ -26,6 +26,8 @@ from skipthink_ray.rows import (
     SKIP_SCHEMA,
 )
 from skipthink_ray.runtime.artifacts import Folder
+from skipthink_ray.runtime.progress import Bars
+from skipthink_ray.runtime.stopping import Stopper
 from skipthink_ray.runtime.tracking import NullTracker
 from skipthink_ray.stages import report as stage
 from skipthink_ray.stages.context import Context
@@ -179,7 +181,7 @@ def make_report(run: Folder) -> tuple[Folder, dict[str, Any]]:
     }
     console = Console(file=StringIO(), width=100)
     return run.child("report"), stage.make(
-        Context("report", CONFIG, console, NullTracker(), run.child("report"), inputs)
+        Context("report", CONFIG, console, NullTracker(), run.child("report"), inputs, Bars(), Stopper())
     )
 
 

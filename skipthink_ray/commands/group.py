@@ -9,6 +9,7 @@ from rich.table import Table
 from skipthink_ray.config import PipelineConfig
 from skipthink_ray.reporting.table import NUMBERS, main_cells, plain_table
 from skipthink_ray.runtime.artifacts import Folder
+from skipthink_ray.runtime.console import say
 from skipthink_ray.runtime.store import REPORT
 
 TERMINATED = 143
@@ -31,7 +32,7 @@ def run_group(configs: list[PipelineConfig], run: Callable[[PipelineConfig], int
     """
     outcomes = []
     for number, config in enumerate(configs, start=1):
-        console.print(f"\n{number}/{len(configs)} {config.task}", highlight=False, markup=False)
+        say(console, f"\n{number}/{len(configs)} {config.task}")
         outcomes.append(_outcome(config, run))
         if outcomes[-1].code == TERMINATED:
             return TERMINATED
@@ -39,9 +40,7 @@ def run_group(configs: list[PipelineConfig], run: Callable[[PipelineConfig], int
     console.print(table_of(outcomes))
     for failed in (outcome for outcome in outcomes if outcome.code):
         reason = failed.error or "see above"
-        console.print(
-            f"skipthink: {failed.config.task} failed: {reason}", highlight=False, markup=False, soft_wrap=True
-        )
+        say(console, f"skipthink: {failed.config.task} failed: {reason}")
     return int(any(outcome.code for outcome in outcomes))
 
 

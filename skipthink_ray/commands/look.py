@@ -21,6 +21,7 @@ from skipthink_ray.preflight import check_student
 from skipthink_ray.reporting.description import print_input, print_outcomes, print_rows
 from skipthink_ray.reporting.first_rows import describe_input
 from skipthink_ray.reporting.holdings import describe_outcomes, describe_rows
+from skipthink_ray.runtime.console import say
 from skipthink_ray.runtime.store import Run
 
 NOT_ASKED = (
@@ -43,7 +44,7 @@ def look(config: PipelineConfig, console: Console, command: str, as_json: bool =
 
         described["estimate"] = estimate(config)
         if not as_json:
-            _say(console, f"\n{described['estimate']}\n{NOT_ASKED}")
+            say(console, f"\n{described['estimate']}\n{NOT_ASKED}")
     else:
         if not current.is_done("rationales"):
             try:
@@ -57,7 +58,7 @@ def look(config: PipelineConfig, console: Console, command: str, as_json: bool =
         if not as_json:
             print_rows(described, console)
     if as_json:
-        _say(console, json.dumps(described, ensure_ascii=False))
+        say(console, json.dumps(described, ensure_ascii=False))
 
 
 def _show_refused(current: Run, console: Console) -> None:
@@ -65,10 +66,6 @@ def _show_refused(current: Run, console: Console) -> None:
     rationales = current.artifact("rationales")
     if rationales.exists("rows"):
         print_outcomes(describe_outcomes(rationales), console)
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
 
 def _token_counter(
@@ -81,7 +78,7 @@ def _token_counter(
     from skipthink_ray.models.student import encode, load_tokenizer
 
     if not made:
-        check_student(config, lambda text: _say(console, text))
+        check_student(config, lambda text: say(console, text))
     with current.artifact("chunks").local("student") as student:
         source = config.student.model_copy(update={"pretrained": str(student)}) if made else config.student
         tokenizer = load_tokenizer(source, ())

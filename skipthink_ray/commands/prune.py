@@ -6,6 +6,7 @@ from pyarrow import fs
 from rich.console import Console
 
 from skipthink_ray.runtime.artifacts import DONE, Folder
+from skipthink_ray.runtime.console import say
 from skipthink_ray.runtime.lock import is_locked
 from skipthink_ray.runtime.store import ARTIFACTS, artifact_of, runs_of
 
@@ -32,9 +33,7 @@ def prune(storage_path: str, console: Console, delete: bool) -> int:
     unused = find_unused(storage)
     for one in unused:
         state = "" if one.finished else "  unfinished"
-        console.print(
-            f"{one.stage}/{one.digest}  {one.size / GIB:.3f} GiB{state}", highlight=False, markup=False
-        )
+        say(console, f"{one.stage}/{one.digest}  {one.size / GIB:.3f} GiB{state}")
         if delete:
             storage.child(f"{ARTIFACTS}/{one.stage}").delete(one.digest)
     total = sum(one.size for one in unused) / GIB
@@ -44,7 +43,7 @@ def prune(storage_path: str, console: Console, delete: bool) -> int:
         text = f"Deleted {len(unused)} artifacts, {total:.3f} GiB."
     else:
         text = f"{len(unused)} artifacts, {total:.3f} GiB. Nothing was deleted; add --delete to delete them."
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
+    say(console, text)
     return 0
 
 

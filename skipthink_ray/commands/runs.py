@@ -6,6 +6,7 @@ from rich.console import Console
 
 from skipthink_ray.reporting.table import NUMBERS, main_cells, plain_table
 from skipthink_ray.runtime.artifacts import Folder
+from skipthink_ray.runtime.console import say
 from skipthink_ray.runtime.store import REPORT, is_made, runs_of
 
 ABOUT = ("run", "task", "started", "stages")
@@ -17,7 +18,7 @@ def runs(storage_path: str, console: Console) -> int:
     storage = Folder.open(storage_path)
     views = runs_of(storage)
     if not views:
-        console.print(f"No runs in {storage.uri}.", highlight=False, markup=False)
+        say(console, f"No runs in {storage.uri}.")
         return 0
     table = plain_table()
     for name in (*ABOUT, *NUMBERS):

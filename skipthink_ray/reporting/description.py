@@ -12,6 +12,7 @@ from skipthink_ray.method.choosing import MAX_CHUNKS, MOVABLE_SHARE
 from skipthink_ray.reporting.first_rows import ROWS
 from skipthink_ray.reporting.holdings import QUANTILES, quantile
 from skipthink_ray.reporting.table import plain_table
+from skipthink_ray.runtime.console import say
 
 BINS, BAR_WIDTH = 10, 40
 CHUNK_STYLES = ("cyan", "yellow", "green", "magenta", "blue", "red")
@@ -22,12 +23,12 @@ STEPS_OF_A_CHUNK = 6
 
 def print_input(described: dict[str, Any], console: Console) -> None:
     """Print what `first_rows.describe_input` returns."""
-    _say(console, f"Input: {described['source']}")
+    say(console, f"Input: {described['source']}")
     if "columns" not in described:
         return
-    _say(console, f"{described['rows_read']:,} rows are read like this (the first {ROWS} of each file):")
+    say(console, f"{described['rows_read']:,} rows are read like this (the first {ROWS} of each file):")
     for form, number in described["forms"].items():
-        _say(console, f"{number:,} rows: {form}; converted to plain columns")
+        say(console, f"{number:,} rows: {form}; converted to plain columns")
     table = _table(["field", "column", "values", "example as stored", "as read"], justify="left")
     for column in described["columns"]:
         types = column["types"]
@@ -41,9 +42,9 @@ def print_input(described: dict[str, Any], console: Console) -> None:
         _add(table, column["field"], column["column"], shown, *(_short(cell, CELL_CHARS) for cell in cells))
     console.print(table)
     if described["unused_columns"]:
-        _say(console, f"Columns that are not used: {', '.join(described['unused_columns'])}")
+        say(console, f"Columns that are not used: {', '.join(described['unused_columns'])}")
     for split, number in described["splits"].items():
-        _say(console, f"{number:,} rows for {split}")
+        say(console, f"{number:,} rows for {split}")
     if described["golds"]:
         table = _table(["gold answers", "as stored", "as read", "compared as"], justify="left")
         for gold in described["golds"]:
@@ -52,13 +53,13 @@ def print_input(described: dict[str, Any], console: Console) -> None:
         console.print("", table, sep="\n")
     unusable = described["unusable"]
     for row in unusable["first"]:
-        _say(
+        say(
             console,
             f"{row['where']}, row {row['row']} is unusable: {row['reason']}: "
             f"{_short(row['detail'], DETAIL_CHARS)}",
         )
     if unusable["rows"] > len(unusable["first"]):
-        _say(
+        say(
             console, f"... and {unusable['rows'] - len(unusable['first']):,} more of these rows are unusable."
         )
 
@@ -67,26 +68,26 @@ def print_outcomes(described: dict[str, Any], console: Console) -> None:
     """Print what `holdings.describe_outcomes` returns."""
     console.print("", _fates(described["rows"]), "", sep="\n")
     for fate in sorted(described["examples"], key=lambda fate: fate != "kept"):
-        _say(console, f"{'Kept' if fate == 'kept' else f'Dropped: {fate}'}, for example:")
+        say(console, f"{'Kept' if fate == 'kept' else f'Dropped: {fate}'}, for example:")
         for row in described["examples"][fate]:
-            _say(console, f"  row {row['row']} ({row['split']}, {row['id']}): {_fate_of(row)}")
+            say(console, f"  row {row['row']} ({row['split']}, {row['id']}): {_fate_of(row)}")
     kept = {split: fates.get("kept", 0) for split, fates in described["rows"].items()}
     if not kept.get("test") and kept.get("dev"):
-        _say(console, "There are no test questions. A run needs --evaluation.split dev.")
+        say(console, "There are no test questions. A run needs --evaluation.split dev.")
 
 
 def print_rows(described: dict[str, Any], console: Console) -> None:
     """Print what `holdings.describe_rows` and `first_rows.describe_input` return, in one dictionary."""
     unit = described["unit"]
     print_outcomes(described, console)
-    _say(console, "")
-    _say(console, _accuracy(described))
-    _say(console, "")
+    say(console, "")
+    say(console, _accuracy(described))
+    say(console, "")
     sizes = {f"steps per chunk, M = {number}": one for number, one in described["chunks"].items()}
     named = {"steps per rationale": described["steps"], f"{unit} per rationale": described[unit], **sizes}
     console.print(_numbers(named))
     for number, one in described["chunks"].items():
-        _say(
+        say(
             console,
             f"M = {number}: {one['empty_share']:.1%} of {one['chunks']:,} average chunks are empty; "
             f"{one['longer_share']:.1%} of the rationales have more steps than chunks.",
@@ -96,16 +97,12 @@ def print_rows(described: dict[str, Any], console: Console) -> None:
     for sample in described["samples"]:
         console.print("", _cut(sample), sep="\n")
     taken = described["num_chunks"]
-    _say(
+    say(
         console,
         f"\nauto takes M = {taken['auto']}: the largest M up to {MAX_CHUNKS} for which at least "
         f"{MOVABLE_SHARE:.0%} of the rationales have more than M steps, or 1.\n"
         f"A run takes M = {taken['planned']}: {taken['why']}.",
     )
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 def _add(table: Table, *cells: str) -> None:

@@ -7,8 +7,8 @@ PLAIN_EVERY_S = 10.0
 RECENT_S = 60.0
 """The rate is taken over the last half of the time so far, but over at least this many seconds."""
 SMOOTH_S = 60.0
-"""The expected end moves to a later estimate with this time constant, and to an earlier one at once.
-Otherwise the time left would jump up after each search before an epoch of cwt, which ends no update."""
+"""No update ends during a chunk search, so the time left would jump up after it. A later end is therefore
+approached gradually, with this time constant; an earlier one is taken at once."""
 
 
 class Pace:
@@ -44,8 +44,8 @@ class Pace:
         (since, before), (until, after) = self.counts[0], self.counts[-1]
         return (after - before) / max(until - since, 1e-9)
 
-    def left_s(self, now: float, total: int) -> float:
-        """Seconds until the count is `total`. The rate must be known."""
+    def estimate_left_s(self, now: float, total: int) -> float:
+        """Seconds until the count is `total`. The rate must be known. Each call moves the expected end."""
         last, done = self.counts[-1]
         end = last + (total - done) / self.rate
         if self.expected and end > self.expected[1]:
@@ -73,7 +73,7 @@ class PlainLines:
         if not self.pace.rate:
             return text
         text += f", {self.pace.rate:.{1 if self.pace.rate >= 1 else 3}f}/s"
-        return f"{text}, {_span(self.pace.left_s(now, total))} left" if total else text
+        return f"{text}, {_span(self.pace.estimate_left_s(now, total))} left" if total else text
 
 
 def _span(seconds: float) -> str:

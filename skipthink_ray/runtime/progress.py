@@ -30,6 +30,7 @@ from rich.progress import (
 
 from skipthink_ray.config import PipelineConfig
 from skipthink_ray.runtime.artifacts import Folder
+from skipthink_ray.runtime.console import say
 from skipthink_ray.runtime.pace import PlainLines
 from skipthink_ray.runtime.tracking import Tracker
 
@@ -110,7 +111,7 @@ class StageLine:
         self.console, self.name, self.unit, self.total, self.tracker = console, name, unit, total, tracker
         self.board: Any = Board.remote()
         self.bars = bars
-        self.bar, self.task = bars.add(console, name, unit, total)
+        self.display, self.bar = bars.add(console, name, unit, total)
         self.stop, self.thread = threading.Event(), threading.Thread(target=self._follow, daemon=True)
         self.plain = PlainLines(name, unit, time.monotonic())
         self.failure: Exception | None = None
@@ -122,7 +123,7 @@ class StageLine:
     def __exit__(self, *_: object) -> None:
         self.stop.set()
         self.thread.join()
-        self.bars.remove(self.bar, self.task)
+        self.bars.remove(self.display, self.bar)
         if self.failure:
             raise self.failure
 
@@ -141,10 +142,10 @@ class StageLine:
             return  # the cluster is busy or gone; the stage itself reports that
         done, total, note = news["done"], news["total"] or self.total, news["note"]
         for remark in news["remarks"]:
-            self.console.print(f"{self.name:<11} {remark}", highlight=False, markup=False, soft_wrap=True)
-        self.bar.update(self.task, completed=done, total=total or None, note=note)
+            say(self.console, remark, self.name)
+        self.display.update(self.bar, completed=done, total=total or None, note=note)
         if not self.console.is_terminal and (line := self.plain.line(time.monotonic(), done, total, note)):
-            self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+            say(self.console, line)
         for step, values in news["metrics"]:
             self.tracker.metrics(values, step)
 

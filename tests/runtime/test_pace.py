@@ -62,7 +62,7 @@ def test_the_time_left_falls_between_two_counts_and_ends_at_zero():
     pace = Pace()
     for now in (0.0, 100.0):
         pace.note(now, int(now) + 1)
-    assert [pace.left_s(now, 151) for now in (100.0, 120.0, 200.0)] == [50.0, 30.0, 0.0]
+    assert [pace.estimate_left_s(now, 151) for now in (100.0, 120.0, 200.0)] == [50.0, 30.0, 0.0]
 
 
 def test_work_that_resumes_from_a_checkpoint_has_the_rate_of_what_follows():
