@@ -133,7 +133,7 @@ def prepare(config: PipelineConfig, updates: Callable[[Samples], int]) -> Prepar
     """
     train_rows, test_rows = toy_rows(config, "train"), toy_rows(config, "test")
     tokenizer = load_tokenizer(config.student, written(config, train_rows))
-    num_chunks = decide_num_chunks(config, (len(split_steps(row.rationale)) for row in train_rows))
+    num_chunks, _ = decide_num_chunks(config, (len(split_steps(row.rationale)) for row in train_rows))
     questions = encode(tokenizer, [texts(row._asdict(), config.chunks)[0] for row in test_rows])
     numbered = [{"row": at, **row._asdict()} for at, row in enumerate(train_rows)]
     samples = Samples(cut(numbered, partial(encode, tokenizer), config.chunks, num_chunks))

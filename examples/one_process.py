@@ -55,7 +55,7 @@ def main(config: PipelineConfig) -> dict[str, Any]:
 
     # Toy questions, with rationales by an oracle. Real rationales come from a large model.
     train_rows, test_rows = (draw_questions(config, split) for split in ("train", "test"))
-    num_chunks = decide_num_chunks(config, (len(split_steps(row["rationale"])) for row in train_rows))  # M
+    num_chunks, _ = decide_num_chunks(config, (len(split_steps(row["rationale"])) for row in train_rows))  # M
 
     # Cut rationales into steps, and steps into M average chunks. All students start from the same weights.
     def new_student() -> Student:

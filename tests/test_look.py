@@ -13,7 +13,7 @@ from transformers import AutoTokenizer
 
 from skipthink_ray.commands.look import look
 from skipthink_ray.pipeline import open_run
-from skipthink_ray.reporting.holdings import chunk_sizes, quantile
+from skipthink_ray.reporting.look_rows import chunk_sizes, quantile
 from skipthink_ray.rows import ROW_SCHEMA
 from skipthink_ray.settings import load_config
 from tests.test_bad_input import FAST, from_file, skipthink, write_lines

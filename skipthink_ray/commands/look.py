@@ -18,9 +18,9 @@ from rich.console import Console
 from skipthink_ray.config import PipelineConfig
 from skipthink_ray.pipeline import open_run, run
 from skipthink_ray.preflight import check_student
-from skipthink_ray.reporting.description import print_input, print_outcomes, print_rows
-from skipthink_ray.reporting.first_rows import describe_input
-from skipthink_ray.reporting.holdings import describe_outcomes, describe_rows
+from skipthink_ray.reporting.look_input import describe_input
+from skipthink_ray.reporting.look_rows import describe_outcomes, describe_rows
+from skipthink_ray.reporting.look_tables import print_input, print_outcomes, print_rows
 from skipthink_ray.runtime.console import say
 from skipthink_ray.runtime.store import Run
 

@@ -1,9 +1,9 @@
-"""Decides the number of chunks M; has the rule of `chunks.num_chunks: auto` (the paper's second question).
+"""Decides the number of chunks M (method §1), and has the rule of `chunks.num_chunks: auto`.
 
-M must be chosen before cwt. At that time the student has never seen a stage marker: the embeddings of all
-markers are equal (the mean of all others), so all rows of the stage-loss matrix are equal and say nothing
-about M. Step counts are informative: if a rationale has as many steps as chunks, there is nothing to search,
-and a stage without steps teaches only EOS.
+M must be chosen before cwt. At that time the student has never seen a stage marker. With the default start,
+all markers have the same embedding, so all rows of the stage-loss matrix are equal and say nothing about M.
+Step counts are informative: if a rationale has as many steps as chunks, there is nothing to search, and a
+stage without steps teaches only EOS.
 """
 
 from collections.abc import Iterable
@@ -19,17 +19,21 @@ MAX_CHUNKS = 8
 """A student answers in M + 1 decodings. More stages than this were never measured."""
 
 
-def decide_num_chunks(config: PipelineConfig, num_steps: Iterable[int]) -> int:
-    """M: as configured, else the task's own, else from the numbers of steps of the training rationales.
+def decide_num_chunks(config: PipelineConfig, num_steps: Iterable[int]) -> tuple[int, str]:
+    """(M, why): as configured, else the task's own, else from the steps of the training rationales.
 
-    They are counted only if they are needed. Their rounded mean is the paper's M for tasks other than
+    The steps are counted only if they are needed. Their rounded mean is the paper's M for tasks other than
     arithmetic.
     """
-    wanted = config.chunks.num_chunks or task_of(config).num_chunks
-    if isinstance(wanted, int):
-        return wanted
-    num_steps_R = np.fromiter(num_steps, dtype=np.int64)
-    return choose_num_chunks(num_steps_R) if wanted == "auto" else max(1, round(float(np.mean(num_steps_R))))
+    configured, task = config.chunks.num_chunks, task_of(config)
+    if configured == "auto":
+        return choose_num_chunks(np.fromiter(num_steps, dtype=np.int64)), "as configured"
+    if configured:
+        return configured, "as configured"
+    if task.num_chunks:
+        return task.num_chunks, f"the default of the task '{task.name}'"
+    mean = float(np.mean(np.fromiter(num_steps, dtype=np.int64)))
+    return max(1, round(mean)), f"the mean number of steps is {mean:.2f}"
 
 
 def choose_num_chunks(num_steps_R: np.ndarray) -> int:

@@ -37,7 +37,7 @@ def make(context: Context) -> dict[str, Any]:
     total = rows.count_rows(filter=KEPT)
     with context.line("rows", total) as line:
         tokenizer = load_tokenizer(config.student, _texts(rows, config))
-        num_chunks = decide_num_chunks(config, _num_steps(rows))
+        num_chunks, _ = decide_num_chunks(config, _num_steps(rows))
         student = build_student(config.student, tokenizer, num_chunks, config.seed)
         with TemporaryDirectory() as folder:
             save_student(student, Path(folder))

@@ -7,6 +7,7 @@ rationale once there is one. An unusable row stays in the table, with a `reason`
 import json
 import math
 import re
+from dataclasses import dataclass
 from difflib import get_close_matches
 from random import Random
 from typing import Any, Literal
@@ -15,6 +16,7 @@ from skipthink_ray.config import PipelineConfig
 from skipthink_ray.config.rationales import ColumnsConfig, RationalesConfig
 from skipthink_ray.rows import DRAFT_SCHEMA
 from skipthink_ray.tasks.conclusions import without_run_on
+from skipthink_ray.tasks.public import Form, Row
 from skipthink_ray.tasks.task import Task
 
 UNUSABLE = (
@@ -57,32 +59,49 @@ _REFUSAL = re.compile(
 )
 
 
+Origin = Literal["column", "published", "file", "drawn"]
+"""Where the split of a row comes from."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A row of the input, and how it is read."""
+
+    stored: Row
+    """Its columns; empty if it cannot be read."""
+    values: Row
+    """The same, or plain columns made of them if the row has the form of a benchmark's own files."""
+    columns: ColumnsConfig
+    """The names of the columns of `values`."""
+    form: Form | None
+    origin: Origin
+    row: dict[str, Any]
+    """DRAFT_SCHEMA. If the row is malformed, `reason` says why."""
+
+
 def parse_row(raw: dict[str, Any], config: PipelineConfig, task: Task) -> dict[str, Any]:
     """Parse a row of RAW_SCHEMA into DRAFT_SCHEMA. If it is malformed, `reason` says why."""
+    return read_row(raw, config, task).row
+
+
+def read_row(raw: dict[str, Any], config: PipelineConfig, task: Task) -> Reading:
     given = config.rationales.teacher.kind == "given"
-    values, reason, detail = load_row(raw)
-    values, columns = plain_values(values, config.rationales, task)
+    stored, reason, detail = _load(raw)
+    values, columns, form = _plain(stored, config.rationales, task)
     named = values.get(columns.id)
     row_id = f"row-{raw['row'] + 1}" if named is None else str(named)
-    row = {
-        **dict.fromkeys(DRAFT_SCHEMA.names),
-        "row": raw["row"],
-        "id": row_id,
-        "split": split_of(values, raw, row_id, columns, config, task)[0],
-    }
+    split, origin = _split(values, raw, row_id, columns, config, task)
+    row = {**dict.fromkeys(DRAFT_SCHEMA.names), "row": raw["row"], "id": row_id, "split": split}
     if not reason:
-        fields = (
-            ("question", "answer", "rationale")
-            if given or row["split"] != "train"
-            else ("question", "answer")
-        )
+        fields = ("question", "answer", "rationale") if given or split != "train" else ("question", "answer")
         row |= {name: _text(values.get(getattr(columns, name)), name, task.kind) for name in fields}
         reason, detail = _malformed(row, values, columns, config, task)
         if row["rationale"]:
             row["rationale"] = without_run_on(row["rationale"], row["question"] or "")
         concluded = values.get(columns.teacher_answer, row["answer"])
         row["concluded"] = _text(concluded, "answer", task.kind) if given else None
-    return {**row, "reason": reason, "detail": detail or (str(raw["raw"])[:SHOWN_CHARS] if reason else None)}
+    row |= {"reason": reason, "detail": detail or (str(raw["raw"])[:SHOWN_CHARS] if reason else None)}
+    return Reading(stored, values, columns, form, origin, row)
 
 
 def judge_row(row: dict[str, Any], config: PipelineConfig, task: Task) -> dict[str, Any]:
@@ -96,7 +115,7 @@ def judge_row(row: dict[str, Any], config: PipelineConfig, task: Task) -> dict[s
     return {**row, "reason": reason, "detail": detail}
 
 
-def load_row(raw: dict[str, Any]) -> tuple[dict[str, Any], str | None, str | None]:
+def _load(raw: dict[str, Any]) -> tuple[Row, str | None, str | None]:
     """(columns of a row of RAW_SCHEMA, reason, detail); without columns if there is a reason."""
     if raw["error"]:
         return {}, "not UTF-8", f"{raw['error']}: {raw['raw'][:SHOWN_CHARS]}"
@@ -150,29 +169,27 @@ def _other_task(rows: list[dict[str, Any]], source: RationalesConfig) -> str:
     return ""
 
 
-def plain_values(
-    values: dict[str, Any], source: RationalesConfig, task: Task
-) -> tuple[dict[str, Any], ColumnsConfig]:
-    """A row of a benchmark's own file with plain columns, and their names; other rows as they are.
+def _plain(values: Row, source: RationalesConfig, task: Task) -> tuple[Row, ColumnsConfig, Form | None]:
+    """A row of a benchmark's own file with plain columns, their names, and the form; other rows as they are.
 
     A configured column that is not part of the benchmark's form replaces what the form has for that field: a
     teacher's rationale beside GSM8K's own solution, for example.
     """
     form = task.form_of(values, plain_columns(source))
     if form is None:
-        return values, source.columns
+        return values, source.columns, None
     plain = ColumnsConfig()
     try:
         converted = form.read(values)
     except (AttributeError, KeyError, IndexError, TypeError, ValueError):
-        return values, source.columns
+        return values, source.columns, form
     columns = {name: getattr(source.columns, name) for name in ColumnsConfig.model_fields}
     own = {
         getattr(plain, name): values[column]
         for name, column in columns.items()
         if column in values and column not in form.needs
     }
-    return converted | own, plain
+    return converted | own, plain, form
 
 
 def _text(value: Any, name: str, kind: str) -> str | None:
@@ -188,14 +205,14 @@ def _text(value: Any, name: str, kind: str) -> str | None:
     return str(value) if isinstance(value, int) else None
 
 
-def split_of(
-    values: dict[str, Any],
+def _split(
+    values: Row,
     raw: dict[str, Any],
     row_id: str,
     columns: ColumnsConfig,
     config: PipelineConfig,
     task: Task,
-) -> tuple[str, Literal["column", "published", "file", "drawn"]]:
+) -> tuple[str, Origin]:
     """The split of a row, and where it comes from.
 
     The row's own, else the benchmark's, else that of its file, else a random one.

@@ -9,12 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from skipthink_ray.config import PipelineConfig
-from skipthink_ray.config.rationales import ColumnsConfig
 from skipthink_ray.runtime.sources import first_rows_here
 from skipthink_ray.tasks import task_of
 from skipthink_ray.tasks.answers import canonical
-from skipthink_ray.tasks.cleaning import load_row, parse_row, plain_columns, plain_values, split_of
-from skipthink_ray.tasks.public import Form, Row
+from skipthink_ray.tasks.cleaning import Reading, read_row
 from skipthink_ray.tasks.task import Task
 
 ROWS = 100
@@ -94,46 +92,43 @@ def _column(seen: _Seen, name: str, types: dict[str, str]) -> dict[str, Any]:
 def _add(seen: _Seen, raw: dict[str, Any], where: str, config: PipelineConfig, task: Task) -> None:
     """Count one row of RAW_SCHEMA, of the file or split `where`."""
     seen.rows += 1
-    row = parse_row(raw, config, task)
+    reading = read_row(raw, config, task)
+    row, columns = reading.row, reading.columns
     if row["reason"]:
         told = {"where": where, "row": raw["row"] + 1, "reason": row["reason"], "detail": row["detail"]}
         seen.unusable.append(told)
-    stored, reason, _ = load_row(raw)
-    if reason:
+    if not reading.stored:
         return
-    for name, value in stored.items():
+    for name, value in reading.stored.items():
         seen.stored.setdefault(name, Counter())[_kind(value)] += 1
-    form = task.form_of(stored, plain_columns(config.rationales))
-    values, columns = plain_values(stored, config.rationales, task)
-    if form:
-        seen.forms[form.name] += 1
+    if reading.form:
+        seen.forms[reading.form.name] += 1
     for name in FIELDS:
         column = getattr(columns, name)
-        if column in values:
-            sources = _sources(form, column, stored, values, columns)
-            text = " | ".join(_json(stored[source]) for source in sources)
+        if column in reading.values:
+            sources = _sources(reading, column)
+            text = " | ".join(_json(reading.stored[source]) for source in sources)
             seen.used.setdefault(name, Counter())[sources] += 1
             _exemplify(seen, name, text, row["concluded" if name == "teacher_answer" else name])
             if name == "answer" and not row["reason"]:
                 compared_as = canonical(task.kind, task.parse(row["answer"]))
                 gold = {"id": row["id"], "stored": text, "read": row["answer"], "compared_as": compared_as}
                 seen.golds.append(gold)
-    _, origin = split_of(values, raw, row["id"], columns, config, task)
-    source = "data set" if config.rationales.source == "dataset" and origin == "column" else origin
-    told = _SPLITS[source].format(column=columns.split, task=task.name, share=config.rationales.test_share)
+    of_data_set = config.rationales.source == "dataset" and reading.origin == "column"
+    told = _SPLITS["data set" if of_data_set else reading.origin].format(
+        column=columns.split, task=task.name, share=config.rationales.test_share
+    )
     seen.splits[f"{row['split']}: {told}"] += 1
 
 
-def _sources(
-    form: Form | None, column: str, stored: Row, values: Row, columns: ColumnsConfig
-) -> tuple[str, ...]:
+def _sources(reading: Reading, column: str) -> tuple[str, ...]:
     """The columns of the input from which a column of the plain row was made."""
-    if form is None or (column in stored and values[column] == stored[column]):
+    stored, values, question = reading.stored, reading.values, reading.columns.question
+    if reading.form is None or (column in stored and values[column] == stored[column]):
         return (column,)
-    question = columns.question
     untouched = question if question in stored and values[question] == stored[question] else None
     others = (values[question],) if column != question else ()  # a question under another name
-    return tuple(name for name in form.needs if name != untouched and stored[name] not in others)
+    return tuple(name for name in reading.form.needs if name != untouched and stored[name] not in others)
 
 
 def _exemplify(seen: _Seen, name: str, stored: str, read: str | None) -> None:

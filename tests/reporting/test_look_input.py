@@ -10,8 +10,8 @@ import pyarrow.parquet
 from rich.console import Console
 
 from skipthink_ray.config import PipelineConfig
-from skipthink_ray.reporting.description import print_input
-from skipthink_ray.reporting.first_rows import PARTS, ROWS, describe_input
+from skipthink_ray.reporting.look_input import PARTS, ROWS, describe_input
+from skipthink_ray.reporting.look_tables import print_input
 
 PEN = {"question": "Tom has 2 pens and finds 3. How many?", "rationale": "2 + 3 = 5."}
 

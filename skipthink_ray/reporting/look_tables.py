@@ -9,8 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from skipthink_ray.method.choosing import MAX_CHUNKS, MOVABLE_SHARE
-from skipthink_ray.reporting.first_rows import ROWS
-from skipthink_ray.reporting.holdings import QUANTILES, quantile
+from skipthink_ray.reporting.look_input import ROWS
+from skipthink_ray.reporting.look_rows import QUANTILES, quantile
 from skipthink_ray.reporting.table import plain_table
 from skipthink_ray.runtime.console import say
 
@@ -66,12 +66,12 @@ def print_input(described: dict[str, Any], console: Console) -> None:
 
 def print_outcomes(described: dict[str, Any], console: Console) -> None:
     """Print what `holdings.describe_outcomes` returns."""
-    console.print("", _fates(described["rows"]), "", sep="\n")
-    for fate in sorted(described["examples"], key=lambda fate: fate != "kept"):
-        say(console, f"{'Kept' if fate == 'kept' else f'Dropped: {fate}'}, for example:")
-        for row in described["examples"][fate]:
-            say(console, f"  row {row['row']} ({row['split']}, {row['id']}): {_fate_of(row)}")
-    kept = {split: fates.get("kept", 0) for split, fates in described["rows"].items()}
+    console.print("", _outcomes(described["rows"]), "", sep="\n")
+    for outcome in sorted(described["examples"], key=lambda outcome: outcome != "kept"):
+        say(console, f"{'Kept' if outcome == 'kept' else f'Dropped: {outcome}'}, for example:")
+        for row in described["examples"][outcome]:
+            say(console, f"  row {row['row']} ({row['split']}, {row['id']}): {_outcome_of(row)}")
+    kept = {split: outcomes.get("kept", 0) for split, outcomes in described["rows"].items()}
     if not kept.get("test") and kept.get("dev"):
         say(console, "There are no test questions. A run needs --evaluation.split dev.")
 
@@ -117,7 +117,7 @@ def _short(text: str, limit: int) -> str:
     return line if len(line) <= limit else f"{line[: limit - tail - 5]} ... {line[-tail:]}"
 
 
-def _fate_of(row: dict[str, Any]) -> str:
+def _outcome_of(row: dict[str, Any]) -> str:
     """Why a row was dropped, and how its rationale ends; the answer of a row that was kept."""
     end = _short((row["rationale"] or "")[-DETAIL_CHARS:], DETAIL_CHARS // 2)
     told = row["detail"] or f"answer '{row['answer']}'"
@@ -131,15 +131,15 @@ def _table(titles: Iterable[str], justify: Any = None) -> Table:
     return table
 
 
-def _fates(rows: dict[str, dict[str, int]]) -> Table:
+def _outcomes(rows: dict[str, dict[str, int]]) -> Table:
     splits = sorted(rows, key=lambda split: (split != "train", split))
     total = Counter[str]()
-    for fates in rows.values():
-        total.update(fates)
+    for outcomes in rows.values():
+        total.update(outcomes)
     table = _table(["rows", *splits, "all"])
-    for fate in ["kept", *(fate for fate, _ in total.most_common() if fate != "kept")]:
-        numbers = [*(rows[split].get(fate, 0) for split in splits), total[fate]]
-        name = fate if fate == "kept" else f"dropped: {fate}"
+    for outcome in ["kept", *(outcome for outcome, _ in total.most_common() if outcome != "kept")]:
+        numbers = [*(rows[split].get(outcome, 0) for split in splits), total[outcome]]
+        name = outcome if outcome == "kept" else f"dropped: {outcome}"
         _add(table, name, *(f"{number:,}" for number in numbers))
     return table
 

@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 from skipthink_ray.config import PipelineConfig
-from skipthink_ray.reporting.description import print_rows
-from skipthink_ray.reporting.holdings import EXAMPLES, describe_rows
+from skipthink_ray.reporting.look_rows import EXAMPLES, describe_rows
+from skipthink_ray.reporting.look_tables import print_rows
 from skipthink_ray.rows import ROW_SCHEMA
 from skipthink_ray.runtime.artifacts import Folder
 
