@@ -131,8 +131,13 @@ def _deepspeed() -> str:
         )
     if torch.cuda.is_available():
         return "installed"
-    code = "from deepspeed.ops.op_builder.cpu.comm import ShareMemCommBuilder as B; B().load(verbose=False)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600)
+    code = "from skipthink_ray.training.deepspeed import load_communication_op; load_communication_op()"
+    try:
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600)
+    except subprocess.TimeoutExpired as error:
+        raise Problem(
+            "its communication op did not compile within 600 s; use cluster.backend ddp", fatal=False
+        ) from error
     if done.returncode:
         last = (done.stderr.strip() or "no message").splitlines()[-1]
         raise Problem(f"its communication op does not compile ({last}); use cluster.backend ddp", fatal=False)

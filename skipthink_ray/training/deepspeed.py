@@ -1,8 +1,18 @@
-"""The DeepSpeed configuration as a plain dict. DeepSpeed's config-json page documents the keys."""
+"""The DeepSpeed configuration as a plain dict, and the op that DeepSpeed compiles on a CPU.
 
+DeepSpeed's config-json page documents the keys.
+"""
+
+import hashlib
+import os
+import sys
+from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from skipthink_ray.config import ClusterConfig, TrainConfig
+from skipthink_ray.models.pretrained import cache_folder
 
 
 def deepspeed_config(train: TrainConfig, cluster: ClusterConfig, world: int) -> dict[str, Any]:
@@ -23,3 +33,23 @@ def deepspeed_config(train: TrainConfig, cluster: ClusterConfig, world: int) -> 
         "steps_per_print": 10**9,
         "wall_clock_breakdown": False,
     }
+
+
+def load_communication_op() -> None:
+    """Compile DeepSpeed's CPU communication op, unless it is cached, and load it into this process.
+
+    One process of the machine compiles at a time. torch marks a build with a file `lock` that stays if the
+    process is killed, and every later process would wait for it forever. Our own lock ends with its process,
+    so whoever holds it may remove such a file. Each Python environment has its own cache, because torch
+    compiles again if the path of a header changes.
+    """
+    from deepspeed.ops.op_builder.cpu.comm import ShareMemCommBuilder
+
+    environment = hashlib.sha256(sys.prefix.encode()).hexdigest()[:12]
+    root = Path(
+        os.environ.setdefault("TORCH_EXTENSIONS_DIR", str(cache_folder() / "torch_extensions" / environment))
+    )
+    root.mkdir(parents=True, exist_ok=True)
+    with FileLock(root / "skipthink.lock"):
+        (root / ShareMemCommBuilder.NAME / "lock").unlink(missing_ok=True)
+        ShareMemCommBuilder().load(verbose=False)

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 
 from skipthink_ray.config import ClusterConfig, OptimConfig, TrainConfig
 from skipthink_ray.models.batching import IGNORE
-from skipthink_ray.training.deepspeed import deepspeed_config
+from skipthink_ray.training.deepspeed import deepspeed_config, load_communication_op
 from skipthink_ray.training.markers import Markers
 
 MicroBatch = dict[str, torch.Tensor]
@@ -204,6 +204,8 @@ class DeepSpeedEngine:
         os.environ.setdefault("LOCAL_RANK", str(model.device.index or 0))
         import deepspeed  # slow (seconds) and writes log lines, so only if used
 
+        if model.device.type == "cpu":
+            load_communication_op()
         self.accumulation = cluster.accumulation
         self.takes_mask = can_select_logits(model)
         self.adamw = adamw(model, train.optim, markers)

@@ -5,6 +5,8 @@ The markers have their own learning rate in all tests.
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,7 @@ from skipthink_ray.models.batching import collate
 from skipthink_ray.training.backend import deepspeed_problem
 from skipthink_ray.training.batches import share_of
 from skipthink_ray.training.checkpoint import Progress, load_checkpoint, load_weights, save_checkpoint
+from skipthink_ray.training.deepspeed import load_communication_op
 from skipthink_ray.training.engine import Engine, start_engine
 from skipthink_ray.training.markers import attach
 from tests.toys import tiny_llama, token_samples
@@ -140,3 +143,15 @@ def test_a_checkpoint_resumes_in_any_zero_stage_and_world_size(tmp_path, zero_be
     world = 1 if zero_before != zero_after else 2
     resumed = _train(tmp_path / "rest", world, 1, zero_after, resume=tmp_path / "half", updates=2)
     _assert_same((whole[0][2:], whole[1]), resumed, tolerance=2e-6)
+
+
+def test_a_build_that_was_killed_does_not_make_later_processes_wait(tmp_path):
+    """torch's lock file of a killed build stays. The compiled op is copied, so that nothing compiles here."""
+    load_communication_op()
+    built = Path(os.environ["TORCH_EXTENSIONS_DIR"]) / "deepspeed_shm_comm"
+    shutil.copytree(built, tmp_path / built.name)
+    (tmp_path / built.name / "lock").touch()
+    code = "from skipthink_ray.training.deepspeed import load_communication_op; load_communication_op()"
+    environment = {**os.environ, "TORCH_EXTENSIONS_DIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=300)
+    assert not (tmp_path / built.name / "lock").exists()
