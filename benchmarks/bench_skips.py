@@ -1,8 +1,8 @@
 """Compares skip ablation by verification on shared keys and values with the literal rule by plain `generate`.
 
-python -m benchmarks.bench_skips # the toy student, one CPU thread python -m benchmarks.bench_skips --student
-gpt2-124m --device cuda --precision bf16 python -m benchmarks.bench_skips --actors 1 2 # throughput of the
-stage's actor pool
+    python -m benchmarks.bench_skips                    # the toy student, one CPU thread
+    python -m benchmarks.bench_skips --student gpt2-124m --device cuda --precision bf16
+    python -m benchmarks.bench_skips --actors 1 2       # throughput of the stage's actor pool
 
 A student of the given architecture starts from random weights and trains briefly on toy questions (cwt, chunk
 dropout 0.5, so that some chunks are superfluous). Then three searches run in turn on the same samples, for

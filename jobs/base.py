@@ -1,6 +1,6 @@
 """The stage `base` alone.
 
-ray job submit --working-dir . -- python -m jobs.base --config configs/....yaml
+ray job submit --working-dir . -- python -m jobs.base --config configs/NAME.yaml
 """
 
 import sys

@@ -1,6 +1,6 @@
 """The stage `chunks` alone.
 
-ray job submit --working-dir . -- python -m jobs.chunks --config configs/....yaml
+ray job submit --working-dir . -- python -m jobs.chunks --config configs/NAME.yaml
 """
 
 import sys

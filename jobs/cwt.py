@@ -1,6 +1,6 @@
 """The stage `cwt` alone.
 
-ray job submit --working-dir . -- python -m jobs.cwt --config configs/....yaml
+ray job submit --working-dir . -- python -m jobs.cwt --config configs/NAME.yaml
 """
 
 import sys

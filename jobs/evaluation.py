@@ -1,6 +1,6 @@
 """The stage `evaluation` alone.
 
-ray job submit --working-dir . -- python -m jobs.evaluation --config configs/....yaml
+ray job submit --working-dir . -- python -m jobs.evaluation --config configs/NAME.yaml
 """
 
 import sys

@@ -1,6 +1,6 @@
 """A description of the data set, before any training.
 
-ray job submit --working-dir . -- python -m jobs.look --config configs/....yaml
+ray job submit --working-dir . -- python -m jobs.look --config configs/NAME.yaml
 """
 
 import sys

@@ -1,6 +1,6 @@
 """All eight stages.
 
-ray job submit --working-dir . -- python -m jobs.pipeline --config configs/....yaml
+ray job submit --working-dir . -- python -m jobs.pipeline --config configs/NAME.yaml
 """
 
 import sys

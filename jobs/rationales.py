@@ -1,6 +1,6 @@
 """The stage `rationales` alone.
 
-ray job submit --working-dir . -- python -m jobs.rationales --config configs/....yaml
+ray job submit --working-dir . -- python -m jobs.rationales --config configs/NAME.yaml
 """
 
 import sys

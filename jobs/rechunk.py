@@ -1,6 +1,6 @@
 """A chunk search over any number of samples, with a trained student.
 
-ray job submit --working-dir . -- python -m jobs.rechunk --student runs/demo/cwt/student \\
+    ray job submit --working-dir . -- python -m jobs.rechunk --student runs/demo/cwt/student \\
     --samples runs/demo/chunks --out s3://bucket/searched --num-actors 16
 """
 

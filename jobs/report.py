@@ -1,6 +1,6 @@
 """The stage `report` alone.
 
-ray job submit --working-dir . -- python -m jobs.report --config configs/....yaml
+ray job submit --working-dir . -- python -m jobs.report --config configs/NAME.yaml
 """
 
 import sys

@@ -1,6 +1,6 @@
 """The stage `skips` alone.
 
-ray job submit --working-dir . -- python -m jobs.skips --config configs/....yaml
+ray job submit --working-dir . -- python -m jobs.skips --config configs/NAME.yaml
 """
 
 import sys

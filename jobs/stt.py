@@ -1,6 +1,6 @@
 """The stage `stt` alone.
 
-ray job submit --working-dir . -- python -m jobs.stt --config configs/....yaml
+ray job submit --working-dir . -- python -m jobs.stt --config configs/NAME.yaml
 """
 
 import sys

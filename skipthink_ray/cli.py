@@ -82,8 +82,8 @@ def _overview() -> str:
 
 
 def _configured(name: str, parser: "Parser", words: list[str]) -> int:
-    from skipthink_ray.commands.sections import sections
     from skipthink_ray.config import PipelineConfig
+    from skipthink_ray.help_sections import sections
     from skipthink_ray.options import given
     from skipthink_ray.settings import configure, expand, start
 

@@ -1,9 +1,8 @@
 """Command-line options: one for every key of a configuration, besides a command's own options.
 
-argparse takes the words apart and prints the help. The values are validated later, with those of the preset
-and the file. So this module knows the names, types and descriptions of keys, but none of their rules. Dashes
-and underscores in a name are the same. A switch is turned on by its name, and off by `no-` before the last
-part of it.
+argparse parses the words and prints the help. The values are validated later, with those of the preset and
+the file. So this module knows the names, types and descriptions of keys, but none of their rules. In a name,
+`-` and `_` mean the same. `--cluster.use-gpu` turns a switch on, `--cluster.no-use-gpu` turns it off.
 """
 
 import argparse

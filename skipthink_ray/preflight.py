@@ -21,14 +21,14 @@ Say = Callable[[str], None]
 
 
 def check_settings(config: PipelineConfig) -> None:
-    """The task exists and is not a group, it supports the source of the rationales, and a toy has no dev."""
+    """Refuses an unknown task, a group, a source that the task lacks, and the dev split of a toy."""
     check_source(config)
     if config.rationales.source == "toy" and config.evaluation.split == "dev":
         raise ValueError("evaluation.split: a toy has no dev questions; set --evaluation.split test")
 
 
 def check_run(config: PipelineConfig, current: Run, names: list[str], say: Say) -> None:
-    """The stages `names` can be made, as far as that is known without making them.
+    """Refuses the stages `names` if it is known beforehand that they cannot be made.
 
     Downloads or converts a pretrained student, and joins or starts the Ray cluster.
     """
@@ -46,9 +46,7 @@ def check_run(config: PipelineConfig, current: Run, names: list[str], say: Say) 
 
 
 def check_chunks(config: PipelineConfig, chunks: Folder) -> None:
-    """There are questions to answer, the search for skips works with this number of chunks, and no fold is
-    empty.
-    """
+    """Refuses a split without questions, too many chunks for the search for skips, and empty folds."""
     summary = chunks.read_json("summary.json")
     check_search(config.skips, summary["num_chunks"])
     split = config.evaluation.split
@@ -63,7 +61,7 @@ def check_chunks(config: PipelineConfig, chunks: Folder) -> None:
 
 
 def check_student(config: PipelineConfig, say: Say) -> None:
-    """The pretrained student is a causal LM with a tokenizer."""
+    """Refuses a pretrained student that is not a causal LM with a tokenizer."""
     if config.student.pretrained:
         from skipthink_ray.models.student import check_pretrained
 
@@ -71,7 +69,7 @@ def check_student(config: PipelineConfig, say: Say) -> None:
 
 
 def _check_inputs(current: Run, names: list[str]) -> None:
-    """The artifacts that the stages read are finished, or will be made before."""
+    """Refuses stages whose inputs are neither finished nor made before them."""
     for name in names:
         for needed in STAGES[name].needs:
             if needed not in names and not current.is_done(needed):
@@ -90,7 +88,7 @@ def _check_writable(folder: Folder) -> None:
 
 
 def _check_source_of_rows(config: PipelineConfig) -> None:
-    """The data set can be loaded and has its columns, and the teacher answers."""
+    """Refuses a data set that cannot be loaded or lacks a column, and a teacher that does not answer."""
     if config.rationales.source == "dataset":
         from skipthink_ray.runtime.sources import open_dataset
 
@@ -102,7 +100,7 @@ def _check_source_of_rows(config: PipelineConfig) -> None:
 
 
 def _check_cluster(config: PipelineConfig) -> None:
-    """The cluster answers and has room for the workers of a training stage and for the actors of others."""
+    """Refuses a cluster that does not answer, or has no room for a stage's workers or actors."""
     from skipthink_ray.runtime import cluster
 
     cluster.connect(config.cluster)

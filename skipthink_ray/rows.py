@@ -13,7 +13,6 @@ A dropped row stays in its table, with a `reason` and a `detail`.
 `row` is the row's number in the input, unique within a run. Every table is read in the order of `row`.
 """
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -98,14 +97,3 @@ TEST = KEPT & (pc.field("split") == "test")
 DEV = KEPT & (pc.field("split") == "dev")
 HELD_OUT = {"test": TEST, "dev": DEV}
 """Filters of the questions that a run may answer, by `evaluation.split`."""
-
-
-def mark_too_long(samples: pa.Table, tokens_R: np.ndarray, limit: int, why: str) -> pa.Table:
-    """Give the kept samples with more tokens than the limit a `reason`, and a `detail` that ends in `why`."""
-    long = pa.array((tokens_R > limit) & np.array(pc.is_null(samples["reason"])))
-    details = pa.array([f"{count} tokens, {why}" for count in tokens_R.tolist()], pa.string())
-    for name, value in (("reason", pa.scalar("too many tokens")), ("detail", details)):
-        at = samples.schema.get_field_index(name)
-        marked = pc.if_else(long, value, samples[name])
-        samples = samples.set_column(at, samples.schema.field(name), marked)
-    return samples

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from skipthink_ray import cli
-from skipthink_ray.pipeline import STAGES
+from skipthink_ray.identity import STAGES
 from skipthink_ray.presets import PRESETS
 from skipthink_ray.settings import load_config
 
@@ -21,7 +21,7 @@ LAYERS = (
     ("runtime", "options", "settings"),
     ("training", "reporting"),
     ("stages", "rechunk"),
-    ("identity", "pipeline", "preflight", "making", "side_by_side", "commands", "lm_eval"),
+    ("identity", "help_sections", "pipeline", "preflight", "making", "side_by_side", "commands", "lm_eval"),
     ("cli",),
 )
 LAYER_OF = {part: number for number, parts in enumerate(LAYERS) for part in parts}
@@ -60,6 +60,10 @@ def test_imports_point_downwards(module):
         assert LAYER_OF[other] <= LAYER_OF[part], (
             f"{module.relative_to(PACKAGE)} imports {name}, which lies above"
         )
+
+
+def test_every_part_has_a_layer():
+    assert {_part(module) for module in MODULES} - {"__init__"} == LAYER_OF.keys()
 
 
 def test_no_stage_imports_another_stage():

@@ -53,7 +53,7 @@ def prepared() -> tuple[Any, markup.MarkerIds, Samples]:
 
 
 def losses() -> StageLosses:
-    return StageLosses(NLL_MK[None], EOS_MK[None], prepared()[2].steps.values[None].astype(float))
+    return StageLosses(NLL_MK[None], EOS_MK[None], prepared()[2].step_tokens.values[None].astype(float))
 
 
 def searched(**search: Any) -> np.ndarray:

@@ -6,9 +6,9 @@ import sys
 import pytest
 
 from skipthink_ray.cli import COMMANDS, CONFIGURED, STAGES, main
-from skipthink_ray.commands.sections import sections
 from skipthink_ray.config import PipelineConfig
 from skipthink_ray.config.rechunk import RechunkConfig
+from skipthink_ray.help_sections import sections
 from skipthink_ray.identity import EXECUTION, identify
 from skipthink_ray.options import known_keys
 from skipthink_ray.settings import load_config

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from skipthink_ray.config import ChunksConfig
 from skipthink_ray.method.chunking import average_chunks, sizes_of
@@ -49,3 +50,14 @@ def cut(
     cells = zip(*columns.values(), strict=True)
     table = [{**row, **dict(zip(columns, cell, strict=True))} for row, cell in zip(rows, cells, strict=True)]
     return pa.Table.from_pylist(table, schema=SAMPLE_SCHEMA)
+
+
+def mark_too_long(samples: pa.Table, tokens_R: np.ndarray, limit: int, why: str) -> pa.Table:
+    """Give the kept samples with more tokens than the limit a `reason`, and a `detail` that ends in `why`."""
+    long = pa.array((tokens_R > limit) & np.array(pc.is_null(samples["reason"])))
+    details = pa.array([f"{count} tokens, {why}" for count in tokens_R.tolist()], pa.string())
+    for name, value in (("reason", pa.scalar("too many tokens")), ("detail", details)):
+        at = samples.schema.get_field_index(name)
+        marked = pc.if_else(long, value, samples[name])
+        samples = samples.set_column(at, samples.schema.field(name), marked)
+    return samples

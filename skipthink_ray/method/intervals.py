@@ -17,7 +17,7 @@ class Estimate:
 
 
 def bootstrap(
-    statistic: Callable[..., float], columns: list[np.ndarray], samples: int, confidence: float, seed: int
+    statistic: Callable[..., float], columns: list[np.ndarray], resamples: int, confidence: float, seed: int
 ) -> Estimate:
     """Percentile bootstrap over the rows of `columns`. Columns are resampled together and stay paired."""
     value = float(statistic(*columns))
@@ -28,7 +28,7 @@ def bootstrap(
         statistic,
         paired=True,
         vectorized=False,
-        n_resamples=samples,
+        n_resamples=resamples,
         confidence_level=confidence,
         method="percentile",
         rng=seed,
@@ -37,14 +37,14 @@ def bootstrap(
 
 
 def bounded_mean(
-    values: np.ndarray, bounds: tuple[float, float], samples: int, confidence: float, seed: int
+    values: np.ndarray, bounds: tuple[float, float], resamples: int, confidence: float, seed: int
 ) -> Estimate:
     """Mean of values within `bounds`, such as 0 or 100 per question, with its bootstrap interval.
 
-    If all n values are equal, the bootstrap interval has no width ("0 % (0 to 0)"). Then other values have at
-    most the probability that Clopper-Pearson allows after 0 of n, and lie at worst at a bound.
+    If all n values are equal, resampling shows no spread ("0 % (0 to 0)"). The interval then assumes the
+    worst: another value lies at a bound and is as probable as Clopper-Pearson allows after 0 of n.
     """
     if len(values) and (values == values[0]).all():
         value, unseen = float(values[0]), stats.binomtest(0, len(values)).proportion_ci(confidence).high
         return Estimate(value, value - unseen * (value - bounds[0]), value + unseen * (bounds[1] - value))
-    return bootstrap(lambda drawn: float(drawn.mean()), [values], samples, confidence, seed)
+    return bootstrap(lambda drawn: float(drawn.mean()), [values], resamples, confidence, seed)

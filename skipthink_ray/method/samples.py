@@ -68,7 +68,7 @@ class Samples:
         return Ragged.from_column(self.table, "rationale_tokens")
 
     @cached_property
-    def steps(self) -> Ragged:
+    def step_tokens(self) -> Ragged:
         """Number of tokens of each step."""
         return Ragged.from_column(self.table, "step_tokens")
 
@@ -83,9 +83,9 @@ class Samples:
     @cached_property
     def step_ends(self) -> Ragged:
         """Number of tokens from the start of the rationale to the end of each step."""
-        running = np.concatenate([[0], self.steps.values.cumsum()])
-        before = running[self.steps.offsets[:-1]]
-        return Ragged(running[1:] - np.repeat(before, self.steps.lengths), self.steps.offsets)
+        running = np.concatenate([[0], self.step_tokens.values.cumsum()])
+        before = running[self.step_tokens.offsets[:-1]]
+        return Ragged(running[1:] - np.repeat(before, self.step_tokens.lengths), self.step_tokens.offsets)
 
     @property
     def num_chunks(self) -> int:
@@ -111,7 +111,7 @@ class Samples:
     @cached_property
     def chunk_token_ends_RM(self) -> np.ndarray:
         """Number of tokens from the start of the rationale to the end of each chunk."""
-        index_RM = self.steps.offsets[:-1, None] + np.maximum(self.ends_RM, 1) - 1
+        index_RM = self.step_tokens.offsets[:-1, None] + np.maximum(self.ends_RM, 1) - 1
         return np.where(self.ends_RM > 0, self.step_ends.values[index_RM], 0)
 
     @cached_property

@@ -61,7 +61,7 @@ def stage_losses(
     marker = len(ids.start)  # its position
     starts_B = _lengths(samples.question, rows) + marker + 1  # position of the first rationale token
     input_BT = torch.from_numpy(_inputs(ids, samples, rows, starts_B)).to(device)
-    steps_B = _lengths(samples.steps, rows)
+    steps_B = _lengths(samples.step_tokens, rows)
     band_BM = np.maximum(until_BM - np.arange(num_chunks), 0)  # steps that a stage can hold
     stages = np.flatnonzero(band_BM.any(0)).tolist()
     per_stage = []
@@ -77,7 +77,7 @@ def stage_losses(
         at_J, nth_J = _runs(band_BM[:, m])
         nll_BMK[at_J, m, nth_J + m], eos_BMK[at_J, m, nth_J + m] = entries.cpu().numpy()
     at, step = _runs(steps_B)
-    count_BK[at, step] = samples.steps.values[samples.steps.offsets[rows][at] + step]
+    count_BK[at, step] = samples.step_tokens.values[samples.step_tokens.offsets[rows][at] + step]
     return StageLosses(nll_BMK, eos_BMK, count_BK)
 
 
@@ -105,7 +105,7 @@ def _inputs(ids: MarkerIds, samples: "Samples", rows: np.ndarray, starts_B: np.n
 def _plan(
     samples: "Samples", rows: np.ndarray, starts_B: np.ndarray, stage: int, band_B: np.ndarray
 ) -> _Stage:
-    ends, first_B = samples.step_ends.values, samples.steps.offsets[rows] + stage
+    ends, first_B = samples.step_ends.values, samples.step_tokens.offsets[rows] + stage
     empty_B = band_B == 0
     from_B = np.where(empty_B | (stage == 0), 0, ends[np.minimum(first_B, len(ends)) - 1])
     to_B = np.where(empty_B, -1, ends[np.minimum(first_B + band_B, len(ends)) - 1])

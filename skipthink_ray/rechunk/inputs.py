@@ -20,7 +20,7 @@ TOKENIZER, DECISIVE = "tokenizer.json", ("normalizer", "pre_tokenizer", "model",
 """A tokenizer's file, and the keys in it that decide which tokens a text becomes."""
 
 
-def split(uri: str) -> tuple[Folder, str]:
+def parent_and_name(uri: str) -> tuple[Folder, str]:
     """(parent, name) of a folder."""
     parent, _, name = Folder.open(uri).uri.rstrip("/").rpartition("/")
     return Folder.open(parent or "/"), name
@@ -31,7 +31,7 @@ def open_samples(uri: str) -> pyarrow.dataset.Dataset:
     folder = Folder.open(uri)
     if not folder.exists():
         raise ValueError(f"samples: no such folder: {uri}")
-    parent, name = (folder, "samples") if folder.exists("samples") else split(uri)
+    parent, name = (folder, "samples") if folder.exists("samples") else parent_and_name(uri)
     try:
         table = parent.table(name)
         rows = table.count_rows() if table.files else 0
@@ -58,11 +58,11 @@ def _check_columns(path: str, schema: pa.Schema) -> None:
             raise ValueError(f"samples: in {path} the column {field.name} is {found}, not {field.type}")
 
 
-def check_student(uri: str) -> None:
+def check_student_folder(uri: str) -> None:
     """Raises ValueError if the folder does not hold a student."""
     if not Folder.open(uri).exists():
         raise ValueError(f"student: no such folder: {uri}")
-    parent, name = split(uri)
+    parent, name = parent_and_name(uri)
     with parent.local(name) as folder:
         check_causal_lm("student", str(folder.absolute()))
         if not any(folder.glob("*.safetensors")):
@@ -81,7 +81,7 @@ def check_tokenizer(student: str, samples: str) -> None:
     """
     folder = Folder.open(samples)
     if not folder.exists("samples"):
-        folder, name = split(samples)
+        folder, name = parent_and_name(samples)
         if name != "samples" or not folder.exists(CONFIG):
             return
     beside = folder.child("student")
@@ -98,7 +98,7 @@ def check_tokenizer(student: str, samples: str) -> None:
 
 def fingerprints(student: str, samples: pyarrow.dataset.Dataset) -> dict[str, Any]:
     """Identity of a search's inputs: a hash of the student; names, sizes and rows of the sample files."""
-    parent, name = split(student)
+    parent, name = parent_and_name(student)
     weights = hashlib.sha256()
     with parent.local(name) as folder:
         for file in sorted(path for pattern in ("*.json", "*.safetensors") for path in folder.glob(pattern)):

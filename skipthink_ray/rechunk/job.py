@@ -1,12 +1,12 @@
-"""The command `rechunk`: chunk search over any number of samples with a given student.
+"""Runs a chunk search over any number of samples, with a given student, in a pool of actors.
 
 Ray Data sends the names of row groups to a pool of actors. Each actor holds the student, reads its row
 groups itself (runtime/actors.py gives the reason) and streams the result into Parquet. The driver never
 holds the samples.
 
 In: a folder of Parquet files with the columns of SAMPLE_SCHEMA, as the stages chunks and cwt write it.
-Out: `samples/` with all rows and columns, new `chunk_steps`, and `boundaries_moved` (null if a rationale
-has no movable boundary); `summary.json`. The search starts from the old `chunk_steps`. A rationale that is
+Out: `samples/` with all rows and columns, new `chunk_steps`, and `boundaries_moved` (null if no boundary
+can move); `summary.json`. The search starts from the old `chunk_steps`. A rationale that is
 longer than the student's positions keeps its chunks and gets a `reason`.
 
 Each rationale is searched independently. Batches, actors and files do not change its chunks, except for float
@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset
 
 from skipthink_ray.config.rechunk import RechunkConfig
-from skipthink_ray.rechunk.inputs import check_student, check_tokenizer, fingerprints, open_samples
+from skipthink_ray.rechunk.inputs import check_student_folder, check_tokenizer, fingerprints, open_samples
 from skipthink_ray.rechunk.search import MOVED, SearchChunks
 from skipthink_ray.runtime import actors, cluster
 from skipthink_ray.runtime.artifacts import ROW_GROUP, Folder, begin, finish, is_done, refuse_foreign
@@ -40,7 +40,7 @@ def run(config: RechunkConfig) -> dict[str, Any]:
         )
     if config.precision == "bf16" and not config.gpus_per_actor:
         raise ValueError("precision: bf16 needs GPUs; set --gpus-per-actor, or use fp32")
-    check_student(config.student)
+    check_student_folder(config.student)
     table, out = open_samples(config.samples), Folder.open(config.out)
     check_tokenizer(config.student, config.samples)
     decisive = config.model_dump(include={"search", "seed", "precision"})

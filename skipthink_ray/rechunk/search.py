@@ -1,7 +1,7 @@
 """The actor of a chunk search: it holds the student and searches one batch of samples at a time.
 
 In: names of row groups of Parquet files with the columns of SAMPLE_SCHEMA. Out: their rows with new
-`chunk_steps`, and with `boundaries_moved` (null if a rationale has no movable boundary).
+`chunk_steps`, and with `boundaries_moved` (null if no boundary can move).
 """
 
 from collections.abc import Iterator
@@ -14,11 +14,11 @@ from pyarrow import fs
 
 from skipthink_ray.config.rechunk import RechunkConfig
 from skipthink_ray.method.chunking import movable
+from skipthink_ray.method.cutting import mark_too_long
 from skipthink_ray.method.samples import Samples
 from skipthink_ray.models.decoding import max_positions
 from skipthink_ray.models.student import load_student
-from skipthink_ray.rechunk.inputs import check_rows, split
-from skipthink_ray.rows import mark_too_long
+from skipthink_ray.rechunk.inputs import check_rows, parent_and_name
 from skipthink_ray.runtime import actors
 from skipthink_ray.training.rechunk import rechunk
 
@@ -30,7 +30,7 @@ class SearchChunks:
 
     def __init__(self, config: RechunkConfig, filesystem: fs.FileSystem) -> None:
         self.config, self.filesystem = config, filesystem
-        parent, name = split(config.student)
+        parent, name = parent_and_name(config.student)
         with parent.local(name) as folder:
             self.student = load_student(folder)
         actors.place(self.student, config.cluster)

@@ -219,7 +219,7 @@ def key_of(endpoint: EndpointConfig) -> str:
 
 
 def no_connection(error: openai.APIConnectionError, endpoint: EndpointConfig) -> str:
-    """Why there is no connection, without the key: the reason may quote what the server sent."""
+    """The reason for a failed connection, without the API key, which the server may have sent back."""
     return without_key(str(error.__cause__ or error), key_of(endpoint)) or "no connection"
 
 

@@ -90,7 +90,7 @@ def read_failure(status: int, content: bytes, key: str = "") -> ServerError:
 
 
 def _raise_for_error(whole: Any) -> None:
-    """Raises ServerError if a reply is an error, and ValueError if it is no chat completion either."""
+    """Raises ServerError for an error, and ValueError for a reply that is neither an error nor an answer."""
     if not isinstance(whole, dict):
         raise ValueError(f"not a chat completion: {_shown(whole)}")
     value = _unwrapped(whole)

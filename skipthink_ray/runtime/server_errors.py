@@ -54,7 +54,7 @@ _FINE = re.compile(
     r"|none|no|no error|null|nil|false)?\W{0,3}",
     re.IGNORECASE,
 )
-"""Words or codes in a field for errors that tell of none."""
+"""Words and codes that say in a field for errors that there is none."""
 _SUCCESS = ("success", "ok")
 _STATUS = ("code", "status_code", "error_code", "err_code", "errcode", "http_status", "status")
 
@@ -85,7 +85,7 @@ class ServerError(Exception):
 def error_in(value: dict[str, Any], has_choices: bool) -> ServerError | None:
     """The error in a reply with HTTP 200, or None.
 
-    If the reply has choices, a sentence alone is no error: a field must say so. See `_beside_choices`.
+    A reply with choices is an error only if one of its fields says so; see `_beside_choices`.
     """
     error = _beside_choices(value) if has_choices else _find_error(value)
     code = _code_of(error)
@@ -145,7 +145,7 @@ def _beside_choices(value: dict[str, Any]) -> Any:
 
 
 def _tells_error(part: Any) -> bool:
-    """Whether a field for errors tells of one. Some servers always send it, with a success or empty texts."""
+    """Whether a field for errors holds one. Some servers always send it, with a success or empty texts."""
     if words := one_line(words_of(part)):
         return not _FINE.fullmatch(words)
     if code := _code_of(part):

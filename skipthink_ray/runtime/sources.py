@@ -80,7 +80,7 @@ def first_rows_here(
 ) -> Iterator[tuple[str, dict[str, str], list[dict[str, Any]]]]:
     """(name, types of the columns, first rows) of each file or split; rows as RAW_SCHEMA.
 
-    JSON has no types of columns. Reads in this process, without a cluster.
+    The types are empty for JSON. Reads in this process, without a cluster.
     """
     if config.rationales.source == "file":
         files = find_files(config.rationales)

@@ -19,11 +19,11 @@ import ray
 
 from skipthink_ray.config import PipelineConfig
 from skipthink_ray.method.choosing import decide_num_chunks
-from skipthink_ray.method.cutting import cut, texts
+from skipthink_ray.method.cutting import cut, mark_too_long, texts
 from skipthink_ray.method.steps import split_steps
 from skipthink_ray.models.decoding import max_positions
 from skipthink_ray.models.student import build_student, encode, load_tokenizer, save_student
-from skipthink_ray.rows import HELD_OUT, KEPT, TRAIN, mark_too_long
+from skipthink_ray.rows import HELD_OUT, KEPT, TRAIN
 from skipthink_ray.runtime.artifacts import ROW_GROUP
 from skipthink_ray.stages.context import Context
 

@@ -17,7 +17,7 @@ Split = Literal["train", "test"]
 
 DIGEST_CHARS = 10
 """40 bits, so that the digests of unlisted questions almost never collide with listed ones."""
-TOY_TEST_SHARE_OF_HASHES = 8
+TOY_TEST_ONE_IN = 8
 _OPTIONS = re.compile(r"\s*(?:which choice is true\s*\?|answer choices\s*:|\(a\)).*", re.DOTALL)
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _POINT_ZERO = re.compile(r"(?<=\d)\.0+(?!\d)")
@@ -52,9 +52,12 @@ def drawn_split(task: str, question: str, test_share: float) -> Split:
 
 
 def toy_split(question: str) -> Split:
-    """The split of a toy question. A hash reserves an eighth for test; workers need not compare."""
+    """The split of a toy question: test if its hash falls into one of eight equal parts.
+
+    So workers draw questions without comparing them.
+    """
     first_byte = hashlib.sha256(question.encode()).digest()[0]
-    return "test" if first_byte % TOY_TEST_SHARE_OF_HASHES == 0 else "train"
+    return "test" if first_byte % TOY_TEST_ONE_IN == 0 else "train"
 
 
 @cache

@@ -75,8 +75,8 @@ def _assert_entries_are_losses(student, samples, rows) -> None:
     losses = stage_losses(student.model, student.ids, samples, rows, _all(samples)[rows])
     loss, spread = ChunkLosses(losses), []
     for at, row in enumerate(rows):
-        num_steps = int(samples.steps.lengths[row])
-        assert losses.count_RK[at, :num_steps].tolist() == samples.steps[row].tolist()
+        num_steps = int(samples.step_tokens.lengths[row])
+        assert losses.count_RK[at, :num_steps].tolist() == samples.step_tokens[row].tolist()
         for stage, start, end in _reachable(num_steps):
             ends = [start] * stage + [end] + [num_steps] * (NUM_CHUNKS - stage - 1)
             expected = _item_loss(student, samples, row, ends, stage)
@@ -89,7 +89,7 @@ def _assert_entries_are_losses(student, samples, rows) -> None:
 
 def test_every_entry_of_the_matrix_is_the_loss_of_an_item(scored):
     student, samples = scored
-    longest = np.argsort(-samples.steps.lengths, kind="stable")[:2]
+    longest = np.argsort(-samples.step_tokens.lengths, kind="stable")[:2]
     _assert_entries_are_losses(student, samples, np.array([3, *longest, 0, 7]))
 
 
@@ -163,7 +163,7 @@ def _greedy_by_forward_passes(student, samples, row, ends, eta):
 @pytest.mark.parametrize("eta", [0.0, 0.1])
 def test_search_on_the_matrix_equals_search_by_single_forward_passes(scored, eta):
     student, samples = scored
-    ends_RM = average_chunks(samples.steps.lengths, NUM_CHUNKS)
+    ends_RM = average_chunks(samples.step_tokens.lengths, NUM_CHUNKS)
     rows = np.nonzero(movable(ends_RM))[0]
     losses = stage_losses(
         student.model, student.ids, samples, rows, reach(ends_RM[rows], SearchConfig(method="greedy"))

@@ -125,7 +125,7 @@ def test_the_run_learns_and_moves_boundaries(undisturbed, tiny):
     assert np.mean(undisturbed.losses[-10:]) < 0.8 * np.mean(undisturbed.losses[:10])
     assert all(epoch["boundaries_moved"] > 0 for epoch in undisturbed.progress.epochs)
     assert len({ends.tobytes() for ends in undisturbed.ends}) == 3
-    assert all((ends[:, -1] == tiny[1].steps.lengths).all() for ends in undisturbed.ends)
+    assert all((ends[:, -1] == tiny[1].step_tokens.lengths).all() for ends in undisturbed.ends)
 
 
 def test_an_undisturbed_run_can_be_repeated(undisturbed, tiny, tmp_path):
