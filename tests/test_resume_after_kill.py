@@ -45,12 +45,14 @@ def _kill_in(stage: str, storage: Path) -> None:
     folder = storage / "run" / stage
     driver = subprocess.Popen(_command(storage), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 200
-    while not _is_under_way(stage, folder):
-        assert driver.poll() is None, f"the run ended before {stage} could be killed"
-        assert time.monotonic() < deadline, f"{stage} did not start"
-        time.sleep(0.05)
-    driver.send_signal(signal.SIGKILL)
-    driver.wait()
+    try:
+        while not _is_under_way(stage, folder):
+            assert driver.poll() is None, f"the run ended before {stage} could be killed"
+            assert time.monotonic() < deadline, f"{stage} did not start"
+            time.sleep(0.05)
+    finally:  # a driver that is left running would slow down all later tests
+        driver.send_signal(signal.SIGKILL)
+        driver.wait()
     assert not (folder / "_DONE").exists(), f"{stage} was finished before the kill"
 
 

@@ -1,0 +1,165 @@
+"""What runs on every rank of a training run: load, train, save checkpoints, export a Hugging Face folder."""
+
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray
+import ray.train
+import torch
+from ray.train.torch import get_device
+
+from skipthink_ray.method.samples import Samples
+from skipthink_ray.models.batching import collate
+from skipthink_ray.models.card import model_card
+from skipthink_ray.models.separation import marker_separation
+from skipthink_ray.models.serving import prepare_for_serving
+from skipthink_ray.models.student import load_student, save_student
+from skipthink_ray.rows import HISTORY_SCHEMA, SAMPLE_SCHEMA, SKIP_SCHEMA
+from skipthink_ray.training.backend import choose_backend
+from skipthink_ray.training.checkpoint import (
+    NonFiniteLoss,
+    Progress,
+    full_tensors,
+    load_checkpoint,
+    load_weights,
+    save_checkpoint,
+)
+from skipthink_ray.training.engine import Engine, rank, start_engine
+from skipthink_ray.training.launch import Request, load_samples
+from skipthink_ray.training.loop import Hooks, Job, train
+from skipthink_ray.training.markers import attach, merge
+
+POST_EVERY_S = 1.0
+"""Seconds between two posts of the number of updates. So slow updates are reported one by one."""
+
+
+def work(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Runs on every rank. Returns the summary, or {"failed": why} if a restart would fail again."""
+    request: Request = arguments["request"]
+    cluster = request.config.cluster
+    torch.set_num_threads(max(1, int(cluster.cpus_per_worker)))
+    board = arguments["board"] if rank() == 0 else None
+    backend, remark = choose_backend(cluster)
+    if board and remark:
+        board.say.remote(remark)
+    samples, progress = Samples(ray.get(arguments["tokens"])), Progress()
+    job = Job(
+        request.stage,
+        request.train_config,
+        request.updates,
+        request.config.seed,
+        cluster.accumulation,
+        _kept(request, samples),
+    )
+    with request.student.local("student") as folder:
+        student = load_student(folder)
+    student.model.to(get_device())
+    markers = attach(student.model, student.ids, request.train_config.optim)
+    checkpoint = ray.train.get_checkpoint()
+    if checkpoint:
+        with checkpoint.as_directory() as saved:
+            load_weights(Path(saved), student.model)
+            engine = start_engine(student.model, request.train_config, cluster, backend, markers)
+            empty = collate([], student.pad_id, next(engine.model.parameters()).device)
+            engine.update([empty] * cluster.accumulation, 1, lr=0.0)  # creates the optimiser states
+            progress, samples = load_checkpoint(Path(saved), engine, samples)
+    else:
+        engine = start_engine(student.model, request.train_config, cluster, backend, markers)
+    if board:  # a killed driver may not have tracked these steps; the tracker ignores known ones
+        board.log.remote(_tracked(job, progress.history))
+    try:
+        samples = train(job, samples, student, engine, progress, _hooks(job, engine, board))
+    except NonFiniteLoss as error:
+        return {"failed": str(error)}
+    return _export(request, engine, samples, progress, backend)
+
+
+def _kept(request: Request, samples: Samples) -> np.ndarray | None:
+    """Chunks that skip items show, [R, M]; None in base and cwt."""
+    if request.skips is None:
+        return None
+    skips = request.skips.table("skips").to_table(columns=SKIP_SCHEMA.names).sort_by("row")
+    if not skips["row"].equals(samples.table["row"]):
+        raise RuntimeError(f"{request.skips.uri}: its rows differ from those of {request.samples.uri}")
+    return np.array(skips["kept"].to_pylist(), dtype=bool)
+
+
+def _tracked(job: Job, rows: list[dict[str, Any]]) -> list[tuple[int, dict[str, float]]]:
+    """History rows as (step, metrics) for the tracker."""
+    names = ("loss_nats", "target_tokens", "lr")
+    return [(row["update"], {f"{job.stage}/{name}": row[name] for name in names}) for row in rows]
+
+
+def _hooks(job: Job, engine: Engine, board: Any) -> Hooks:
+    posted = 0.0
+
+    def on_update(progress: Progress) -> None:
+        nonlocal posted
+        if board and time.monotonic() - posted > POST_EVERY_S:
+            posted = time.monotonic()
+            board.reach.remote(progress.update)
+
+    def on_updates(progress: Progress, rows: list[dict[str, Any]]) -> None:
+        if board:
+            loss = sum(row["loss_nats"] for row in rows) / len(rows)
+            board.post.remote(progress.update, job.updates, f"epoch {progress.epoch + 1} loss {loss:.3f}")
+            board.log.remote(_tracked(job, rows))
+
+    def on_epoch(progress: Progress, samples: Samples) -> None:
+        if board:
+            numbers = {
+                f"{job.stage}/{key}": float(value)
+                for key, value in progress.epochs[-1].items()
+                if key != "epoch"
+            }
+            board.log.remote([(progress.update - 1, numbers)])
+        with TemporaryDirectory() as folder:
+            save_checkpoint(Path(folder), engine, progress, samples)
+            saved = ray.train.Checkpoint.from_directory(folder) if rank() == 0 else None
+            ray.train.report({"update": progress.update, "epoch": progress.epoch}, checkpoint=saved)
+
+    return Hooks(on_updates, on_epoch, on_update)
+
+
+def _export(
+    request: Request, engine: Engine, samples: Samples, progress: Progress, backend: str
+) -> dict[str, Any]:
+    """Rank 0 writes `student/`, `history/`, `samples/` and `epochs.json`."""
+    weights = full_tensors(engine, None)
+    losses = [row["loss_nats"] for row in progress.history]
+    summary = {
+        "updates": progress.update,
+        "epochs": progress.epoch,
+        "target_tokens": progress.target_tokens,
+        "item_tokens": progress.item_tokens,
+        "seconds": progress.seconds,
+        "search_seconds": progress.search_seconds,
+        "final_loss_nats": float(np.mean(losses[-20:])),
+        "backend": backend,
+        "first_loss_nats": float(np.mean(losses[: max(1, min(20, len(losses) // 2))])),
+        "padding_share": float(np.mean([epoch["padding_share"] for epoch in progress.epochs])),
+    }
+    if rank() == 0:
+        with request.student.local("student") as folder:
+            student = load_student(folder)
+        markers = attach(student.model, student.ids, request.train_config.optim)
+        student.model.load_state_dict(weights, strict=False)
+        merge(student.model, markers)
+        prepare_for_serving(student, request.stage, request.config)
+        summary |= marker_separation(student, request.stage)
+        with TemporaryDirectory() as local:
+            save_student(student, Path(local))
+            (Path(local) / "README.md").write_text(
+                model_card(request.stage, request.config, student, summary)
+            )
+            request.out.upload(Path(local), "student")
+        request.out.write_table("history", pa.Table.from_pylist(progress.history, schema=HISTORY_SCHEMA))
+        request.out.write_json("epochs.json", progress.epochs)
+        if request.stage == "cwt":
+            whole = load_samples(request.samples, request.held_out, SAMPLE_SCHEMA.names)
+            request.out.write_table("samples", whole.with_ends(samples.ends_RM).table)
+    return summary
