@@ -9,7 +9,7 @@ from benchmarks.evidence_arms import digest
 from skipthink_ray.config import PipelineConfig
 from skipthink_ray.settings import load_config
 from skipthink_ray.tasks.task import Task
-from skipthink_ray.tasks.tracking_shuffled_objects import phrased_row
+from skipthink_ray.tasks.toys.tracking_shuffled_objects import phrased_row
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 

@@ -157,7 +157,7 @@ def _dry_run(config: "PipelineConfig") -> list[str]:
     for name in STAGES:
         print(f"{name:<11} {'done' if current.is_done(name) else 'to do'}")
     if config.rationales.teacher.kind != "given":
-        from skipthink_ray.stages.rationales import estimate
+        from skipthink_ray.teacher.estimate import estimate
 
         print(estimate(config))
     return faults

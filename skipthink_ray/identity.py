@@ -96,7 +96,7 @@ def _files(config: PipelineConfig) -> dict[str, Any]:
     """Names and hashes of the input files instead of their path: the same file elsewhere is the same data."""
     if config.rationales.source != "file":
         return {}
-    from skipthink_ray.runtime.input_files import find_files, fingerprint
+    from skipthink_ray.data.input_files import find_files, fingerprint
 
     return {"path": None, "files": fingerprint(find_files(config.rationales), config)}
 

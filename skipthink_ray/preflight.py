@@ -63,7 +63,7 @@ def check_chunks(config: PipelineConfig, chunks: Folder) -> None:
 def check_student(config: PipelineConfig, say: Say) -> None:
     """Refuses a pretrained student that is not a causal LM with a tokenizer."""
     if config.student.pretrained:
-        from skipthink_ray.models.student import check_pretrained
+        from skipthink_ray.models.pretrained import check_pretrained
 
         check_pretrained(config.student.pretrained, say)
 
@@ -90,11 +90,11 @@ def _check_writable(folder: Folder) -> None:
 def _check_source_of_rows(config: PipelineConfig) -> None:
     """Refuses a data set that cannot be loaded or lacks a column, and a teacher that does not answer."""
     if config.rationales.source == "dataset":
-        from skipthink_ray.runtime.sources import open_dataset
+        from skipthink_ray.data.sources import open_dataset
 
         open_dataset(config)
     if config.rationales.teacher.kind != "given":
-        from skipthink_ray.runtime.asking import check_teacher
+        from skipthink_ray.teacher.asking import check_teacher
 
         check_teacher(config)
 

@@ -1,6 +1,8 @@
 """Enforces the architecture rules: layers, sizes, shipped files."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,9 +18,9 @@ PACKAGE = ROOT / "skipthink_ray"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = (
     ("config", "rows"),
-    ("method", "tasks"),
-    ("models", "presets"),
-    ("runtime", "options", "settings"),
+    ("method", "tasks", "runtime"),
+    ("models", "presets", "options", "settings"),
+    ("data", "teacher"),
     ("training", "reporting"),
     ("stages", "rechunk"),
     ("identity", "help_sections", "pipeline", "preflight", "making", "side_by_side", "commands", "lm_eval"),
@@ -31,6 +33,8 @@ WITHOUT = {
     "rows": {"ray", "torch"},
     "tasks": {"ray"},
     "models": {"ray"},
+    "runtime": {"torch"},
+    "data": {"torch"},
 }
 LOOP = ("loop.py", "train")
 
@@ -60,6 +64,15 @@ def test_imports_point_downwards(module):
         assert LAYER_OF[other] <= LAYER_OF[part], (
             f"{module.relative_to(PACKAGE)} imports {name}, which lies above"
         )
+
+
+def test_the_driver_and_the_workers_of_stage_rationales_import_no_model_code():
+    code = (
+        "import sys, skipthink_ray.making, skipthink_ray.stages.rationales, skipthink_ray.training.launch; "
+        "print({'torch', 'transformers', 'openai', 'deepspeed'} & {*sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stdout == "set()\n", done.stdout + done.stderr
 
 
 def test_every_part_has_a_layer():

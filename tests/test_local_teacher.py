@@ -15,10 +15,10 @@ from skipthink_ray.method.chunking import average_chunks
 from skipthink_ray.method.steps import split_steps
 from skipthink_ray.models.pretrained import SMOLLM2, resolve
 from skipthink_ray.models.student import encode, save_student
-from skipthink_ray.models.teacher import make_request
-from skipthink_ray.runtime.endpoint import Endpoint
-from skipthink_ray.runtime.greeting import probe
 from skipthink_ray.tasks import ToyRow, get_task
+from skipthink_ray.teacher.endpoint import Endpoint
+from skipthink_ray.teacher.greeting import probe
+from skipthink_ray.teacher.requests import make_request
 from tests.gguf_files import write_gguf
 from tests.servers import served, served_by_llama_cpp
 from tests.toys import FORMATS, make_student, token_samples, toy_rows, train_briefly

@@ -12,7 +12,7 @@ import pyarrow.dataset as dataset
 import pytest
 
 from skipthink_ray.runtime.artifacts import Folder
-from skipthink_ray.runtime.ledger import Ledger
+from skipthink_ray.teacher.ledger import Ledger
 from tests.teachers import MODEL, Teacher, serve
 
 

@@ -40,7 +40,7 @@ def look(config: PipelineConfig, console: Console, command: str, as_json: bool =
     if not as_json:
         print_input(described["input"], console)
     if config.rationales.teacher.kind != "given" and not current.is_done("rationales"):
-        from skipthink_ray.stages.rationales import estimate
+        from skipthink_ray.teacher.estimate import estimate
 
         described["estimate"] = estimate(config)
         if not as_json:

@@ -3,7 +3,8 @@
 A GGUF file is converted once to an ordinary transformers folder (models/gguf.py), which is cached under the
 hash of the file. `smollm2` is SmolLM2-135M-Instruct from a PyPI package (models/wheel.py), so it needs no
 hub. The cache folder is $SKIPTHINK_CACHE, or else the platform's cache folder; a student takes 4 bytes per
-parameter there. Importing this module does not import torch.
+parameter there. Importing this module imports neither torch nor
+transformers.
 """
 
 import hashlib
@@ -39,6 +40,36 @@ def resolve(name: str, say: Say = lambda _: None) -> str:
         return name
     _check_gguf(path)
     return str(made_once(f"gguf-{_digest(path)[:32]}", partial(_convert, path, say)))
+
+
+def check_pretrained(name: str, say: Say = lambda _: None) -> str:
+    """The folder or hub id for `student.pretrained`, downloaded and converted if necessary (see `resolve`).
+
+    Also raises ValueError if a folder has no model or no tokenizer, or if a hub id cannot be found or
+    reached.
+    """
+    source = resolve(name, say)
+    check_causal_lm("student.pretrained", source)
+    return source
+
+
+def check_causal_lm(key: str, name: str) -> None:
+    """Raise ValueError with the configuration's `key` if a folder or hub id cannot be a causal LM."""
+    folder = Path(name)
+    if not (folder.is_absolute() or folder.exists()):
+        from transformers import AutoConfig
+
+        try:
+            AutoConfig.from_pretrained(name)
+        except (OSError, ValueError) as error:
+            first = str(error).splitlines()[0]
+            raise ValueError(f"{key}: '{name}' is neither a local folder nor a Hub model: {first}") from error
+        return
+    if not (folder / "config.json").exists():
+        gguf = "; give the path of its GGUF file" if any(folder.glob("*.gguf")) else ""
+        raise ValueError(f"{key}: '{folder}' has no model (no config.json){gguf}")
+    if not any(folder.glob("*token*")):
+        raise ValueError(f"{key}: the folder '{folder}' has no tokenizer; save one there")
 
 
 def describe(name: str | None) -> str:

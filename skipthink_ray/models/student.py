@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
-    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     GenerationConfig,
@@ -21,10 +20,10 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from skipthink_ray.config import StudentConfig
+from skipthink_ray.config import ClusterConfig, StudentConfig
 from skipthink_ray.method.markup import ANSWER, SKIP, THOUGHT, MarkerIds, markers
 from skipthink_ray.models.marker_start import add_embeddings, start_markers
-from skipthink_ray.models.pretrained import Say, resolve
+from skipthink_ray.models.pretrained import resolve
 
 PAD, EOS = "[pad]", "[eos]"
 LINE_BREAK = "\n"
@@ -61,34 +60,6 @@ def load_tokenizer(config: StudentConfig, texts: Iterable[str]) -> Any:
             "so a student could not stop; set its eos_token"
         )
     return tokenizer
-
-
-def check_pretrained(name: str, say: Say = lambda _: None) -> str:
-    """The folder or hub id for `student.pretrained`, downloaded and converted if necessary (see `resolve`).
-
-    Also raises ValueError if a folder has no model or no tokenizer, or if a hub id cannot be found or
-    reached.
-    """
-    source = resolve(name, say)
-    check_causal_lm("student.pretrained", source)
-    return source
-
-
-def check_causal_lm(key: str, name: str) -> None:
-    """Raise ValueError with the configuration's `key` if a folder or hub id cannot be a causal LM."""
-    folder = Path(name)
-    if not (folder.is_absolute() or folder.exists()):
-        try:
-            AutoConfig.from_pretrained(name)
-        except (OSError, ValueError) as error:
-            first = str(error).splitlines()[0]
-            raise ValueError(f"{key}: '{name}' is neither a local folder nor a Hub model: {first}") from error
-        return
-    if not (folder / "config.json").exists():
-        gguf = "; give the path of its GGUF file" if any(folder.glob("*.gguf")) else ""
-        raise ValueError(f"{key}: '{folder}' has no model (no config.json){gguf}")
-    if not any(folder.glob("*token*")):
-        raise ValueError(f"{key}: the folder '{folder}' has no tokenizer; save one there")
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:
@@ -207,6 +178,12 @@ def _from_scratch(config: StudentConfig, vocabulary: int) -> PreTrainedModel:
             initializer_range=config.width**-0.5,
         )
     )
+
+
+def place(student: Student, cluster: ClusterConfig) -> None:
+    """Move a student to an actor's device and set it to inference mode."""
+    torch.set_num_threads(max(1, int(cluster.cpus_per_worker)))
+    student.model.to("cuda" if cluster.use_gpu else "cpu").eval()
 
 
 def _set_token_ids(model: Any, tokenizer: Any) -> None:

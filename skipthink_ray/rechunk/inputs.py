@@ -11,7 +11,8 @@ import pyarrow.dataset
 import pyarrow.parquet
 from transformers import AutoTokenizer
 
-from skipthink_ray.models.student import Student, check_causal_lm, marker_ids
+from skipthink_ray.models.pretrained import check_causal_lm
+from skipthink_ray.models.student import Student, marker_ids
 from skipthink_ray.rows import SAMPLE_SCHEMA
 from skipthink_ray.runtime.artifacts import CONFIG, Folder
 

@@ -17,9 +17,8 @@ from skipthink_ray.method.chunking import movable
 from skipthink_ray.method.cutting import mark_too_long
 from skipthink_ray.method.samples import Samples
 from skipthink_ray.models.decoding import max_positions
-from skipthink_ray.models.student import load_student
+from skipthink_ray.models.student import load_student, place
 from skipthink_ray.rechunk.inputs import check_rows, parent_and_name
-from skipthink_ray.runtime import actors
 from skipthink_ray.training.rechunk import rechunk
 
 MOVED = "boundaries_moved"
@@ -33,7 +32,7 @@ class SearchChunks:
         parent, name = parent_and_name(config.student)
         with parent.local(name) as folder:
             self.student = load_student(folder)
-        actors.place(self.student, config.cluster)
+        place(self.student, config.cluster)
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
         piece = batch.to_pylist()[0]

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from skipthink_ray.config import PipelineConfig
-from skipthink_ray.runtime.sources import first_rows_here
+from skipthink_ray.data.cleaning import Reading, read_row
+from skipthink_ray.data.sources import first_rows_here
 from skipthink_ray.tasks import task_of
 from skipthink_ray.tasks.answers import canonical
-from skipthink_ray.tasks.cleaning import Reading, read_row
 from skipthink_ray.tasks.task import Task
 
 ROWS = 100

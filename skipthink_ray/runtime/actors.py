@@ -12,10 +12,8 @@ import pyarrow as pa
 import pyarrow.dataset
 import pyarrow.parquet
 import ray
-import torch
 
 from skipthink_ray.config import ClusterConfig
-from skipthink_ray.models.student import Student
 from skipthink_ray.runtime.artifacts import Folder
 
 ROWS_PER_FILE = 1 << 14
@@ -90,9 +88,3 @@ def read_piece(batch: pa.Table, source: Folder) -> pa.Table:
 
 def resources(config: ClusterConfig) -> dict[str, Any]:
     return {"num_cpus": config.cpus_per_worker, "num_gpus": int(config.use_gpu)}
-
-
-def place(student: Student, config: ClusterConfig) -> None:
-    """Move a student to the actor's device and set it to inference mode."""
-    torch.set_num_threads(max(1, int(config.cpus_per_worker)))
-    student.model.to("cuda" if config.use_gpu else "cpu").eval()

@@ -15,7 +15,7 @@ from skipthink_ray.config import PipelineConfig
 from skipthink_ray.method.metrics import has_loop, percent
 from skipthink_ray.method.modes import STUDENT_OF, Mode
 from skipthink_ray.models.decoding import answer_questions
-from skipthink_ray.models.student import Student, load_student
+from skipthink_ray.models.student import Student, load_student, place
 from skipthink_ray.reporting.findings import evaluation_findings
 from skipthink_ray.rows import ANSWER_SCHEMA, HELD_OUT, LATENCY_SCHEMA
 from skipthink_ray.runtime import actors
@@ -91,7 +91,7 @@ def _load(config: PipelineConfig, folders: dict[str, Folder]) -> dict[Mode, Stud
     for mode, stage in STUDENT_OF.items():
         with folders[stage].local("student") as folder:
             students[mode] = load_student(folder)
-        actors.place(students[mode], config.cluster)
+        place(students[mode], config.cluster)
     return students
 
 

@@ -17,19 +17,17 @@ import pyarrow.compute as pc
 import ray
 
 from skipthink_ray.config import PipelineConfig
+from skipthink_ray.data import sources, toy
+from skipthink_ray.data.cleaning import UNUSABLE, judge_row, parse_row
+from skipthink_ray.data.input_files import find_files
+from skipthink_ray.data.leakage import HeldOutQuestions, with_key
 from skipthink_ray.rows import DRAFT_SCHEMA, HELD_OUT, ROW_SCHEMA, TRAIN
-from skipthink_ray.runtime import actors, asking, sources
-from skipthink_ray.runtime.input_files import find_files
-from skipthink_ray.runtime.ledger import Ledger, ledger_folder
+from skipthink_ray.runtime import actors
 from skipthink_ray.runtime.lock import only_writer
-from skipthink_ray.stages import toy
 from skipthink_ray.stages.context import Context
 from skipthink_ray.tasks import task_of
-from skipthink_ray.tasks.cleaning import UNUSABLE, judge_row, parse_row
-from skipthink_ray.tasks.near import HeldOutQuestions, with_key
-
-CHARACTERS_PER_TOKEN = 4
-"""A rough value for English text, used to estimate tokens before asking the teacher."""
+from skipthink_ray.teacher import asking
+from skipthink_ray.teacher.ledger import ledger_folder
 
 
 def make(context: Context) -> dict[str, Any]:
@@ -99,7 +97,9 @@ def _ask(context: Context, board: Any) -> None:
         ledger_folder(config).create(), "a teacher's answers are shared by all runs of a storage path"
     ):
         if config.rationales.teacher.kind == "vllm":
-            asking.fill_with_vllm(config, context.out)
+            from skipthink_ray.teacher.vllm import fill_with_vllm
+
+            fill_with_vllm(config, context.out)
         arguments = {"config": config, "folder": context.out, "board": board}
         drafts = context.out.child("drafts")
         actors.map_row_groups(context.out, "parsed", asking.Ask, arguments, drafts, asking.pool(config))
@@ -174,34 +174,6 @@ def _leak(row: dict[str, Any], held_out: dict[str, Any]) -> dict[str, str]:
             detail = f"{near[1]:.0%} of {split} question '{ids[near[0]]}': {row['question']}"
             return {"reason": f"{split} question", "detail": detail}
     return {}
-
-
-def estimate(config: PipelineConfig) -> str:
-    """Rationales, tokens and cost of asking the teacher, as a line of text. Sends no request."""
-    teacher, endpoint = config.rationales.teacher, config.endpoint
-    ledger = Ledger(ledger_folder(config)) if ledger_folder(config).exists() else ()
-    raw_rows = toy.rows_here(config) if config.rationales.source == "toy" else sources.read_here(config)
-    task, seen, answered, characters = task_of(config), set(), 0, 0
-    for _, request in asking.expand((parse_row(raw, config, task) for raw in raw_rows), config):
-        if request is None or request.key in seen:
-            continue
-        seen.add(request.key)
-        if request.key in ledger:
-            answered += 1
-        else:
-            characters += sum(len(message["content"]) for message in request.messages)
-    to_ask, prompt_tokens = len(seen) - answered, characters // CHARACTERS_PER_TOKEN
-    tokens = to_ask * teacher.max_tokens
-    cost = (prompt_tokens * endpoint.price_input + tokens * endpoint.price_output) / 1e6
-    text = (
-        f"teacher     {to_ask} rationales to ask of {teacher.kind} '{teacher.model}', "
-        f"{answered} answered before; about {prompt_tokens:,} prompt tokens "
-        f"({CHARACTERS_PER_TOKEN} characters each) and at most {tokens:,} generated"
-    )
-    if endpoint.price_input or endpoint.price_output:
-        prices = f"{endpoint.price_input:g} and {endpoint.price_output:g} per million"
-        text += f"; about {cost:,.2f} at most, at {prices}"
-    return text
 
 
 def _count(context: Context) -> dict[str, Any]:

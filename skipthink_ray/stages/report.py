@@ -14,7 +14,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import ray
-import torch
 
 from skipthink_ray.method.modes import STUDENT_OF
 from skipthink_ray.reporting.numbers import Material, build_report, count_sizes
@@ -123,11 +122,7 @@ def _made(context: Context) -> dict[str, Any]:
         "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "folder": run.uri,
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
-        "machine": {
-            "platform": platform.platform(),
-            "cpus": os.cpu_count(),
-            "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
-        },
+        "machine": {"platform": platform.platform(), "cpus": os.cpu_count()},
         "cluster": _cluster(),
         "digests": {name: digest(folder.read_json(CONFIG)) for name, folder in folders.items()},
     }

@@ -18,7 +18,7 @@ from skipthink_ray.config import PipelineConfig, SkipsConfig
 from skipthink_ray.method.samples import Samples
 from skipthink_ray.method.skipping import Fold, shuffle_skips, skippable
 from skipthink_ray.models.ablation import Ablation, judges_of
-from skipthink_ray.models.student import Student, load_student
+from skipthink_ray.models.student import Student, load_student, place
 from skipthink_ray.reporting.findings import skips_findings
 from skipthink_ray.rows import SKIP_SCHEMA
 from skipthink_ray.runtime import actors
@@ -39,7 +39,7 @@ class Ablate:
     def _load(self, folder: Folder) -> list[Student]:
         with folder.local("student") as local:
             student = load_student(local)
-        actors.place(student, self.config.cluster)
+        place(student, self.config.cluster)
         return judges_of(student, self.config.skips, self.config.seed)
 
     def __call__(self, batch: pa.Table) -> pa.Table:

@@ -1,18 +1,41 @@
-"""The function of each stage. Importing this module imports Ray and torch."""
+"""The function of each stage.
+
+`chunks`, `skips` and `evaluation` are imported when they are made, because they import transformers, which
+takes seconds.
+"""
 
 from collections.abc import Callable
 from typing import Any
 
-from skipthink_ray.stages import base, chunks, cwt, evaluation, rationales, report, skips, stt
+from skipthink_ray.stages import base, cwt, rationales, report, stt
 from skipthink_ray.stages.context import Context
+
+
+def _chunks(context: Context) -> dict[str, Any]:
+    from skipthink_ray.stages import chunks
+
+    return chunks.make(context)
+
+
+def _skips(context: Context) -> dict[str, Any]:
+    from skipthink_ray.stages import skips
+
+    return skips.make(context)
+
+
+def _evaluation(context: Context) -> dict[str, Any]:
+    from skipthink_ray.stages import evaluation
+
+    return evaluation.make(context)
+
 
 MAKE: dict[str, Callable[[Context], dict[str, Any]]] = {
     "rationales": rationales.make,
-    "chunks": chunks.make,
+    "chunks": _chunks,
     "base": base.make,
     "cwt": cwt.make,
-    "skips": skips.make,
+    "skips": _skips,
     "stt": stt.make,
-    "evaluation": evaluation.make,
+    "evaluation": _evaluation,
     "report": report.make,
 }

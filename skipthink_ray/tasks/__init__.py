@@ -7,18 +7,17 @@ holds their splits, and prompts.py writes the teacher's prompts.
 from difflib import get_close_matches
 
 from skipthink_ray.config import PipelineConfig
-from skipthink_ray.tasks import (
+from skipthink_ray.tasks import own, public
+from skipthink_ray.tasks.task import Task, ToyRow
+from skipthink_ray.tasks.toys import (
     addsub,
     last_letter_concatenation,
     multiarith,
-    own,
-    public,
     single_eq,
     strategy_qa,
     svamp,
     tracking_shuffled_objects,
 )
-from skipthink_ray.tasks.task import Task, ToyRow
 
 __all__ = ["GROUPS", "TASKS", "Task", "ToyRow", "check_source", "get_task", "task_of"]
 

@@ -12,7 +12,7 @@ from skipthink_ray.tasks.answers import (
     without_latex,
     yes_or_no,
 )
-from skipthink_ray.tasks.near import normalise
+from skipthink_ray.tasks.words import words_of
 
 _PHRASE = re.compile(  # a phrase that announces an answer, or a box that contains it
     r"""\\boxed\s*\{(?P<box>(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}
@@ -157,11 +157,11 @@ def without_run_on(text: str, question: str) -> str:
         text = text[: marks[0].end()]
     answered = max((found.start() for found in _ANSWERED.finditer(text)), default=-1)
     read = len(text) - len(text.lstrip())
-    known, phrases = set(normalise(question)), list(_PHRASE.finditer(text))
+    known, phrases = set(words_of(question)), list(_PHRASE.finditer(text))
     announced, asks_itself = False, False
     for turn in _TURN.finditer(text, read):
         asked = turn["asked"] or ""
-        known.update(normalise(text[read : turn.start()]))
+        known.update(words_of(text[read : turn.start()]))
         while phrases and phrases[0].end() <= turn.start():
             begin = max(0, text.rfind("\n", 0, phrases[0].start()))
             announced |= not (asks_itself and _ANSWERED.match(text, begin))
@@ -178,22 +178,22 @@ def without_run_on(text: str, question: str) -> str:
 
 def _covers(asked: str, question: str) -> bool:
     """Whether `asked` is the question itself, not only a part of it: it has half of its words."""
-    words = set(normalise(question))
-    return 2 * len(words & set(normalise(asked))) >= len(words)
+    words = set(words_of(question))
+    return 2 * len(words & set(words_of(asked))) >= len(words)
 
 
 def _is_a_step(turn: re.Match[str], known: set[str]) -> bool:
     """Whether a question is a step on the way: it adds no number, or at most half of its words are new."""
     if turn["asks"].lower() not in ("q", "question", "问题", "問題", "题目"):
         return False
-    words = normalise(turn["asked"].split("\n")[0] or turn["asked"])
+    words = words_of(turn["asked"].split("\n")[0] or turn["asked"])
     new = [word for word in words if word not in known]
     return not any(word[0].isdigit() for word in new) or 2 * len(new) <= len(words)
 
 
 def _restates(asked: str, question: str) -> bool:
     """Whether `asked` restates the question: it adds no number, and at most half of its words are new."""
-    words, known = normalise(asked.split("\n")[0] or asked), set(normalise(question))
+    words, known = words_of(asked.split("\n")[0] or asked), set(words_of(question))
     new = [word for word in words if word not in known]
     return not any(word[0].isdigit() for word in new) and 2 * len(new) <= len(words)
 

@@ -11,10 +11,9 @@ from tokenizers import pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from skipthink_ray.config import StudentConfig
-from skipthink_ray.models.pretrained import resolve
+from skipthink_ray.models.pretrained import check_pretrained, resolve
 from skipthink_ray.models.student import (
     build_student,
-    check_pretrained,
     encode,
     load_student,
     load_tokenizer,

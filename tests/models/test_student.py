@@ -11,9 +11,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from skipthink_ray.config import StudentConfig
 from skipthink_ray.method.markup import markers
+from skipthink_ray.models.pretrained import check_pretrained
 from skipthink_ray.models.student import (
     build_student,
-    check_pretrained,
     encode,
     load_student,
     load_tokenizer,

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from fractions import Fraction
 
-from skipthink_ray.tasks import strategy_qa
+from skipthink_ray.tasks.toys import strategy_qa
 
 MORE = re.compile(r"outweigh|heavier|weigh more|taller|higher|tower over|overtake|faster|win|outlive|longer")
 SEVERAL = re.compile(r"(\d+) (.+?) (?:together|on top of each other)$")

@@ -9,7 +9,7 @@ import datasets
 import pytest
 
 from skipthink_ray.config import OwnTaskConfig, PipelineConfig, RationalesConfig, TeacherConfig
-from skipthink_ray.runtime.sources import open_dataset
+from skipthink_ray.data.sources import open_dataset
 from skipthink_ray.tasks import TASKS, check_source
 
 FLAT = {"question": "How many?", "answer": "4"}

@@ -1,0 +1,1 @@
+"""The toy generators, one file per benchmark, and what they share."""
