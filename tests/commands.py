@@ -6,13 +6,20 @@ from pathlib import Path
 
 from tests.conftest import ROOT
 
+CODE = """
+import sys
+from rich.console import Console
+from skipthink_ray.pipeline import run
+from skipthink_ray.settings import load_config
+
+for stage in sys.argv[1].split():
+    run(load_config("default", None, sys.argv[2:]), Console(width=120), "a test", stage)
+"""
+
 
 def run_stages(storage: Path, options: list[str], *stages: str) -> str:
-    """Run stages one after another, each as a command of its own. Returns what the last one printed."""
-    printed = ""
-    for stage in stages:
-        command = [sys.executable, "-m", "skipthink_ray.cli", stage, "--storage-path", str(storage), *options]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1500)
-        assert done.returncode == 0, done.stdout + done.stderr
-        printed = done.stdout
-    return printed
+    """Run stages one after another on one Ray cluster, in a process of its own. Returns what they printed."""
+    command = [sys.executable, "-c", CODE, " ".join(stages), "--storage-path", str(storage), *options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1500)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout

@@ -1,6 +1,7 @@
 """Enforces the architecture rules: layers, sizes, shipped files."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -97,6 +98,15 @@ def test_files_and_functions_stay_small_and_modules_are_documented(module):
         if isinstance(node, ast.FunctionDef):
             ceiling = 80 if (module.name, node.name) == LOOP else 50
             assert (node.end_lineno or 0) - node.lineno + 1 <= ceiling, node.name
+
+
+def test_the_guided_walk_is_short():
+    walk = (ROOT / "CONTRIBUTING.md").read_text().partition("### A guided walk")[2].partition("\n## ")[0]
+    files = [PACKAGE / name for name in re.findall(r"^\d+\. `(\S+)`:", walk, re.MULTILINE)]
+    assert files[0].name == "cli.py"
+    assert files[-1].name == "engine.py"
+    assert len(files) <= 20
+    assert sum(len(file.read_text().splitlines()) for file in files) <= 2500
 
 
 def test_the_command_line_knows_the_stages_and_presets_of_the_pipeline():

@@ -15,7 +15,8 @@ from safetensors.torch import load_file
 STAGES = ("rationales", "chunks", "base", "cwt", "skips", "stt", "evaluation", "report")
 TRAINING = ("base", "cwt", "stt")
 OPTIONS = (
-    "--rationales.train-questions 240 --rationales.test-questions 24 --student.width 32 --student.layers 1 "
+    "--rationales.train-questions 240 --rationales.test-questions 24 --cluster.num-workers 1 "
+    "--cluster.num-actors 1 --student.width 32 --student.layers 1 "
     "--base.batch-size 16 --cwt.batch-size 16 --cwt.epochs 3 --stt.batch-size 16 "
     "--cwt.optim.lr 3e-3 --base.optim.lr 3e-3 --stt.optim.lr 3e-3 "
     "--evaluation.latency-questions 3 --evaluation.bootstrap-samples 50 --evaluation.max-new-tokens 48"
@@ -41,12 +42,13 @@ def _finish(storage: Path) -> subprocess.CompletedProcess[str]:
 
 
 def _kill_in(stage: str, storage: Path) -> None:
-    """Start the run and kill its driver during `stage`; in training, after a checkpoint was written."""
+    """Start the run and kill its driver during `stage`; in training, after it wrote a checkpoint."""
     folder = storage / "run" / stage
+    known = _checkpoints(folder)
     driver = subprocess.Popen(_command(storage), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 200
     try:
-        while not _is_under_way(stage, folder):
+        while not _is_under_way(stage, folder, known):
             assert driver.poll() is None, f"the run ended before {stage} could be killed"
             assert time.monotonic() < deadline, f"{stage} did not start"
             time.sleep(0.05)
@@ -56,9 +58,13 @@ def _kill_in(stage: str, storage: Path) -> None:
     assert not (folder / "_DONE").exists(), f"{stage} was finished before the kill"
 
 
-def _is_under_way(stage: str, folder: Path) -> bool:
+def _checkpoints(folder: Path) -> set[Path]:
+    return {*folder.glob("checkpoints/checkpoint_*/state.json")}
+
+
+def _is_under_way(stage: str, folder: Path, known: set[Path]) -> bool:
     if stage in TRAINING:
-        return any(folder.glob("checkpoints/checkpoint_*/state.json"))
+        return bool(_checkpoints(folder) - known)
     return (folder / "config.json").exists()
 
 

@@ -9,7 +9,6 @@ import sys
 import tempfile
 from collections.abc import Callable
 from importlib.metadata import version
-from pathlib import Path
 
 from rich.console import Console
 
@@ -28,7 +27,6 @@ class Problem(Exception):
 def doctor(storage_path: str) -> int:
     """Print one line per check. Returns 1 if there is a fatal problem, else 0."""
     console, failed = Console(), False
-    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     checks: dict[str, Callable[[], str]] = {
         "machine": _machine,
         "packages": _packages,

@@ -4,10 +4,8 @@ import logging
 import os
 import signal
 import socket
-import sys
 import threading
 import time
-from pathlib import Path
 
 import ray
 import ray.data
@@ -28,10 +26,9 @@ class NoRoom(RuntimeError):
 def connect(config: ClusterConfig) -> None:
     """Join the cluster of the submitted job, of `address` or of RAY_ADDRESS; otherwise start a local one.
 
-    PATH starts with this environment's bin folder, because local workers need its tools (DeepSpeed's compiler
-    calls ninja). A Ray Train report waits for the controller's poll interval, which is 2 s by default.
-    Arrow's default allocator keeps memory after a read; the system allocator returns it. Ray replaces the
-    SIGTERM handler by one that aborts the process if it needs more than 3 s to end; the old one is put back.
+    A Ray Train report waits for the controller's poll interval, which is 2 s by default. Arrow's default
+    allocator keeps memory after a read; the system allocator returns it. Ray replaces the SIGTERM handler by
+    one that aborts the process if it needs more than 3 s to end; the old one is put back.
     """
     if ray.is_initialized():
         return
@@ -39,7 +36,6 @@ def connect(config: ClusterConfig) -> None:
     os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", str(max(120.0, config.wait_s)))
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
-    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     data = ray.data.DataContext.get_current()
     data.execution_options.preserve_order = True  # the same rows in the same files on every run
     data.target_max_block_size = BLOCK_BYTES

@@ -5,6 +5,7 @@ import os
 import shutil
 
 from skipthink_ray.config import ClusterConfig
+from skipthink_ray.training.deepspeed import use_own_tools
 from skipthink_ray.training.engine import any_rank
 
 
@@ -14,6 +15,7 @@ def deepspeed_problem(use_gpu: bool) -> str | None:
         return "it is not installed"
     if use_gpu:
         return None
+    use_own_tools()
     compiler = os.environ.get("CXX", "c++")
     if not shutil.which(compiler) and not shutil.which("g++"):
         return f"on CPU it needs a C++ compiler; neither {compiler} nor g++ is on PATH"

@@ -35,6 +35,17 @@ def deepspeed_config(train: TrainConfig, cluster: ClusterConfig, world: int) -> 
     }
 
 
+def use_own_tools() -> None:
+    """Put the bin folder of this Python environment first on PATH, where pip installs ninja.
+
+    The op must be built by the same ninja each time: another version takes it for outdated and compiles it
+    again, which takes a minute.
+    """
+    own = str(Path(sys.executable).parent)
+    if os.environ.get("PATH", "").split(os.pathsep)[0] != own:
+        os.environ["PATH"] = os.pathsep.join([own, os.environ.get("PATH", "")])
+
+
 def load_communication_op() -> None:
     """Compile DeepSpeed's CPU communication op, unless it is cached, and load it into this process.
 
@@ -45,6 +56,7 @@ def load_communication_op() -> None:
     """
     from deepspeed.ops.op_builder.cpu.comm import ShareMemCommBuilder
 
+    use_own_tools()
     environment = hashlib.sha256(sys.prefix.encode()).hexdigest()[:12]
     root = Path(
         os.environ.setdefault("TORCH_EXTENSIONS_DIR", str(cache_folder() / "torch_extensions" / environment))

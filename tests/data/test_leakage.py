@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skipthink_ray.data.leakage import HeldOutQuestions, normalise, same_key
+from skipthink_ray.data.leakage import HeldOutQuestions, same_key
+from skipthink_ray.tasks.words import words_of
 from tests.toys import read_rows, toy_rows
 
 WORDS = st.lists(
@@ -69,7 +70,7 @@ def test_the_join_equals_a_comparison_of_all_pairs(tests, asked, similarity):
 def _similarity(left: str, right: str) -> float:
     triples = []
     for text in (left, right):
-        words = normalise(text)
+        words = words_of(text)
         triples.append({tuple(words[at : at + 3]) for at in range(max(1, len(words) - 2))})
     return len(triples[0] & triples[1]) / len(triples[0] | triples[1])
 

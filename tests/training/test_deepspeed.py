@@ -145,13 +145,20 @@ def test_a_checkpoint_resumes_in_any_zero_stage_and_world_size(tmp_path, zero_be
     _assert_same((whole[0][2:], whole[1]), resumed, tolerance=2e-6)
 
 
-def test_a_build_that_was_killed_does_not_make_later_processes_wait(tmp_path):
+def test_a_killed_build_makes_no_process_wait_and_another_ninja_compiles_nothing_again(tmp_path):
     """torch's lock file of a killed build stays. The compiled op is copied, so that nothing compiles here."""
     load_communication_op()
     built = Path(os.environ["TORCH_EXTENSIONS_DIR"]) / "deepspeed_shm_comm"
     shutil.copytree(built, tmp_path / built.name)
     (tmp_path / built.name / "lock").touch()
+    compiled = (tmp_path / built.name / f"{built.name}.so").stat().st_mtime_ns
+    foreign = tmp_path / "bin" / "ninja"
+    foreign.parent.mkdir()
+    foreign.write_text("#!/bin/sh\nexit 1\n")
+    foreign.chmod(0o755)
     code = "from skipthink_ray.training.deepspeed import load_communication_op; load_communication_op()"
-    environment = {**os.environ, "TORCH_EXTENSIONS_DIR": str(tmp_path)}
+    path = os.pathsep.join([str(foreign.parent), os.environ["PATH"]])
+    environment = {**os.environ, "TORCH_EXTENSIONS_DIR": str(tmp_path), "PATH": path}
     subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=300)
     assert not (tmp_path / built.name / "lock").exists()
+    assert (tmp_path / built.name / f"{built.name}.so").stat().st_mtime_ns == compiled
