@@ -320,7 +320,7 @@ def test_every_bad_row_becomes_a_counted_row_with_a_reason(tmp_path):
         {**GOOD, "split": "test", "question": "Ann has 2 pens and buys 3. How many?"},
     ]
     bad = [{"split": "train", **row} if isinstance(row, dict) else row for row, _ in BAD_ROWS]
-    path = write_lines(tmp_path / "rows.jsonl", [*splits, *bad, b""])
+    path = write_lines(tmp_path / "rows.jsonl", [*splits, b"", *bad, b"  \r", b""])
     arguments = [
         *from_file(path),
         "--storage-path",
@@ -341,10 +341,10 @@ def test_every_bad_row_becomes_a_counted_row_with_a_reason(tmp_path):
         None,
         None,
         *(reason for _, reason in BAD_ROWS),
-        "malformed JSON",
-    ]
+    ], "blank lines are no rows"
+    assert [row["row"] for row in rows] == [0, 1, *range(3, 3 + len(BAD_ROWS))], "but lines"
     assert all(row["detail"] for row in rows[2:])
-    assert "15 dropped" in done.stdout
+    assert "14 dropped" in done.stdout
 
 
 @pytest.mark.ray

@@ -2,7 +2,8 @@
 
 A file is split into pieces (a byte range of whole lines, or a row group) that the cluster's workers read. So
 one large file is read in parallel and never held in memory as a whole. A compressed file or a JSON value is
-one piece. An unreadable row does not fail the job: its `error` is set.
+one piece. An unreadable row does not fail the job: its `error` is set. A blank line is no row, but counts in
+the row numbers, so that these are line numbers.
 """
 
 import codecs
@@ -269,6 +270,8 @@ def _read(piece: dict[str, Any], filesystem: fs.FileSystem) -> Iterator[dict[str
     if not piece["offset"]:
         lines[0] = lines[0].removeprefix(codecs.BOM_UTF8)
     for number, line in enumerate(lines[: piece["rows"]], first_row):
+        if not line.strip():
+            continue
         try:
             yield {"row": number, "raw": line.decode(), "error": None}
         except UnicodeDecodeError as error:

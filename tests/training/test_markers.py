@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from skipthink_ray.config import CwtConfig, OptimConfig, SearchConfig, StudentConfig, TrainConfig
+from skipthink_ray.config import CwtConfig, OptimConfig, CwtSearchConfig, StudentConfig, TrainConfig
 from skipthink_ray.models.batching import collate
 from skipthink_ray.models.decoding import answer_questions
 from skipthink_ray.models.marker_start import start_markers
@@ -132,7 +132,7 @@ def _empty_answers(taught: Student, marker_lr_stds: float | None) -> float:
     rows = toy_rows("multiarith", 660)
     samples, unseen = make_samples(rows[:600], student.tokenizer), make_samples(rows[600:], student.tokenizer)
     optim = OptimConfig(lr=5e-4, schedule="cosine", warmup_share=0.05, marker_lr_stds=marker_lr_stds)
-    config = CwtConfig(batch_size=16, optim=optim, search=SearchConfig(method="average"))
+    config = CwtConfig(batch_size=16, optim=optim, search=CwtSearchConfig(method="average"))
     train_briefly(student, samples, "cwt", config, 250)
     answers = answer_questions(student, "staged", unseen.table["question_tokens"].to_pylist(), 64)
     return float(np.mean([answer.answer is None for answer in answers]))

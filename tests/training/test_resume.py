@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from skipthink_ray.config import CwtConfig, OptimConfig, SearchConfig, StudentConfig
+from skipthink_ray.config import CwtConfig, OptimConfig, CwtSearchConfig, StudentConfig
 from skipthink_ray.method.samples import Samples
 from skipthink_ray.models.batching import collate
 from skipthink_ray.models.student import build_student, load_tokenizer
@@ -23,7 +23,7 @@ from tests.toys import make_samples, toy_rows
 PER_EPOCH, UPDATES = 24, 72
 """24 samples with five items each, five items per update, three epochs, greedy search before every epoch."""
 OPTIM = OptimConfig(lr=2e-3, schedule="cosine", warmup_share=0.1)
-SEARCH = SearchConfig(eta_nats=0.01)
+SEARCH = CwtSearchConfig(eta_nats=0.01)
 
 
 class Killed(Exception):
@@ -50,7 +50,7 @@ def tiny(checkpoints):
     return make, make_samples(toy_rows("multiarith", 24, seed=9), make().tokenizer)
 
 
-def _config(optim: OptimConfig = OPTIM, search: SearchConfig = SEARCH) -> CwtConfig:
+def _config(optim: OptimConfig = OPTIM, search: CwtSearchConfig = SEARCH) -> CwtConfig:
     return CwtConfig(batch_size=5, answer_chunk_dropout=0.5, optim=optim, search=search)
 
 
