@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from skipthink_ray.config import CwtConfig, OptimConfig, CwtSearchConfig, StudentConfig, TrainConfig
+from skipthink_ray.config import CwtConfig, CwtSearchConfig, OptimConfig, StudentConfig, TrainConfig
 from skipthink_ray.models.batching import collate
 from skipthink_ray.models.decoding import answer_questions
 from skipthink_ray.models.marker_start import start_markers

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from skipthink_ray.config import CwtConfig, OptimConfig, CwtSearchConfig, StudentConfig
+from skipthink_ray.config import CwtConfig, CwtSearchConfig, OptimConfig, StudentConfig
 from skipthink_ray.method.samples import Samples
 from skipthink_ray.models.batching import collate
 from skipthink_ray.models.student import build_student, load_tokenizer
