@@ -47,7 +47,8 @@ from skipthink_ray.method.samples import Samples
 from skipthink_ray.method.skipping import check_search
 from skipthink_ray.models.ablation import Ablation
 from skipthink_ray.models.contexts import Contexts
-from skipthink_ray.models.student import Student, build_student, encode, load_tokenizer, save_student
+from skipthink_ray.models.encoding import encode
+from skipthink_ray.models.student import Student, build_student, load_tokenizer, save_student
 from skipthink_ray.models.verifying import Verifier
 from skipthink_ray.tasks import TASKS, ToyRow
 from skipthink_ray.training.checkpoint import Progress

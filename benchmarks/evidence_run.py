@@ -29,8 +29,9 @@ from skipthink_ray.method.skipping import Fold
 from skipthink_ray.method.steps import split_steps
 from skipthink_ray.models.ablation import Ablation, judges_of
 from skipthink_ray.models.decoding import answer_questions
+from skipthink_ray.models.encoding import encode
 from skipthink_ray.models.scoring import stage_losses
-from skipthink_ray.models.student import Student, build_student, encode, load_tokenizer
+from skipthink_ray.models.student import Student, build_student, load_tokenizer
 from skipthink_ray.tasks import ToyRow, task_of
 from skipthink_ray.tasks.splits import toy_split
 from skipthink_ray.training.batches import Stage, updates_per_epoch

@@ -29,7 +29,8 @@ from skipthink_ray.method.steps import split_steps
 from skipthink_ray.models.ablation import Ablation, judges_of
 from skipthink_ray.models.batching import collate
 from skipthink_ray.models.decoding import answer_questions
-from skipthink_ray.models.student import Student, build_student, encode, load_tokenizer
+from skipthink_ray.models.encoding import encode
+from skipthink_ray.models.student import Student, build_student, load_tokenizer
 from skipthink_ray.reporting.numbers import mode_numbers
 from skipthink_ray.reporting.table import modes_table
 from skipthink_ray.rows import ANSWER_SCHEMA, LATENCY_SCHEMA

@@ -26,8 +26,9 @@ from skipthink_ray.lm_eval import questions as harness
 from skipthink_ray.method.markup import THOUGHT, prompt
 from skipthink_ray.method.modes import Mode
 from skipthink_ray.models.decoding import Answer, answer_questions
+from skipthink_ray.models.encoding import encode
 from skipthink_ray.models.serving import chat_template, prepare_for_serving, prompt_text
-from skipthink_ray.models.student import build_student, encode, load_student, load_tokenizer, save_student
+from skipthink_ray.models.student import build_student, load_student, load_tokenizer, save_student
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.tasks import TASKS
 from tests.conftest import ROOT

@@ -13,8 +13,9 @@ import pytest
 from skipthink_ray.config import EndpointConfig, OptimConfig, TeacherConfig, TrainConfig
 from skipthink_ray.method.chunking import average_chunks
 from skipthink_ray.method.steps import split_steps
+from skipthink_ray.models.encoding import encode
 from skipthink_ray.models.pretrained import SMOLLM2, resolve
-from skipthink_ray.models.student import encode, save_student
+from skipthink_ray.models.student import save_student
 from skipthink_ray.tasks import ToyRow, get_task
 from skipthink_ray.teacher.endpoint import Endpoint
 from skipthink_ray.teacher.greeting import probe

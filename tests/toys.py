@@ -27,7 +27,8 @@ from transformers import (
 from skipthink_ray.config import ChunksConfig, StudentConfig, TrainConfig
 from skipthink_ray.method.cutting import cut, texts
 from skipthink_ray.method.samples import Samples
-from skipthink_ray.models.student import Student, build_student, encode, load_tokenizer
+from skipthink_ray.models.encoding import encode
+from skipthink_ray.models.student import Student, build_student, load_tokenizer
 from skipthink_ray.rows import SAMPLE_SCHEMA
 from skipthink_ray.tasks import TASKS, ToyRow
 from skipthink_ray.training.batches import Stage

@@ -11,7 +11,8 @@ from transformers.utils.logging import disable_progress_bar
 
 from skipthink_ray.method.modes import STUDENT_OF, Mode
 from skipthink_ray.models.decoding import answer_questions
-from skipthink_ray.models.student import Student, encode, load_student
+from skipthink_ray.models.encoding import encode
+from skipthink_ray.models.student import Student, load_student
 
 INSTEAD: dict[Mode, str] = {"staged": "stt"}
 """The student that answers if that of the mode is missing: stt learns the chunks too."""

@@ -75,7 +75,8 @@ def _token_counter(
     made = current.is_done("chunks")
     if not (made or config.student.pretrained):
         return lambda texts: (len(text.split()) for text in texts), "words"
-    from skipthink_ray.models.student import encode, load_tokenizer
+    from skipthink_ray.models.encoding import encode
+    from skipthink_ray.models.student import load_tokenizer
 
     if not made:
         check_student(config, lambda text: say(console, text))

@@ -18,7 +18,7 @@ from skipthink_ray.method.steps import split_steps
 from skipthink_ray.rows import SAMPLE_SCHEMA
 
 Encode = Callable[[list[str]], list[list[int]]]
-"""Token ids of plain texts, without special tokens (`encode` in models/student.py)."""
+"""Token ids of plain texts, without special tokens (`encode` in models/encoding.py)."""
 
 
 def texts(row: Mapping[str, Any], formats: ChunksConfig) -> tuple[str, str, str]:

@@ -22,6 +22,7 @@ from transformers import (
 
 from skipthink_ray.config import ClusterConfig, StudentConfig
 from skipthink_ray.method.markup import ANSWER, SKIP, THOUGHT, MarkerIds, markers
+from skipthink_ray.models.encoding import encode
 from skipthink_ray.models.marker_start import add_embeddings, start_markers
 from skipthink_ray.models.pretrained import resolve
 
@@ -145,11 +146,6 @@ def marker_ids(tokenizer: Any, start: str = "") -> MarkerIds:
     return MarkerIds(
         stages, vocabulary[ANSWER], vocabulary[SKIP], vocabulary[THOUGHT], tokenizer.eos_token_id, first
     )
-
-
-def encode(tokenizer: Any, texts: list[str]) -> list[list[int]]:
-    """Token ids of plain text. A marker in the text is encoded as text, never as a special token."""
-    return tokenizer(texts, add_special_tokens=False, split_special_tokens=True)["input_ids"] if texts else []
 
 
 def _from_pretrained(name: str) -> Any:

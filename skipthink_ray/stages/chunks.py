@@ -5,7 +5,6 @@ Artifact: `samples/` (SAMPLE_SCHEMA; `reason` is set if a sample is too long for
 """
 
 from collections.abc import Iterator
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,10 +18,9 @@ import ray
 
 from skipthink_ray.config import PipelineConfig
 from skipthink_ray.method.choosing import decide_num_chunks
-from skipthink_ray.method.cutting import cut, mark_too_long, texts
+from skipthink_ray.method.cutting import Encode, cut, mark_too_long, texts
 from skipthink_ray.method.steps import split_steps
-from skipthink_ray.models.decoding import max_positions
-from skipthink_ray.models.student import build_student, encode, load_tokenizer, save_student
+from skipthink_ray.models.encoding import sendable
 from skipthink_ray.rows import HELD_OUT, KEPT, TRAIN
 from skipthink_ray.runtime.artifacts import ROW_GROUP
 from skipthink_ray.stages.context import Context
@@ -33,6 +31,11 @@ TOKENIZER_ROWS = 50_000
 
 def make(context: Context) -> dict[str, Any]:
     """Write `samples/` and `student/`. Returns M, sample counts and the student's size."""
+    from skipthink_ray.models.decoding import (
+        max_positions,  # these import torch, which the workers do not need
+    )
+    from skipthink_ray.models.student import build_student, load_tokenizer, save_student
+
     config, rows = context.config, context.inputs["rationales"].table("rows")
     total = rows.count_rows(filter=KEPT)
     with context.line("rows", total) as line:
@@ -44,7 +47,7 @@ def make(context: Context) -> dict[str, Any]:
             context.out.upload(Path(folder), "student")
         limit = min(config.student.max_tokens, max_positions(student))
         arguments = {
-            "tokenizer": student.tokenizer,
+            "encode": sendable(student.tokenizer),
             "start_tokens": len(student.ids.start),
             "num_chunks": num_chunks,
             "config": config,
@@ -81,7 +84,7 @@ def _num_steps(rows: pa.dataset.Dataset) -> Iterator[int]:
 
 def _cut(
     batch: pa.Table,
-    tokenizer: Any,
+    encode: Encode,
     start_tokens: int,
     num_chunks: int,
     config: PipelineConfig,
@@ -90,7 +93,7 @@ def _cut(
 ) -> pa.Table:
     board.advance.remote(len(batch))
     rows = batch.filter(KEPT).to_pylist()
-    samples = cut(rows, partial(encode, tokenizer), config.chunks, num_chunks)
+    samples = cut(rows, encode, config.chunks, num_chunks)
     parts = (samples[f"{part}_tokens"] for part in ("question", "rationale", "conclusion"))
     tokens_R = np.sum([pc.list_value_length(part).to_numpy() for part in parts], axis=0) + start_tokens + 2
     why = f"limit {limit} (student.max_tokens or the model's positions)"

@@ -1,20 +1,14 @@
 """The function of each stage.
 
-`chunks`, `skips` and `evaluation` are imported when they are made, because they import transformers, which
-takes seconds.
+`skips` and `evaluation` are imported when they are made, because they import transformers, which takes
+seconds.
 """
 
 from collections.abc import Callable
 from typing import Any
 
-from skipthink_ray.stages import base, cwt, rationales, report, stt
+from skipthink_ray.stages import base, chunks, cwt, rationales, report, stt
 from skipthink_ray.stages.context import Context
-
-
-def _chunks(context: Context) -> dict[str, Any]:
-    from skipthink_ray.stages import chunks
-
-    return chunks.make(context)
 
 
 def _skips(context: Context) -> dict[str, Any]:
@@ -31,7 +25,7 @@ def _evaluation(context: Context) -> dict[str, Any]:
 
 MAKE: dict[str, Callable[[Context], dict[str, Any]]] = {
     "rationales": rationales.make,
-    "chunks": _chunks,
+    "chunks": chunks.make,
     "base": base.make,
     "cwt": cwt.make,
     "skips": _skips,

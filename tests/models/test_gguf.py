@@ -11,14 +11,9 @@ from tokenizers import pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from skipthink_ray.config import StudentConfig
+from skipthink_ray.models.encoding import encode
 from skipthink_ray.models.pretrained import check_pretrained, resolve
-from skipthink_ray.models.student import (
-    build_student,
-    encode,
-    load_student,
-    load_tokenizer,
-    save_student,
-)
+from skipthink_ray.models.student import build_student, load_student, load_tokenizer, save_student
 from tests.gguf_files import write_gguf
 
 TEXTS = [" Tom has 12 pens, 3.50 each. ###", "\n\n4 + 30 = 34", "  7", " it's naïve ½ 😀", "<s> [skip]"]

@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM
 from skipthink_ray.commands.doctor import Problem, _student
 from skipthink_ray.config import PipelineConfig, StudentConfig
 from skipthink_ray.identity import identify
+from skipthink_ray.models.encoding import encode
 from skipthink_ray.models.pretrained import (
     check_pretrained,
     describe,
@@ -22,7 +23,7 @@ from skipthink_ray.models.pretrained import (
     resolve,
     smollm2_folder,
 )
-from skipthink_ray.models.student import build_student, encode, load_tokenizer
+from skipthink_ray.models.student import build_student, load_tokenizer
 from skipthink_ray.models.wheel import VERSION
 from skipthink_ray.presets import PRESETS
 from skipthink_ray.settings import load_config

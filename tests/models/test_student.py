@@ -1,5 +1,6 @@
 """A student keeps its markers, tokens and weights, for every architecture."""
 
+import pickle
 import re
 import shutil
 
@@ -11,10 +12,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from skipthink_ray.config import StudentConfig
 from skipthink_ray.method.markup import markers
+from skipthink_ray.models.encoding import encode, sendable
 from skipthink_ray.models.pretrained import check_pretrained
 from skipthink_ray.models.student import (
     build_student,
-    encode,
     load_student,
     load_tokenizer,
     save_student,
@@ -85,6 +86,13 @@ def test_text_is_encoded_without_loss_and_without_added_tokens(student, reloaded
     for one in (student, reloaded):
         assert [one.tokenizer.decode(ids) for ids in encode(one.tokenizer, TEXTS)] == TEXTS
     assert encode(student.tokenizer, []) == []
+
+
+def test_a_worker_without_transformers_encodes_the_same(student, reloaded):
+    for one in (student, reloaded):
+        sent = pickle.loads(pickle.dumps(sendable(one.tokenizer)))
+        assert sent(TEXTS + WRITTEN_OUT) == encode(one.tokenizer, TEXTS + WRITTEN_OUT)
+        assert sent([]) == []
 
 
 def test_the_padding_token_is_neither_eos_nor_a_marker(student):
