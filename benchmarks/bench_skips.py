@@ -50,6 +50,7 @@ from skipthink_ray.models.contexts import Contexts
 from skipthink_ray.models.encoding import encode
 from skipthink_ray.models.student import Student, build_student, load_tokenizer, save_student
 from skipthink_ray.models.verifying import Verifier
+from skipthink_ray.runtime.board import Board
 from skipthink_ray.tasks import TASKS, ToyRow
 from skipthink_ray.training.checkpoint import Progress
 from skipthink_ray.training.engine import DataParallelEngine
@@ -207,12 +208,12 @@ def throughput(student: Student, samples: Samples, options: argparse.Namespace) 
         )
         for number in options.actors:
             config = config.model_copy(update={"cluster": ClusterConfig(num_actors=number)})
-            board = clock.remote()
-            arguments = {"config": config, "cwt": folder, "students": {}, "board": board}
+            times = clock.remote()
+            arguments = {"config": config, "cwt": folder, "students": {}, "board": Board(times, "skips")}
             out = folder.child(f"skips-{number}")
             actors.map_row_groups(folder, "samples", Ablate, arguments, out, config.cluster)
-            rates[number] = round(_steady(ray.get(board.take.remote()), len(many)), 1)
-            ray.kill(board)
+            rates[number] = round(_steady(ray.get(times.take.remote()), len(many)), 1)
+            ray.kill(times)
     first = options.actors[0]
     return {
         "samples_per_second": rates,
@@ -221,12 +222,12 @@ def throughput(student: Student, samples: Samples, options: argparse.Namespace) 
 
 
 class Clock:
-    """Replaces the stage's board and records the time of each progress report."""
+    """Stands behind the stage's board and records the time of each progress report."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[float, int]] = []
 
-    def advance(self, by: int) -> None:
+    def advance(self, stage: str, by: int) -> None:
         self.seen.append((time.perf_counter(), by))
 
     def take(self) -> list[tuple[float, int]]:

@@ -1,7 +1,7 @@
 """A live progress line per running stage; all other output goes to a log file.
 
-Workers and actors post to a `Board`, an actor that requests no CPU. A thread of the driver polls it, draws
-the line, and passes metrics to the tracker. So only the driver needs access to the tracking server.
+Workers and actors report to a `Board` (board.py). A thread of the driver polls it, draws the line, and passes
+metrics to the tracker. So only the driver needs access to the tracking server.
 """
 
 import contextlib
@@ -15,7 +15,6 @@ from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
 
-import ray
 from ray.exceptions import GetTimeoutError, RayActorError
 from rich.console import Console
 from rich.progress import (
@@ -30,6 +29,7 @@ from rich.progress import (
 
 from skipthink_ray.config import PipelineConfig
 from skipthink_ray.runtime.artifacts import Folder
+from skipthink_ray.runtime.board import Board, start_boards
 from skipthink_ray.runtime.console import say
 from skipthink_ray.runtime.pace import PlainLines
 from skipthink_ray.runtime.tracking import Tracker
@@ -37,42 +37,22 @@ from skipthink_ray.runtime.tracking import Tracker
 POLL_S = 0.5
 
 
-@ray.remote(num_cpus=0)
-class Board:
-    """Holds progress, remarks and metrics until the driver takes them."""
-
-    def __init__(self) -> None:
-        self.done, self.total, self.note = 0, 0, ""
-        self.metrics: list[tuple[int, dict[str, float]]] = []
-        self.remarks: list[str] = []
-
-    def advance(self, by: int) -> None:
-        self.done += by
-
-    def reach(self, done: int) -> None:
-        self.done = done
-
-    def post(self, done: int, total: int, note: str) -> None:
-        self.done, self.total, self.note = done, total, note
-
-    def say(self, remark: str) -> None:
-        self.remarks.append(remark)
-
-    def log(self, rows: list[tuple[int, dict[str, float]]]) -> None:
-        self.metrics.extend(rows)
-
-    def take(self) -> dict[str, Any]:
-        taken = dict(vars(self))
-        self.metrics, self.remarks = [], []
-        return taken
-
-
 class Bars:
-    """The live bars of the stages that run at the same time. A console can show one live display only."""
+    """The boards of a run's stages, and their live bars. A console can show one live display only."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.display: Progress | None = None
+        self.boards: Any = None
+
+    def board(self, stage: str) -> Board:
+        """An empty board for a stage."""
+        with self.lock:
+            if self.boards is None:
+                self.boards = start_boards()
+        board = Board(self.boards, stage)
+        board.open()
+        return board
 
     def add(self, console: Console, name: str, unit: str, total: int) -> tuple[Progress, TaskID]:
         """Show a bar. Returns the display that has it, and the bar's id there."""
@@ -109,8 +89,7 @@ class StageLine:
         self, console: Console, name: str, unit: str, total: int, tracker: Tracker, bars: Bars
     ) -> None:
         self.console, self.name, self.unit, self.total, self.tracker = console, name, unit, total, tracker
-        self.board: Any = Board.remote()
-        self.bars = bars
+        self.board, self.bars = bars.board(name), bars
         self.display, self.bar = bars.add(console, name, unit, total)
         self.stop, self.thread = threading.Event(), threading.Thread(target=self._follow, daemon=True)
         self.plain = PlainLines(name, unit, time.monotonic())
@@ -137,16 +116,16 @@ class StageLine:
 
     def _poll(self) -> None:
         try:
-            news: Any = ray.get(self.board.take.remote(), timeout=30)
+            news = self.board.take(timeout_s=30)
         except (GetTimeoutError, RayActorError):
             return  # the cluster is busy or gone; the stage itself reports that
-        done, total, note = news["done"], news["total"] or self.total, news["note"]
-        for remark in news["remarks"]:
+        done, total, note = news.done, news.total or self.total, news.note
+        for remark in news.remarks:
             say(self.console, remark, self.name)
         self.display.update(self.bar, completed=done, total=total or None, note=note)
         if not self.console.is_terminal and (line := self.plain.line(time.monotonic(), done, total, note)):
             say(self.console, line)
-        for step, values in news["metrics"]:
+        for step, values in news.metrics:
             self.tracker.metrics(values, step)
 
 

@@ -23,6 +23,7 @@ from skipthink_ray.method.steps import split_steps
 from skipthink_ray.models.encoding import sendable
 from skipthink_ray.rows import HELD_OUT, KEPT, TRAIN
 from skipthink_ray.runtime.artifacts import ROW_GROUP
+from skipthink_ray.runtime.board import Board
 from skipthink_ray.stages.context import Context
 
 TOKENIZER_ROWS = 50_000
@@ -89,9 +90,9 @@ def _cut(
     num_chunks: int,
     config: PipelineConfig,
     limit: int,
-    board: Any,
+    board: Board,
 ) -> pa.Table:
-    board.advance.remote(len(batch))
+    board.advance(len(batch))
     rows = batch.filter(KEPT).to_pylist()
     samples = cut(rows, encode, config.chunks, num_chunks)
     parts = (samples[f"{part}_tokens"] for part in ("question", "rationale", "conclusion"))

@@ -20,6 +20,7 @@ from skipthink_ray.reporting.findings import evaluation_findings
 from skipthink_ray.rows import ANSWER_SCHEMA, HELD_OUT, LATENCY_SCHEMA
 from skipthink_ray.runtime import actors
 from skipthink_ray.runtime.artifacts import Folder
+from skipthink_ray.runtime.board import Board
 from skipthink_ray.stages.context import Context
 from skipthink_ray.tasks import task_of
 
@@ -28,7 +29,7 @@ class AnswerInEveryMode:
     """Loads the three students once. In: a row group of samples. Out: answers to its questions."""
 
     def __init__(
-        self, config: PipelineConfig, chunks: Folder, folders: dict[str, Folder], board: Any
+        self, config: PipelineConfig, chunks: Folder, folders: dict[str, Folder], board: Board
     ) -> None:
         self.config, self.chunks, self.board, self.task = config, chunks, board, task_of(config)
         self.students = _load(config, folders)
@@ -40,7 +41,7 @@ class AnswerInEveryMode:
         size = self.config.evaluation.batch_size
         batches = [rows[start : start + size] for start in range(0, len(rows), size)]
         answers = [answer for mode in STUDENT_OF for batch in batches for answer in self._answer(mode, batch)]
-        self.board.advance.remote(len(rows))
+        self.board.advance(len(rows))
         return pa.Table.from_pylist(answers, schema=ANSWER_SCHEMA)
 
     def _answer(self, mode: Mode, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -23,6 +23,7 @@ from skipthink_ray.data.input_files import find_files
 from skipthink_ray.data.leakage import HeldOutQuestions, with_key
 from skipthink_ray.rows import DRAFT_SCHEMA, HELD_OUT, ROW_SCHEMA, TRAIN
 from skipthink_ray.runtime import actors
+from skipthink_ray.runtime.board import Board
 from skipthink_ray.runtime.lock import only_writer
 from skipthink_ray.stages.context import Context
 from skipthink_ray.tasks import task_of
@@ -77,22 +78,22 @@ def _source(config: PipelineConfig) -> "ray.data.Dataset":
     return toy.dataset(config)
 
 
-def _parse(batch: pa.Table, config: PipelineConfig, board: Any) -> pa.Table:
+def _parse(batch: pa.Table, config: PipelineConfig, board: Board | None) -> pa.Table:
     """RAW_SCHEMA to DRAFT_SCHEMA. With a board, the input has the rationales, so rows are judged here."""
     task = task_of(config)
     rows = [parse_row(row, config, task) for row in batch.to_pylist()]
     if board:
         rows = [with_key(judge_row(row, config, task)) for row in rows]
-        board.advance.remote(len(rows))
+        board.advance(len(rows))
     return pa.Table.from_pylist(rows, schema=DRAFT_SCHEMA)
 
 
-def _ask(context: Context, board: Any) -> None:
+def _ask(context: Context, board: Board) -> None:
     """Ask the teacher: `parsed` to `drafts`. Only one run per storage path asks at a time."""
     config = context.config
     parsed = context.out.table("parsed")
     to_ask = parsed.count_rows(filter=TRAIN)
-    board.post.remote(0, parsed.count_rows() + to_ask * (config.rationales.teacher.samples - 1), "")
+    board.post(0, parsed.count_rows() + to_ask * (config.rationales.teacher.samples - 1), "")
     with only_writer(
         ledger_folder(config).create(), "a teacher's answers are shared by all runs of a storage path"
     ):

@@ -23,6 +23,7 @@ from skipthink_ray.reporting.findings import skips_findings
 from skipthink_ray.rows import SKIP_SCHEMA
 from skipthink_ray.runtime import actors
 from skipthink_ray.runtime.artifacts import Folder
+from skipthink_ray.runtime.board import Board
 from skipthink_ray.stages.context import Context
 from skipthink_ray.stages.folds import fold_students
 from skipthink_ray.tasks import task_of
@@ -31,7 +32,9 @@ from skipthink_ray.tasks import task_of
 class Ablate:
     """Loads the students and their noisy copies once. In: a row group of cwt's samples. Out: SKIP_SCHEMA."""
 
-    def __init__(self, config: PipelineConfig, cwt: Folder, students: dict[Fold, Folder], board: Any) -> None:
+    def __init__(
+        self, config: PipelineConfig, cwt: Folder, students: dict[Fold, Folder], board: Board
+    ) -> None:
         self.config, self.cwt, self.board, self.task = config, cwt, board, task_of(config)
         folders: dict[Fold | None, Folder] = {**students} or {None: cwt}
         self.judges = {fold: self._load(folder) for fold, folder in folders.items()}
@@ -49,7 +52,7 @@ class Ablate:
         tables = [
             self._ablate(part, judges) for part, judges in zip(parts, self.judges.values(), strict=True)
         ]
-        self.board.advance.remote(len(table))
+        self.board.advance(len(table))
         return pa.concat_tables(tables).sort_by("row")
 
     def _ablate(self, table: pa.Table, judges: list[Student]) -> pa.Table:

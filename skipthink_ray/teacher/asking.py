@@ -19,6 +19,7 @@ from skipthink_ray.data.leakage import with_key
 from skipthink_ray.rows import DRAFT_SCHEMA
 from skipthink_ray.runtime import actors
 from skipthink_ray.runtime.artifacts import Folder
+from skipthink_ray.runtime.board import Board
 from skipthink_ray.tasks import task_of
 from skipthink_ray.teacher.ledger import Ledger, ledger_folder
 from skipthink_ray.teacher.prompts import messages
@@ -64,10 +65,10 @@ def pool(config: PipelineConfig) -> ClusterConfig:
 class Ask:
     """Actor that answers a row group of `parsed` and returns judged rows of DRAFT_SCHEMA."""
 
-    def __init__(self, config: PipelineConfig, folder: Folder, board: Any) -> None:
+    def __init__(self, config: PipelineConfig, folder: Folder, board: Board) -> None:
         self.config, self.folder, self.board, self.task = config, folder, board, task_of(config)
         self.ledger = Ledger(ledger_folder(config))
-        self.writer = _writer(config, board.say.remote)
+        self.writer = _writer(config, board.say)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         rows = actors.read_piece(batch, self.folder).to_pylist()
@@ -79,13 +80,13 @@ class Ask:
         filled = [self._fill(row, request, failed) if request else row for row, request in expanded]
         self.ledger.merge()
         new = len(missing) - len(failed)  # `_keep` has counted these already
-        self.board.advance.remote(len(expanded) - new)
+        self.board.advance(len(expanded) - new)
         judged = [with_key(judge_row(row, self.config, self.task)) for row in filled]
         return pa.Table.from_pylist(judged, schema=DRAFT_SCHEMA)
 
     def _keep(self, request: Request, written: Written) -> None:
         self.ledger.write(request.key, to_record(written))
-        self.board.advance.remote(1)
+        self.board.advance(1)
 
     def _fill(self, row: Row, request: Request, failed: dict[str, str]) -> Row:
         if request.key not in self.ledger:

@@ -18,6 +18,7 @@ from skipthink_ray.method.samples import COLUMNS, Samples
 from skipthink_ray.method.skipping import Fold
 from skipthink_ray.rows import TRAIN
 from skipthink_ray.runtime.artifacts import CHECKPOINTS, Folder
+from skipthink_ray.runtime.board import Board
 from skipthink_ray.runtime.cluster import NoRoom
 from skipthink_ray.runtime.progress import StageLine
 from skipthink_ray.runtime.stopping import Stopper
@@ -78,7 +79,7 @@ def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.startswith("RAY_TRAIN_")}
 
 
-def _fit(request: Request, board: Any, environment: dict[str, str]) -> dict[str, Any]:
+def _fit(request: Request, board: Board, environment: dict[str, str]) -> dict[str, Any]:
     """Runs in a Ray task. Returns the result of rank 0 (see `worker.work`), or why Ray Train gave up."""
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError

@@ -19,6 +19,7 @@ from skipthink_ray.models.separation import marker_separation
 from skipthink_ray.models.serving import prepare_for_serving
 from skipthink_ray.models.student import load_student, save_student
 from skipthink_ray.rows import HISTORY_SCHEMA, SAMPLE_SCHEMA, SKIP_SCHEMA
+from skipthink_ray.runtime.board import Board
 from skipthink_ray.training.backend import choose_backend
 from skipthink_ray.training.checkpoint import (
     NonFiniteLoss,
@@ -42,10 +43,10 @@ def work(arguments: dict[str, Any]) -> dict[str, Any]:
     request: Request = arguments["request"]
     cluster = request.config.cluster
     torch.set_num_threads(max(1, int(cluster.cpus_per_worker)))
-    board = arguments["board"] if rank() == 0 else None
+    board: Board | None = arguments["board"] if rank() == 0 else None
     backend, remark = choose_backend(cluster)
     if board and remark:
-        board.say.remote(remark)
+        board.say(remark)
     samples, progress = Samples(ray.get(arguments["tokens"])), Progress()
     job = Job(
         request.stage,
@@ -70,7 +71,7 @@ def work(arguments: dict[str, Any]) -> dict[str, Any]:
     else:
         engine = start_engine(student.model, request.train_config, cluster, backend, markers)
     if board:  # a killed driver may not have tracked these steps; the tracker ignores known ones
-        board.log.remote(_tracked(job, progress.history))
+        board.log(_tracked(job, progress.history))
     try:
         samples = train(job, samples, student, engine, progress, _hooks(job, engine, board))
     except NonFiniteLoss as error:
@@ -94,20 +95,20 @@ def _tracked(job: Job, rows: list[dict[str, Any]]) -> list[tuple[int, dict[str, 
     return [(row["update"], {f"{job.stage}/{name}": row[name] for name in names}) for row in rows]
 
 
-def _hooks(job: Job, engine: Engine, board: Any) -> Hooks:
+def _hooks(job: Job, engine: Engine, board: Board | None) -> Hooks:
     posted = 0.0
 
     def on_update(progress: Progress) -> None:
         nonlocal posted
         if board and time.monotonic() - posted > POST_EVERY_S:
             posted = time.monotonic()
-            board.reach.remote(progress.update)
+            board.reach(progress.update)
 
     def on_updates(progress: Progress, rows: list[dict[str, Any]]) -> None:
         if board:
             loss = sum(row["loss_nats"] for row in rows) / len(rows)
-            board.post.remote(progress.update, job.updates, f"epoch {progress.epoch + 1} loss {loss:.3f}")
-            board.log.remote(_tracked(job, rows))
+            board.post(progress.update, job.updates, f"epoch {progress.epoch + 1} loss {loss:.3f}")
+            board.log(_tracked(job, rows))
 
     def on_epoch(progress: Progress, samples: Samples) -> None:
         if board:
@@ -116,7 +117,7 @@ def _hooks(job: Job, engine: Engine, board: Any) -> Hooks:
                 for key, value in progress.epochs[-1].items()
                 if key != "epoch"
             }
-            board.log.remote([(progress.update - 1, numbers)])
+            board.log([(progress.update - 1, numbers)])
         with TemporaryDirectory() as folder:
             save_checkpoint(Path(folder), engine, progress, samples)
             saved = ray.train.Checkpoint.from_directory(folder) if rank() == 0 else None

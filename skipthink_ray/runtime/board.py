@@ -1,0 +1,96 @@
+"""What the workers and actors of a run report to its driver: progress, remarks and metrics.
+
+All stages of a run share one actor, because each process of Ray takes seconds of CPU to start. It requests no
+CPU. If its node dies, it starts again empty on another one.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+
+
+@dataclass
+class News:
+    """What a stage has reported since the driver last asked. `done`, `total` and `note` stay."""
+
+    done: int = 0
+    total: int = 0
+    note: str = ""
+    remarks: list[str] = field(default_factory=list[str])
+    metrics: list[tuple[int, dict[str, float]]] = field(default_factory=list[tuple[int, dict[str, float]]])
+
+
+class _Boards:
+    """The news of each stage."""
+
+    def __init__(self) -> None:
+        self.news: dict[str, News] = {}
+
+    def open(self, stage: str) -> None:
+        self.news[stage] = News()
+
+    def advance(self, stage: str, by: int) -> None:
+        self._of(stage).done += by
+
+    def reach(self, stage: str, done: int) -> None:
+        self._of(stage).done = done
+
+    def post(self, stage: str, done: int, total: int, note: str) -> None:
+        news = self._of(stage)
+        news.done, news.total, news.note = done, total, note
+
+    def say(self, stage: str, remark: str) -> None:
+        self._of(stage).remarks.append(remark)
+
+    def log(self, stage: str, rows: list[tuple[int, dict[str, float]]]) -> None:
+        self._of(stage).metrics.extend(rows)
+
+    def take(self, stage: str) -> News:
+        news = self._of(stage)
+        self.news[stage] = News(news.done, news.total, news.note)
+        return news
+
+    def _of(self, stage: str) -> News:
+        return self.news.setdefault(stage, News())
+
+
+def start_boards() -> Any:
+    """The actor that the stages of a run share."""
+    return ray.remote(num_cpus=0, max_restarts=-1)(_Boards).remote()
+
+
+@dataclass(frozen=True)
+class Board:
+    """Reports of one stage. Its methods return at once, and it can be sent to other processes."""
+
+    boards: Any
+    stage: str
+
+    def open(self) -> None:
+        """Forget what the stage has reported before."""
+        self.boards.open.remote(self.stage)
+
+    def advance(self, by: int) -> None:
+        """So many units more are done."""
+        self.boards.advance.remote(self.stage, by)
+
+    def reach(self, done: int) -> None:
+        """So many units are done."""
+        self.boards.reach.remote(self.stage, done)
+
+    def post(self, done: int, total: int, note: str) -> None:
+        """`done` of `total` units are done. `note` is shown beside them."""
+        self.boards.post.remote(self.stage, done, total, note)
+
+    def say(self, remark: str) -> None:
+        """Print a line of its own."""
+        self.boards.say.remote(self.stage, remark)
+
+    def log(self, rows: list[tuple[int, dict[str, float]]]) -> None:
+        """Track metrics: (step, values by name)."""
+        self.boards.log.remote(self.stage, rows)
+
+    def take(self, timeout_s: float) -> News:
+        """The news, for the driver. Raises Ray's errors if the actor is gone or too busy."""
+        return ray.get(self.boards.take.remote(self.stage), timeout=timeout_s)
