@@ -128,7 +128,7 @@ def test_look_describes_the_rows_and_a_later_stage_reuses_its_artifact(tmp_path,
         "duplicate": DUPLICATES,
         "too long": CUT,
     }
-    assert described["input"]["rows_read"] == 36
+    assert described["input"]["rows_read"] == len(STEPS) + WRONG + DUPLICATES + CUT + 5
     assert _line(again, "tokens per rationale")[0] == f"{tokens / len(STEPS):.2f}"
     assert "A run takes M = 9: as configured." in again
 
