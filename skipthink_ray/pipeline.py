@@ -36,7 +36,7 @@ def run(config: PipelineConfig, console: Console, command: str, only: str | None
         tell(f"Nothing to do: {current.folder.uri} is finished.")
         return current
     tell(f"Run in {current.folder.uri}; starting Ray ...")
-    from skipthink_ray.making import Maker, flatten, tracked  # imports Ray and torch
+    from skipthink_ray.making import Maker, flatten, tracked  # imports Ray
     from skipthink_ray.preflight import check_run
 
     check_run(config, current, names, tell)

@@ -1,4 +1,4 @@
-"""Runs of the command line in tests."""
+"""Stages that tests run one after another."""
 
 import subprocess
 import sys

@@ -341,8 +341,10 @@ def test_every_bad_row_becomes_a_counted_row_with_a_reason(tmp_path):
         None,
         None,
         *(reason for _, reason in BAD_ROWS),
-    ], "blank lines are no rows"
-    assert [row["row"] for row in rows] == [0, 1, *range(3, 3 + len(BAD_ROWS))], "but lines"
+    ], "blank lines are skipped"
+    assert [row["row"] for row in rows] == [0, 1, *range(3, 3 + len(BAD_ROWS))], (
+        "and counted in the row numbers"
+    )
     assert all(row["detail"] for row in rows[2:])
     assert "14 dropped" in done.stdout
 

@@ -5,10 +5,9 @@ import json
 import pyarrow.dataset as dataset
 import pytest
 
-from skipthink_ray.method.samples import COLUMNS
+from skipthink_ray.method.samples import COLUMNS, training_samples
 from skipthink_ray.method.skipping import Fold
 from skipthink_ray.runtime.artifacts import Folder
-from skipthink_ray.training.launch import load_samples
 from tests.commands import run_stages
 from tests.toys import make_samples, make_student
 
@@ -25,7 +24,8 @@ def test_every_fold_is_held_out_of_its_own_student_and_of_no_other(tmp_path, row
     folder = Folder.open(str(tmp_path))
     folder.write_table("samples", samples.table)
     folds = [Fold(number, 3, seed=0) for number in range(3)]
-    trained_on = [set(load_samples(folder, fold, COLUMNS).table["row"].to_pylist()) for fold in folds]
+    source = folder.table("samples")
+    trained_on = [set(training_samples(source, COLUMNS, fold).table["row"].to_pylist()) for fold in folds]
     held_out = [set(range(80)) - rows for rows in trained_on]
     assert sorted(row for rows in held_out for row in rows) == list(range(80)), "each sample is held out once"
     assert all(held_out)

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from skipthink_ray.config import PipelineConfig
 from skipthink_ray.config.rationales import ColumnsConfig, RationalesConfig
 from skipthink_ray.rows import DRAFT_SCHEMA
+from skipthink_ray.tasks import TASKS
 from skipthink_ray.tasks.conclusions import without_run_on
 from skipthink_ray.tasks.public import Form, Row
 from skipthink_ray.tasks.task import Task
@@ -161,8 +162,6 @@ def require_columns(where: str, rows: list[dict[str, Any]], source: RationalesCo
 
 def _other_task(rows: list[dict[str, Any]], source: RationalesConfig) -> str:
     """The task whose published files have rows like these, as a hint."""
-    from skipthink_ray.tasks import TASKS  # it imports this module
-
     for name, task in TASKS.items():
         if any(task.form_of(row, plain_columns(source)) for row in rows):
             return f" The rows look like those of --task {name}."

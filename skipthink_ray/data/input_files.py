@@ -2,8 +2,8 @@
 
 A file is split into pieces (a byte range of whole lines, or a row group) that the cluster's workers read. So
 one large file is read in parallel and never held in memory as a whole. A compressed file or a JSON value is
-one piece. An unreadable row does not fail the job: its `error` is set. A blank line is no row, but counts in
-the row numbers, so that these are line numbers.
+one piece. An unreadable row does not fail the job: its `error` is set. Blank lines are skipped, but
+they count in the row numbers: in a single file, a row number is a line number.
 """
 
 import codecs

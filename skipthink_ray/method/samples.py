@@ -9,10 +9,12 @@ from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.dataset
 
 from skipthink_ray.method.chunking import sizes_of
 from skipthink_ray.method.markup import Sample
-from skipthink_ray.rows import SAMPLE_SCHEMA
+from skipthink_ray.method.skipping import Fold
+from skipthink_ray.rows import SAMPLE_SCHEMA, TRAIN
 
 PARTS = ("question", "rationale", "step", "answer", "conclusion")
 COLUMNS = ["row", *(f"{part}_tokens" for part in PARTS), "chunk_steps"]
@@ -135,3 +137,14 @@ class Samples:
         sizes = pa.ListArray.from_arrays(offsets, sizes_of(ends_RM).ravel().astype(np.int32))
         at = self.table.schema.get_field_index("chunk_steps")
         return replace(self, table=self.table.set_column(at, SAMPLE_SCHEMA.field("chunk_steps"), sizes))
+
+
+def training_samples(
+    source: pyarrow.dataset.Dataset, columns: list[str], held_out: Fold | None = None
+) -> Samples:
+    """Columns of the training samples of a table of SAMPLE_SCHEMA, without those of the fold `held_out`."""
+    table = source.to_table(columns=columns, filter=TRAIN)
+    if held_out:
+        questions = source.to_table(columns=["question"], filter=TRAIN)["question"].to_pylist()
+        table = table.filter(pa.array(~held_out.holds(questions)))
+    return Samples(table)

@@ -1,1 +1,1 @@
-"""Services that every stage uses: artifacts on storage, the Ray cluster, teachers, tracking and progress."""
+"""Services that every stage uses: artifacts on storage, the Ray cluster, actor pools, tracking, progress."""

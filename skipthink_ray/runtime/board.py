@@ -1,7 +1,7 @@
 """What the workers and actors of a run report to its driver: progress, remarks and metrics.
 
-All stages of a run share one actor, because each process of Ray takes seconds of CPU to start. It requests no
-CPU. If its node dies, it starts again empty on another one.
+All stages of a run share one actor, because each process of Ray takes seconds of CPU to start. The actor
+requests no CPU. If it dies, Ray starts it again, empty.
 """
 
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ import ray
 
 @dataclass
 class News:
-    """What a stage has reported since the driver last asked. `done`, `total` and `note` stay."""
+    """What a stage has reported. The driver takes each remark and each metric once."""
 
     done: int = 0
     total: int = 0

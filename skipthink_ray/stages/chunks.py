@@ -32,9 +32,8 @@ TOKENIZER_ROWS = 50_000
 
 def make(context: Context) -> dict[str, Any]:
     """Write `samples/` and `student/`. Returns M, sample counts and the student's size."""
-    from skipthink_ray.models.decoding import (
-        max_positions,  # these import torch, which the workers do not need
-    )
+    # These import torch, which the workers that run `_cut` do not need.
+    from skipthink_ray.models.decoding import max_positions
     from skipthink_ray.models.student import build_student, load_tokenizer, save_student
 
     config, rows = context.config, context.inputs["rationales"].table("rows")

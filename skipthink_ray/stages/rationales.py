@@ -29,6 +29,7 @@ from skipthink_ray.stages.context import Context
 from skipthink_ray.tasks import task_of
 from skipthink_ray.teacher import asking
 from skipthink_ray.teacher.ledger import ledger_folder
+from skipthink_ray.teacher.vllm import fill_with_vllm
 
 
 def make(context: Context) -> dict[str, Any]:
@@ -98,8 +99,6 @@ def _ask(context: Context, board: Board) -> None:
         ledger_folder(config).create(), "a teacher's answers are shared by all runs of a storage path"
     ):
         if config.rationales.teacher.kind == "vllm":
-            from skipthink_ray.teacher.vllm import fill_with_vllm
-
             fill_with_vllm(config, context.out)
         arguments = {"config": config, "folder": context.out, "board": board}
         drafts = context.out.child("drafts")

@@ -1,7 +1,7 @@
 """All benchmarks by name (method §7), and `task_of`, which finds the task of a configuration.
 
-Each toy generator has its own file. answers.py checks answers, public.py reads public data sets, splits.py
-holds their splits, and prompts.py writes the teacher's prompts.
+answers.py checks answers, conclusions.py reads them from a teacher's text, public.py reads public data sets,
+splits.py holds their splits, and toys/ has a generator for each benchmark with a toy.
 """
 
 from difflib import get_close_matches

@@ -9,14 +9,12 @@ import traceback
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
 import ray
 import ray.train
 
 from skipthink_ray.config import PipelineConfig, TrainConfig
-from skipthink_ray.method.samples import COLUMNS, Samples
+from skipthink_ray.method.samples import COLUMNS, training_samples
 from skipthink_ray.method.skipping import Fold
-from skipthink_ray.rows import TRAIN
 from skipthink_ray.runtime.artifacts import CHECKPOINTS, Folder
 from skipthink_ray.runtime.board import Board
 from skipthink_ray.runtime.cluster import NoRoom
@@ -86,7 +84,7 @@ def _fit(request: Request, board: Board, environment: dict[str, str]) -> dict[st
 
     os.environ.update(environment)
     cluster = request.config.cluster
-    tokens = load_samples(request.samples, request.held_out, COLUMNS)
+    tokens = training_samples(request.samples.table("samples"), COLUMNS, request.held_out)
     trainer = TorchTrainer(
         _worker,
         train_loop_config={
@@ -117,16 +115,6 @@ def _fit(request: Request, board: Board, environment: dict[str, str]) -> dict[st
         waited = isinstance(getattr(error, "controller_failure", None), WorkerGroupStartupTimeoutError)
         return {"no_room" if waited else "error": _reason(error)}
     return outcome if isinstance(outcome, dict) else {"error": f"Ray Train returned {outcome!r}"}
-
-
-def load_samples(samples: Folder, held_out: Fold | None, columns: list[str]) -> Samples:
-    """Columns of the training samples of an artifact, without the samples of the fold `held_out`."""
-    source = samples.table("samples")
-    table = source.to_table(columns=columns, filter=TRAIN)
-    if held_out:
-        questions = source.to_table(columns=["question"], filter=TRAIN)["question"].to_pylist()
-        table = table.filter(pa.array(~held_out.holds(questions)))
-    return Samples(table)
 
 
 def _worker(arguments: dict[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +12,7 @@ import ray.train
 import torch
 from ray.train.torch import get_device
 
-from skipthink_ray.method.samples import Samples
+from skipthink_ray.method.samples import Samples, training_samples
 from skipthink_ray.models.batching import collate
 from skipthink_ray.models.card import model_card
 from skipthink_ray.models.separation import marker_separation
@@ -30,9 +30,11 @@ from skipthink_ray.training.checkpoint import (
     save_checkpoint,
 )
 from skipthink_ray.training.engine import Engine, rank, start_engine
-from skipthink_ray.training.launch import Request, load_samples
 from skipthink_ray.training.loop import Hooks, Job, train
 from skipthink_ray.training.markers import attach, merge
+
+if TYPE_CHECKING:
+    from skipthink_ray.training.launch import Request  # which imports this module
 
 POST_EVERY_S = 1.0
 """Seconds between two posts of the number of updates. So slow updates are reported one by one."""
@@ -79,7 +81,7 @@ def work(arguments: dict[str, Any]) -> dict[str, Any]:
     return _export(request, engine, samples, progress, backend)
 
 
-def _kept(request: Request, samples: Samples) -> np.ndarray | None:
+def _kept(request: "Request", samples: Samples) -> np.ndarray | None:
     """Chunks that skip items show, [R, M]; None in base and cwt."""
     if request.skips is None:
         return None
@@ -127,7 +129,7 @@ def _hooks(job: Job, engine: Engine, board: Board | None) -> Hooks:
 
 
 def _export(
-    request: Request, engine: Engine, samples: Samples, progress: Progress, backend: str
+    request: "Request", engine: Engine, samples: Samples, progress: Progress, backend: str
 ) -> dict[str, Any]:
     """Rank 0 writes `student/`, `history/`, `samples/` and `epochs.json`."""
     weights = full_tensors(engine, None)
@@ -161,6 +163,7 @@ def _export(
         request.out.write_table("history", pa.Table.from_pylist(progress.history, schema=HISTORY_SCHEMA))
         request.out.write_json("epochs.json", progress.epochs)
         if request.stage == "cwt":
-            whole = load_samples(request.samples, request.held_out, SAMPLE_SCHEMA.names)
+            source = request.samples.table("samples")
+            whole = training_samples(source, SAMPLE_SCHEMA.names, request.held_out)
             request.out.write_table("samples", whole.with_ends(samples.ends_RM).table)
     return summary
