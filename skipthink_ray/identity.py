@@ -20,7 +20,7 @@ class Stage:
 
 
 STAGES = {
-    "rationales": Stage((), ("task", "own_task", "rationales"), version=2),
+    "rationales": Stage((), ("task", "own_task", "rationales"), version=3),
     "chunks": Stage(("rationales",), ("seed", "student", "chunks"), version=2),
     "base": Stage(("chunks",), ("seed", "match", "updates", "base")),
     "cwt": Stage(("chunks",), ("seed", "updates", "cwt")),
