@@ -101,7 +101,7 @@ def measure(config: PipelineConfig, rationales: int) -> dict[str, Any]:
         }
     sampler.close()
     cluster.disconnect()
-    summary = json.loads((Path(config.storage_path) / config.name / "chunks" / "summary.json").read_text())
+    summary = json.loads((Path(config.storage_path) / config.name / "samples" / "summary.json").read_text())
     return {
         "rationales": rationales,
         "steps": summary["steps_mean"],

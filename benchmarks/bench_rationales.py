@@ -1,4 +1,4 @@
-"""Measures memory and speed of the stages rationales and chunks on many questions, on a local cluster.
+"""Measures memory and speed of the stages rationales and samples on many questions, on a local cluster.
 
     python -m benchmarks.bench_rationales --questions 1000000
 
@@ -30,7 +30,7 @@ from skipthink_ray.pipeline import run
 from skipthink_ray.runtime import cluster
 
 GIB = 1 << 30
-PASSES = {"drafts": "rationales", "rows": "rationales", "samples": "chunks"}
+PASSES = {"drafts": "rationales", "rows": "rationales", "samples": "samples"}
 SAMPLE_S, IDLE_SAMPLES = 1.0, 4
 
 
@@ -131,7 +131,7 @@ def measure(questions: int, difficulty: int, storage: Path) -> dict[str, Any]:
         {},
         questions + config.rationales.test_questions,
     )
-    for stage in ("rationales", "chunks"):
+    for stage in ("rationales", "samples"):
         before = sampler.seconds()
         run(config, console, "bench_rationales", only=stage)
         seconds = sampler.seconds() - before

@@ -64,14 +64,14 @@ FORMATS = ChunksConfig()
 
 def toy_samples(task: str, count: int, tokenizer: Any, num_chunks: int) -> Samples:
     rows = [{"row": at, **row._asdict()} for at, row in enumerate(_rows(task, count))]
-    return Samples(cut(rows, partial(encode, tokenizer), FORMATS, num_chunks))
+    return Samples(cut(rows, partial(encode, tokenizer), FORMATS)).in_average_chunks(num_chunks)
 
 
 def make_student(options: argparse.Namespace) -> Student:
     """A student with random weights. GPT-2 uses the toy's tokenizer but keeps its own vocabulary size."""
     config = StudentConfig(vocabulary=1024)
     written = chain.from_iterable(texts(row._asdict(), FORMATS) for row in _rows(options.task, 2000))
-    student = build_student(config, load_tokenizer(config, written), options.num_chunks, seed=0)
+    student = build_student(config, load_tokenizer(config, written), seed=0, num_chunks=options.num_chunks)
     if options.student == "toy":
         return student
     layers, width, heads = GPT2[options.student]

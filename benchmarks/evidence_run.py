@@ -64,7 +64,7 @@ class Prepared:
         tokenizer = load_tokenizer(
             self.config.student, texts
         )  # not shared, because the student adds markers to it
-        return build_student(self.config.student, tokenizer, self.samples.num_chunks, self.config.seed)
+        return build_student(self.config.student, tokenizer, self.config.seed, self.samples.num_chunks)
 
 
 @dataclass(frozen=True)
@@ -135,9 +135,9 @@ def prepare(config: PipelineConfig, updates: Callable[[Samples], int]) -> Prepar
     train_rows, test_rows = toy_rows(config, "train"), toy_rows(config, "test")
     tokenizer = load_tokenizer(config.student, written(config, train_rows))
     num_chunks, _ = decide_num_chunks(config, (len(split_steps(row.rationale)) for row in train_rows))
-    questions = encode(tokenizer, [texts(row._asdict(), config.chunks)[0] for row in test_rows])
+    questions = encode(tokenizer, [texts(row._asdict(), config.samples)[0] for row in test_rows])
     numbered = [{"row": at, **row._asdict()} for at, row in enumerate(train_rows)]
-    samples = Samples(cut(numbered, partial(encode, tokenizer), config.chunks, num_chunks))
+    samples = Samples(cut(numbered, partial(encode, tokenizer), config.samples)).in_average_chunks(num_chunks)
     return Prepared(config, updates(samples), samples, questions, [row.answer for row in test_rows])
 
 
@@ -156,7 +156,7 @@ def toy_rows(config: PipelineConfig, split: str) -> list[ToyRow]:
 
 def written(config: PipelineConfig, rows: list[ToyRow]) -> list[str]:
     """The full texts of some rows: question, rationale and conclusion."""
-    return ["".join(texts(row._asdict(), config.chunks)) for row in rows]
+    return ["".join(texts(row._asdict(), config.samples)) for row in rows]
 
 
 def skip_numbers(kept_RM: np.ndarray, right_R: np.ndarray, present_RM: np.ndarray) -> dict[str, Any]:

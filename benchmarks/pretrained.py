@@ -1,7 +1,7 @@
 """Comparison on a pretrained student: SmolLM2-135M on real MultiArith, in this process, resumable arm by arm.
 
     skipthink rationales --config configs/smollm2.yaml --rationales.path multiarith.jsonl
-    skipthink chunks --config configs/smollm2.yaml --rationales.path multiarith.jsonl
+    skipthink samples --config configs/smollm2.yaml --rationales.path multiarith.jsonl
     python -m benchmarks.pretrained --run runs/smollm2          # runs what benchmarks/pretrained.jsonl lacks
     python -m benchmarks.pretrained --table                     # prints its tables
     python -m benchmarks.pretrained --document docs/results.md  # puts its tables into the document
@@ -35,7 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--run", type=Path, help="folder of a run whose stage chunks is finished")
+    parser.add_argument("--run", type=Path, help="folder of a run whose stage samples is finished")
     parser.add_argument("--parts", nargs="*", choices=list(PARTS), default=list(PARTS))
     parser.add_argument("--arms", nargs="*", metavar="ARM", help="only these arms")
     parser.add_argument("--threads", type=at_least(1), default=2)
@@ -57,8 +57,8 @@ def main() -> None:
         else:
             print("\n\n".join(tables(lines).values()))
         return
-    if arguments.run is None or not (arguments.run / "chunks" / "_DONE").exists():
-        parser.error("--run: name a run whose stage chunks is finished; see the first command above")
+    if arguments.run is None or not (arguments.run / "samples" / "_DONE").exists():
+        parser.error("--run: name a run whose stage samples is finished; see the first command above")
     torch.set_num_threads(arguments.threads)
     done = {line["key"] for line in lines}
     made = []
@@ -84,7 +84,7 @@ def _speed(arguments: argparse.Namespace) -> dict[str, Any]:
 
     done = {line["key"] for line in finished(arguments.results)}
     arms = [arm for arm in TABLE if arm.key in done and arm.stage != "few-shot"]
-    data = Data(Folder.open(str(arguments.run)).child("chunks"), arguments.cache)
+    data = Data(Folder.open(str(arguments.run)).child("samples"), arguments.cache)
     return {
         "key": f"speed-{len(done)}",
         "part": "speed",
@@ -98,7 +98,7 @@ def _run(arguments: argparse.Namespace, part: str, arm: Arm) -> dict[str, Any]:
     from skipthink_ray.method.modes import MODE_OF
 
     print(arm.name, flush=True)
-    data, config = Data(Folder.open(str(arguments.run)).child("chunks"), arguments.cache), arm.config()
+    data, config = Data(Folder.open(str(arguments.run)).child("samples"), arguments.cache), arm.config()
     line: dict[str, Any] = {
         "key": arm.key,
         "part": part,

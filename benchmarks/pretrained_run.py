@@ -1,6 +1,6 @@
 """Runs of the comparison on a pretrained student: train and evaluate in this process, without a cluster.
 
-Samples and student come from the finished stage `chunks` of a run, so they are the pipeline's.
+Samples and student come from the finished stage `samples` of a run, so they are the pipeline's.
 A sixth of the training questions, chosen by hash, is the dev split.
 No student trains on it. Every choice is made on it.
 Shape suffixes: R samples, M chunks.
@@ -21,7 +21,7 @@ import pyarrow as pa
 from safetensors.torch import load_file, save_file
 
 from benchmarks.few_shot import answer_few_shot, examples_of
-from benchmarks.pretrained_arms import SHOTS, Arm
+from benchmarks.pretrained_arms import BASE, SHOTS, Arm
 from skipthink_ray.config import PipelineConfig, TrainConfig
 from skipthink_ray.method.metrics import has_loop
 from skipthink_ray.method.modes import MODE_OF, Mode
@@ -31,15 +31,15 @@ from skipthink_ray.models.ablation import Ablation, judges_of
 from skipthink_ray.models.batching import collate
 from skipthink_ray.models.contexts import Contexts
 from skipthink_ray.models.decoding import answer_questions, text_of
-from skipthink_ray.models.marker_start import start_markers
 from skipthink_ray.models.separation import marker_separation
-from skipthink_ray.models.student import Student, load_student, marker_ids, prompt_start
+from skipthink_ray.models.student import Student, load_student, marker_ids, prompt_start, with_stages
 from skipthink_ray.rows import KEPT, TEST, TRAIN
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.tasks import task_of
 from skipthink_ray.training.batches import updates_per_epoch
 from skipthink_ray.training.checkpoint import Progress, load_checkpoint, load_weights, save_checkpoint
 from skipthink_ray.training.engine import DataParallelEngine
+from skipthink_ray.training.launch import planned_chunks
 from skipthink_ray.training.loop import Hooks, Job, train
 from skipthink_ray.training.markers import Markers, attach, merge
 
@@ -49,14 +49,14 @@ WEIGHTS, BEST, CHECKPOINT = "weights.safetensors", "best_epoch.safetensors", "ch
 
 @dataclass(frozen=True)
 class Data:
-    """A run's finished stage `chunks`, and the folder in which trained students are kept."""
+    """A run's finished stage `samples`, and the folder in which trained students are kept."""
 
-    chunks: Folder
+    made: Folder
     cache: Path
 
     @cached_property
     def table(self) -> pa.Table:
-        return self.chunks.table("samples").to_table(filter=KEPT).sort_by("row")
+        return self.made.table("samples").to_table(filter=KEPT).sort_by("row")
 
     def samples(self, split: str, at_most: int | None = None) -> Samples:
         """split: train (without dev), dev or test."""
@@ -67,14 +67,19 @@ class Data:
                 for text in table["question"].to_pylist()
             ]
             table = table.filter(pa.array([one == (split == "dev") for one in is_dev]))
-        return Samples(table if at_most is None else table.slice(0, at_most))
+        samples = Samples(table if at_most is None else table.slice(0, at_most))
+        return samples.in_average_chunks(self.num_chunks)
+
+    @cached_property
+    def num_chunks(self) -> int:
+        """M."""
+        return planned_chunks(BASE.config(), self.made)[0]
 
     def new_student(self, config: PipelineConfig) -> Student:
         """The run's student, with the start of markers and prompts that an arm asks for."""
-        with self.chunks.local("student") as folder:
+        with self.made.local("student") as folder:
             student = load_student(folder)
-        num_chunks = len(student.ids.stages)
-        start_markers(student.model, student.tokenizer, config.student.marker_start, num_chunks, config.seed)
+        student = with_stages(student, self.num_chunks, config.student.marker_start, config.seed)
         return replace(student, ids=marker_ids(student.tokenizer, prompt_start(config.student)))
 
 
@@ -134,7 +139,7 @@ def _train(data: Data, arm: Arm, student: Student, folder: Path) -> Trained:
     if arm.cwt:
         judge = trained(data, arm.cwt)
         samples = judge.samples
-        kept_RM, found = _skips_once(folder, judge.student, samples, config)
+        kept_RM, found = _skips_once(data, arm, judge.student, samples)
     markers = attach(student.model, student.ids, settings.optim)
     engine, progress, samples = _start(folder / CHECKPOINT, student, settings, markers, samples)
 
@@ -200,34 +205,34 @@ def _say(arm: Arm, progress: Progress, rows: list[dict[str, Any]]) -> None:
     print(f"  {arm.name}: {progress.update}/{arm.updates} updates, loss {loss:.3f}", flush=True)
 
 
-def _skips_once(
-    folder: Path, judge: Student, samples: Samples, config: PipelineConfig
-) -> tuple[np.ndarray, dict[str, Any]]:
-    """What `find_skips` finds, kept in the arm's folder for a restart."""
+def _skips_once(data: Data, arm: Arm, judge: Student, samples: Samples) -> tuple[np.ndarray, dict[str, Any]]:
+    """The skips to train on. An arm with shuffled skips takes those of the arm without, and shuffles them."""
+    gated = replace(arm, overrides=arm.overrides | {"skips.shuffled": False})
+    folder = data.cache / gated.key
     if not (folder / "skips.json").exists():
-        kept_RM, found = find_skips(judge, samples, config)
+        folder.mkdir(parents=True, exist_ok=True)
+        kept_RM, found = find_skips(judge, samples, gated.config())
         np.save(folder / "kept.npy", kept_RM)
         (folder / "skips.json").write_text(json.dumps(found))
         print(f"  {json.dumps(found)}", flush=True)
-    return np.load(folder / "kept.npy"), json.loads((folder / "skips.json").read_text())
+    kept_RM, found = np.load(folder / "kept.npy"), json.loads((folder / "skips.json").read_text())
+    config = arm.config()
+    if config.skips.shuffled:
+        may_skip_RM = samples.present_RM & skippable(samples.present_RM, config.skips.skippable)
+        kept_RM = shuffle_skips(kept_RM, may_skip_RM, config.seed)
+    return kept_RM, found
 
 
 def find_skips(judge: Student, samples: Samples, config: PipelineConfig) -> tuple[np.ndarray, dict[str, Any]]:
-    """(kept_RM, numbers): the chunks to keep, shuffled if the arm says so."""
+    """(kept_RM, numbers): the chunks that the gate keeps."""
     started = time.perf_counter()
     ablation = Ablation(judges_of(judge, config.skips, config.seed), task_of(config), config.skips, samples)
     kept_RM, right_R = ablation.find()
-    seconds = time.perf_counter() - started
-    present_RM = samples.present_RM
-    if config.skips.shuffled:
-        kept_RM = shuffle_skips(
-            kept_RM, present_RM & skippable(present_RM, config.skips.skippable), config.seed
-        )
-    shares = kept_RM.sum(0) / np.maximum(present_RM.sum(0), 1)
+    shares = kept_RM.sum(0) / np.maximum(samples.present_RM.sum(0), 1)
     numbers = {
         "skips_right_pct": 100 * float(right_R.mean()),
         "kept_pct_by_chunk": (100 * shares).round(1).tolist(),
-        "skips_s": seconds,
+        "skips_s": time.perf_counter() - started,
     }
     return kept_RM, numbers
 

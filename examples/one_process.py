@@ -60,11 +60,12 @@ def main(config: PipelineConfig) -> dict[str, Any]:
 
     # Cut rationales into steps, and steps into M average chunks. All students start from the same weights.
     def new_student() -> Student:
-        written = ("".join(texts(row, config.chunks)) for row in train_rows)
+        written = ("".join(texts(row, config.samples)) for row in train_rows)
         tokenizer = load_tokenizer(config.student, written)
-        return build_student(config.student, tokenizer, num_chunks, config.seed)
+        return build_student(config.student, tokenizer, config.seed, num_chunks)
 
-    samples = Samples(cut(train_rows, partial(encode, new_student().tokenizer), config.chunks, num_chunks))
+    samples = Samples(cut(train_rows, partial(encode, new_student().tokenizer), config.samples))
+    samples = samples.in_average_chunks(num_chunks)
     updates = config.cwt.epochs * updates_per_epoch("cwt", config.cwt, len(samples), num_chunks)
     print(f"M = {num_chunks}; {len(samples)} rationales, {len(test_rows)} test questions, {updates} updates")
 
@@ -138,7 +139,7 @@ def evaluate(
 ) -> dict[str, Any]:
     """Answer all test questions in every mode, then time some of them one at a time."""
     task, limits, answers, latencies = task_of(config), config.evaluation, [], []
-    questions = encode(students["full"].tokenizer, [texts(row, config.chunks)[0] for row in rows])
+    questions = encode(students["full"].tokenizer, [texts(row, config.samples)[0] for row in rows])
     for mode, student in students.items():
         for start in range(0, len(rows), limits.batch_size):
             asked, started = questions[start : start + limits.batch_size], time.perf_counter()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from skipthink_ray.config import PipelineConfig
     from skipthink_ray.options import Parser
 
-STAGES = ("rationales", "chunks", "base", "cwt", "skips", "stt", "evaluation", "report")
+STAGES = ("rationales", "samples", "base", "cwt", "skips", "stt", "evaluation", "report")
 TERMINATED = 143
 PRESETS = ("default", "toy", "gpt2", "smollm2")
 CONFIGURED = {

@@ -6,8 +6,10 @@ from skipthink_ray.config import PipelineConfig
 from skipthink_ray.identity import EXECUTION, STAGES, visible
 from skipthink_ray.options import Section
 
-LIKE = {"look": "chunks"}
+LIKE = {"look": "samples"}
 """Commands that read the same keys as a stage."""
+MORE = {"look": ("chunks",)}
+"""Further keys that a command reads."""
 SEED = "seed"
 """A key that every stage depends on. The stage rationales reads it as its own seed."""
 KEYS = "Every configuration key is an option: `--cwt.epochs 2` is `cwt: {epochs: 2}` in a YAML file."
@@ -25,7 +27,7 @@ def sections(command: str) -> list[Section]:
             Section("the run", KEYS, _without(EXECUTION)),
             Section("where and how it runs", WHERE, EXECUTION),
         ]
-    own, seen = STAGES[stage].fields, vars(visible(stage, PipelineConfig()))
+    own, seen = (*STAGES[stage].fields, *MORE.get(command, ())), vars(visible(stage, PipelineConfig()))
     where = [field for field in ("name", *EXECUTION) if field not in own]
     read = {*own, *where, *seen, SEED}
     others = [field for field in PipelineConfig.model_fields if field in read - {*own, *where}]

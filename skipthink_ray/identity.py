@@ -21,14 +21,14 @@ class Stage:
 
 STAGES = {
     "rationales": Stage((), ("task", "own_task", "rationales"), version=3),
-    "chunks": Stage(("rationales",), ("seed", "student", "chunks"), version=2),
-    "base": Stage(("chunks",), ("seed", "match", "updates", "base")),
-    "cwt": Stage(("chunks",), ("seed", "updates", "cwt")),
-    "skips": Stage(("chunks", "cwt"), ("seed", "skips")),
-    "stt": Stage(("chunks", "cwt", "skips"), ("seed", "match", "updates", "stt")),
-    "evaluation": Stage(("chunks", "base", "cwt", "stt"), ("evaluation",)),
+    "samples": Stage(("rationales",), ("seed", "student", "samples")),
+    "base": Stage(("samples",), ("seed", "match", "updates", "base"), version=2),
+    "cwt": Stage(("samples",), ("seed", "updates", "chunks", "cwt"), version=2),
+    "skips": Stage(("samples", "cwt"), ("seed", "skips")),
+    "stt": Stage(("samples", "cwt", "skips"), ("seed", "match", "updates", "stt"), version=2),
+    "evaluation": Stage(("samples", "base", "cwt", "stt"), ("evaluation",)),
     "report": Stage(
-        ("rationales", "chunks", "base", "cwt", "skips", "stt", "evaluation"), ("name", "seed", "report")
+        ("rationales", "samples", "base", "cwt", "skips", "stt", "evaluation"), ("name", "seed", "report")
     ),
 }
 
@@ -64,7 +64,8 @@ def _own(name: str, config: PipelineConfig) -> dict[str, Any]:
     if name == "rationales":
         values["rationales"] = config.rationales.model_copy(update={"seed": config.data_seed})
     if name == "base" and config.match == "updates" and config.updates is None:
-        # base makes as many updates as cwt
+        # base makes as many updates as cwt, whose number of items depends on M
+        values["chunks"] = config.chunks
         deciding = config.cwt.model_dump(include={"epochs", "batch_size", "stage_updates"})
         values["cwt"] = CwtConfig().model_copy(update=deciding)
     return values
@@ -85,7 +86,7 @@ def identify(config: PipelineConfig) -> dict[str, dict[str, Any]]:
         }
         if name == "rationales":
             part["rationales"] |= _files(config)
-        elif name == "chunks":
+        elif name == "samples":
             part["student"] |= _student(config)
         inputs = {needed: digest(identities[needed]) for needed in stage.needs}
         identities[name] = {"stage": name, "version": stage.version, "config": part, "inputs": inputs}

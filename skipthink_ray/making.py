@@ -9,7 +9,7 @@ from rich.console import Console
 
 from skipthink_ray.config import PipelineConfig
 from skipthink_ray.identity import STAGES, visible
-from skipthink_ray.preflight import check_chunks
+from skipthink_ray.preflight import check_samples
 from skipthink_ray.runtime.artifacts import begin, digest, finish
 from skipthink_ray.runtime.console import say
 from skipthink_ray.runtime.lock import Lease
@@ -45,8 +45,8 @@ class Maker:
             else:
                 self.current.link(name)
                 self._say(name, "made by another run")
-        if name == "chunks":
-            check_chunks(self.config, self.current.artifact(name))
+        if name == "samples":
+            check_samples(self.config, self.current.artifact(name))
 
     def _make(self, name: str, lease: Lease) -> None:
         out, identity = self.current.artifact(name), self.current.identities[name]

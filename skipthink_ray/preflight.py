@@ -2,7 +2,7 @@
 
     check_settings   when the configuration is read; needs nothing else
     check_run        before the first stage of a run; needs the storage, the inputs and the cluster
-    check_chunks     when the chunks are finished; needs them
+    check_samples    when the stage samples is finished; needs it
 
 Every check raises ValueError with the key, its value and what would be right. The values of single keys are
 checked in config/, and the input files while their content is hashed (`identify`).
@@ -36,19 +36,21 @@ def check_run(config: PipelineConfig, current: Run, names: list[str], say: Say) 
     to_make = [name for name in names if not current.is_done(name)]
     _check_inputs(current, names)
     _check_writable(current.folder)
-    if "chunks" in to_make:
+    if "samples" in to_make:
         check_student(config, say)
     if "rationales" in to_make:
         _check_source_of_rows(config)
     _check_cluster(config)
-    if {"skips", "evaluation"} & {*to_make} and current.is_done("chunks"):
-        check_chunks(config, current.artifact("chunks"))
+    if {"skips", "evaluation"} & {*to_make} and current.is_done("samples"):
+        check_samples(config, current.artifact("samples"))
 
 
-def check_chunks(config: PipelineConfig, chunks: Folder) -> None:
+def check_samples(config: PipelineConfig, samples: Folder) -> None:
     """Refuses a split without questions, too many chunks for the search for skips, and empty folds."""
-    summary = chunks.read_json("summary.json")
-    check_search(config.skips, summary["num_chunks"])
+    from skipthink_ray.training.launch import planned_chunks
+
+    summary = samples.read_json("summary.json")
+    check_search(config.skips, planned_chunks(config, samples)[0])
     split = config.evaluation.split
     if not summary[split]:
         other = "dev" if split == "test" else "test"
@@ -57,7 +59,7 @@ def check_chunks(config: PipelineConfig, chunks: Folder) -> None:
             f"set --evaluation.split {other}, or add a split {split}"
         )
     if config.skips.gate == "cross_fitted":
-        _check_folds(config, chunks)
+        _check_folds(config, samples)
 
 
 def check_student(config: PipelineConfig, say: Say) -> None:
@@ -108,10 +110,10 @@ def _check_cluster(config: PipelineConfig) -> None:
     cluster.require("skips and evaluation (cluster.num_actors)", config.cluster, config.cluster.num_actors)
 
 
-def _check_folds(config: PipelineConfig, chunks: Folder) -> None:
+def _check_folds(config: PipelineConfig, samples: Folder) -> None:
     from skipthink_ray.stages.folds import count_folds
 
-    folds, counts = config.skips.folds, count_folds(config, chunks)
+    folds, counts = config.skips.folds, count_folds(config, samples)
     if len(counts) < folds:
         raise ValueError(
             f"skips.folds: {counts.total()} samples leave one of {folds} folds empty; "

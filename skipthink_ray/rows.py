@@ -3,7 +3,7 @@
 | table | written by | columns |
 | --- | --- | --- |
 | rows | rationales | ROW_SCHEMA (DRAFT_SCHEMA while the stage works) |
-| samples | chunks; cwt (with the chunks it found) | SAMPLE_SCHEMA |
+| samples | samples; cwt (with the chunks it found) | SAMPLE_SCHEMA; CHUNKED_SCHEMA |
 | skips | skips | SKIP_SCHEMA |
 | answers, latencies | evaluation | ANSWER_SCHEMA, LATENCY_SCHEMA |
 | history | base, cwt, stt | HISTORY_SCHEMA |
@@ -48,10 +48,11 @@ SAMPLE_SCHEMA = pa.schema(
         "step_tokens": _TOKENS,  # number of tokens of each step
         "answer_tokens": _TOKENS,
         "conclusion_tokens": _TOKENS,
-        "chunk_steps": _TOKENS,  # number of steps of each of the M chunks
         **_FATE,
     }
 )
+CHUNK_STEPS = pa.field("chunk_steps", _TOKENS)  # number of steps of each of the M chunks
+CHUNKED_SCHEMA = SAMPLE_SCHEMA.append(CHUNK_STEPS)
 SKIP_SCHEMA = pa.schema(
     {
         "row": pa.int64(),

@@ -70,7 +70,7 @@ def test_imports_point_downwards(module):
 def test_the_driver_and_the_workers_of_the_data_stages_import_no_model_code():
     code = (
         "import sys, skipthink_ray.making, skipthink_ray.training.launch; "
-        "import skipthink_ray.stages.rationales, skipthink_ray.stages.chunks; "
+        "import skipthink_ray.stages.rationales, skipthink_ray.stages.samples; "
         "print({'torch', 'transformers', 'openai', 'deepspeed'} & {*sys.modules})"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)

@@ -112,18 +112,18 @@ def test_a_missing_column_is_named_with_the_existing_columns(tmp_path, kind):
     ("option", "value", "words"),
     [
         (
-            "--chunks.question-format",
+            "--samples.question-format",
             r"{question} \fbox{}",
             "it contains {}; write {{ and }} for literal braces",
         ),
-        ("--chunks.question-format", "{question} {options}", "it contains {options}; write {{ and }}"),
-        ("--chunks.question-format", "{question!r}", "it contains {question!r}; write"),
-        ("--chunks.question-format", "{question:>9}", "it contains {question:>9}; write"),
-        ("--chunks.question-format", "{question.id}", "it contains {question.id}; write"),
-        ("--chunks.question-format", "{answer} {question}", "it contains {answer}; write"),
-        ("--chunks.question-format", "{question} }", "unmatched brace (Single '}' encountered"),
-        ("--chunks.question-format", "{{question}}", "it does not contain {question}; write"),
-        ("--chunks.answer-format", r"\fbox{} --> {answer}", "chunks.answer_format: it contains {}; write"),
+        ("--samples.question-format", "{question} {options}", "it contains {options}; write {{ and }}"),
+        ("--samples.question-format", "{question!r}", "it contains {question!r}; write"),
+        ("--samples.question-format", "{question:>9}", "it contains {question:>9}; write"),
+        ("--samples.question-format", "{question.id}", "it contains {question.id}; write"),
+        ("--samples.question-format", "{answer} {question}", "it contains {answer}; write"),
+        ("--samples.question-format", "{question} }", "unmatched brace (Single '}' encountered"),
+        ("--samples.question-format", "{{question}}", "it does not contain {question}; write"),
+        ("--samples.answer-format", r"\fbox{} --> {answer}", "samples.answer_format: it contains {}; write"),
     ],
 )
 def test_a_format_with_other_braces_is_refused_before_anything_is_made(capsys, option, value, words):
@@ -136,9 +136,9 @@ def test_a_format_with_other_braces_is_refused_before_anything_is_made(capsys, o
 
 def test_doubled_braces_stay_in_a_format():
     formats = {"question_format": r"{question} \fbox{{}}", "answer_format": "{{}} --> {answer}"}
-    chunks = PipelineConfig.model_validate({"chunks": formats}).chunks
-    assert chunks.question_format.format(question="How many?") == r"How many? \fbox{}"
-    assert chunks.answer_format.format(answer="5") == "{} --> 5"
+    samples = PipelineConfig.model_validate({"samples": formats}).samples
+    assert samples.question_format.format(question="How many?") == r"How many? \fbox{}"
+    assert samples.answer_format.format(answer="5") == "{} --> 5"
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,10 @@ from openai import OpenAI
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from skipthink_ray.config import (
-    ChunksConfig,
     OptimConfig,
     OwnTaskConfig,
     PipelineConfig,
+    SamplesConfig,
     StudentConfig,
     TrainConfig,
 )
@@ -57,7 +57,7 @@ class Handed:
     @property
     def prompts(self) -> list[str]:
         return [
-            prompt_text(self.stage, STARTS[self.stage], CONFIG.chunks.question_format, question)
+            prompt_text(self.stage, STARTS[self.stage], CONFIG.samples.question_format, question)
             for question in self.questions
         ]
 
@@ -72,7 +72,7 @@ def handed(trained, rows, tmp_path_factory) -> dict[str, Handed]:
     train_briefly(base, samples, "base", TrainConfig(batch_size=12, optim=OptimConfig(lr=4e-3)), 120)
     table = make_samples(rows[:QUESTIONS], skip.tokenizer).table
     split = pa.array(["test"] * QUESTIONS)
-    Folder.open(str(run / "chunks")).write_table(
+    Folder.open(str(run / "samples")).write_table(
         "samples", table.set_column(table.schema.get_field_index("split"), "split", split)
     )
     modes: tuple[tuple[str, Any, Mode], ...] = (("base", base, "full"), ("stt", skip, "skip"))
@@ -193,8 +193,10 @@ def test_other_programs_read_our_prompt_from_the_folder(
 ):
     """Also if the pretrained model's tokenizer starts every text with a special token."""
     config = StudentConfig(pretrained=str(checkpoints[architecture]))
-    student = build_student(config, load_tokenizer(config, []), 3, seed=0)
-    prepare_for_serving(student, stage, PipelineConfig(chunks=ChunksConfig(question_format=question_format)))
+    student = build_student(config, load_tokenizer(config, []), seed=0, num_chunks=3)
+    prepare_for_serving(
+        student, stage, PipelineConfig(samples=SamplesConfig(question_format=question_format))
+    )
     save_student(student, tmp_path)
     question = 'Tom\'s bag {holds} 3 "pens".\nHow many now?'
     asked = encode(student.tokenizer, [question_format.format(question=question)])[0]
@@ -252,7 +254,7 @@ def _documented_answer(folder: Path) -> Answer:
     found = re.search(r'question = "(.*)"', PAGE)
     assert found
     student = load_student(folder)
-    asked = encode(student.tokenizer, [CONFIG.chunks.question_format.format(question=found[1])])
+    asked = encode(student.tokenizer, [CONFIG.samples.question_format.format(question=found[1])])
     return answer_questions(student, "skip", asked, 256)[0]
 
 

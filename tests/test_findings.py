@@ -146,7 +146,7 @@ def test_intended_settings_give_no_findings():
 
 def test_markers_that_start_at_the_mean_are_together_and_with_noise_apart(rows, checkpoints):
     config = StudentConfig(pretrained=str(checkpoints["gpt2"]), marker_start="mean")
-    pretrained = build_student(config, load_tokenizer(config, ()), 4, seed=0)
+    pretrained = build_student(config, load_tokenizer(config, ()), seed=0, num_chunks=4)
     assert marker_separation(pretrained, "cwt")["marker_separation"] < 1e-6
     assert marker_separation(make_student(rows[:50], marker_start="noise"), "cwt")["marker_separation"] > 0.5
 

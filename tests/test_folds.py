@@ -37,7 +37,7 @@ def test_every_fold_is_held_out_of_its_own_student_and_of_no_other(tmp_path, row
 @pytest.mark.ray
 @pytest.mark.slow
 def test_a_cross_fitted_stage_judges_every_sample_and_leaves_no_fold_behind(tmp_path):
-    printed = run_stages(tmp_path, OPTIONS, "rationales", "chunks", "cwt", "skips")
+    printed = run_stages(tmp_path, OPTIONS, "rationales", "samples", "cwt", "skips")
     assert all(f"fold {number} of 3: student without" in printed for number in (1, 2, 3))
     run = tmp_path / "run"
     skips = dataset.dataset(run / "skips" / "skips", format="parquet").to_table()

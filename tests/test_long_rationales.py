@@ -21,7 +21,7 @@ def test_a_rationale_of_8000_tokens_and_300_steps_is_chunked_searched_trained_on
         folder = tmp_path / run(config, Console(file=io.StringIO(), width=120), "a test").name
     finally:
         disconnect()
-    sample = dataset.dataset(folder / "chunks/samples", format="parquet").to_table().to_pylist()[0]
+    sample = dataset.dataset(folder / "samples/samples", format="parquet").to_table().to_pylist()[0]
     assert len(sample["step_tokens"]) == STEPS
     assert len(sample["rationale_tokens"]) >= TOKENS
     searched = dataset.dataset(folder / "cwt/samples", format="parquet").to_table().to_pylist()[0]

@@ -132,9 +132,9 @@ def test_look_describes_the_rows_and_a_later_stage_reuses_its_artifact(tmp_path,
     assert _line(again, "tokens per rationale")[0] == f"{tokens / len(STEPS):.2f}"
     assert "A run takes M = 9: as configured." in again
 
-    chunks = skipthink("chunks", *options)
-    assert chunks.returncode == 0, chunks.stdout + chunks.stderr
-    summary = json.loads((tmp_path / "runs/run/chunks/summary.json").read_text())
+    samples = skipthink("samples", *options)
+    assert samples.returncode == 0, samples.stdout + samples.stderr
+    summary = json.loads((tmp_path / "runs/run/samples/summary.json").read_text())
     assert _line(_look(*options), "tokens per rationale")[0] == f"{summary['rationale_tokens_mean']:.2f}"
 
 

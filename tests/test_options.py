@@ -53,7 +53,7 @@ def _name(key: str) -> str:
         (["--name", "None"], "name", "None"),
         (["--name", "7"], "name", "7"),
         (["--own-task.pattern", "is (.+)", "--task", "mine"], "own_task.pattern", "is (.+)"),
-        (["--chunks.answer-format", "--> {answer}"], "chunks.answer_format", "--> {answer}"),
+        (["--samples.answer-format", "--> {answer}"], "samples.answer_format", "--> {answer}"),
         (["--rationales.path=a_b=c-d"], "rationales.path", "a_b=c-d"),
         (["--seed", "1", "--seed", "2"], "seed", 2),
     ],

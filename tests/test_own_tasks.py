@@ -47,7 +47,7 @@ def test_a_bad_task_is_named_within_seconds(tmp_path, arguments, fault):
 
 def test_a_group_where_one_task_is_needed_is_refused_within_seconds(tmp_path):
     started = time.monotonic()
-    done = skipthink("chunks", "--task", "seven", "--storage-path", tmp_path)
+    done = skipthink("samples", "--task", "seven", "--storage-path", tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert "'seven' is a group of 7 tasks, which only `skipthink run` accepts" in done.stderr
     assert time.monotonic() - started < 10

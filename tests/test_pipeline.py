@@ -35,7 +35,7 @@ def test_base_depends_on_the_updates_of_cwt_only_if_they_are_matched():
 def test_seeds_of_training_share_their_rows_if_the_rationales_have_a_seed_of_their_own():
     fixed = PipelineConfig(seed=1, rationales=RationalesConfig(seed=0))
     assert identify(fixed)["rationales"] == identify(PipelineConfig())["rationales"]
-    assert identify(fixed)["chunks"] != identify(PipelineConfig())["chunks"]
+    assert identify(fixed)["samples"] != identify(PipelineConfig())["samples"]
     assert identify(PipelineConfig(seed=1))["rationales"] != identify(PipelineConfig())["rationales"]
 
 

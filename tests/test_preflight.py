@@ -6,7 +6,7 @@ import pytest
 import ray
 
 from skipthink_ray import preflight
-from skipthink_ray.config import PipelineConfig
+from skipthink_ray.config import ChunksConfig, PipelineConfig
 from skipthink_ray.identity import STAGES, identify
 from skipthink_ray.method.skipping import fold_of
 from skipthink_ray.pipeline import open_run
@@ -19,14 +19,15 @@ def _config(tmp_path, **values) -> PipelineConfig:
     return PipelineConfig.model_validate({"storage_path": str(tmp_path), **values})
 
 
-def _chunks(config: PipelineConfig, num_chunks: int, dev: int = 0, test: int = 5) -> Folder:
-    """The finished artifacts of rationales and chunks; of the chunks, only their summary is there."""
+def _samples(config: PipelineConfig, dev: int = 0, test: int = 5) -> Folder:
+    """The finished artifacts of rationales and samples; of the samples, only counts are there."""
     held_out = {"dev": dev, "test": test}
     current = open_run(config)
-    for stage in ("rationales", "chunks"):
+    for stage in ("rationales", "samples"):
         begin(current.artifact(stage), identify(config)[stage])
-        finish(current.artifact(stage), {"num_chunks": num_chunks, **held_out})
-    return current.artifact("chunks")
+        finish(current.artifact(stage), held_out)
+    current.artifact("samples").write_json("steps.json", {"5": 10})
+    return current.artifact("samples")
 
 
 @pytest.mark.parametrize("stage", [stage for stage in STAGES if STAGES[stage].needs])
@@ -37,7 +38,7 @@ def test_a_stage_without_its_inputs_is_refused_before_ray_starts(tmp_path, stage
     assert not ray.is_initialized()
 
 
-def test_a_pretrained_student_is_checked_if_the_chunks_are_to_be_made(tmp_path):
+def test_a_pretrained_student_is_checked_if_the_samples_are_to_be_made(tmp_path):
     folder = tmp_path / "student"
     folder.mkdir()
     config = _config(tmp_path / "runs", student={"pretrained": str(folder)})
@@ -47,30 +48,31 @@ def test_a_pretrained_student_is_checked_if_the_chunks_are_to_be_made(tmp_path):
 
 def test_chunks_that_are_too_many_for_the_search_for_skips_are_refused(tmp_path):
     config = _config(tmp_path, skips={"search": "exhaustive"})
-    preflight.check_chunks(config, _chunks(config, 6))
+    preflight.check_samples(config, _samples(config))
+    seven = config.model_copy(update={"chunks": ChunksConfig(num_chunks=7)})
     with pytest.raises(ValueError, match="exhaustive tries all subsets of the chunks, for M up to 6; M is 7"):
-        preflight.check_chunks(config, _chunks(config, 7))
+        preflight.check_samples(seven, _samples(seven))
 
 
 def test_an_empty_fold_is_refused(tmp_path, rows):
     config = _config(tmp_path, skips={"gate": "cross_fitted", "folds": 2})
-    chunks, tokenizer = _chunks(config, 4), make_student(rows[:60]).tokenizer
-    chunks.write_table("samples", make_samples(rows[:60], tokenizer).table)
-    preflight.check_chunks(config, chunks)
+    samples, tokenizer = _samples(config), make_student(rows[:60]).tokenizer
+    samples.write_table("samples", make_samples(rows[:60], tokenizer).table)
+    preflight.check_samples(config, samples)
     of_one = [row for row in rows[:60] if fold_of(row.question, 2, config.seed) == 0]
-    chunks.write_table("samples", make_samples(of_one, tokenizer).table)
+    samples.write_table("samples", make_samples(of_one, tokenizer).table)
     with pytest.raises(ValueError, match=f"skips.folds: {len(of_one)} samples leave one of 2 folds empty"):
-        preflight.check_chunks(config, chunks)
+        preflight.check_samples(config, samples)
 
 
 @pytest.mark.parametrize(("split", "other"), [("test", "dev"), ("dev", "test")])
 def test_a_split_without_questions_is_refused_before_anything_trains(tmp_path, split, other):
     config = _config(tmp_path, evaluation={"split": split})
-    preflight.check_chunks(config, _chunks(config, 4, **{split: 1}))
+    preflight.check_samples(config, _samples(config, **{split: 1}))
     with pytest.raises(
         ValueError, match=f"no {split} questions, but 7 {other} .* --evaluation.split {other}"
     ):
-        preflight.check_chunks(config, _chunks(config, 4, **{split: 0, other: 7}))
+        preflight.check_samples(config, _samples(config, **{split: 0, other: 7}))
 
 
 def test_a_toy_has_no_dev_questions(tmp_path):
@@ -81,7 +83,7 @@ def test_a_toy_has_no_dev_questions(tmp_path):
 @pytest.mark.ray
 def test_another_split_is_checked_if_only_the_evaluation_is_to_be_made(tmp_path):
     config = _config(tmp_path, cluster={"num_workers": 1, "num_actors": 1})
-    _chunks(config, 4)
+    _samples(config)
     other = config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"split": "dev"})})
     current = open_run(other)
     for stage in ("base", "cwt", "skips", "stt"):

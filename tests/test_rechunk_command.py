@@ -8,16 +8,26 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as dataset
 import pyarrow.parquet
 import pytest
 import ray
+from pyarrow import fs
 
 from skipthink_ray.cli import main
 from skipthink_ray.config import SearchConfig
+from skipthink_ray.config.rechunk import RechunkConfig
 from skipthink_ray.method.samples import Samples
 from skipthink_ray.models.student import save_student
-from skipthink_ray.rechunk.inputs import check_rows, fingerprints, open_samples
+from skipthink_ray.rechunk.inputs import (
+    check_rows,
+    check_student_folder,
+    check_tokenizer,
+    fingerprints,
+    open_samples,
+)
+from skipthink_ray.rechunk.search import SearchChunks
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.runtime.lock import only_writer
 from skipthink_ray.training.rechunk import rechunk
@@ -195,6 +205,27 @@ def test_an_inconsistent_row_is_named(made, values, words):
     check_rows(table.slice(0, 6), student)
     with pytest.raises(ValueError, match=words):
         check_rows(_changed(table.slice(0, 6), 3, **values), student)
+
+
+def test_samples_of_the_stage_samples_start_from_average_chunks(made, tmp_path):
+    """They have no chunks, and the tokenizer beside them has no stage markers."""
+    _, table, folder = made
+    config = RechunkConfig(
+        student=str(folder / "student"), samples="unused", out="unused", search=SearchConfig(**METHOD)
+    )
+    actor = SearchChunks(config, fs.LocalFileSystem())
+    found = actor.search(table.drop_columns("chunk_steps"))
+    columns = ["row", "chunk_steps", "boundaries_moved"]
+    assert found.select(columns).equals(actor.search(table).select(columns))
+    assert pc.sum(found["boundaries_moved"]).as_py() > 50
+
+    bare = make_student(toy_rows("multiarith", 300, seed=3)[:50], num_chunks=None, max_tokens=120)
+    save_student(bare, tmp_path / "student")
+    shutil.copytree(folder / "samples", tmp_path / "samples")
+    (tmp_path / "config.json").write_text("{}")
+    check_tokenizer(str(folder / "student"), str(tmp_path))
+    with pytest.raises(ValueError, match="has no stage markers, so it cannot judge chunks"):
+        check_student_folder(str(tmp_path / "student"))
 
 
 def test_another_student_or_other_samples_need_another_search(made, tmp_path):

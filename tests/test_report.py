@@ -19,6 +19,7 @@ from skipthink_ray.reporting.page import number, render, short
 from skipthink_ray.reporting.table import show_report
 from skipthink_ray.rows import (
     ANSWER_SCHEMA,
+    CHUNKED_SCHEMA,
     HISTORY_SCHEMA,
     LATENCY_SCHEMA,
     ROW_SCHEMA,
@@ -75,8 +76,8 @@ def write_samples(run: Folder) -> None:
         "reason": "too many tokens",
         "detail": "600 tokens, limit 512",
     }
-    write(run.child("chunks"), "samples", [*test, *train, long], SAMPLE_SCHEMA)
-    write(run.child("cwt"), "samples", train, SAMPLE_SCHEMA)
+    write(run.child("samples"), "samples", [*test, *train, long], SAMPLE_SCHEMA)
+    write(run.child("cwt"), "samples", train, CHUNKED_SCHEMA)
     counts = {"verified": 2, "decoded": 1, "chunks_verified": 3, "chunks_decoded": 0}
     skips = [{"row": row, "kept": [False, True, True], "right": True, **counts} for row in TRAIN_ROWS]
     write(run.child("skips"), "skips", skips, SKIP_SCHEMA)
@@ -121,8 +122,7 @@ def write_summaries(run: Folder) -> None:
     }
     summaries = {
         "rationales": {"rows": 24, "train": 7, "test": 10, "dropped": 7, "reasons": {"wrong answer": 7}},
-        "chunks": {
-            "num_chunks": 3,
+        "samples": {
             "train": 6,
             "dev": 0,
             "test": 10,
@@ -143,7 +143,7 @@ def write_summaries(run: Folder) -> None:
         },
         "evaluation": {"questions": 10},
     }
-    summaries["cwt"] = {**trained, "warnings": [WARNING]}
+    summaries["cwt"] = {"num_chunks": 3, **trained, "warnings": [WARNING]}
     for name, summary in summaries.items():
         run.child(name).write_json("summary.json", summary)
         run.child(name).write_json("config.json", {"stage": name, "config": {}, "inputs": {}})
@@ -177,7 +177,7 @@ def make_report(run: Folder) -> tuple[Folder, dict[str, Any]]:
     """The report's folder, and the return value of the stage."""
     inputs = {
         name: run.child(name)
-        for name in ("rationales", "chunks", "base", "cwt", "skips", "stt", "evaluation")
+        for name in ("rationales", "samples", "base", "cwt", "skips", "stt", "evaluation")
     }
     console = Console(file=StringIO(), width=100)
     return run.child("report"), stage.make(
@@ -358,7 +358,7 @@ def test_no_dropped_row_is_cut_silently(report: dict[str, Any], page: str) -> No
     )
     assert [row["row"] for row in wrong["examples"]] == [17, 18, 19, 20, 21]  # counted from 1
     assert wrong["examples"][0]["detail"] == "x" * 200 + "…"
-    assert (long["stage"], long["count"], long["more"]) == ("chunks", 1, 0)
+    assert (long["stage"], long["count"], long["more"]) == ("samples", 1, 0)
     assert "and 2 more" in page
     assert "8 were dropped" in page
 

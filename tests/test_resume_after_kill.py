@@ -12,7 +12,7 @@ import pyarrow.dataset as dataset
 import pytest
 from safetensors.torch import load_file
 
-STAGES = ("rationales", "chunks", "base", "cwt", "skips", "stt", "evaluation", "report")
+STAGES = ("rationales", "samples", "base", "cwt", "skips", "stt", "evaluation", "report")
 TRAINING = ("base", "cwt", "stt")
 OPTIONS = (
     "--rationales.train-questions 240 --rationales.test-questions 24 --cluster.num-workers 1 "

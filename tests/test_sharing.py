@@ -54,7 +54,7 @@ def test_another_stt_setting_reuses_five_artifacts_and_two_runs_at_once_make_eac
     )
     screens = [run.communicate(timeout=1500)[0] for run in (first, second)]
     assert [first.returncode, second.returncode] == [0, 0], "\n".join(screens)
-    common = {"rationales", "chunks", "base", "cwt", "skips"}
+    common = {"rationales", "samples", "base", "cwt", "skips"}
     assert _artifacts(tmp_path) == {**dict.fromkeys(common, 1), "stt": 2, "evaluation": 2}
     assert _shared(screens[0]) | _shared(screens[1]) == common
     assert not _shared(screens[0]) & _shared(screens[1])
@@ -69,5 +69,7 @@ def test_another_stt_setting_reuses_five_artifacts_and_two_runs_at_once_make_eac
         timeout=300,
     )
     assert third.returncode == 0, third.stdout + third.stderr
-    states = [line.split(maxsplit=1) for line in third.stdout.splitlines()[-len(STAGES) :]]
-    assert states == [["rationales", "done"], *([stage, "to do"] for stage in STAGES[1:])]
+    states = dict(line.split(maxsplit=1) for line in third.stdout.splitlines()[-len(STAGES) :])
+    done = {"rationales", "samples", "base"}  # OPTIONS set `updates`, so base does not depend on M
+    assert {stage for stage, state in states.items() if state == "done"} == done
+    assert set(states) == set(STAGES)

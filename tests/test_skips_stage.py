@@ -23,7 +23,7 @@ def _table(folder):
 @pytest.mark.ray
 @pytest.mark.slow
 def test_shuffled_skips_are_as_many_per_chunk_index_as_writing_found(tmp_path):
-    printed = run_stages(tmp_path, OPTIONS, "rationales", "chunks", "cwt", "skips")
+    printed = run_stages(tmp_path, OPTIONS, "rationales", "samples", "cwt", "skips")
     assert "by writing" in printed
     assert "skips shuffled over the samples" in printed
     skips = tmp_path / "run" / "skips"

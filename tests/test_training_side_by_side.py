@@ -34,9 +34,9 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(3600)]
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A storage path with the artifacts of rationales and chunks."""
+    """A storage path with the artifacts of rationales and samples."""
     storage = tmp_path_factory.mktemp("prepared")
-    run_stages(storage, [*OPTIONS, "--tracking.backend", "off"], "rationales", "chunks")
+    run_stages(storage, [*OPTIONS, "--tracking.backend", "off"], "rationales", "samples")
     return storage
 
 

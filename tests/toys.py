@@ -24,12 +24,12 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from skipthink_ray.config import ChunksConfig, StudentConfig, TrainConfig
+from skipthink_ray.config import SamplesConfig, StudentConfig, TrainConfig
 from skipthink_ray.method.cutting import cut, texts
 from skipthink_ray.method.samples import Samples
 from skipthink_ray.models.encoding import encode
 from skipthink_ray.models.student import Student, build_student, load_tokenizer
-from skipthink_ray.rows import SAMPLE_SCHEMA
+from skipthink_ray.rows import CHUNKED_SCHEMA
 from skipthink_ray.tasks import TASKS, ToyRow
 from skipthink_ray.training.batches import Stage
 from skipthink_ray.training.checkpoint import Progress
@@ -37,7 +37,7 @@ from skipthink_ray.training.engine import DataParallelEngine
 from skipthink_ray.training.loop import Hooks, Job, train
 from skipthink_ray.training.markers import attach, merge
 
-FORMATS = ChunksConfig()
+FORMATS = SamplesConfig()
 ARCHITECTURES = ("gpt2", "llama", "qwen2")
 SPARE_ROWS = 6
 """Extra embedding rows of the tiny Qwen2 beyond its tokenizer, as in the released checkpoints."""
@@ -63,12 +63,12 @@ def written(rows: list[ToyRow]) -> Iterator[str]:
         yield "".join(texts(row._asdict(), FORMATS))
 
 
-def make_student(rows: list[ToyRow], num_chunks: int = 4, **shape: Any) -> Student:
+def make_student(rows: list[ToyRow], num_chunks: int | None = 4, **shape: Any) -> Student:
     """A student from scratch, with a tokenizer trained on `rows`."""
     config = StudentConfig(
         **{"layers": 2, "width": 32, "heads": 2, "vocabulary": 400, "max_tokens": 256, **shape}
     )
-    return build_student(config, load_tokenizer(config, written(rows)), num_chunks, seed=0)
+    return build_student(config, load_tokenizer(config, written(rows)), seed=0, num_chunks=num_chunks)
 
 
 def make_samples(rows: list[ToyRow], tokenizer: Any, num_chunks: int = 4) -> Samples:
@@ -76,7 +76,7 @@ def make_samples(rows: list[ToyRow], tokenizer: Any, num_chunks: int = 4) -> Sam
     numbered = [
         {**row._asdict(), "row": at, "id": f"row-{at}", "split": "train"} for at, row in enumerate(rows)
     ]
-    return Samples(cut(numbered, partial(encode, tokenizer), FORMATS, num_chunks))
+    return Samples(cut(numbered, partial(encode, tokenizer), FORMATS)).in_average_chunks(num_chunks)
 
 
 def token_samples(
@@ -104,7 +104,7 @@ def token_samples(
         }
         for at in range(len(steps))
     ]
-    return Samples(pa.Table.from_pylist(table, schema=SAMPLE_SCHEMA))
+    return Samples(pa.Table.from_pylist(table, schema=CHUNKED_SCHEMA))
 
 
 def train_briefly(

@@ -5,7 +5,7 @@ stage rationales by fate, and the lengths of the rationales. The stage runs if i
 later run of the same name reuses it. If a teacher must still be asked, `look` stops before that, with an
 estimate of the cost.
 
-Tokens are counted with the tokenizer of a finished chunks artifact, or else with the pretrained student's.
+Tokens are counted with the tokenizer of a finished stage samples, or else with the pretrained student's.
 Without either, words are counted instead.
 """
 
@@ -72,7 +72,7 @@ def _token_counter(
     config: PipelineConfig, current: Run, console: Console
 ) -> tuple[Callable[[list[str]], Iterable[int]], str]:
     """A function from texts to their lengths, and the unit of the lengths."""
-    made = current.is_done("chunks")
+    made = current.is_done("samples")
     if not (made or config.student.pretrained):
         return lambda texts: (len(text.split()) for text in texts), "words"
     from skipthink_ray.models.encoding import encode
@@ -80,7 +80,7 @@ def _token_counter(
 
     if not made:
         check_student(config, lambda text: say(console, text))
-    with current.artifact("chunks").local("student") as student:
+    with current.artifact("samples").local("student") as student:
         source = config.student.model_copy(update={"pretrained": str(student)}) if made else config.student
         tokenizer = load_tokenizer(source, ())
     return lambda texts: (len(tokens) for tokens in encode(tokenizer, texts)), "tokens"

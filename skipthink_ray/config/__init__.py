@@ -39,6 +39,7 @@ __all__ = [
     "PipelineConfig",
     "RationalesConfig",
     "ReportConfig",
+    "SamplesConfig",
     "SearchConfig",
     "SkipsConfig",
     "SttConfig",
@@ -83,18 +84,23 @@ def _positive(value: Any) -> Any:
     return value
 
 
-class ChunksConfig(Config):
-    """Stage 2: steps, tokens and average chunks."""
+class SamplesConfig(Config):
+    """Stage 2: steps and tokens of every rationale."""
 
-    num_chunks: Annotated[int | Literal["auto"] | None, BeforeValidator(_positive)] = None
-    """Chunks per rationale (M). None: the task's default (4 for arithmetic, else the mean number of steps).
-    auto: the largest M up to 8 such that at least four fifths of the rationales have more than M steps."""
     question_format: Annotated[str, AfterValidator(format_of("question"))] = " {question} ###"
     """Format of questions; must contain `{question}`. Double all other braces, as in `\\boxed{{}}`."""
     answer_format: Annotated[
         str, Field(pattern=r"-->\s*\{answer\}$"), AfterValidator(format_of("answer"))
     ] = " --> {answer}"
     """Format of the answer after a rationale. It must end in `--> {answer}`, which is parsed later."""
+
+
+class ChunksConfig(Config):
+    """The number of chunks, for cwt and the stages after it."""
+
+    num_chunks: Annotated[int | Literal["auto"] | None, BeforeValidator(_positive)] = None
+    """Chunks per rationale (M). None: the task's default (4 for arithmetic, else the mean number of steps).
+    auto: the largest M up to 8 such that at least four fifths of the rationales have more than M steps."""
 
 
 class OptimConfig(Config):
@@ -233,6 +239,7 @@ class PipelineConfig(Config):
     """Number of updates of base, cwt and stt. None: as `match` says. Set it to compare different M."""
     student: StudentConfig = StudentConfig()
     rationales: RationalesConfig = RationalesConfig()
+    samples: SamplesConfig = SamplesConfig()
     chunks: ChunksConfig = ChunksConfig()
     base: TrainConfig = TrainConfig()
     cwt: CwtConfig = CwtConfig()

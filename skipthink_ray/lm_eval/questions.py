@@ -74,14 +74,14 @@ def _task(described: str) -> Task:
 
 
 def _of_run(student: str) -> list[dict[str, Any]]:
-    chunks = Folder.open(str(Path(student).absolute().parents[1])).child("chunks")
-    if not chunks.exists("samples"):
+    samples = Folder.open(str(Path(student).absolute().parents[1])).child("samples")
+    if not samples.exists("samples"):
         raise ValueError(
             f"'{student}' is not in a run's folder, so its test questions are unknown; name a JSON Lines "
             'file with question and answer: --metadata \'{"questions": "FILE"}\''
         )
     return (
-        chunks.table("samples")
+        samples.table("samples")
         .to_table(columns=["row", "question", "answer"], filter=TEST)
         .sort_by("row")
         .to_pylist()

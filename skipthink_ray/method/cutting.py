@@ -1,4 +1,4 @@
-"""Cuts rows into samples: steps, token ids and average chunks (method §1 and §4).
+"""Cuts rows into samples: steps and token ids (method §1).
 
 Columns in: row, id, split, question, answer, rationale. Columns out: SAMPLE_SCHEMA, without a `reason`.
 """
@@ -11,8 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from skipthink_ray.config import ChunksConfig
-from skipthink_ray.method.chunking import average_chunks, sizes_of
+from skipthink_ray.config import SamplesConfig
 from skipthink_ray.method.markup import join
 from skipthink_ray.method.steps import split_steps
 from skipthink_ray.rows import SAMPLE_SCHEMA
@@ -21,22 +20,19 @@ Encode = Callable[[list[str]], list[list[int]]]
 """Token ids of plain texts, without special tokens (`encode` in models/encoding.py)."""
 
 
-def texts(row: Mapping[str, Any], formats: ChunksConfig) -> tuple[str, str, str]:
+def texts(row: Mapping[str, Any], formats: SamplesConfig) -> tuple[str, str, str]:
     """What a student reads or writes: the question part q, the rationale r, and the conclusion ` --> y`."""
     question, conclusion = (form.format(**row) for form in (formats.question_format, formats.answer_format))
     return question, row["rationale"] or "", conclusion
 
 
-def cut(
-    rows: Sequence[Mapping[str, Any]], encode: Encode, formats: ChunksConfig, num_chunks: int
-) -> pa.Table:
-    """The samples of some rows. Moving a chunk boundary later changes no token, as steps are encoded alone.
+def cut(rows: Sequence[Mapping[str, Any]], encode: Encode, formats: SamplesConfig) -> pa.Table:
+    """The samples of some rows. A chunk boundary changes no token, as every step is encoded alone.
 
     A column that the rows lack is null.
     """
     written = [texts(row, formats) for row in rows]
     steps = [split_steps(rationale) for _, rationale, _ in written]
-    sizes_RM = sizes_of(average_chunks(np.array([len(one) for one in steps], dtype=np.int64), num_chunks))
     flat = iter(encode(list(chain.from_iterable(steps))))
     tokens = [list(islice(flat, len(one))) for one in steps]
     columns = {
@@ -45,7 +41,6 @@ def cut(
         "step_tokens": [[len(step) for step in one] for one in tokens],
         "answer_tokens": encode([row["answer"] for row in rows]),
         "conclusion_tokens": encode([conclusion for _, _, conclusion in written]),
-        "chunk_steps": sizes_RM.tolist(),
     }
     cells = zip(*columns.values(), strict=True)
     table = [{**row, **dict(zip(columns, cell, strict=True))} for row, cell in zip(rows, cells, strict=True)]

@@ -19,7 +19,7 @@ Kept = Sequence[bool] | np.ndarray
 
 
 def markers(num_chunks: int) -> list[str]:
-    """The special tokens of a student with M = num_chunks stages, in the order in which they are added."""
+    """The special tokens of a student with M = num_chunks stages."""
     return [*(f"[{stage}]" for stage in range(1, num_chunks + 1)), ANSWER, SKIP, THOUGHT]
 
 

@@ -1,4 +1,4 @@
-"""The samples table as arrays, with its chunks (SAMPLE_SCHEMA in rows.py).
+"""The samples table as arrays, with its chunks (SAMPLE_SCHEMA and CHUNKED_SCHEMA in rows.py).
 
 Shape suffixes: R samples, M chunks.
 """
@@ -11,13 +11,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.dataset
 
-from skipthink_ray.method.chunking import sizes_of
+from skipthink_ray.method.chunking import average_chunks, sizes_of
 from skipthink_ray.method.markup import Sample
 from skipthink_ray.method.skipping import Fold
-from skipthink_ray.rows import SAMPLE_SCHEMA, TRAIN
+from skipthink_ray.rows import CHUNK_STEPS, TRAIN
 
 PARTS = ("question", "rationale", "step", "answer", "conclusion")
-COLUMNS = ["row", *(f"{part}_tokens" for part in PARTS), "chunk_steps"]
+COLUMNS = ["row", *(f"{part}_tokens" for part in PARTS), CHUNK_STEPS.name]
 """The columns behind the arrays. Training reads only these; texts stay on storage."""
 
 
@@ -46,7 +46,10 @@ class Ragged:
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Samples in the order of `row`, with their chunks. The table may lack columns that nobody asks for."""
+    """Samples in the order of `row`, with their chunks. The table may lack columns that nobody asks for.
+
+    Without the column `chunk_steps`, each rationale is one chunk.
+    """
 
     table: pa.Table
 
@@ -97,6 +100,8 @@ class Samples:
     @cached_property
     def sizes_RM(self) -> np.ndarray:
         """Number of steps of each chunk."""
+        if CHUNK_STEPS.name not in self.table.column_names:
+            return self.step_tokens.lengths[:, None].astype(np.int64)
         sizes = Ragged.from_column(self.table, "chunk_steps").values.astype(np.int64)
         return sizes.reshape(len(self), -1) if len(self) else np.zeros((0, 1), np.int64)
 
@@ -135,15 +140,22 @@ class Samples:
         """The same samples with other chunks. All other columns are shared."""
         offsets = np.arange(len(self) + 1, dtype=np.int32) * np.int32(ends_RM.shape[1])
         sizes = pa.ListArray.from_arrays(offsets, sizes_of(ends_RM).ravel().astype(np.int32))
-        at = self.table.schema.get_field_index("chunk_steps")
-        return replace(self, table=self.table.set_column(at, SAMPLE_SCHEMA.field("chunk_steps"), sizes))
+        at = self.table.schema.get_field_index(CHUNK_STEPS.name)
+        if at < 0:
+            return replace(self, table=self.table.append_column(CHUNK_STEPS, sizes))
+        return replace(self, table=self.table.set_column(at, CHUNK_STEPS, sizes))
+
+    def in_average_chunks(self, num_chunks: int) -> "Samples":
+        """The same samples in M chunks with equal numbers of steps, up to one (method §4)."""
+        return self.with_ends(average_chunks(self.step_tokens.lengths, num_chunks))
 
 
 def training_samples(
     source: pyarrow.dataset.Dataset, columns: list[str], held_out: Fold | None = None
 ) -> Samples:
-    """Columns of the training samples of a table of SAMPLE_SCHEMA, without those of the fold `held_out`."""
-    table = source.to_table(columns=columns, filter=TRAIN)
+    """Columns of the training samples of a table, as far as it has them, without the fold `held_out`."""
+    known = [name for name in columns if name in source.schema.names]
+    table = source.to_table(columns=known, filter=TRAIN)
     if held_out:
         questions = source.to_table(columns=["question"], filter=TRAIN)["question"].to_pylist()
         table = table.filter(pa.array(~held_out.holds(questions)))

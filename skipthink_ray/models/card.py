@@ -26,8 +26,9 @@ _STAGED = "It needs one prompt per chunk, so it has no chat template."
 def model_card(stage: str, config: PipelineConfig, student: Student, summary: dict[str, Any]) -> str:
     """Markdown with the metadata block that model hubs read."""
     about, marker = _ABOUT[stage]
-    question = config.chunks.question_format.format(question="How many apples are left?")
+    question = config.samples.question_format.format(question="How many apples are left?")
     num_chunks = len(student.ids.stages)
+    stages = f"{num_chunks} chunk markers, " if num_chunks else ""
     prompt = student.model.config.skipthink["prompt_start"] + marker + question
     return f"""---
 library_name: transformers
@@ -38,7 +39,7 @@ tags: [skip-thinking, reasoning-distillation, {config.task}]
 
 {about} Trained by skipthink_ray after Skip-Thinking (arXiv 2505.18642).
 
-A plain causal LM with {num_chunks} chunk markers, `[answer]`, `[skip]` and `[thought]` in its tokenizer:
+A plain causal LM with {stages}`[answer]`, `[skip]` and `[thought]` in its tokenizer:
 
 ```python
 from transformers import AutoModelForCausalLM, AutoTokenizer

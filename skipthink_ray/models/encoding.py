@@ -1,6 +1,6 @@
 """Texts to token ids. Importing this module imports neither torch nor transformers.
 
-The workers of the stage chunks encode with the `tokenizers` library alone: transformers would take seconds
+The workers of the stage samples encode with the `tokenizers` library alone: transformers would take seconds
 and hundreds of MiB in each of them.
 """
 

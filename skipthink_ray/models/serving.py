@@ -21,7 +21,7 @@ def prepare_for_serving(student: Student, stage: str, config: PipelineConfig) ->
     Also stops the tokenizer from adding BOS or EOS: no prompt of the method has them, and a server for plain
     text has no option to leave them out.
     """
-    question_format, start = config.chunks.question_format, student.model.config.skipthink["prompt_start"]
+    question_format, start = config.samples.question_format, student.model.config.skipthink["prompt_start"]
     student.model.config.skipthink = {
         "prompt_start": start,
         "stage": stage,

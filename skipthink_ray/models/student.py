@@ -89,10 +89,13 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenize
     )
 
 
-def build_student(config: StudentConfig, tokenizer: Any, num_chunks: int, seed: int) -> Student:
-    """The student before training, with the markers in its tokenizer and embeddings."""
+def build_student(config: StudentConfig, tokenizer: Any, seed: int, num_chunks: int | None = None) -> Student:
+    """The student before training, with the markers in its tokenizer and embeddings.
+
+    num_chunks: M; None leaves out the stage markers, so that one student serves every M.
+    """
     known = len(tokenizer)
-    tokenizer.add_tokens(markers(num_chunks), special_tokens=True)
+    tokenizer.add_tokens(markers(0), special_tokens=True)
     # never EOS: padding has no loss, and EOS must have one
     if tokenizer.pad_token_id in (None, tokenizer.eos_token_id):
         tokenizer.add_special_tokens({"pad_token": PAD})
@@ -102,11 +105,28 @@ def build_student(config: StudentConfig, tokenizer: Any, num_chunks: int, seed: 
     else:
         model = _from_pretrained(resolve(config.pretrained))
         add_embeddings(model, known, len(tokenizer))
-    start_markers(model, tokenizer, config.marker_start, num_chunks, seed)
+    start_markers(model, tokenizer, config.marker_start, 0, seed)
     _set_token_ids(model, tokenizer)
     start = prompt_start(config)
     model.config.skipthink = {"prompt_start": start}
-    return Student(model, tokenizer, marker_ids(tokenizer, start), int(tokenizer.pad_token_id or 0))
+    student = Student(model, tokenizer, marker_ids(tokenizer, start), int(tokenizer.pad_token_id or 0))
+    return with_stages(student, num_chunks, config.marker_start, seed) if num_chunks else student
+
+
+def with_stages(student: Student, num_chunks: int, marker_start: str, seed: int) -> Student:
+    """Add the stage markers `[1]` to `[M]` and start all markers; the student itself if it has them.
+
+    Changes the model and the tokenizer in place. marker_start: `student.marker_start`.
+    """
+    if len(student.ids.stages) == num_chunks:
+        return student
+    model, tokenizer = student.model, student.tokenizer
+    known = len(tokenizer)
+    tokenizer.add_tokens(markers(num_chunks), special_tokens=True)
+    add_embeddings(model, known, len(tokenizer))
+    start_markers(model, tokenizer, marker_start, num_chunks, seed)
+    ids = marker_ids(tokenizer, model.config.skipthink["prompt_start"])
+    return Student(model, tokenizer, ids, student.pad_id)
 
 
 def prompt_start(config: StudentConfig) -> str:
@@ -133,9 +153,12 @@ def load_student(folder: str | Path) -> Student:
 
 
 def marker_ids(tokenizer: Any, start: str = "") -> MarkerIds:
-    """The ids of the markers and of the prompt start. Raises ValueError if the tokenizer has no markers."""
+    """The ids of the markers and of the prompt start. Raises ValueError if the tokenizer has no markers.
+
+    A student before cwt and a base student have no stage markers.
+    """
     vocabulary = tokenizer.get_added_vocab()
-    missing = [marker for marker in markers(1) if marker not in vocabulary]
+    missing = [marker for marker in markers(0) if marker not in vocabulary]
     if missing:
         raise ValueError(
             f"the tokenizer lacks the markers {', '.join(missing)}; use a student that skipthink trained"

@@ -1,6 +1,7 @@
 """Checks the inputs of a chunk search: schemas on the driver (Parquet footers), rows in the actors."""
 
 import hashlib
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -13,11 +14,12 @@ from transformers import AutoTokenizer
 
 from skipthink_ray.models.pretrained import check_causal_lm
 from skipthink_ray.models.student import Student, marker_ids
-from skipthink_ray.rows import SAMPLE_SCHEMA
+from skipthink_ray.rows import CHUNK_STEPS, CHUNKED_SCHEMA, SAMPLE_SCHEMA
 from skipthink_ray.runtime.artifacts import CONFIG, Folder
 
 TOKEN_COLUMNS = ("question_tokens", "rationale_tokens")
 TOKENIZER, DECISIVE = "tokenizer.json", ("normalizer", "pre_tokenizer", "model", "added_tokens")
+STAGE_MARKER = re.compile(r"\[\d+\]")
 """A tokenizer's file, and the keys in it that decide which tokens a text becomes."""
 
 
@@ -51,10 +53,10 @@ def _check_columns(path: str, schema: pa.Schema) -> None:
     missing = [name for name in SAMPLE_SCHEMA.names if name not in schema.names]
     if missing:
         raise ValueError(
-            f"samples: {path} lacks the columns {', '.join(missing)}; the stage chunks writes them"
+            f"samples: {path} lacks the columns {', '.join(missing)}; the stage samples writes them"
         )
-    for field in SAMPLE_SCHEMA:
-        if schema.field(field.name).type != field.type:
+    for field in CHUNKED_SCHEMA:
+        if field.name in schema.names and schema.field(field.name).type != field.type:
             found = schema.field(field.name).type
             raise ValueError(f"samples: in {path} the column {field.name} is {found}, not {field.type}")
 
@@ -69,9 +71,13 @@ def check_student_folder(uri: str) -> None:
         if not any(folder.glob("*.safetensors")):
             raise ValueError(f"student: {uri} contains no weights (*.safetensors)")
         try:
-            marker_ids(AutoTokenizer.from_pretrained(folder))
+            ids = marker_ids(AutoTokenizer.from_pretrained(folder))
         except (OSError, KeyError) as error:
             raise ValueError(f"student: cannot load a tokenizer from {uri}: {error}") from error
+        if not ids.stages:
+            raise ValueError(
+                f"student: {uri} has no stage markers, so it cannot judge chunks; use that of cwt or stt"
+            )
 
 
 def check_tokenizer(student: str, samples: str) -> None:
@@ -89,12 +95,19 @@ def check_tokenizer(student: str, samples: str) -> None:
     both = (beside, Folder.open(student))
     if not all(one.exists(TOKENIZER) for one in both):
         return
-    theirs, ours = ({name: one.read_json(TOKENIZER).get(name) for name in DECISIVE} for one in both)
+    theirs, ours = (_deciding(one.read_json(TOKENIZER)) for one in both)
     if theirs != ours:
         raise ValueError(
-            f"samples: {samples} was made with another tokenizer or number of chunks ({beside.uri}); "
+            f"samples: {samples} was made with another tokenizer ({beside.uri}); "
             "use samples of the student's own run"
         )
+
+
+def _deciding(tokenizer: dict[str, Any]) -> dict[str, Any]:
+    """What decides the tokens of a text. The stage samples knows no stage markers, and no text has any."""
+    parts = {name: tokenizer.get(name) for name in DECISIVE}
+    added = [token for token in parts["added_tokens"] or () if not STAGE_MARKER.fullmatch(token["content"])]
+    return parts | {"added_tokens": added}
 
 
 def fingerprints(student: str, samples: pyarrow.dataset.Dataset) -> dict[str, Any]:
@@ -123,10 +136,10 @@ def check_rows(table: pa.Table, student: Student) -> None:
     """Raises ValueError naming the first row that is inconsistent or does not fit the student."""
     known = student.model.get_input_embeddings().weight.shape[0]
     stages = len(student.ids.stages)
-    for name in ("row", "chunk_steps", "step_tokens", *TOKEN_COLUMNS):
+    for name in ("row", CHUNK_STEPS.name, "step_tokens", *TOKEN_COLUMNS):
         if table[name].null_count:
             raise ValueError(f"samples: {table[name].null_count} rows have no {name}")
-    sizes = table["chunk_steps"].to_pylist()
+    sizes = table[CHUNK_STEPS.name].to_pylist()
     _refuse(
         table,
         [len(one) != stages for one in sizes],

@@ -4,9 +4,10 @@ Ray Data sends the names of row groups to a pool of actors. Each actor holds the
 groups itself (runtime/actors.py gives the reason) and streams the result into Parquet. The driver never
 holds the samples.
 
-In: a folder of Parquet files with the columns of SAMPLE_SCHEMA, as the stages chunks and cwt write it.
+In: a folder of Parquet files with the columns of SAMPLE_SCHEMA, as the stages samples and cwt write it.
 Out: `samples/` with all rows and columns, new `chunk_steps`, and `boundaries_moved` (null if no boundary
-can move); `summary.json`. The search starts from the old `chunk_steps`. A rationale that is
+can move); `summary.json`. The search starts from the old `chunk_steps`, or from average
+chunks if there are none. A rationale that is
 longer than the student's positions keeps its chunks and gets a `reason`.
 
 Each rationale is searched independently. Batches, actors and files do not change its chunks, except for float
@@ -35,7 +36,7 @@ def run(config: RechunkConfig) -> dict[str, Any]:
     """Search and write. Returns summary.json. ValueError for errors the user can fix."""
     if config.search.method == "average":
         raise ValueError(
-            "method 'average' does not search (the stage chunks makes average chunks); "
+            "method 'average' does not search (cwt starts from average chunks); "
             "use greedy, annealed or optimal"
         )
     if config.precision == "bf16" and not config.gpus_per_actor:

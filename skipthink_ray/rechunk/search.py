@@ -19,6 +19,7 @@ from skipthink_ray.method.samples import Samples
 from skipthink_ray.models.decoding import max_positions
 from skipthink_ray.models.student import load_student, place
 from skipthink_ray.rechunk.inputs import check_rows, parent_and_name
+from skipthink_ray.rows import CHUNK_STEPS
 from skipthink_ray.training.rechunk import rechunk
 
 MOVED = "boundaries_moved"
@@ -51,6 +52,8 @@ class SearchChunks:
         batch = mark_too_long(
             batch, 1 + question + rationale, positions, f"the student has {positions} positions"
         )
+        if CHUNK_STEPS.name not in batch.column_names:
+            batch = Samples(batch).in_average_chunks(len(self.student.ids.stages)).table
         unused = pc.is_valid(batch["reason"])
         used = batch.filter(pc.invert(unused))
         check_rows(used, self.student)

@@ -1,7 +1,7 @@
 """What a finished stage rationales holds: rows by outcome with examples, and the lengths of its rationales.
 
 Rows are read in batches, and only counts and a few examples stay in memory. Steps and average chunks are
-computed as in the stage chunks (method §4).
+computed as in cwt (method §4).
 """
 
 from collections import Counter

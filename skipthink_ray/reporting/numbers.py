@@ -69,12 +69,12 @@ def build_report(material: Material) -> dict[str, Any]:
         ),
     }
     pretrained = config.student.pretrained and describe(config.student.pretrained)
-    student = {"pretrained": pretrained, "parameters": summaries["chunks"]["student_parameters"]}
+    student = {"pretrained": pretrained, "parameters": summaries["samples"]["student_parameters"]}
     return {
         "name": config.name,
         "task": config.task,
         "student": student,
-        "result": result_sentences(modes, evaluation, student, summaries["chunks"]["train"]),
+        "result": result_sentences(modes, evaluation, student, summaries["samples"]["train"]),
         "warnings": [warning for stage in summaries.values() for warning in stage.get("warnings", [])],
         "evaluation": evaluation,
         "modes": modes,
@@ -235,7 +235,7 @@ def _sample(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _dropped(material: Material) -> dict[str, Any]:
-    read, cut = material.summaries["rationales"], material.summaries["chunks"]
+    read, cut = material.summaries["rationales"], material.summaries["samples"]
     reasons = [
         {
             **{name: drop[name] for name in ("stage", "reason", "count")},

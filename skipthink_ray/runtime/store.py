@@ -78,8 +78,8 @@ class Run:
         earlier = known.pop("earlier", [])
         if known:
             earlier = [one for one in [*earlier, known] if one["artifacts"] != digests]
-        for stage, made in digests.items():
-            if known and known["artifacts"].get(stage) != made:
+        for stage, made in known.get("artifacts", {}).items():
+            if digests.get(stage) != made:
                 self._unlink(stage)
         self.folder.write_json(VIEW, {**view, "earlier": earlier})
 

@@ -11,5 +11,5 @@ from skipthink_ray.stages.training import train_stage
 
 def make(context: Context) -> dict[str, Any]:
     """Train with Ray Train. Returns updates, tokens, seconds and the final loss."""
-    chunks = context.inputs["chunks"]
-    return train_stage(context, "base", samples=chunks, student=chunks)
+    samples = context.inputs["samples"]
+    return train_stage(context, "base", samples=samples)

@@ -29,14 +29,14 @@ class AnswerInEveryMode:
     """Loads the three students once. In: a row group of samples. Out: answers to its questions."""
 
     def __init__(
-        self, config: PipelineConfig, chunks: Folder, folders: dict[str, Folder], board: Board
+        self, config: PipelineConfig, samples: Folder, folders: dict[str, Folder], board: Board
     ) -> None:
-        self.config, self.chunks, self.board, self.task = config, chunks, board, task_of(config)
+        self.config, self.samples, self.board, self.task = config, samples, board, task_of(config)
         self.students = _load(config, folders)
 
     def __call__(self, piece: pa.Table) -> pa.Table:
         rows = (
-            actors.read_piece(piece, self.chunks).filter(HELD_OUT[self.config.evaluation.split]).to_pylist()
+            actors.read_piece(piece, self.samples).filter(HELD_OUT[self.config.evaluation.split]).to_pylist()
         )
         size = self.config.evaluation.batch_size
         batches = [rows[start : start + size] for start in range(0, len(rows), size)]
@@ -69,16 +69,16 @@ class AnswerInEveryMode:
 
 def make(context: Context) -> dict[str, Any]:
     """Write `answers/` and `latencies/`. Returns accuracy, mean tokens and shares of bad answers by mode."""
-    config, chunks = context.config, context.inputs["chunks"]
-    samples = chunks.table("samples")
+    config, samples = context.config, context.inputs["samples"]
+    table = samples.table("samples")
     evaluated = HELD_OUT[config.evaluation.split]
-    total = samples.count_rows(filter=evaluated)
+    total = table.count_rows(filter=evaluated)
     folders = {stage: context.inputs[stage] for stage in STUDENT_OF.values()}
     with context.line("questions", total) as line:
-        arguments = {"config": config, "chunks": chunks, "folders": folders, "board": line.board}
+        arguments = {"config": config, "samples": samples, "folders": folders, "board": line.board}
         out = context.out.child("answers")
-        actors.map_row_groups(chunks, "samples", AnswerInEveryMode, arguments, out, config.cluster)
-        questions = samples.to_table(columns=["row", "question_tokens"], filter=evaluated).sort_by("row")
+        actors.map_row_groups(samples, "samples", AnswerInEveryMode, arguments, out, config.cluster)
+        questions = table.to_table(columns=["row", "question_tokens"], filter=evaluated).sort_by("row")
         timed = questions.slice(0, config.evaluation.latency_questions).to_pylist()
         timing = ray.remote(**actors.resources(config.cluster))(_time_modes)
         context.out.write_table("latencies", ray.get(timing.remote(config, folders, timed)))

@@ -13,13 +13,14 @@ from skipthink_ray.rows import TRAIN
 from skipthink_ray.runtime.artifacts import CHECKPOINTS, Folder, begin, finish, is_finished
 from skipthink_ray.runtime.tracking import NullTracker
 from skipthink_ray.stages.context import Context
-from skipthink_ray.training.launch import Request, launch, total_updates
+from skipthink_ray.training.launch import Request, launch, planned_chunks, total_updates
 
 
 def fold_students(context: Context) -> dict[Fold, Folder]:
     """Each fold with the folder of the student trained without it."""
-    config, chunks = context.config, context.inputs["chunks"]
-    num_chunks, counts = chunks.read_json("summary.json")["num_chunks"], count_folds(context.config, chunks)
+    config, samples = context.config, context.inputs["samples"]
+    num_chunks, _ = planned_chunks(config, samples)
+    counts = count_folds(config, samples)
     students = {}
     for fold in (Fold(number, config.skips.folds, config.seed) for number in range(config.skips.folds)):
         out = context.out.child(f"{CHECKPOINTS}/fold-{fold.number}")
@@ -29,8 +30,8 @@ def fold_students(context: Context) -> dict[Fold, Folder]:
             context.say(f"fold {fold.number + 1} of {fold.folds}: student already trained")
             continue
         begin(out, identity)
-        updates = total_updates(config, "cwt", counts.total() - counts[fold.number], num_chunks)
-        request = Request("cwt", config, updates, chunks, chunks, None, out, held_out=fold)
+        updates = total_updates(config, "cwt", samples, counts.total() - counts[fold.number])
+        request = Request("cwt", config, updates, num_chunks, samples, samples, None, out, held_out=fold)
         with replace(context, tracker=NullTracker()).line("updates", updates) as line:
             summary = launch(request, line, context.stopper)
         finish(out, summary)
@@ -42,10 +43,10 @@ def fold_students(context: Context) -> dict[Fold, Folder]:
     return students
 
 
-def count_folds(config: PipelineConfig, chunks: Folder) -> Counter[int]:
+def count_folds(config: PipelineConfig, samples: Folder) -> Counter[int]:
     """Number of training samples in each fold that has any."""
     counts = Counter[int]()
-    for batch in chunks.table("samples").to_batches(columns=["question"], filter=TRAIN):
+    for batch in samples.table("samples").to_batches(columns=["question"], filter=TRAIN):
         questions = batch["question"].to_pylist()
         counts.update(fold_of(question, config.skips.folds, config.seed) for question in questions)
     return counts

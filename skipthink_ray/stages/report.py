@@ -47,7 +47,7 @@ def make(context: Context) -> dict[str, Any]:
 def _read(context: Context) -> Material:
     inputs, shown = context.inputs, context.config.report.samples
     numeric = ["row", "mode", "answer", "right", "tokens", "stopped", "loops", "batch_seconds"]
-    num_chunks = inputs["chunks"].read_json("summary.json")["num_chunks"]
+    num_chunks = inputs["cwt"].read_json("summary.json")["num_chunks"]
     evaluated = HELD_OUT[context.config.evaluation.split]
     return Material(
         config=context.config,
@@ -58,10 +58,10 @@ def _read(context: Context) -> Material:
         latencies=inputs["evaluation"].table("latencies").to_table(),
         sizes_MS=count_sizes(inputs["cwt"].table("samples").to_batches(columns=["chunk_steps"]), num_chunks),
         samples=_samples(inputs["cwt"], inputs["skips"], shown),
-        questions=_questions(inputs["chunks"], inputs["evaluation"], shown, evaluated),
+        questions=_questions(inputs["samples"], inputs["evaluation"], shown, evaluated),
         drops=[
             *_drops(inputs["rationales"], "rationales", "rows"),
-            *_drops(inputs["chunks"], "chunks", "samples"),
+            *_drops(inputs["samples"], "samples", "samples"),
         ],
         made=_made(context),
     )
@@ -85,8 +85,10 @@ def _samples(cwt: Folder, skips: Folder, number: int) -> list[dict[str, Any]]:
     return [{**sample, **row} for sample, row in zip(samples, kept, strict=True)]
 
 
-def _questions(chunks: Folder, evaluation: Folder, number: int, those: pc.Expression) -> list[dict[str, Any]]:
-    questions = _first(chunks, "samples", ["row", "id", "question", "answer"], number, those).to_pylist()
+def _questions(
+    samples: Folder, evaluation: Folder, number: int, those: pc.Expression
+) -> list[dict[str, Any]]:
+    questions = _first(samples, "samples", ["row", "id", "question", "answer"], number, those).to_pylist()
     rows = pc.field("row").isin([question["row"] for question in questions])
     columns = ["text", "answer", "right", "tokens", "stopped"]
     answers = evaluation.table("answers").to_table(columns=["row", "mode", *columns], filter=rows).to_pylist()

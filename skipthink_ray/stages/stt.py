@@ -11,7 +11,6 @@ from skipthink_ray.stages.training import train_stage
 
 def make(context: Context) -> dict[str, Any]:
     """Train with Ray Train. Returns updates, tokens, seconds and the final loss."""
-    start = context.inputs["cwt" if context.config.stt.start == "cwt" else "chunks"]
-    return train_stage(
-        context, "stt", samples=context.inputs["cwt"], student=start, skips=context.inputs["skips"]
-    )
+    cwt, skips = context.inputs["cwt"], context.inputs["skips"]
+    start = cwt if context.config.stt.start == "cwt" else None
+    return train_stage(context, "stt", samples=cwt, student=start, skips=skips)

@@ -7,7 +7,7 @@ seconds.
 from collections.abc import Callable
 from typing import Any
 
-from skipthink_ray.stages import base, chunks, cwt, rationales, report, stt
+from skipthink_ray.stages import base, cwt, rationales, report, samples, stt
 from skipthink_ray.stages.context import Context
 
 
@@ -25,7 +25,7 @@ def _evaluation(context: Context) -> dict[str, Any]:
 
 MAKE: dict[str, Callable[[Context], dict[str, Any]]] = {
     "rationales": rationales.make,
-    "chunks": chunks.make,
+    "samples": samples.make,
     "base": base.make,
     "cwt": cwt.make,
     "skips": _skips,

@@ -17,7 +17,7 @@ from skipthink_ray.models.batching import collate
 from skipthink_ray.models.card import model_card
 from skipthink_ray.models.separation import marker_separation
 from skipthink_ray.models.serving import prepare_for_serving
-from skipthink_ray.models.student import load_student, save_student
+from skipthink_ray.models.student import Student, load_student, save_student, with_stages
 from skipthink_ray.rows import HISTORY_SCHEMA, SAMPLE_SCHEMA, SKIP_SCHEMA
 from skipthink_ray.runtime.board import Board
 from skipthink_ray.training.backend import choose_backend
@@ -58,8 +58,7 @@ def work(arguments: dict[str, Any]) -> dict[str, Any]:
         cluster.accumulation,
         _kept(request, samples),
     )
-    with request.student.local("student") as folder:
-        student = load_student(folder)
+    student = _student(request)
     student.model.to(get_device())
     markers = attach(student.model, student.ids, request.train_config.optim)
     checkpoint = ray.train.get_checkpoint()
@@ -79,6 +78,15 @@ def work(arguments: dict[str, Any]) -> dict[str, Any]:
     except NonFiniteLoss as error:
         return {"failed": str(error)}
     return _export(request, engine, samples, progress, backend)
+
+
+def _student(request: "Request") -> Student:
+    """The student to start from, with stage markers unless the stage is base."""
+    with request.student.local("student") as folder:
+        student = load_student(folder)
+    if request.num_chunks is None:
+        return student
+    return with_stages(student, request.num_chunks, request.config.student.marker_start, request.config.seed)
 
 
 def _kept(request: "Request", samples: Samples) -> np.ndarray | None:
@@ -147,8 +155,7 @@ def _export(
         "padding_share": float(np.mean([epoch["padding_share"] for epoch in progress.epochs])),
     }
     if rank() == 0:
-        with request.student.local("student") as folder:
-            student = load_student(folder)
+        student = _student(request)
         markers = attach(student.model, student.ids, request.train_config.optim)
         student.model.load_state_dict(weights, strict=False)
         merge(student.model, markers)

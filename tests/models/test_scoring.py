@@ -38,7 +38,7 @@ def scored(request, rows, checkpoints):
             parameter.data += 0.2 * torch.randn_like(parameter)
     else:
         config = StudentConfig(pretrained=str(checkpoints[request.param]))
-        student = build_student(config, load_tokenizer(config, ()), NUM_CHUNKS, seed=0)
+        student = build_student(config, load_tokenizer(config, ()), seed=0, num_chunks=NUM_CHUNKS)
         for layer in (student.model.get_input_embeddings(), student.model.get_output_embeddings()):
             torch.manual_seed(1)  # make the markers differ, as after training
             layer.weight.data[list(student.ids.stages)] += 0.2 * torch.randn(

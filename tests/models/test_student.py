@@ -20,6 +20,7 @@ from skipthink_ray.models.student import (
     load_tokenizer,
     save_student,
     train_tokenizer,
+    with_stages,
 )
 from tests.toys import ARCHITECTURES, make_student, written
 
@@ -51,7 +52,7 @@ def reloaded(student, tmp_path_factory):
 
 def _prepare(folder, num_chunks=NUM_CHUNKS):
     config = StudentConfig(pretrained=str(folder))
-    return build_student(config, load_tokenizer(config, ()), num_chunks, seed=0)
+    return build_student(config, load_tokenizer(config, ()), seed=0, num_chunks=num_chunks)
 
 
 def _marker_ids(student):
@@ -63,6 +64,27 @@ def test_every_marker_is_one_token_of_its_own(student):
     assert ids == [[marker] for marker in _marker_ids(student)]
     assert len(set(_marker_ids(student))) == NUM_CHUNKS + 3
     assert max(_marker_ids(student)) < student.model.get_input_embeddings().weight.shape[0]
+
+
+@pytest.mark.parametrize("architecture", ["scratch", "llama", "gpt2"])
+def test_one_student_without_stages_serves_every_number_of_chunks(checkpoints, rows, architecture, tmp_path):
+    def build(num_chunks):
+        if architecture == "scratch":
+            return make_student(rows[:100], num_chunks)
+        return _prepare(checkpoints[architecture], num_chunks)
+
+    bare = build(None)
+    assert bare.ids.stages == ()
+    assert bare.ids.answer < bare.model.get_input_embeddings().weight.shape[0]
+    save_student(bare, tmp_path)
+    for num_chunks in (2, 5):
+        student, direct = with_stages(load_student(tmp_path), num_chunks, "mean", 0), build(num_chunks)
+        assert student.ids == direct.ids
+        assert len(student.ids.stages) == num_chunks
+        weights, others = student.model.state_dict(), direct.model.state_dict()
+        assert all(torch.equal(weights[name], others[name]) for name in others)
+    again = with_stages(student, 5, "noise", 1)
+    assert again is student, "a student that has its stages keeps its markers"
 
 
 def test_a_saved_student_is_the_same_student(student, reloaded):
@@ -129,7 +151,7 @@ def test_old_embedding_rows_and_all_other_weights_do_not_change(architecture, ch
 def test_a_student_from_scratch_depends_on_the_seed(rows):
     config = StudentConfig(layers=1, width=8, heads=2, vocabulary=300)
     weights = [
-        build_student(config, load_tokenizer(config, written(rows[:20])), 4, seed)
+        build_student(config, load_tokenizer(config, written(rows[:20])), seed, 4)
         .model.get_input_embeddings()
         .weight
         for seed in (0, 0, 1)

@@ -80,7 +80,7 @@ def test_an_ablation_does_not_depend_on_its_batch_size(trained):
 def test_random_asks_in_any_order_give_what_generate_writes(architecture, checkpoints, rows):
     """With random weights, texts reach the limit. Long questions leave gpt2 fewer positions, or none."""
     config = StudentConfig(pretrained=str(checkpoints[architecture]))
-    student = build_student(config, load_tokenizer(config, []), 4, seed=0)
+    student = build_student(config, load_tokenizer(config, []), seed=0, num_chunks=4)
     student.model.eval()
     longer = [row._replace(question=row.question * (1 + 24 * at // 11)) for at, row in enumerate(rows[:12])]
     samples = make_samples(longer, student.tokenizer)

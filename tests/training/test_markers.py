@@ -21,7 +21,7 @@ CPU = torch.device("cpu")
 
 def _pretrained(checkpoints, architecture: str, start: str = "mean") -> Student:
     config = StudentConfig(pretrained=str(checkpoints[architecture]), marker_start=start)
-    return build_student(config, load_tokenizer(config, ()), 4, seed=0)
+    return build_student(config, load_tokenizer(config, ()), seed=0, num_chunks=4)
 
 
 def _marker_ids(student: Student) -> list[int]:

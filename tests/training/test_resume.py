@@ -45,7 +45,7 @@ def tiny(checkpoints):
     config = StudentConfig(pretrained=str(checkpoints["gpt2"]))
 
     def make():
-        return build_student(config, load_tokenizer(config, ()), 4, seed=0)
+        return build_student(config, load_tokenizer(config, ()), seed=0, num_chunks=4)
 
     return make, make_samples(toy_rows("multiarith", 24, seed=9), make().tokenizer)
 

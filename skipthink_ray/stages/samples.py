@@ -1,9 +1,11 @@
-"""Stage 2: steps, tokens and average chunks of every rationale, and the student before training.
+"""Stage 2: steps and tokens of every rationale, and the student before training. Independent of M.
 
-Artifact: `samples/` (SAMPLE_SCHEMA; `reason` is set if a sample is too long for the student) and `student/`
-(a Hugging Face folder: the pretrained student with its markers, from which base, cwt and stt start).
+Artifact: `samples/` (SAMPLE_SCHEMA; `reason` is set if a sample is too long for the student), `steps.json`
+(training samples by number of steps, which decide M) and `student/` (a Hugging Face folder, from which base,
+cwt and stt start; its vocabulary lacks only the stage markers `[1]` to `[M]`).
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -16,22 +18,21 @@ import pyarrow.compute as pc
 import pyarrow.dataset
 import ray
 
-from skipthink_ray.config import PipelineConfig
-from skipthink_ray.method.choosing import decide_num_chunks
+from skipthink_ray.config import PipelineConfig, SamplesConfig
 from skipthink_ray.method.cutting import Encode, cut, mark_too_long, texts
-from skipthink_ray.method.steps import split_steps
 from skipthink_ray.models.encoding import sendable
 from skipthink_ray.rows import HELD_OUT, KEPT, TRAIN
 from skipthink_ray.runtime.artifacts import ROW_GROUP
 from skipthink_ray.runtime.board import Board
 from skipthink_ray.stages.context import Context
 
+STEPS = "steps.json"
 TOKENIZER_ROWS = 50_000
 """Maximum number of rows to train a tokenizer from scratch on."""
 
 
 def make(context: Context) -> dict[str, Any]:
-    """Write `samples/` and `student/`. Returns M, sample counts and the student's size."""
+    """Write `samples/` and `student/`. Returns sample counts and the student's size."""
     # These import torch, which the workers that run `_cut` do not need.
     from skipthink_ray.models.decoding import max_positions
     from skipthink_ray.models.student import build_student, load_tokenizer, save_student
@@ -40,8 +41,7 @@ def make(context: Context) -> dict[str, Any]:
     total = rows.count_rows(filter=KEPT)
     with context.line("rows", total) as line:
         tokenizer = load_tokenizer(config.student, _texts(rows, config))
-        num_chunks, _ = decide_num_chunks(config, _num_steps(rows))
-        student = build_student(config.student, tokenizer, num_chunks, config.seed)
+        student = build_student(config.student, tokenizer, config.seed)
         with TemporaryDirectory() as folder:
             save_student(student, Path(folder))
             context.out.upload(Path(folder), "student")
@@ -49,8 +49,7 @@ def make(context: Context) -> dict[str, Any]:
         arguments = {
             "encode": sendable(student.tokenizer),
             "start_tokens": len(student.ids.start),
-            "num_chunks": num_chunks,
-            "config": config,
+            "formats": config.samples,
             "limit": limit,
             "board": line.board,
         }
@@ -66,41 +65,29 @@ def make(context: Context) -> dict[str, Any]:
         samples.write_parquet(
             f"{context.out.path}/samples", filesystem=context.out.filesystem, row_group_size=ROW_GROUP
         )
-    return _summary(context, num_chunks, student.model.num_parameters())
+    return _summary(context, student.model.num_parameters())
 
 
 def _texts(rows: pa.dataset.Dataset, config: PipelineConfig) -> Iterator[str]:
     """The texts of the training rows that the student will read or write."""
     batches = rows.to_batches(columns=["question", "rationale", "answer"], filter=TRAIN)
     for row in islice((row for batch in batches for row in batch.to_pylist()), TOKENIZER_ROWS):
-        yield "".join(texts(row, config.chunks))
-
-
-def _num_steps(rows: pa.dataset.Dataset) -> Iterator[int]:
-    """Numbers of steps of the training rationales."""
-    for batch in rows.to_batches(columns=["rationale"], filter=TRAIN):
-        yield from (len(split_steps(text)) for text in batch["rationale"].to_pylist())
+        yield "".join(texts(row, config.samples))
 
 
 def _cut(
-    batch: pa.Table,
-    encode: Encode,
-    start_tokens: int,
-    num_chunks: int,
-    config: PipelineConfig,
-    limit: int,
-    board: Board,
+    batch: pa.Table, encode: Encode, start_tokens: int, formats: SamplesConfig, limit: int, board: Board
 ) -> pa.Table:
     board.advance(len(batch))
     rows = batch.filter(KEPT).to_pylist()
-    samples = cut(rows, encode, config.chunks, num_chunks)
+    samples = cut(rows, encode, formats)
     parts = (samples[f"{part}_tokens"] for part in ("question", "rationale", "conclusion"))
     tokens_R = np.sum([pc.list_value_length(part).to_numpy() for part in parts], axis=0) + start_tokens + 2
     why = f"limit {limit} (student.max_tokens or the model's positions)"
     return mark_too_long(samples, tokens_R, limit, why)
 
 
-def _summary(context: Context, num_chunks: int, parameters: int) -> dict[str, Any]:
+def _summary(context: Context, parameters: int) -> dict[str, Any]:
     lengths = {name: pc.list_value_length(pc.field(f"{name}_tokens")) for name in ("step", "rationale")}
     table = context.out.table("samples").to_table(
         columns={"split": pc.field("split"), "reason": pc.field("reason"), **lengths}
@@ -114,13 +101,14 @@ def _summary(context: Context, num_chunks: int, parameters: int) -> dict[str, An
             f"student.max_tokens = {context.config.student.max_tokens} tokens, "
             "or more than the model has positions"
         )
+    counts = sorted(Counter(train["step"].to_pylist()).items())
+    context.out.write_json(STEPS, {str(steps): count for steps, count in counts})
     steps, tokens = pc.mean(train["step"]).as_py(), pc.mean(train["rationale"]).as_py()
     context.say(
-        f"M = {num_chunks}; {steps:.1f} steps and {tokens:.1f} tokens a rationale; "
+        f"{steps:.1f} steps and {tokens:.1f} tokens a rationale; "
         f"student of {parameters:,} parameters" + (f"; {dropped} too long" if dropped else "")
     )
     return {
-        "num_chunks": num_chunks,
         "train": train.num_rows,
         **{split: used.filter(pc.field("split") == split).num_rows for split in HELD_OUT},
         "dropped": dropped,
