@@ -93,7 +93,7 @@ def measure(config: PipelineConfig, rationales: int) -> dict[str, Any]:
     stages = {}
     for stage in STAGES:
         before = sampler.seconds()
-        run(config, Console(file=io.StringIO(), width=120), "bench_long", only=stage)
+        run(config, Console(file=io.StringIO(), width=120), "bench_long", only=[stage])
         used = [own + shared for at, own, shared in sampler.memory if at >= before]
         stages[stage] = {
             "seconds": round(sampler.seconds() - before, 1),

@@ -133,7 +133,7 @@ def measure(questions: int, difficulty: int, storage: Path) -> dict[str, Any]:
     )
     for stage in ("rationales", "samples"):
         before = sampler.seconds()
-        run(config, console, "bench_rationales", only=stage)
+        run(config, console, "bench_rationales", only=[stage])
         seconds = sampler.seconds() - before
         used = [(own, shared) for at, own, shared in sampler.memory if at >= before]
         report[stage] = {

@@ -7,7 +7,7 @@ import shlex
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -126,7 +126,7 @@ def _configured(name: str, parser: "Parser", words: list[str]) -> int:
         return _run_group(configs, command)
     if name == "look":
         return _look(config, command, parsed.json)
-    return _run_pipeline(config, command, name if name in STAGES else None)
+    return _run_pipeline(config, command, [name] if name in STAGES else ())
 
 
 def _run_group(configs: "list[PipelineConfig]", command: str) -> int:
@@ -135,7 +135,7 @@ def _run_group(configs: "list[PipelineConfig]", command: str) -> int:
     from skipthink_ray.commands.group import run_group
 
     console = Console(width=None if sys.stdout.isatty() else 120)
-    return run_group(configs, lambda config: _run_pipeline(config, command, None), console)
+    return run_group(configs, lambda config: _run_pipeline(config, command), console)
 
 
 def _dry_run(config: "PipelineConfig") -> list[str]:
@@ -163,7 +163,7 @@ def _dry_run(config: "PipelineConfig") -> list[str]:
     return faults
 
 
-def _run_pipeline(config: "PipelineConfig", command: str, only: str | None) -> int:
+def _run_pipeline(config: "PipelineConfig", command: str, only: Collection[str] = ()) -> int:
     from skipthink_ray.pipeline import run
 
     return _logged(config, lambda console: run(config, console, command, only))

@@ -13,7 +13,7 @@ from skipthink_ray.pipeline import run
 from skipthink_ray.settings import load_config
 
 for stage in sys.argv[1].split():
-    run(load_config("default", None, sys.argv[2:]), Console(width=120), "a test", stage)
+    run(load_config("default", None, sys.argv[2:]), Console(width=120), "a test", [stage])
 """
 
 

@@ -83,8 +83,8 @@ def test_real_rationales_and_a_gpt2_checkpoint_go_through_the_whole_pipeline(
     command += [
         "--student.pretrained",
         checkpoints["gpt2"],
-        "--cwt.epochs",
-        "1",
+        "--updates",
+        "40",
         "--evaluation.latency-questions",
         "3",
     ]

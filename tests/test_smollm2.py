@@ -12,24 +12,10 @@ from skipthink_ray.runtime.artifacts import Folder
 from tests.conftest import ROOT
 from tests.toys import toy_rows
 
-OPTIONS = [
-    "--cwt.epochs",
-    "1",
-    "--evaluation.latency-questions",
-    "2",
-    "--evaluation.max-new-tokens",
-    "8",
-    "--skips.max-chunk-tokens",
-    "8",
-    "--cluster.num-workers",
-    "1",
-    "--cluster.num-actors",
-    "1",
-    "--tracking.backend",
-    "off",
-    "--cwt.search.method",
-    "average",
-]
+OPTIONS = (
+    "--updates 2 --cwt.search.method average --skips.max-chunk-tokens 8 --evaluation.latency-questions 2 "
+    "--evaluation.max-new-tokens 8 --cluster.num-workers 1 --cluster.num-actors 1 --tracking.backend off"
+).split()
 
 
 @pytest.fixture(scope="module")
@@ -76,9 +62,7 @@ def test_one_command_trains_a_skip_student_from_smollm2_and_it_answers(smollm2: 
     run = tmp_path / "runs" / "smollm2"
     report = json.loads((run / "report" / "report.json").read_text())
     assert "SmolLM2" in report["student"]["pretrained"]
-    assert (
-        report["training"]["stages"]["cwt"]["updates"] == report["training"]["stages"]["stt"]["updates"] == 4
-    )
+    assert {stage["updates"] for stage in report["training"]["stages"].values()} == {2}
     assert "skip student" in shown
     answers = Folder.open(str(run / "evaluation")).table("answers").to_table()
     assert answers.num_rows == 3 * 3

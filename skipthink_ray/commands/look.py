@@ -48,7 +48,7 @@ def look(config: PipelineConfig, console: Console, command: str, as_json: bool =
     else:
         if not current.is_done("rationales"):
             try:
-                run(config, console, command, only="rationales")
+                run(config, console, command, only=["rationales"])
             except ValueError:
                 _show_refused(current, console)
                 raise
