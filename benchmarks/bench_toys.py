@@ -1,8 +1,8 @@
 """Measures what students learn on the toys TSO and LLC and in the demo, and what makes TSO learnable.
 
-python -m benchmarks.bench_toys run the arms that benchmarks/toys.jsonl lacks; append the results python -m
-benchmarks.bench_toys --table print the tables python -m benchmarks.bench_toys --document docs/results.md
-update the tables of the document
+    python -m benchmarks.bench_toys                                # run what benchmarks/toys.jsonl lacks
+    python -m benchmarks.bench_toys --table                        # print the tables
+    python -m benchmarks.bench_toys --document docs/results.md     # update the tables of the document
 
 Runs in one process, without a cluster. An arm makes the same number of updates as the pipeline: `cwt.epochs`
 passes over the CWT items. Seconds are CPU seconds of one torch thread.

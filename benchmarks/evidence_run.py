@@ -128,7 +128,7 @@ def _updates(run: Run, samples: Samples) -> int:
 
 
 def prepare(config: PipelineConfig, updates: Callable[[Samples], int]) -> Prepared:
-    """Rows, tokens and average chunks, as in the stages rationales and chunks.
+    """Rows, tokens and average chunks, as in the stages rationales, samples and cwt.
 
     updates: the updates of every training run.
     """

@@ -21,10 +21,13 @@ Say = Callable[[str], None]
 
 
 def check_settings(config: PipelineConfig) -> None:
-    """Refuses an unknown task, a group, a source that the task lacks, and the dev split of a toy."""
+    """Refuses an unknown task, a group, a source that the task lacks, and a missing dev split of a toy."""
     check_source(config)
-    if config.rationales.source == "toy" and config.evaluation.split == "dev":
-        raise ValueError("evaluation.split: a toy has no dev questions; set --evaluation.split test")
+    rationales = config.rationales
+    if rationales.source == "toy" and config.evaluation.split == "dev" and not rationales.dev_share:
+        raise ValueError(
+            "evaluation.split: a toy has no dev questions; hold some out with --rationales.dev-share 0.1"
+        )
 
 
 def check_run(config: PipelineConfig, current: Run, names: list[str], say: Say) -> None:
@@ -54,9 +57,10 @@ def check_samples(config: PipelineConfig, samples: Folder) -> None:
     split = config.evaluation.split
     if not summary[split]:
         other = "dev" if split == "test" else "test"
+        remedy = "add a split test" if split == "test" else "hold some out with --rationales.dev-share 0.1"
         raise ValueError(
             f"evaluation.split: the input has no {split} questions, but {summary[other]} {other} questions; "
-            f"set --evaluation.split {other}, or add a split {split}"
+            f"set --evaluation.split {other}, or {remedy}"
         )
     if config.skips.gate == "cross_fitted":
         _check_folds(config, samples)

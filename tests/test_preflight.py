@@ -76,8 +76,12 @@ def test_a_split_without_questions_is_refused_before_anything_trains(tmp_path, s
 
 
 def test_a_toy_has_no_dev_questions(tmp_path):
-    with pytest.raises(ValueError, match=r"evaluation\.split: a toy has no dev questions"):
+    with pytest.raises(
+        ValueError, match=r"evaluation\.split: a toy has no dev questions; .* --rationales\.dev-share"
+    ):
         preflight.check_settings(_config(tmp_path, evaluation={"split": "dev"}))
+    held_out = _config(tmp_path, evaluation={"split": "dev"}, rationales={"dev_share": 0.1})
+    preflight.check_settings(held_out)
 
 
 @pytest.mark.ray

@@ -1,6 +1,6 @@
 """Small builders for tests: toy rows, in-memory samples, tiny students and checkpoints of real architectures.
 
-They do the work of the stage chunks without a cluster.
+They do the work of the stage samples without a cluster.
 """
 
 import json

@@ -113,6 +113,9 @@ class RationalesConfig(Config):
     """toy: 1 (easiest) to 3; higher levels have larger numbers, more steps and distractors."""
     test_share: Share = 0.3
     """Share of rows held out for testing if the input has no split."""
+    dev_share: Share = 0.0
+    """Share of the training questions to hold out as dev, besides those that the input has. A hash of the
+    question chooses them, so they do not depend on the seed."""
     max_bad_share: Share = 0.05
     """The stage fails if more than this share of input rows is unusable (malformed, empty, or not UTF-8)."""
     max_chars: PositiveInt = 50_000

@@ -18,6 +18,7 @@ from skipthink_ray.rows import DRAFT_SCHEMA
 from skipthink_ray.tasks import TASKS
 from skipthink_ray.tasks.conclusions import without_run_on
 from skipthink_ray.tasks.public import Form, Row
+from skipthink_ray.tasks.splits import is_held_out_as_dev
 from skipthink_ray.tasks.task import Task
 
 UNUSABLE = (
@@ -60,7 +61,7 @@ _REFUSAL = re.compile(
 )
 
 
-Origin = Literal["column", "published", "file", "drawn"]
+Origin = Literal["column", "published", "file", "drawn", "dev share"]
 """Where the split of a row comes from."""
 
 
@@ -212,9 +213,23 @@ def _split(
     config: PipelineConfig,
     task: Task,
 ) -> tuple[str, Origin]:
-    """The split of a row, and where it comes from.
+    """The split of a row, and where it comes from. A share of the training questions becomes dev."""
+    split, origin = _split_before_dev(values, raw, row_id, columns, config, task)
+    question, share = values.get(columns.question), config.rationales.dev_share
+    if share and split == "train" and isinstance(question, str) and is_held_out_as_dev(question, share):
+        return "dev", "dev share"
+    return split, origin
 
-    The row's own, else the benchmark's, else that of its file, else a random one.
+
+def _split_before_dev(
+    values: Row,
+    raw: dict[str, Any],
+    row_id: str,
+    columns: ColumnsConfig,
+    config: PipelineConfig,
+    task: Task,
+) -> tuple[str, Origin]:
+    """The row's own split, else the benchmark's, else that of its file, else a random one.
 
     The question seeds the random split, so that it never appears in both train and test.
     """

@@ -27,6 +27,7 @@ _SPLITS = {
     "data set": "from the data set's splits",
     "file": "from the names of the files",
     "published": "from the published split of the task '{task}'",
+    "dev share": "held out of train; {dev_share:.0%} of its questions are for dev (rationales.dev_share)",
     "drawn": "drawn at random; {share:.0%} of the questions are for test (rationales.test_share)",
 }
 
@@ -116,7 +117,10 @@ def _add(seen: _Seen, raw: dict[str, Any], where: str, config: PipelineConfig, t
                 seen.golds.append(gold)
     of_data_set = config.rationales.source == "dataset" and reading.origin == "column"
     told = _SPLITS["data set" if of_data_set else reading.origin].format(
-        column=columns.split, task=task.name, share=config.rationales.test_share
+        column=columns.split,
+        task=task.name,
+        share=config.rationales.test_share,
+        dev_share=config.rationales.dev_share,
     )
     seen.splits[f"{row['split']}: {told}"] += 1
 

@@ -51,6 +51,11 @@ def drawn_split(task: str, question: str, test_share: float) -> Split:
     return "test" if draw < test_share else "train"
 
 
+def is_held_out_as_dev(question: str, dev_share: float) -> bool:
+    """Whether a training question becomes a dev question: a hash of its words decides."""
+    return drawn_split("dev", question, dev_share) == "test"
+
+
 def toy_split(question: str) -> Split:
     """The split of a toy question: test if its hash falls into one of eight equal parts.
 

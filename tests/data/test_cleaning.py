@@ -78,6 +78,23 @@ def test_rows_for_a_teacher_need_no_rationale_and_test_rows_need_no_teacher():
     assert judge_row(parsed, ASKING, TASK)["reason"] is None
 
 
+def test_a_share_of_the_training_questions_is_held_out_as_dev_whatever_the_seed_and_the_spelling():
+    def split(question: str, told: str, share: float, seed: int = 0) -> str:
+        values = {"question": question, "answer": "8", "split": told}
+        raw = {"row": 0, "raw": json.dumps(values), "error": None}
+        rationales = ASKING.rationales.model_copy(update={"dev_share": share})
+        config = ASKING.model_copy(update={"seed": seed, "rationales": rationales})
+        return parse_row(raw, config, TASK)["split"]
+
+    questions = [f"How many are {number} and 4?" for number in range(400)]
+    splits = [split(question, "train", 0.25) for question in questions]
+    assert splits == [split(question.upper(), "train", 0.25, seed=1) for question in questions]
+    assert 70 < splits.count("dev") < 130
+    assert set(splits) == {"train", "dev"}
+    assert {split(question, "test", 0.25) for question in questions} == {"test"}
+    assert {split(question, "train", 0.0) for question in questions} == {"train"}
+
+
 @pytest.mark.parametrize(
     ("named", "split", "reason"),
     [
