@@ -33,11 +33,11 @@ from benchmarks.arguments import at_least
 from benchmarks.chunking_texts import GPT2
 from benchmarks.literal_skips import Generator
 from skipthink_ray.config import (
-    ChunksConfig,
     ClusterConfig,
     CwtConfig,
     OptimConfig,
     PipelineConfig,
+    SamplesConfig,
     SkipsConfig,
     StudentConfig,
 )
@@ -48,7 +48,7 @@ from skipthink_ray.method.skipping import check_search
 from skipthink_ray.models.ablation import Ablation
 from skipthink_ray.models.contexts import Contexts
 from skipthink_ray.models.encoding import encode
-from skipthink_ray.models.student import Student, build_student, load_tokenizer, save_student
+from skipthink_ray.models.student import Student, build_student, load_tokenizer, save_student, with_stages
 from skipthink_ray.models.verifying import Verifier
 from skipthink_ray.runtime.board import Board
 from skipthink_ray.tasks import TASKS, ToyRow
@@ -59,7 +59,7 @@ from skipthink_ray.training.loop import Hooks, Job, train
 GPT2_VOCABULARY = 50_257
 OPTIONS = ("search", "batch_size", "max_chunk_tokens")
 """Command-line options that set fields of SkipsConfig."""
-FORMATS = ChunksConfig()
+FORMATS = SamplesConfig()
 
 
 def toy_samples(task: str, count: int, tokenizer: Any, num_chunks: int) -> Samples:
@@ -71,7 +71,12 @@ def make_student(options: argparse.Namespace) -> Student:
     """A student with random weights. GPT-2 uses the toy's tokenizer but keeps its own vocabulary size."""
     config = StudentConfig(vocabulary=1024)
     written = chain.from_iterable(texts(row._asdict(), FORMATS) for row in _rows(options.task, 2000))
-    student = build_student(config, load_tokenizer(config, written), seed=0, num_chunks=options.num_chunks)
+    student = with_stages(
+        build_student(config, load_tokenizer(config, written), seed=0),
+        options.num_chunks,
+        config.marker_start,
+        seed=0,
+    )
     if options.student == "toy":
         return student
     layers, width, heads = GPT2[options.student]

@@ -92,7 +92,7 @@ GATES = tuple(
 own judges."""
 GATES_AFTER_DROPOUT = tuple(Arm(arm.name, _both(answer_chunk_dropout=0.2) | arm.overrides) for arm in GATES)
 """The same arms with the cwt student of "mixed, dropout 0.2", which too often answers without its chunks."""
-NUM_CHUNKS = tuple(Arm(f"M = {count}", {"chunks.num_chunks": count}) for count in range(1, 9))
+NUM_CHUNKS = tuple(Arm(f"M = {count}", {"cwt.num_chunks": count}) for count in range(1, 9))
 
 PARTS = {
     "base": BASES,

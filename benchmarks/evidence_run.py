@@ -31,7 +31,7 @@ from skipthink_ray.models.ablation import Ablation, judges_of
 from skipthink_ray.models.decoding import answer_questions
 from skipthink_ray.models.encoding import encode
 from skipthink_ray.models.scoring import stage_losses
-from skipthink_ray.models.student import Student, build_student, load_tokenizer
+from skipthink_ray.models.student import Student, build_student, load_tokenizer, with_stages
 from skipthink_ray.tasks import ToyRow, task_of
 from skipthink_ray.tasks.splits import toy_split
 from skipthink_ray.training.batches import Stage, updates_per_epoch
@@ -64,7 +64,12 @@ class Prepared:
         tokenizer = load_tokenizer(
             self.config.student, texts
         )  # not shared, because the student adds markers to it
-        return build_student(self.config.student, tokenizer, self.config.seed, self.samples.num_chunks)
+        return with_stages(
+            build_student(self.config.student, tokenizer, self.config.seed),
+            self.samples.num_chunks,
+            self.config.student.marker_start,
+            self.config.seed,
+        )
 
 
 @dataclass(frozen=True)

@@ -39,9 +39,9 @@ from skipthink_ray.tasks import task_of
 from skipthink_ray.training.batches import updates_per_epoch
 from skipthink_ray.training.checkpoint import Progress, load_checkpoint, load_weights, save_checkpoint
 from skipthink_ray.training.engine import DataParallelEngine
-from skipthink_ray.training.launch import planned_chunks
 from skipthink_ray.training.loop import Hooks, Job, train
 from skipthink_ray.training.markers import Markers, attach, merge
+from skipthink_ray.training.plan import planned_chunks
 
 DEV_SHARE_OF_HASHES = 6
 WEIGHTS, BEST, CHECKPOINT = "weights.safetensors", "best_epoch.safetensors", "checkpoint"
@@ -51,12 +51,12 @@ WEIGHTS, BEST, CHECKPOINT = "weights.safetensors", "best_epoch.safetensors", "ch
 class Data:
     """A run's finished stage `samples`, and the folder in which trained students are kept."""
 
-    made: Folder
+    artifact: Folder
     cache: Path
 
     @cached_property
     def table(self) -> pa.Table:
-        return self.made.table("samples").to_table(filter=KEPT).sort_by("row")
+        return self.artifact.table("samples").to_table(filter=KEPT).sort_by("row")
 
     def samples(self, split: str, at_most: int | None = None) -> Samples:
         """split: train (without dev), dev or test."""
@@ -73,11 +73,11 @@ class Data:
     @cached_property
     def num_chunks(self) -> int:
         """M."""
-        return planned_chunks(BASE.config(), self.made)[0]
+        return planned_chunks(BASE.config(), self.artifact)[0]
 
     def new_student(self, config: PipelineConfig) -> Student:
         """The run's student, with the start of markers and prompts that an arm asks for."""
-        with self.made.local("student") as folder:
+        with self.artifact.local("student") as folder:
             student = load_student(folder)
         student = with_stages(student, self.num_chunks, config.student.marker_start, config.seed)
         return replace(student, ids=marker_ids(student.tokenizer, prompt_start(config.student)))

@@ -25,12 +25,11 @@ from skipthink_ray.method.cutting import cut, texts
 from skipthink_ray.method.metrics import has_loop
 from skipthink_ray.method.modes import Mode
 from skipthink_ray.method.samples import Samples
-from skipthink_ray.method.steps import split_steps
 from skipthink_ray.models.ablation import Ablation, judges_of
 from skipthink_ray.models.batching import collate
 from skipthink_ray.models.decoding import answer_questions
 from skipthink_ray.models.encoding import encode
-from skipthink_ray.models.student import Student, build_student, load_tokenizer
+from skipthink_ray.models.student import Student, build_student, load_tokenizer, with_stages
 from skipthink_ray.reporting.numbers import mode_numbers
 from skipthink_ray.reporting.table import modes_table
 from skipthink_ray.rows import ANSWER_SCHEMA, LATENCY_SCHEMA
@@ -56,24 +55,27 @@ def main(config: PipelineConfig) -> dict[str, Any]:
 
     # Toy questions, with rationales by an oracle. Real rationales come from a large model.
     train_rows, test_rows = (draw_questions(config, split) for split in ("train", "test"))
-    num_chunks, _ = decide_num_chunks(config, (len(split_steps(row["rationale"])) for row in train_rows))  # M
 
-    # Cut rationales into steps, and steps into M average chunks. All students start from the same weights.
-    def new_student() -> Student:
+    # All students start from the same weights. Only those of cwt and stt have the markers [1] to [M].
+    def new_student(num_chunks: int = 0) -> Student:
         written = ("".join(texts(row, config.samples)) for row in train_rows)
         tokenizer = load_tokenizer(config.student, written)
-        return build_student(config.student, tokenizer, config.seed, num_chunks)
+        student = build_student(config.student, tokenizer, config.seed)
+        start = config.student.marker_start, config.seed
+        return with_stages(student, num_chunks, *start) if num_chunks else student
 
-    samples = Samples(cut(train_rows, partial(encode, new_student().tokenizer), config.samples))
-    samples = samples.in_average_chunks(num_chunks)
+    # Cut rationales into steps, and steps into M average chunks.
+    cut_rows = Samples(cut(train_rows, partial(encode, new_student().tokenizer), config.samples))
+    num_chunks, _ = decide_num_chunks(config, cut_rows.step_tokens.lengths)  # M
+    samples = cut_rows.in_average_chunks(num_chunks)
     updates = config.cwt.epochs * updates_per_epoch("cwt", config.cwt, len(samples), num_chunks)
     print(f"M = {num_chunks}; {len(samples)} rationales, {len(test_rows)} test questions, {updates} updates")
 
     # Base: an item is a question, its whole rationale and the answer.
-    base, _ = train("base", config, new_student(), samples, None, updates)
+    base, _ = train("base", config, new_student(), cut_rows.in_average_chunks(1), None, updates)
 
     # CWT: an item is one chunk; its prompt has the stage's marker. Every epoch starts with a chunk search.
-    cwt, samples = train("cwt", config, new_student(), samples, None, updates)
+    cwt, samples = train("cwt", config, new_student(num_chunks), samples, None, updates)
 
     # Skips: find the chunks without which the CWT student still answers its training questions correctly.
     judges = judges_of(cwt, config.skips, config.seed)
@@ -82,7 +84,7 @@ def main(config: PipelineConfig) -> dict[str, Any]:
     print(f"skips: right with all chunks {right_R.mean():.1%}; kept of c_1..c_M: {kept}")
 
     # STT: from the initial weights again, train on CWT items and items with [thought] for skipped chunks.
-    stt, _ = train("stt", config, new_student(), samples, kept_RM, updates)
+    stt, _ = train("stt", config, new_student(num_chunks), samples, kept_RM, updates)
     return evaluate(config, {"full": base, "staged": cwt, "skip": stt}, test_rows)
 
 

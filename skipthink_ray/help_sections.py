@@ -8,8 +8,8 @@ from skipthink_ray.options import Section
 
 LIKE = {"look": "samples"}
 """Commands that read the same keys as a stage."""
-MORE = {"look": ("chunks",)}
-"""Further keys that a command reads."""
+ALSO = {"look": ("cwt",)}
+"""Further keys that a command depends on: look says which M a run would take."""
 SEED = "seed"
 """A key that every stage depends on. The stage rationales reads it as its own seed."""
 KEYS = "Every configuration key is an option: `--cwt.epochs 2` is `cwt: {epochs: 2}` in a YAML file."
@@ -27,9 +27,9 @@ def sections(command: str) -> list[Section]:
             Section("the run", KEYS, _without(EXECUTION)),
             Section("where and how it runs", WHERE, EXECUTION),
         ]
-    own, seen = (*STAGES[stage].fields, *MORE.get(command, ())), vars(visible(stage, PipelineConfig()))
+    own, seen = STAGES[stage].fields, vars(visible(stage, PipelineConfig()))
     where = [field for field in ("name", *EXECUTION) if field not in own]
-    read = {*own, *where, *seen, SEED}
+    read = {*own, *where, *seen, SEED, *ALSO.get(command, ())}
     others = [field for field in PipelineConfig.model_fields if field in read - {*own, *where}]
     found = [
         Section(f"keys of {command}", KEYS, own),

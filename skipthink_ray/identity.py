@@ -4,9 +4,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from skipthink_ray.config import CwtConfig, PipelineConfig
+from skipthink_ray.method.modes import STUDENT_OF, Mode
 
 EXECUTION = ("cluster", "endpoint", "tracking", "storage_path")
 """Where and how a run executes. Every stage may read these; no identity contains them."""
+ANSWERS_VERSION = 1
+"""Raised when the code writes other answers for the same configuration."""
 
 
 @dataclass(frozen=True)
@@ -22,10 +25,10 @@ class Stage:
 STAGES = {
     "rationales": Stage((), ("task", "own_task", "rationales"), version=3),
     "samples": Stage(("rationales",), ("seed", "student", "samples")),
-    "base": Stage(("samples",), ("seed", "match", "updates", "base"), version=2),
-    "cwt": Stage(("samples",), ("seed", "updates", "chunks", "cwt"), version=2),
+    "base": Stage(("samples",), ("seed", "match", "updates", "base")),
+    "cwt": Stage(("samples",), ("seed", "updates", "cwt")),
     "skips": Stage(("samples", "cwt"), ("seed", "skips")),
-    "stt": Stage(("samples", "cwt", "skips"), ("seed", "match", "updates", "stt"), version=2),
+    "stt": Stage(("samples", "cwt", "skips"), ("seed", "match", "updates", "stt")),
     "evaluation": Stage(("samples", "base", "cwt", "stt"), ("evaluation",)),
     "report": Stage(
         ("rationales", "samples", "base", "cwt", "skips", "stt", "evaluation"), ("name", "seed", "report")
@@ -65,14 +68,15 @@ def _own(name: str, config: PipelineConfig) -> dict[str, Any]:
         values["rationales"] = config.rationales.model_copy(update={"seed": config.data_seed})
     if name == "base" and config.match == "updates" and config.updates is None:
         # base makes as many updates as cwt, whose number of items depends on M
-        values["chunks"] = config.chunks
-        deciding = config.cwt.model_dump(include={"epochs", "batch_size", "stage_updates"})
+        deciding = config.cwt.model_dump(include={"num_chunks", "epochs", "batch_size", "stage_updates"})
         values["cwt"] = CwtConfig().model_copy(update=deciding)
     return values
 
 
 def identify(config: PipelineConfig) -> dict[str, dict[str, Any]]:
     """What each artifact depends on: what its stage may read of the configuration, and its inputs.
+
+    The answers in each mode are an artifact of their own, so that a student answers once for all runs.
 
     Input files and pretrained students are identified by content, not by path. ValueError if one is missing.
     """
@@ -90,7 +94,16 @@ def identify(config: PipelineConfig) -> dict[str, dict[str, Any]]:
             part["student"] |= _student(config)
         inputs = {needed: digest(identities[needed]) for needed in stage.needs}
         identities[name] = {"stage": name, "version": stage.version, "config": part, "inputs": inputs}
+    decoding = config.evaluation.model_dump(mode="json", include={"split", "batch_size", "max_new_tokens"})
+    for mode, student in STUDENT_OF.items():
+        inputs = {needed: digest(identities[needed]) for needed in ("samples", student)}
+        identities[answers_of(mode)] = {"version": ANSWERS_VERSION, "config": decoding, "inputs": inputs}
     return identities
+
+
+def answers_of(mode: Mode) -> str:
+    """The name of the artifact with the answers in a mode, which the stage evaluation makes."""
+    return f"answers-{mode}"
 
 
 def _files(config: PipelineConfig) -> dict[str, Any]:

@@ -3,19 +3,21 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from rich.console import Console
 
 from skipthink_ray.config import PipelineConfig
-from skipthink_ray.identity import STAGES, visible
+from skipthink_ray.identity import STAGES, answers_of, visible
+from skipthink_ray.method.modes import STUDENT_OF, Mode
 from skipthink_ray.preflight import check_samples
 from skipthink_ray.runtime.artifacts import begin, digest, finish
 from skipthink_ray.runtime.console import say
 from skipthink_ray.runtime.lock import Lease
 from skipthink_ray.runtime.progress import Bars
 from skipthink_ray.runtime.stopping import Stopper
-from skipthink_ray.runtime.store import Run
+from skipthink_ray.runtime.store import Run, SharedTable
 from skipthink_ray.runtime.tracking import Tracker
 from skipthink_ray.stages.context import Context
 from skipthink_ray.stages.table import MAKE
@@ -56,7 +58,10 @@ class Maker:
         with tracked(tracker):
             inputs = {needed: self.current.artifact(needed) for needed in STAGES[name].needs}
             seen = visible(name, self.config)
-            context = Context(name, seen, self.console, tracker, out, inputs, self.bars, self.stopper)
+            answers = self._answers() if name == "evaluation" else {}
+            context = Context(
+                name, seen, self.console, tracker, out, inputs, self.bars, self.stopper, answers
+            )
             summary = MAKE[name](context)
             numbers = {f"{name}/{key}": value for key, value in flatten(summary).items()}
             tracker.metrics(
@@ -64,6 +69,12 @@ class Maker:
             )
             lease.check()
             finish(out, summary)
+
+    def _answers(self) -> dict[Mode, SharedTable]:
+        say = partial(self._say, "evaluation")
+        return {
+            mode: SharedTable(self.current, answers_of(mode), say, self.stopper.pause) for mode in STUDENT_OF
+        }
 
     def _say(self, name: str, text: str) -> None:
         say(self.console, text, name)

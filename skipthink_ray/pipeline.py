@@ -27,7 +27,7 @@ TRAINING = tuple(STUDENT_OF.values())
 
 def run(config: PipelineConfig, console: Console, command: str, only: Collection[str] = ()) -> Run:
     """Run all stages, or `only` some. Raises ValueError for errors the user can fix."""
-    names = [name for name in STAGES if name in only or not only]
+    names = [name for name in STAGES if name in only] if only else list(STAGES)
     current, tell = open_run(config), partial(say, console)
     if all(current.is_done(name) for name in names) and current.is_recorded():
         if "report" in names:

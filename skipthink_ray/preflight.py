@@ -16,6 +16,7 @@ from skipthink_ray.method.skipping import check_search
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.runtime.store import Run
 from skipthink_ray.tasks import check_source
+from skipthink_ray.training.plan import planned_chunks
 
 Say = Callable[[str], None]
 
@@ -50,8 +51,6 @@ def check_run(config: PipelineConfig, current: Run, names: list[str], say: Say) 
 
 def check_samples(config: PipelineConfig, samples: Folder) -> None:
     """Refuses a split without questions, too many chunks for the search for skips, and empty folds."""
-    from skipthink_ray.training.launch import planned_chunks
-
     summary = samples.read_json("summary.json")
     check_search(config.skips, planned_chunks(config, samples)[0])
     split = config.evaluation.split

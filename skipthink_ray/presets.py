@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 from skipthink_ray.config import (
-    ChunksConfig,
     ClusterConfig,
     CwtConfig,
     EvaluationConfig,
@@ -51,9 +50,8 @@ def smollm2() -> PipelineConfig:
     return PipelineConfig(
         name="smollm2",
         student=StudentConfig(pretrained="smollm2", max_tokens=512),
-        chunks=ChunksConfig(num_chunks=4),
         base=TrainConfig(**shared),
-        cwt=CwtConfig(**shared, epochs=2),
+        cwt=CwtConfig(**shared, epochs=2, num_chunks=4),
         stt=SttConfig(**shared),
         evaluation=EvaluationConfig(max_new_tokens=192),
     )

@@ -82,9 +82,8 @@ def _read(file: str) -> dict[str, Any]:
         raise ValueError(f"{file}{_yaml_fault(error, text)}") from error
     if not isinstance(values, dict):
         raise ValueError(f"{file}: expected a mapping of configuration keys, got {json.dumps(values)[:80]}")
-    return cast(
-        dict[str, Any], values.get("config", values) if set(values) == {"command", "config"} else values
-    )
+    is_run = values.keys() >= {"command", "config", "artifacts"}  # run.json of a run's folder
+    return cast(dict[str, Any], values["config"] if is_run else values)
 
 
 def _yaml_fault(error: yaml.YAMLError, text: str) -> str:

@@ -214,10 +214,10 @@ def test_a_dry_run_of_a_group_shows_every_task_and_names_the_folders_that_are_ta
 
 
 def test_fewer_than_one_chunk_is_refused(tmp_path):
-    assert "num_chunks" in refused(tmp_path, "--chunks.num-chunks", 0)
+    assert "num_chunks" in refused(tmp_path, "--cwt.num-chunks", 0)
     file = tmp_path / "config.yaml"
-    file.write_text("chunks: {num_chunks: 0}")
-    assert f"{file}: chunks.num_chunks: input should be greater than or equal to 1 (found 0)" in refused(
+    file.write_text("cwt: {num_chunks: 0}")
+    assert f"{file}: cwt.num_chunks: input should be greater than or equal to 1 (found 0)" in refused(
         tmp_path, "--config", file
     )
 

@@ -28,12 +28,12 @@ from skipthink_ray.method.modes import Mode
 from skipthink_ray.models.decoding import Answer, answer_questions
 from skipthink_ray.models.encoding import encode
 from skipthink_ray.models.serving import chat_template, prepare_for_serving, prompt_text
-from skipthink_ray.models.student import build_student, load_student, load_tokenizer, save_student
+from skipthink_ray.models.student import load_student, save_student
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.tasks import TASKS
 from tests.conftest import ROOT
 from tests.servers import served
-from tests.toys import ARCHITECTURES, make_samples, make_student, train_briefly
+from tests.toys import ARCHITECTURES, make_samples, make_student, new_student, train_briefly
 
 QUESTIONS, LIMIT = 50, 80
 CONFIG = PipelineConfig(task="multiarith")
@@ -193,7 +193,7 @@ def test_other_programs_read_our_prompt_from_the_folder(
 ):
     """Also if the pretrained model's tokenizer starts every text with a special token."""
     config = StudentConfig(pretrained=str(checkpoints[architecture]))
-    student = build_student(config, load_tokenizer(config, []), seed=0, num_chunks=3)
+    student = new_student(config, 3)
     prepare_for_serving(
         student, stage, PipelineConfig(samples=SamplesConfig(question_format=question_format))
     )

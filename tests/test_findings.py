@@ -12,7 +12,6 @@ from rich.console import Console
 
 from skipthink_ray.config import PipelineConfig, StudentConfig
 from skipthink_ray.models.separation import marker_separation
-from skipthink_ray.models.student import build_student, load_tokenizer
 from skipthink_ray.reporting.findings import (
     MARKER_SEPARATION,
     Code,
@@ -28,7 +27,7 @@ from skipthink_ray.runtime.stopping import Stopper
 from skipthink_ray.runtime.tracking import NullTracker
 from skipthink_ray.stages import evaluation
 from skipthink_ray.stages.context import Context
-from tests.toys import make_student
+from tests.toys import make_student, new_student
 
 ROOT = Path(__file__).parents[1]
 DEFAULT = PipelineConfig()
@@ -146,7 +145,7 @@ def test_intended_settings_give_no_findings():
 
 def test_markers_that_start_at_the_mean_are_together_and_with_noise_apart(rows, checkpoints):
     config = StudentConfig(pretrained=str(checkpoints["gpt2"]), marker_start="mean")
-    pretrained = build_student(config, load_tokenizer(config, ()), seed=0, num_chunks=4)
+    pretrained = new_student(config, 4)
     assert marker_separation(pretrained, "cwt")["marker_separation"] < 1e-6
     assert marker_separation(make_student(rows[:50], marker_start="noise"), "cwt")["marker_separation"] > 0.5
 

@@ -108,7 +108,7 @@ def test_look_describes_the_rows_and_a_later_stage_reuses_its_artifact(tmp_path,
     assert chunk_of_step == [*"1", *"1234", *"11234", *"111223344"]
     assert re.search(r"5 █{40} 6", shown)
 
-    again = _look(*options, "--chunks.num-chunks", 9, "--student.pretrained", checkpoints["llama"])
+    again = _look(*options, "--cwt.num-chunks", 9, "--student.pretrained", checkpoints["llama"])
     tokenizer = AutoTokenizer.from_pretrained(checkpoints["llama"])
     rationales = [
         json.loads(line)["rationale"]

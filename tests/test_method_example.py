@@ -48,7 +48,7 @@ ANSWERS = {
 @cache
 def prepared() -> tuple[Any, markup.MarkerIds, Samples]:
     tokenizer = train_tokenizer([*written([ROW]), ROW.answer], 1024)
-    tokenizer.add_tokens(markup.markers(M), special_tokens=True)
+    tokenizer.add_tokens([*markup.stage_markers(M), *markup.COMMON_MARKERS], special_tokens=True)
     return tokenizer, marker_ids(tokenizer), make_samples([ROW], tokenizer, M)
 
 

@@ -45,9 +45,9 @@ def _name(key: str) -> str:
         (["--rationales.filters.no-refusals"], "rationales.filters.refusals", False),
         (["--cluster.zero-stage", "3"], "cluster.zero_stage", 3),
         (["--cluster.cpus-per-worker", "2"], "cluster.cpus_per_worker", 2.0),
-        (["--chunks.num-chunks", "auto"], "chunks.num_chunks", "auto"),
-        (["--chunks.num-chunks", "5"], "chunks.num_chunks", 5),
-        (["--chunks.num-chunks", "None"], "chunks.num_chunks", None),
+        (["--cwt.num-chunks", "auto"], "cwt.num_chunks", "auto"),
+        (["--cwt.num-chunks", "5"], "cwt.num_chunks", 5),
+        (["--cwt.num-chunks", "None"], "cwt.num_chunks", None),
         (["--cwt.optim.marker-lr-stds", "None"], "cwt.optim.marker_lr_stds", None),
         (["--student.pretrained", "None"], "student.pretrained", None),
         (["--name", "None"], "name", "None"),
@@ -112,7 +112,7 @@ def test_the_help_shows_types_choices_and_the_defaults_of_preset_and_file(capsys
     shown = _help(capsys, "demo", "--config", str(tmp_path / "run.yaml"))
     for line in (
         "--cwt.search.method average|greedy|annealed|optimal",
-        "--chunks.num-chunks INT|auto|None",
+        "--cwt.num-chunks INT|auto|None",
         "--cluster.use-gpu, --cluster.no-use-gpu",
         "--cwt.epochs INT",
     ):
@@ -186,8 +186,8 @@ def test_help_loads_nothing_slow(words):
             "input should be 'average', 'greedy', 'annealed' or 'optimal' (found 'best')",
         ),
         (
-            "run --chunks.num-chunks 0",
-            "chunks.num_chunks: input should be greater than or equal to 1 (found 0)",
+            "run --cwt.num-chunks 0",
+            "cwt.num_chunks: input should be greater than or equal to 1 (found 0)",
         ),
         ("rechunk --student a", "the following arguments are required: --samples, --out"),
     ],

@@ -22,7 +22,19 @@ def test_a_stage_depends_on_its_own_configuration_and_on_that_of_its_inputs():
     before = identify(PipelineConfig())
     after = identify(PipelineConfig(cwt=CwtConfig(optim=OptimConfig(lr=1.0))))
     changed = {name for name in before if before[name] != after[name]}
-    assert changed == {"cwt", "skips", "stt", "evaluation", "report"}
+    answers = {"answers-staged", "answers-skip"}
+    assert changed == {"cwt", "skips", "stt", "evaluation", "report", *answers}
+
+
+def test_numbers_of_chunks_share_base_unless_base_makes_as_many_updates_as_cwt():
+    def with_chunks(number: int, **values: Any) -> dict[str, Any]:
+        return identify(PipelineConfig(cwt=CwtConfig(num_chunks=number), **values))
+
+    for alone in ({"updates": 10}, {"match": "epochs"}):
+        few, many = with_chunks(2, **alone), with_chunks(6, **alone)
+        same = {name for name in few if few[name] == many[name]}
+        assert same == {"rationales", "samples", "base", "answers-full"}
+    assert with_chunks(2)["base"] != with_chunks(6)["base"]
 
 
 def test_base_depends_on_the_updates_of_cwt_only_if_they_are_matched():

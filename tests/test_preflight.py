@@ -6,7 +6,7 @@ import pytest
 import ray
 
 from skipthink_ray import preflight
-from skipthink_ray.config import ChunksConfig, PipelineConfig
+from skipthink_ray.config import CwtConfig, PipelineConfig
 from skipthink_ray.identity import STAGES, identify
 from skipthink_ray.method.skipping import fold_of
 from skipthink_ray.pipeline import open_run
@@ -49,7 +49,7 @@ def test_a_pretrained_student_is_checked_if_the_samples_are_to_be_made(tmp_path)
 def test_chunks_that_are_too_many_for_the_search_for_skips_are_refused(tmp_path):
     config = _config(tmp_path, skips={"search": "exhaustive"})
     preflight.check_samples(config, _samples(config))
-    seven = config.model_copy(update={"chunks": ChunksConfig(num_chunks=7)})
+    seven = config.model_copy(update={"cwt": CwtConfig(num_chunks=7)})
     with pytest.raises(ValueError, match="exhaustive tries all subsets of the chunks, for M up to 6; M is 7"):
         preflight.check_samples(seven, _samples(seven))
 

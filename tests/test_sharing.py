@@ -55,7 +55,10 @@ def test_another_stt_setting_reuses_five_artifacts_and_two_runs_at_once_make_eac
     screens = [run.communicate(timeout=1500)[0] for run in (first, second)]
     assert [first.returncode, second.returncode] == [0, 0], "\n".join(screens)
     common = {"rationales", "samples", "base", "cwt", "skips"}
-    assert _artifacts(tmp_path) == {**dict.fromkeys(common, 1), "stt": 2, "evaluation": 2}
+    made_twice = dict.fromkeys(("stt", "evaluation", "answers-skip"), 2)
+    answered_once = dict.fromkeys(("answers-full", "answers-staged"), 1)
+    assert _artifacts(tmp_path) == dict.fromkeys(common, 1) | made_twice | answered_once
+    assert "already answered in another run: full, staged" in "".join(screens)
     assert _shared(screens[0]) | _shared(screens[1]) == common
     assert not _shared(screens[0]) & _shared(screens[1])
     assert (tmp_path / "two/base").resolve() == (tmp_path / "one/base").resolve()
@@ -63,7 +66,7 @@ def test_another_stt_setting_reuses_five_artifacts_and_two_runs_at_once_make_eac
         assert (tmp_path / run / "report/report.html").exists()
 
     third = subprocess.run(
-        [*_command(tmp_path, "three", **{"chunks.num-chunks": 2}), "--dry-run"],
+        [*_command(tmp_path, "three", **{"cwt.num-chunks": 2}), "--dry-run"],
         capture_output=True,
         text=True,
         timeout=300,

@@ -4,7 +4,7 @@ They do the work of the stage samples without a cluster.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -28,7 +28,7 @@ from skipthink_ray.config import SamplesConfig, StudentConfig, TrainConfig
 from skipthink_ray.method.cutting import cut, texts
 from skipthink_ray.method.samples import Samples
 from skipthink_ray.models.encoding import encode
-from skipthink_ray.models.student import Student, build_student, load_tokenizer
+from skipthink_ray.models.student import Student, build_student, load_tokenizer, with_stages
 from skipthink_ray.rows import CHUNKED_SCHEMA
 from skipthink_ray.tasks import TASKS, ToyRow
 from skipthink_ray.training.batches import Stage
@@ -63,12 +63,20 @@ def written(rows: list[ToyRow]) -> Iterator[str]:
         yield "".join(texts(row._asdict(), FORMATS))
 
 
+def new_student(
+    config: StudentConfig, num_chunks: int | None = 4, seed: int = 0, texts: Iterable[str] = ()
+) -> Student:
+    """The student before training, with the markers for `num_chunks`; None leaves out the stage markers."""
+    student = build_student(config, load_tokenizer(config, texts), seed)
+    return with_stages(student, num_chunks, config.marker_start, seed) if num_chunks else student
+
+
 def make_student(rows: list[ToyRow], num_chunks: int | None = 4, **shape: Any) -> Student:
     """A student from scratch, with a tokenizer trained on `rows`."""
     config = StudentConfig(
         **{"layers": 2, "width": 32, "heads": 2, "vocabulary": 400, "max_tokens": 256, **shape}
     )
-    return build_student(config, load_tokenizer(config, written(rows)), seed=0, num_chunks=num_chunks)
+    return new_student(config, num_chunks, texts=written(rows))
 
 
 def make_samples(rows: list[ToyRow], tokenizer: Any, num_chunks: int = 4) -> Samples:

@@ -25,7 +25,6 @@ from skipthink_ray.config.skips import SkipsConfig
 
 __all__ = [
     "Address",
-    "ChunksConfig",
     "ClusterConfig",
     "ColumnsConfig",
     "Config",
@@ -95,14 +94,6 @@ class SamplesConfig(Config):
     """Format of the answer after a rationale. It must end in `--> {answer}`, which is parsed later."""
 
 
-class ChunksConfig(Config):
-    """The number of chunks, for cwt and the stages after it."""
-
-    num_chunks: Annotated[int | Literal["auto"] | None, BeforeValidator(_positive)] = None
-    """Chunks per rationale (M). None: the task's default (4 for arithmetic, else the mean number of steps).
-    auto: the largest M up to 8 such that at least four fifths of the rationales have more than M steps."""
-
-
 class OptimConfig(Config):
     """AdamW and its learning-rate schedule. One update is one optimiser step."""
 
@@ -145,6 +136,9 @@ class TrainConfig(Config):
 class CwtConfig(TrainConfig):
     """Stage 4: chunk-wise training."""
 
+    num_chunks: Annotated[int | Literal["auto"] | None, BeforeValidator(_positive)] = None
+    """Chunks per rationale (M). None: the task's default (4 for arithmetic, else the mean number of steps).
+    auto: the largest M up to 8 such that at least four fifths of the rationales have more than M steps."""
     search: CwtSearchConfig = CwtSearchConfig()
 
 
@@ -240,7 +234,6 @@ class PipelineConfig(Config):
     student: StudentConfig = StudentConfig()
     rationales: RationalesConfig = RationalesConfig()
     samples: SamplesConfig = SamplesConfig()
-    chunks: ChunksConfig = ChunksConfig()
     base: TrainConfig = TrainConfig()
     cwt: CwtConfig = CwtConfig()
     skips: SkipsConfig = SkipsConfig()

@@ -31,7 +31,7 @@ class OwnTaskConfig(Config):
     """Regular expression whose one group is the answer, applied to answers and to the teacher's text.
     None uses the whole text."""
     num_chunks: PositiveInt | None = None
-    """Chunks per rationale (M); `chunks.num_chunks` overrides it. None: the mean number of steps."""
+    """Chunks per rationale (M); `cwt.num_chunks` overrides it. None: the mean number of steps."""
     instruction: str | None = None
     """Instruction to the teacher, before the question. None uses a sentence that fits the answer type."""
 

@@ -23,7 +23,7 @@ class RechunkConfig(Config):
     """Search chunks with a given student."""
 
     student: Place
-    """Folder of a student with markers, such as `student/` in the artifacts of chunks, base, cwt and stt."""
+    """Folder of a student with markers, such as `student/` in the artifacts of cwt and stt."""
     samples: Place
     """Folder of Parquet files with samples, or an artifact that has one."""
     out: Place

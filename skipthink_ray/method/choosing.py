@@ -1,4 +1,4 @@
-"""Decides the number of chunks M (method §1), and has the rule of `chunks.num_chunks: auto`.
+"""Decides the number of chunks M (method §1), and has the rule of `cwt.num_chunks: auto`.
 
 M must be chosen before cwt. At that time the student has never seen a stage marker. With the default start,
 all markers have the same embedding, so all rows of the stage-loss matrix are equal and say nothing about M.
@@ -20,12 +20,12 @@ MAX_CHUNKS = 8
 
 
 def decide_num_chunks(config: PipelineConfig, num_steps: Iterable[int]) -> tuple[int, str]:
-    """(M, why): as configured, else the task's own, else from the steps of the training rationales.
+    """(M, why): as configured, else the task's own, else from the steps of the training samples.
 
     The steps are counted only if they are needed. Their rounded mean is the paper's M for tasks other than
     arithmetic.
     """
-    configured, task = config.chunks.num_chunks, task_of(config)
+    configured, task = config.cwt.num_chunks, task_of(config)
     if configured == "auto":
         return choose_num_chunks(np.fromiter(num_steps, dtype=np.int64)), "as configured"
     if configured:
@@ -42,6 +42,6 @@ def choose_num_chunks(num_steps_R: np.ndarray) -> int:
     Raises ValueError if there are no rationales.
     """
     if not len(num_steps_R):
-        raise ValueError("chunks.num_chunks: auto needs rationales, but there are none; set a number")
+        raise ValueError("cwt.num_chunks: auto needs rationales, but there are none; set a number")
     fits = [m for m in range(1, MAX_CHUNKS + 1) if np.mean(np.asarray(num_steps_R) > m) >= MOVABLE_SHARE]
     return max(fits, default=1)

@@ -11,6 +11,8 @@ from itertools import chain
 import numpy as np
 
 ANSWER, SKIP, THOUGHT = "[answer]", "[skip]", "[thought]"
+COMMON_MARKERS = (ANSWER, SKIP, THOUGHT)
+"""The markers that do not depend on M."""
 ARROW = "-->"
 
 Ids = Sequence[int] | np.ndarray
@@ -18,9 +20,9 @@ Kept = Sequence[bool] | np.ndarray
 """For each of the M chunks: whether it is shown."""
 
 
-def markers(num_chunks: int) -> list[str]:
-    """The special tokens of a student with M = num_chunks stages."""
-    return [*(f"[{stage}]" for stage in range(1, num_chunks + 1)), ANSWER, SKIP, THOUGHT]
+def stage_markers(num_chunks: int) -> list[str]:
+    """`[1]` to `[M]`."""
+    return [f"[{stage}]" for stage in range(1, num_chunks + 1)]
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from skipthink_ray.method.skipping import Fold
 from skipthink_ray.rows import CHUNK_STEPS, TRAIN
 
 PARTS = ("question", "rationale", "step", "answer", "conclusion")
-COLUMNS = ["row", *(f"{part}_tokens" for part in PARTS), CHUNK_STEPS.name]
-"""The columns behind the arrays. Training reads only these; texts stay on storage."""
+COLUMNS = ["row", *(f"{part}_tokens" for part in PARTS)]
+"""The columns behind the arrays, without chunks. Training reads only these; texts stay on storage."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Ragged:
 class Samples:
     """Samples in the order of `row`, with their chunks. The table may lack columns that nobody asks for.
 
-    Without the column `chunk_steps`, each rationale is one chunk.
+    Samples before cwt have no chunks: `in_average_chunks` gives them some.
     """
 
     table: pa.Table
@@ -100,9 +100,7 @@ class Samples:
     @cached_property
     def sizes_RM(self) -> np.ndarray:
         """Number of steps of each chunk."""
-        if CHUNK_STEPS.name not in self.table.column_names:
-            return self.step_tokens.lengths[:, None].astype(np.int64)
-        sizes = Ragged.from_column(self.table, "chunk_steps").values.astype(np.int64)
+        sizes = Ragged.from_column(self.table, CHUNK_STEPS.name).values.astype(np.int64)
         return sizes.reshape(len(self), -1) if len(self) else np.zeros((0, 1), np.int64)
 
     @cached_property
@@ -146,16 +144,15 @@ class Samples:
         return replace(self, table=self.table.set_column(at, CHUNK_STEPS, sizes))
 
     def in_average_chunks(self, num_chunks: int) -> "Samples":
-        """The same samples in M chunks with equal numbers of steps, up to one (method §4)."""
+        """The same samples in M average chunks (method §4)."""
         return self.with_ends(average_chunks(self.step_tokens.lengths, num_chunks))
 
 
 def training_samples(
     source: pyarrow.dataset.Dataset, columns: list[str], held_out: Fold | None = None
 ) -> Samples:
-    """Columns of the training samples of a table, as far as it has them, without the fold `held_out`."""
-    known = [name for name in columns if name in source.schema.names]
-    table = source.to_table(columns=known, filter=TRAIN)
+    """The training samples outside the fold `held_out`, with these columns."""
+    table = source.to_table(columns=columns, filter=TRAIN)
     if held_out:
         questions = source.to_table(columns=["question"], filter=TRAIN)["question"].to_pylist()
         table = table.filter(pa.array(~held_out.holds(questions)))

@@ -27,7 +27,7 @@ def check_search(config: SkipsConfig, num_chunks: int) -> None:
     if config.search == "exhaustive" and num_chunks > MAX_EXHAUSTIVE_CHUNKS:
         raise ValueError(
             f"skips.search: exhaustive tries all subsets of the chunks, for M up to {MAX_EXHAUSTIVE_CHUNKS}; "
-            f"M is {num_chunks} here. Set skips.search to sequential, or reduce chunks.num_chunks"
+            f"M is {num_chunks} here. Set skips.search to sequential, or reduce cwt.num_chunks"
         )
 
 

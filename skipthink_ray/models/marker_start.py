@@ -7,8 +7,6 @@ from typing import Any
 
 import torch
 
-from skipthink_ray.method.markup import markers
-
 ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 
 
@@ -26,17 +24,16 @@ def add_embeddings(model: Any, known: int, vocabulary: int) -> None:
 
 
 @torch.no_grad()
-def start_markers(model: Any, tokenizer: Any, start: str, num_chunks: int, seed: int) -> None:
+def start_markers(model: Any, tokenizer: Any, start: str, names: list[str], seed: int) -> None:
     """Set the rows of the markers in the input and output embeddings. start: `student.marker_start`."""
-    names = markers(num_chunks)
     index_K = torch.tensor(tokenizer.convert_tokens_to_ids(names))
     layers = {
         id(layer.weight): layer.weight
         for layer in (model.get_input_embeddings(), model.get_output_embeddings())
     }
     for weight_VD in layers.values():
-        ordinary_D = weight_VD[: int(index_K.min())]
-        weight_VD[index_K] = _rows(ordinary_D, tokenizer, start, names, seed).to(weight_VD.dtype)
+        ordinary_VD = weight_VD[: int(index_K.min())]
+        weight_VD[index_K] = _rows(ordinary_VD, tokenizer, start, names, seed).to(weight_VD.dtype)
 
 
 def _rows(ordinary_VD: torch.Tensor, tokenizer: Any, start: str, names: list[str], seed: int) -> torch.Tensor:

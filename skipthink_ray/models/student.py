@@ -4,7 +4,7 @@ No pickle is read: weights are safetensors, and `trust_remote_code` stays off.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from skipthink_ray.config import ClusterConfig, StudentConfig
-from skipthink_ray.method.markup import ANSWER, SKIP, THOUGHT, MarkerIds, markers
+from skipthink_ray.method.markup import ANSWER, COMMON_MARKERS, SKIP, THOUGHT, MarkerIds, stage_markers
 from skipthink_ray.models.encoding import encode
 from skipthink_ray.models.marker_start import add_embeddings, start_markers
 from skipthink_ray.models.pretrained import resolve
@@ -89,13 +89,10 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenize
     )
 
 
-def build_student(config: StudentConfig, tokenizer: Any, seed: int, num_chunks: int | None = None) -> Student:
-    """The student before training, with the markers in its tokenizer and embeddings.
-
-    num_chunks: M; None leaves out the stage markers, so that one student serves every M.
-    """
+def build_student(config: StudentConfig, tokenizer: Any, seed: int) -> Student:
+    """The student before training. Its tokenizer and embeddings lack only the stage markers, which need M."""
     known = len(tokenizer)
-    tokenizer.add_tokens(markers(0), special_tokens=True)
+    tokenizer.add_tokens(list(COMMON_MARKERS), special_tokens=True)
     # never EOS: padding has no loss, and EOS must have one
     if tokenizer.pad_token_id in (None, tokenizer.eos_token_id):
         tokenizer.add_special_tokens({"pad_token": PAD})
@@ -105,28 +102,27 @@ def build_student(config: StudentConfig, tokenizer: Any, seed: int, num_chunks: 
     else:
         model = _from_pretrained(resolve(config.pretrained))
         add_embeddings(model, known, len(tokenizer))
-    start_markers(model, tokenizer, config.marker_start, 0, seed)
+    start_markers(model, tokenizer, config.marker_start, list(COMMON_MARKERS), seed)
     _set_token_ids(model, tokenizer)
     start = prompt_start(config)
     model.config.skipthink = {"prompt_start": start}
-    student = Student(model, tokenizer, marker_ids(tokenizer, start), int(tokenizer.pad_token_id or 0))
-    return with_stages(student, num_chunks, config.marker_start, seed) if num_chunks else student
+    return Student(model, tokenizer, marker_ids(tokenizer, start), int(tokenizer.pad_token_id or 0))
 
 
 def with_stages(student: Student, num_chunks: int, marker_start: str, seed: int) -> Student:
-    """Add the stage markers `[1]` to `[M]` and start all markers; the student itself if it has them.
+    """The student with the stage markers `[1]` to `[M]`, and all its markers at their start.
 
-    Changes the model and the tokenizer in place. marker_start: `student.marker_start`.
+    Changes the model and the tokenizer in place. marker_start: `student.marker_start`. Raises ValueError if
+    the student has stage markers.
     """
-    if len(student.ids.stages) == num_chunks:
-        return student
     model, tokenizer = student.model, student.tokenizer
-    known = len(tokenizer)
-    tokenizer.add_tokens(markers(num_chunks), special_tokens=True)
+    if student.ids.stages:
+        raise ValueError(f"the student already has markers for {len(student.ids.stages)} chunks")
+    known, stages = len(tokenizer), stage_markers(num_chunks)
+    tokenizer.add_tokens(stages, special_tokens=True)
     add_embeddings(model, known, len(tokenizer))
-    start_markers(model, tokenizer, marker_start, num_chunks, seed)
-    ids = marker_ids(tokenizer, model.config.skipthink["prompt_start"])
-    return Student(model, tokenizer, ids, student.pad_id)
+    start_markers(model, tokenizer, marker_start, [*stages, *COMMON_MARKERS], seed)
+    return replace(student, ids=marker_ids(tokenizer, model.config.skipthink["prompt_start"]))
 
 
 def prompt_start(config: StudentConfig) -> str:
@@ -158,7 +154,7 @@ def marker_ids(tokenizer: Any, start: str = "") -> MarkerIds:
     A student before cwt and a base student have no stage markers.
     """
     vocabulary = tokenizer.get_added_vocab()
-    missing = [marker for marker in markers(0) if marker not in vocabulary]
+    missing = [marker for marker in COMMON_MARKERS if marker not in vocabulary]
     if missing:
         raise ValueError(
             f"the tokenizer lacks the markers {', '.join(missing)}; use a student that skipthink trained"

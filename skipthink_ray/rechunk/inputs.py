@@ -19,8 +19,8 @@ from skipthink_ray.runtime.artifacts import CONFIG, Folder
 
 TOKEN_COLUMNS = ("question_tokens", "rationale_tokens")
 TOKENIZER, DECISIVE = "tokenizer.json", ("normalizer", "pre_tokenizer", "model", "added_tokens")
-STAGE_MARKER = re.compile(r"\[\d+\]")
 """A tokenizer's file, and the keys in it that decide which tokens a text becomes."""
+STAGE_MARKER = re.compile(r"\[\d+\]")
 
 
 def parent_and_name(uri: str) -> tuple[Folder, str]:
@@ -104,7 +104,7 @@ def check_tokenizer(student: str, samples: str) -> None:
 
 
 def _deciding(tokenizer: dict[str, Any]) -> dict[str, Any]:
-    """What decides the tokens of a text. The stage samples knows no stage markers, and no text has any."""
+    """The parts that decide the tokens of a text, without the stage markers, which only cwt and stt have."""
     parts = {name: tokenizer.get(name) for name in DECISIVE}
     added = [token for token in parts["added_tokens"] or () if not STAGE_MARKER.fullmatch(token["content"])]
     return parts | {"added_tokens": added}

@@ -49,9 +49,8 @@ class SearchChunks:
         question, rationale = (
             np.array(pc.list_value_length(batch[f"{part}_tokens"])) for part in ("question", "rationale")
         )
-        batch = mark_too_long(
-            batch, 1 + question + rationale, positions, f"the student has {positions} positions"
-        )
+        prompt_R = len(self.student.ids.start) + 1 + question + rationale
+        batch = mark_too_long(batch, prompt_R, positions, f"the student has {positions} positions")
         if CHUNK_STEPS.name not in batch.column_names:
             batch = Samples(batch).in_average_chunks(len(self.student.ids.stages)).table
         unused = pc.is_valid(batch["reason"])

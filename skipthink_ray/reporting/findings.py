@@ -161,7 +161,7 @@ def _gate_rarely_right(config: PipelineConfig, right_share: float) -> Finding:
 
 
 def _gate_keeps_all(config: PipelineConfig, kept_share: float) -> Finding:
-    remedies = {"chunks.num_chunks": "cut the rationales into more chunks (chunks.num_chunks)"}
+    remedies = {"cwt.num_chunks": "cut the rationales into more chunks (cwt.num_chunks)"}
     if config.skips.skippable == "interior":
         remedies["skips.skippable"] = "allow skipping the first and the last chunk (skips.skippable any)"
     if config.skips.judge == "writing":

@@ -22,7 +22,7 @@ STEPS_OF_A_CHUNK = 6
 
 
 def print_input(described: dict[str, Any], console: Console) -> None:
-    """Print what `first_rows.describe_input` returns."""
+    """Print what `look_input.describe_input` returns."""
     say(console, f"Input: {described['source']}")
     if "columns" not in described:
         return
@@ -65,7 +65,7 @@ def print_input(described: dict[str, Any], console: Console) -> None:
 
 
 def print_outcomes(described: dict[str, Any], console: Console) -> None:
-    """Print what `holdings.describe_outcomes` returns."""
+    """Print what `look_rows.describe_outcomes` returns."""
     console.print("", _outcomes(described["rows"]), "", sep="\n")
     for outcome in sorted(described["examples"], key=lambda outcome: outcome != "kept"):
         say(console, f"{'Kept' if outcome == 'kept' else f'Dropped: {outcome}'}, for example:")
@@ -77,7 +77,7 @@ def print_outcomes(described: dict[str, Any], console: Console) -> None:
 
 
 def print_rows(described: dict[str, Any], console: Console) -> None:
-    """Print what `holdings.describe_rows` and `first_rows.describe_input` return, in one dictionary."""
+    """Print what `look_rows.describe_rows` and `look_input.describe_input` return, in one dictionary."""
     unit = described["unit"]
     print_outcomes(described, console)
     say(console, "")

@@ -15,10 +15,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from skipthink_ray.runtime.artifacts import CONFIG, DONE, Folder, digest, is_finished
+from skipthink_ray.runtime.artifacts import CONFIG, DONE, Folder, begin, digest, finish, is_finished
 from skipthink_ray.runtime.lock import Lease, wait_or_lock
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 ARTIFACTS, VIEW, REPORT = "artifacts", "run.json", "report"
 RESERVED = (ARTIFACTS, "mlartifacts")
@@ -116,6 +119,34 @@ class Run:
                     f"{self.folder.uri} is not a run, but holds '{stage}'. Nothing was touched; "
                     "choose another --name"
                 )
+
+
+@dataclass(frozen=True)
+class SharedTable:
+    """A table that a stage makes besides its own artifact, in an artifact that other runs use too."""
+
+    run: Run
+    name: str
+    """Of the artifact, and of the table in it."""
+    say: Callable[[str], None]
+    pause: Callable[[float], None] = time.sleep
+    """`say` and `pause` as in `wait_or_lock`."""
+
+    def read(self) -> "pa.Table | None":
+        """The table, or None if it has not been made."""
+        if not self.run.is_done(self.name):
+            return None
+        return self.run.artifact(self.name).table(self.name).to_table()
+
+    def write(self, table: "pa.Table") -> None:
+        """Make the artifact, unless another process has made it meanwhile."""
+        with self.run.making(self.name, self.say, self.pause) as lease:
+            if lease:
+                folder = self.run.artifact(self.name)
+                begin(folder, self.run.identities[self.name])
+                folder.write_table(self.name, table)
+                lease.check()
+                finish(folder, {"rows": table.num_rows})
 
 
 def artifact_of(storage: Folder, stage: str, key: str) -> Folder:

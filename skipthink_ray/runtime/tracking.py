@@ -1,4 +1,4 @@
-"""Tracking with MLflow, or none. Only the driver writes; workers pass it their metrics (runtime/progress.py).
+"""Tracking with MLflow, or none. Only the driver writes; workers pass it their metrics (runtime/board.py).
 
 The tag `skipthink.key` (storage folder, stage and config) identifies a run. A restart continues the same
 MLflow run and never logs a metric twice for one step. This module uses only MLflow's client API, without a

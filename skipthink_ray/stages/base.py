@@ -10,6 +10,6 @@ from skipthink_ray.stages.training import train_stage
 
 
 def make(context: Context) -> dict[str, Any]:
-    """Train with Ray Train. Returns updates, tokens, seconds and the final loss."""
+    """Returns updates, tokens, seconds and the final loss."""
     samples = context.inputs["samples"]
-    return train_stage(context, "base", samples=samples)
+    return train_stage(context, "base", 1, samples, student=samples)

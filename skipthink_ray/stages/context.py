@@ -1,17 +1,19 @@
 """The argument of every stage: configuration, input artifacts, output folder, progress and tracking."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rich.console import Console
 
 from skipthink_ray.config import PipelineConfig
+from skipthink_ray.method.modes import Mode
 from skipthink_ray.reporting.findings import Finding
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.runtime.console import say
 from skipthink_ray.runtime.progress import Bars, StageLine
 from skipthink_ray.runtime.stopping import Stopper
+from skipthink_ray.runtime.store import SharedTable
 from skipthink_ray.runtime.tracking import Tracker
 
 
@@ -28,6 +30,8 @@ class Context:
     bars: Bars
     """Shared by the stages of a run, as is the stopper."""
     stopper: Stopper
+    answers: dict[Mode, SharedTable] = field(default_factory=dict[Mode, SharedTable])
+    """evaluation: the answers in each mode, shared with other runs."""
 
     def line(self, unit: str, total: int = 0) -> StageLine:
         """The stage's progress line."""

@@ -8,9 +8,12 @@ from typing import Any
 
 from skipthink_ray.stages.context import Context
 from skipthink_ray.stages.training import train_stage
+from skipthink_ray.training.plan import planned_chunks
 
 
 def make(context: Context) -> dict[str, Any]:
-    """Train with Ray Train. Returns M, updates, tokens, seconds, search seconds and the final loss."""
+    """Decide M and train. Returns M, updates, tokens, seconds, search seconds and the final loss."""
     samples = context.inputs["samples"]
-    return train_stage(context, "cwt", samples=samples)
+    num_chunks, why = planned_chunks(context.config, samples)
+    context.say(f"M = {num_chunks} ({why})")
+    return {"num_chunks": num_chunks, **train_stage(context, "cwt", num_chunks, samples, student=samples)}

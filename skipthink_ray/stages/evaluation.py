@@ -1,7 +1,8 @@
 """Stage 7: answers held-out questions in full (base), staged (cwt) and skip (stt) mode (method §6).
 
-Artifact: `answers/` (ANSWER_SCHEMA: every question in every mode, by a pool of actors) and `latencies/`
-(LATENCY_SCHEMA: some questions at batch 1, all modes in turn in one process).
+Artifact: `answers/` (ANSWER_SCHEMA: every question in every mode) and `latencies/` (LATENCY_SCHEMA: some
+questions at batch 1, all modes in turn in one process). A pool of actors decodes the answers. Those of each
+mode are an artifact of their own, so that base answers once for all runs that share it.
 """
 
 import time
@@ -25,11 +26,11 @@ from skipthink_ray.stages.context import Context
 from skipthink_ray.tasks import task_of
 
 
-class AnswerInEveryMode:
-    """Loads the three students once. In: a row group of samples. Out: answers to its questions."""
+class AnswerQuestions:
+    """Loads the students of some modes once. In: a row group of samples. Out: answers to its questions."""
 
     def __init__(
-        self, config: PipelineConfig, samples: Folder, folders: dict[str, Folder], board: Board
+        self, config: PipelineConfig, samples: Folder, folders: dict[Mode, Folder], board: Board
     ) -> None:
         self.config, self.samples, self.board, self.task = config, samples, board, task_of(config)
         self.students = _load(config, folders)
@@ -40,7 +41,9 @@ class AnswerInEveryMode:
         )
         size = self.config.evaluation.batch_size
         batches = [rows[start : start + size] for start in range(0, len(rows), size)]
-        answers = [answer for mode in STUDENT_OF for batch in batches for answer in self._answer(mode, batch)]
+        answers = [
+            answer for mode in self.students for batch in batches for answer in self._answer(mode, batch)
+        ]
         self.board.advance(len(rows))
         return pa.Table.from_pylist(answers, schema=ANSWER_SCHEMA)
 
@@ -73,30 +76,46 @@ def make(context: Context) -> dict[str, Any]:
     table = samples.table("samples")
     evaluated = HELD_OUT[config.evaluation.split]
     total = table.count_rows(filter=evaluated)
-    folders = {stage: context.inputs[stage] for stage in STUDENT_OF.values()}
+    folders: dict[Mode, Folder] = {mode: context.inputs[stage] for mode, stage in STUDENT_OF.items()}
     with context.line("questions", total) as line:
-        arguments = {"config": config, "samples": samples, "folders": folders, "board": line.board}
-        out = context.out.child("answers")
-        actors.map_row_groups(samples, "samples", AnswerInEveryMode, arguments, out, config.cluster)
+        context.out.write_table("answers", _answers(context, folders, line.board))
         questions = table.to_table(columns=["row", "question_tokens"], filter=evaluated).sort_by("row")
         timed = questions.slice(0, config.evaluation.latency_questions).to_pylist()
         timing = ray.remote(**actors.resources(config.cluster))(_time_modes)
         context.out.write_table("latencies", ray.get(timing.remote(config, folders, timed)))
     summary = _summary(context, total)
-    trained = {stage: folder.read_json("summary.json") for stage, folder in folders.items()}
+    trained = {stage: context.inputs[stage].read_json("summary.json") for stage in STUDENT_OF.values()}
     return {**summary, "warnings": context.warn(evaluation_findings(config, summary, trained))}
 
 
-def _load(config: PipelineConfig, folders: dict[str, Folder]) -> dict[Mode, Student]:
+def _answers(context: Context, folders: dict[Mode, Folder], board: Board) -> pa.Table:
+    """The answers in all modes, ANSWER_SCHEMA. Only those that no run has made are decoded now."""
+    tables = {mode: table for mode, shared in context.answers.items() if (table := shared.read()) is not None}
+    if tables:
+        context.say(f"already answered in another run: {', '.join(tables)}")
+    missing: dict[Mode, Folder] = {mode: folder for mode, folder in folders.items() if mode not in tables}
+    if missing:
+        samples, out = context.inputs["samples"], context.out.child("decoded")
+        arguments = {"config": context.config, "samples": samples, "folders": missing, "board": board}
+        actors.map_row_groups(samples, "samples", AnswerQuestions, arguments, out, context.config.cluster)
+        for mode in missing:
+            answers = context.out.table("decoded").to_table(filter=pc.field("mode") == mode).sort_by("row")
+            context.answers[mode].write(answers)
+            tables[mode] = answers
+        context.out.delete("decoded")
+    return pa.concat_tables(tables.values())
+
+
+def _load(config: PipelineConfig, folders: dict[Mode, Folder]) -> dict[Mode, Student]:
     students: dict[Mode, Student] = {}
-    for mode, stage in STUDENT_OF.items():
-        with folders[stage].local("student") as folder:
+    for mode, artifact in folders.items():
+        with artifact.local("student") as folder:
             students[mode] = load_student(folder)
         place(students[mode], config.cluster)
     return students
 
 
-def _time_modes(config: PipelineConfig, folders: dict[str, Folder], rows: list[dict[str, Any]]) -> pa.Table:
+def _time_modes(config: PipelineConfig, folders: dict[Mode, Folder], rows: list[dict[str, Any]]) -> pa.Table:
     """Time each question in every mode, one at a time, after a warm-up on the first question."""
     students = _load(config, folders)
     timings = []

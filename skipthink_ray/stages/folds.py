@@ -13,13 +13,14 @@ from skipthink_ray.rows import TRAIN
 from skipthink_ray.runtime.artifacts import CHECKPOINTS, Folder, begin, finish, is_finished
 from skipthink_ray.runtime.tracking import NullTracker
 from skipthink_ray.stages.context import Context
-from skipthink_ray.training.launch import Request, launch, planned_chunks, total_updates
+from skipthink_ray.training.launch import Request, launch
+from skipthink_ray.training.plan import total_updates
 
 
 def fold_students(context: Context) -> dict[Fold, Folder]:
     """Each fold with the folder of the student trained without it."""
     config, samples = context.config, context.inputs["samples"]
-    num_chunks, _ = planned_chunks(config, samples)
+    num_chunks = context.inputs["cwt"].read_json("summary.json")["num_chunks"]
     counts = count_folds(config, samples)
     students = {}
     for fold in (Fold(number, config.skips.folds, config.seed) for number in range(config.skips.folds)):

@@ -25,8 +25,8 @@ from skipthink_ray.rows import HELD_OUT, KEPT, TRAIN
 from skipthink_ray.runtime.artifacts import ROW_GROUP
 from skipthink_ray.runtime.board import Board
 from skipthink_ray.stages.context import Context
+from skipthink_ray.training.plan import STEPS
 
-STEPS = "steps.json"
 TOKENIZER_ROWS = 50_000
 """Maximum number of rows to train a tokenizer from scratch on."""
 

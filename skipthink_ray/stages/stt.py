@@ -10,7 +10,8 @@ from skipthink_ray.stages.training import train_stage
 
 
 def make(context: Context) -> dict[str, Any]:
-    """Train with Ray Train. Returns updates, tokens, seconds and the final loss."""
+    """Returns updates, tokens, seconds and the final loss."""
     cwt, skips = context.inputs["cwt"], context.inputs["skips"]
-    start = cwt if context.config.stt.start == "cwt" else None
-    return train_stage(context, "stt", samples=cwt, student=start, skips=skips)
+    start = cwt if context.config.stt.start == "cwt" else context.inputs["samples"]
+    num_chunks = cwt.read_json("summary.json")["num_chunks"]
+    return train_stage(context, "stt", num_chunks, samples=cwt, student=start, skips=skips)

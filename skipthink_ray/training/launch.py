@@ -6,7 +6,6 @@ too, and need no model. What runs on every rank is in `worker`.
 
 import os
 import traceback
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,15 +13,15 @@ import ray
 import ray.train
 
 from skipthink_ray.config import PipelineConfig, TrainConfig
-from skipthink_ray.method.choosing import decide_num_chunks
 from skipthink_ray.method.samples import COLUMNS, training_samples
 from skipthink_ray.method.skipping import Fold
+from skipthink_ray.rows import CHUNK_STEPS
 from skipthink_ray.runtime.artifacts import CHECKPOINTS, Folder
 from skipthink_ray.runtime.board import Board
 from skipthink_ray.runtime.cluster import NoRoom
 from skipthink_ray.runtime.progress import StageLine
 from skipthink_ray.runtime.stopping import Stopper
-from skipthink_ray.training.batches import Stage, updates_per_epoch
+from skipthink_ray.training.batches import Stage
 
 
 @dataclass(frozen=True)
@@ -32,8 +31,8 @@ class Request:
     stage: Stage
     config: PipelineConfig
     updates: int
-    num_chunks: int | None
-    """M; None for base, which has no chunks."""
+    num_chunks: int
+    """M; 1 for base, which trains on whole rationales."""
     samples: Folder
     """Artifact with the `samples` table."""
     student: Folder
@@ -47,25 +46,6 @@ class Request:
     @property
     def train_config(self) -> TrainConfig:
         return getattr(self.config, self.stage)
-
-
-def planned_chunks(config: PipelineConfig, samples: Folder) -> tuple[int, str]:
-    """(M, why), from the configuration or from the finished stage `samples`."""
-    counts = {int(steps): count for steps, count in samples.read_json("steps.json").items()}
-    return decide_num_chunks(config, Counter(counts).elements())
-
-
-def total_updates(config: PipelineConfig, stage: Stage, samples: Folder, num_samples: int) -> int:
-    """Number of updates of a stage: `updates`, or that of cwt, or with `match: epochs` of its own epochs.
-
-    samples: the finished stage `samples`, which decides M. num_samples: the number to train on.
-    """
-    if config.updates is not None:
-        return config.updates
-    measured: Stage = stage if stage == "cwt" or config.match == "epochs" else "cwt"
-    train_config: TrainConfig = getattr(config, measured)
-    num_chunks = 1 if measured == "base" else planned_chunks(config, samples)[0]
-    return updates_per_epoch(measured, train_config, num_samples, num_chunks) * train_config.epochs
 
 
 def launch(request: Request, line: StageLine, stopper: Stopper) -> dict[str, Any]:
@@ -98,9 +78,11 @@ def _fit(request: Request, board: Board, environment: dict[str, str]) -> dict[st
 
     os.environ.update(environment)
     cluster = request.config.cluster
-    tokens = training_samples(request.samples.table("samples"), COLUMNS, request.held_out)
-    if request.stage == "cwt" and request.num_chunks:  # stt has the chunks that cwt found
-        tokens = tokens.in_average_chunks(request.num_chunks)
+    samples = request.samples.table("samples")
+    if request.skips:  # stt: the samples of cwt, with their chunks
+        tokens = training_samples(samples, [*COLUMNS, CHUNK_STEPS.name])
+    else:
+        tokens = training_samples(samples, COLUMNS, request.held_out).in_average_chunks(request.num_chunks)
     trainer = TorchTrainer(
         _worker,
         train_loop_config={

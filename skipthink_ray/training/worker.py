@@ -84,7 +84,7 @@ def _student(request: "Request") -> Student:
     """The student to start from, with stage markers unless the stage is base."""
     with request.student.local("student") as folder:
         student = load_student(folder)
-    if request.num_chunks is None:
+    if request.stage == "base" or student.ids.stages:  # stt may start from cwt
         return student
     return with_stages(student, request.num_chunks, request.config.student.marker_start, request.config.seed)
 

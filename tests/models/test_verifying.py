@@ -13,9 +13,8 @@ from skipthink_ray.models.ablation import Ablation, judges_of
 from skipthink_ray.models.contexts import Contexts
 from skipthink_ray.models.decoding import generate, max_positions
 from skipthink_ray.models.perturbing import perturbed
-from skipthink_ray.models.student import build_student, load_tokenizer
 from skipthink_ray.tasks import get_task
-from tests.toys import ARCHITECTURES, make_samples
+from tests.toys import ARCHITECTURES, make_samples, new_student
 
 TASK = get_task("multiarith")
 ALL = np.ones(4, dtype=bool)
@@ -80,7 +79,7 @@ def test_an_ablation_does_not_depend_on_its_batch_size(trained):
 def test_random_asks_in_any_order_give_what_generate_writes(architecture, checkpoints, rows):
     """With random weights, texts reach the limit. Long questions leave gpt2 fewer positions, or none."""
     config = StudentConfig(pretrained=str(checkpoints[architecture]))
-    student = build_student(config, load_tokenizer(config, []), seed=0, num_chunks=4)
+    student = new_student(config, 4)
     student.model.eval()
     longer = [row._replace(question=row.question * (1 + 24 * at // 11)) for at, row in enumerate(rows[:12])]
     samples = make_samples(longer, student.tokenizer)

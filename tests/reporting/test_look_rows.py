@@ -29,7 +29,7 @@ def described(tmp_path):
     rows += [_row(number, reason="wrong answer", detail=wrong) for number in range(7, 12)]
     folder = Folder.open(str(tmp_path))
     folder.write_table("rows", pa.Table.from_pylist(rows, schema=ROW_SCHEMA))
-    config = PipelineConfig.model_validate({"task": "gsm8k", "chunks": {"num_chunks": 3}})
+    config = PipelineConfig.model_validate({"task": "gsm8k", "cwt": {"num_chunks": 3}})
     return describe_rows(config, folder, lambda texts: (len(text.split()) for text in texts), "words")
 
 

@@ -10,18 +10,18 @@ from skipthink_ray.config import CwtConfig, CwtSearchConfig, OptimConfig, Studen
 from skipthink_ray.models.batching import collate
 from skipthink_ray.models.decoding import answer_questions
 from skipthink_ray.models.marker_start import start_markers
-from skipthink_ray.models.student import Student, build_student, load_tokenizer
+from skipthink_ray.models.student import Student
 from skipthink_ray.training.batches import build_item, epoch_items
 from skipthink_ray.training.engine import DataParallelEngine
 from skipthink_ray.training.markers import attach, merge
-from tests.toys import ARCHITECTURES, make_samples, make_student, toy_rows, train_briefly
+from tests.toys import ARCHITECTURES, make_samples, make_student, new_student, toy_rows, train_briefly
 
 CPU = torch.device("cpu")
 
 
 def _pretrained(checkpoints, architecture: str, start: str = "mean") -> Student:
     config = StudentConfig(pretrained=str(checkpoints[architecture]), marker_start=start)
-    return build_student(config, load_tokenizer(config, ()), seed=0, num_chunks=4)
+    return new_student(config, 4)
 
 
 def _marker_ids(student: Student) -> list[int]:

@@ -13,12 +13,11 @@ from safetensors.torch import load_file
 from skipthink_ray.config import CwtConfig, CwtSearchConfig, OptimConfig, StudentConfig
 from skipthink_ray.method.samples import Samples
 from skipthink_ray.models.batching import collate
-from skipthink_ray.models.student import build_student, load_tokenizer
 from skipthink_ray.training.checkpoint import KEYS, Progress, load_checkpoint, load_weights, save_checkpoint
 from skipthink_ray.training.engine import DataParallelEngine
 from skipthink_ray.training.loop import CHECK_EVERY_UPDATES, Hooks, Job, NonFiniteLoss, train
 from skipthink_ray.training.markers import attach
-from tests.toys import make_samples, toy_rows
+from tests.toys import make_samples, new_student, toy_rows
 
 PER_EPOCH, UPDATES = 24, 72
 """24 samples with five items each, five items per update, three epochs, greedy search before every epoch."""
@@ -45,7 +44,7 @@ def tiny(checkpoints):
     config = StudentConfig(pretrained=str(checkpoints["gpt2"]))
 
     def make():
-        return build_student(config, load_tokenizer(config, ()), seed=0, num_chunks=4)
+        return new_student(config, 4)
 
     return make, make_samples(toy_rows("multiarith", 24, seed=9), make().tokenizer)
 
