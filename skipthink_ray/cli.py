@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from skipthink_ray.options import Parser
 
 STAGES = ("rationales", "samples", "base", "cwt", "skips", "stt", "evaluation", "report")
-TERMINATED = 143
 PRESETS = ("default", "toy", "gpt2", "smollm2")
 CONFIGURED = {
     "demo": "run the whole method on a toy task; takes a few minutes on two cores",
@@ -178,7 +177,7 @@ def _look(config: "PipelineConfig", command: str, as_json: bool) -> int:
 def _logged(config: "PipelineConfig", work: "Callable[[Console], object]") -> int:
     """Run `work` with its output in a log file. Returns the exit code; a ValueError propagates."""
     from skipthink_ray.runtime.cluster import disconnect
-    from skipthink_ray.runtime.console import say
+    from skipthink_ray.runtime.console import TERMINATED, say
     from skipthink_ray.runtime.progress import cause, log_path, quiet
 
     log = log_path(config)

@@ -31,13 +31,13 @@ def sections(command: str) -> list[Section]:
     where = [field for field in ("name", *EXECUTION) if field not in own]
     read = {*own, *where, *seen, SEED, *ALSO.get(command, ())}
     others = [field for field in PipelineConfig.model_fields if field in read - {*own, *where}]
-    found = [
+    ordered = [
         Section(f"keys of {command}", KEYS, own),
         Section("keys of other stages", f"The result of {command} depends on them too.", others),
         Section("where and how it runs", WHERE, where),
         Section("other keys", f"The result of {command} does not depend on them.", _without(read)),
     ]
-    return [section for section in found if section.fields]
+    return [section for section in ordered if section.fields]
 
 
 def _without(names: Collection[str]) -> list[str]:

@@ -102,13 +102,13 @@ class Parser(argparse.ArgumentParser):
         for word in words[:end]:
             self._check_name(word)
         words = [*map(_with_dashes, words[:end]), *words[end:]]
-        found, rest = self.parse_known_args(words)
+        values, rest = self.parse_known_args(words)
         if rest:
             raise ValueError(
                 f"unexpected argument '{rest[0]}'; the name of an option starts with --, "
                 "and a switch takes no value"
             )
-        return found
+        return values
 
     def _check_name(self, word: str) -> None:
         typed, equals, _ = word.partition("=")

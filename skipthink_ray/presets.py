@@ -28,7 +28,7 @@ def toy() -> PipelineConfig:
     }
     return PipelineConfig(
         name="demo",
-        rationales=RationalesConfig(train_questions=3000, test_questions=200),
+        rationales=RationalesConfig(train_questions=2000, test_questions=200),
         base=TrainConfig(**shared),
         cwt=CwtConfig(**shared, epochs=2),
         stt=SttConfig(**shared, skip_share=0.5),

@@ -92,8 +92,9 @@ HISTORY_SCHEMA = pa.schema(
 )
 
 KEPT = pc.field("reason").is_null()
-"""Filters of rows and samples: those that a run uses, and of these the ones to train on and to evaluate."""
+"""A filter of rows and samples: those that the run uses."""
 TRAIN = KEPT & (pc.field("split") == "train")
+"""The used rows to train on."""
 TEST = KEPT & (pc.field("split") == "test")
 DEV = KEPT & (pc.field("split") == "dev")
 HELD_OUT = {"test": TEST, "dev": DEV}

@@ -9,10 +9,8 @@ from rich.table import Table
 from skipthink_ray.config import PipelineConfig
 from skipthink_ray.reporting.table import NUMBERS, main_cells, plain_table
 from skipthink_ray.runtime.artifacts import Folder
-from skipthink_ray.runtime.console import say
+from skipthink_ray.runtime.console import TERMINATED, say
 from skipthink_ray.runtime.store import REPORT
-
-TERMINATED = 143
 
 
 @dataclass(frozen=True)

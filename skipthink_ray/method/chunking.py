@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 SLICE_ROWS = 1024
 """Rationales searched together: enough to amortise numpy's call overhead, few enough for the CPU cache."""
+LARGEST_SIZE = 7
+"""Chunks of this many steps or more are counted together."""
 STREAMS = 1024
 """Streams of random numbers; rationale `row` draws from stream `row % STREAMS`."""
 

@@ -33,9 +33,9 @@ class Contexts:
         verified_A, decoded_A = np.zeros(len(rows), dtype=int), np.zeros(len(rows), dtype=int)
         stages = range(kept_AM.shape[1] if written_from is None else written_from, kept_AM.shape[1])
         for stage in stages:
-            hold = stage > stages.start  # the search asks next from one stage later
+            store = stage > stages.start  # the next search step starts one stage later and shares this prefix
             asks = [
-                self._ask_chunk(row, stage, context, len(teachers) if hold else None)
+                self._ask_chunk(row, stage, context, len(teachers) if store else None)
                 for row, context, teachers in zip(rows.tolist(), contexts, shown, strict=True)
             ]
             for at, one in enumerate(self.verifier.ask(asks)):

@@ -58,15 +58,15 @@ def stage_losses(
     """
     model.eval()
     device, num_chunks = next(model.parameters()).device, samples.num_chunks
-    marker = len(ids.start)  # its position
-    starts_B = _lengths(samples.question, rows) + marker + 1  # position of the first rationale token
+    marker_at = len(ids.start)
+    starts_B = _lengths(samples.question, rows) + marker_at + 1  # position of the first rationale token
     input_BT = torch.from_numpy(_inputs(ids, samples, rows, starts_B)).to(device)
     steps_B = _lengths(samples.step_tokens, rows)
     band_BM = np.maximum(until_BM - np.arange(num_chunks), 0)  # steps that a stage can hold
     stages = np.flatnonzero(band_BM.any(0)).tolist()
     per_stage = []
     for m in stages:
-        input_BT[:, marker] = ids.stages[m]
+        input_BT[:, marker_at] = ids.stages[m]
         with _autocast(device, bf16):
             per_stage.append(
                 _entries(model, ids.eos, input_BT, _plan(samples, rows, starts_B, m, band_BM[:, m]))

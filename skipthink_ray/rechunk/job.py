@@ -6,9 +6,8 @@ holds the samples.
 
 In: a folder of Parquet files with the columns of SAMPLE_SCHEMA, as the stages samples and cwt write it.
 Out: `samples/` with all rows and columns, new `chunk_steps`, and `boundaries_moved` (null if no boundary
-can move); `summary.json`. The search starts from the old `chunk_steps`, or from average
-chunks if there are none. A rationale that is
-longer than the student's positions keeps its chunks and gets a `reason`.
+can move); `summary.json`. The search starts from the old `chunk_steps`, or from average chunks if there are
+none. A rationale that is longer than the student's positions keeps its chunks and gets a `reason`.
 
 Each rationale is searched independently. Batches, actors and files do not change its chunks, except for float
 rounding if two cuts tie. A finished search is a no-op; a killed search starts over.

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from skipthink_ray.config import EvaluationConfig, PipelineConfig
+from skipthink_ray.method.chunking import LARGEST_SIZE
 from skipthink_ray.method.intervals import bootstrap, bounded_mean
 from skipthink_ray.method.metrics import percent, ratio_of_sums, smooth_curve
 from skipthink_ray.method.modes import STUDENT_OF, Mode
@@ -22,8 +23,6 @@ from skipthink_ray.models.pretrained import describe
 from skipthink_ray.reporting.result import result_sentences
 
 CURVE_POINTS, CURVE_WINDOWS = 300, 20
-LARGEST_SIZE = 7
-"""Chunks of this many steps or more are counted together."""
 DETAIL_CHARS = 200
 
 

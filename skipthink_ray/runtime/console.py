@@ -2,6 +2,9 @@
 
 from rich.console import Console
 
+TERMINATED = 143
+"""Exit code after SIGTERM."""
+
 
 def say(console: Console, text: str, stage: str = "", style: str | None = None) -> None:
     """Print a text in one piece, after the name of the stage that says it."""

@@ -42,16 +42,16 @@ def from_path(path: str) -> Task:
         raise ValueError(
             f"task: cannot import the module of '{path}': {error}; searched {os.getcwd()} and the Python path"
         ) from error
-    if not isinstance(made := getattr(module, class_name, None), type):
+    if not isinstance(cls := getattr(module, class_name, None), type):
         raise ValueError(
             f"task: {module.__file__} has no class '{class_name}' (of '{path}'); expected {EXPECTED}"
         )
-    return _checked(path, _instance(path, made))
+    return _checked(path, _instance(path, cls))
 
 
-def _instance(path: str, made: type) -> Any:
+def _instance(path: str, cls: type) -> Any:
     try:
-        return made()
+        return cls()
     except TypeError as error:
         raise ValueError(
             f"task: '{path}' cannot be constructed without arguments: {error}; expected {EXPECTED}"

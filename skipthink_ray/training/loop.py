@@ -130,7 +130,7 @@ def _run_updates(run: _Run, samples: Samples, items: Items, updates: list[np.nda
     engine.model.train()
     fresh: list[tuple[dict[str, Any], torch.Tensor]] = []
     for number, update in enumerate(updates):
-        torch.manual_seed(hash((job.seed, progress.update, rank())))  # dropout
+        torch.manual_seed(hash((job.seed, progress.update, rank())))  # a resumed run draws the same dropout
         micro_batches: list[MicroBatch] = [
             collate(
                 [build_item(items, item, samples, student.ids) for item in share],

@@ -15,7 +15,7 @@ import torch.distributed as dist
 
 from skipthink_ray.config import SearchConfig
 from skipthink_ray.method import chunking
-from skipthink_ray.method.chunking import StageLosses
+from skipthink_ray.method.chunking import LARGEST_SIZE, StageLosses
 from skipthink_ray.method.markup import MarkerIds
 from skipthink_ray.method.samples import Samples
 from skipthink_ray.models.batching import length_batches
@@ -31,8 +31,6 @@ last chunk's loss, and its pass is the longest, so it is computed for a sample o
 all lengths."""
 HELD_LOSSES = 1 << 22
 """Maximum number of stage-loss entries that wait for a search: 32 MiB for each of their two arrays."""
-LARGEST_SIZE = 7
-"""Chunks of this many steps or more are counted together."""
 
 
 @dataclass(frozen=True)
