@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from typing import Any
 
-from skipthink_ray.config import CwtConfig, PipelineConfig
+from skipthink_ray.config import CwtConfig, OwnTaskConfig, PipelineConfig
 from skipthink_ray.method.modes import STUDENT_OF, Mode
 
 EXECUTION = ("cluster", "endpoint", "tracking", "storage_path")
 """Where and how a run executes. Every stage may read these; no identity contains them."""
-ANSWERS_VERSION = 1
-"""Raised when the code writes other answers for the same configuration."""
+ANSWERS, ANSWERS_VERSION = "answers-", 1
+"""Start of the names of the artifacts with answers, and their version (see `Stage.version`)."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ STAGES = {
     "rationales": Stage((), ("task", "own_task", "rationales"), version=3),
     "samples": Stage(("rationales",), ("seed", "student", "samples")),
     "base": Stage(("samples",), ("seed", "match", "updates", "base")),
-    "cwt": Stage(("samples",), ("seed", "updates", "cwt")),
+    "cwt": Stage(("samples",), ("seed", "updates", "own_task", "cwt")),
     "skips": Stage(("samples", "cwt"), ("seed", "skips")),
     "stt": Stage(("samples", "cwt", "skips"), ("seed", "match", "updates", "stt")),
     "evaluation": Stage(("samples", "base", "cwt", "stt"), ("evaluation",)),
@@ -66,10 +66,13 @@ def _own(name: str, config: PipelineConfig) -> dict[str, Any]:
     values: dict[str, Any] = {field: getattr(config, field) for field in STAGES[name].fields}
     if name == "rationales":
         values["rationales"] = config.rationales.model_copy(update={"seed": config.data_seed})
+        if isinstance(config.own_task, OwnTaskConfig):  # M is for cwt
+            values["own_task"] = config.own_task.model_copy(update={"num_chunks": None})
     if name == "base" and config.match == "updates" and config.updates is None:
         # base makes as many updates as cwt, whose number of items depends on M
         deciding = config.cwt.model_dump(include={"num_chunks", "epochs", "batch_size", "stage_updates"})
         values["cwt"] = CwtConfig().model_copy(update=deciding)
+        values["own_task"] = config.own_task
     return values
 
 
@@ -103,7 +106,7 @@ def identify(config: PipelineConfig) -> dict[str, dict[str, Any]]:
 
 def answers_of(mode: Mode) -> str:
     """The name of the artifact with the answers in a mode, which the stage evaluation makes."""
-    return f"answers-{mode}"
+    return f"{ANSWERS}{mode}"
 
 
 def _files(config: PipelineConfig) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Makes the artifact of a stage: waits for other runs that make it, tracks it, and marks it as finished."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -32,6 +32,8 @@ class Maker:
     console: Console
     tracker: Tracker
     """The run's own; each stage gets a child."""
+    names: Sequence[str]
+    """The stages that are to be made."""
     bars: Bars = field(default_factory=Bars)
     stopper: Stopper = field(default_factory=Stopper)
 
@@ -40,15 +42,18 @@ class Maker:
         if self.current.is_done(name):
             self.current.link(name)
             self._say(name, "already done")
-            return
+        else:
+            self._wait_or_make(name)
+        if name == "samples" and {"skips", "evaluation"} & {*self.names}:
+            check_samples(self.config, self.current.artifact(name))
+
+    def _wait_or_make(self, name: str) -> None:
         with self.current.making(name, lambda text: self._say(name, text), self.stopper.pause) as lease:
             if lease:
                 self._make(name, lease)
             else:
                 self.current.link(name)
                 self._say(name, "made by another run")
-        if name == "samples":
-            check_samples(self.config, self.current.artifact(name))
 
     def _make(self, name: str, lease: Lease) -> None:
         out, identity = self.current.artifact(name), self.current.identities[name]

@@ -47,7 +47,7 @@ def run(config: PipelineConfig, console: Console, command: str, only: Collection
         with tracked(tracker):
             tracker.params(flatten(config.model_dump()))
             current.record(command, config.model_dump(mode="json"))
-            _make_all(names, Maker(config, current, console, tracker))
+            _make_all(names, Maker(config, current, console, tracker, names))
             if how := tracker.how_to_open():
                 tell(f"Metrics: {how}")
     return current

@@ -98,3 +98,13 @@ def test_another_split_is_checked_if_only_the_evaluation_is_to_be_made(tmp_path)
             preflight.check_run(other, current, ["evaluation"], print)
     finally:
         cluster.disconnect()
+
+
+def test_damaged_step_counts_are_named_with_the_artifact_to_delete(tmp_path):
+    samples = _samples(_config(tmp_path))
+    counted = _config(tmp_path, cwt={"num_chunks": "auto"})
+    for text in ("{", "[]", '{"x": 1}'):
+        samples.write_text("steps.json", text)
+        with pytest.raises(ValueError, match=rf"{re.escape(samples.uri)}/steps.json is damaged .* delete"):
+            preflight.check_samples(counted, samples)
+    preflight.check_samples(_config(tmp_path, cwt={"num_chunks": 3}), samples)

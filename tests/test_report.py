@@ -119,6 +119,7 @@ def write_summaries(run: Folder) -> None:
         "final_loss_nats": 0.25,
         "backend": "ddp",
         "padding_share": 0.02,
+        "parameters": 282432,
     }
     summaries = {
         "rationales": {"rows": 24, "train": 7, "test": 10, "dropped": 7, "reasons": {"wrong answer": 7}},
@@ -127,7 +128,6 @@ def write_summaries(run: Folder) -> None:
             "dev": 0,
             "test": 10,
             "reasons": {"too many tokens": 1},
-            "student_parameters": 282432,
         },
         **dict.fromkeys(("base", "cwt", "stt"), trained),
         "skips": {

@@ -23,6 +23,7 @@ from skipthink_ray.reporting.look_rows import describe_outcomes, describe_rows
 from skipthink_ray.reporting.look_tables import print_input, print_outcomes, print_rows
 from skipthink_ray.runtime.console import say
 from skipthink_ray.runtime.store import Run
+from skipthink_ray.training.plan import planned_chunks
 
 NOT_ASKED = (
     "The teacher was not asked. `skipthink rationales` with the same options asks it; "
@@ -53,8 +54,10 @@ def look(config: PipelineConfig, console: Console, command: str, as_json: bool =
                 _show_refused(current, console)
                 raise
         count_tokens, unit = _token_counter(config, current, console)
+        samples = current.artifact("samples")
+        decided = planned_chunks(config, samples) if current.is_done("samples") else None
         with console.status("counting ..."):
-            described |= describe_rows(config, current.artifact("rationales"), count_tokens, unit)
+            described |= describe_rows(config, current.artifact("rationales"), count_tokens, unit, decided)
         if not as_json:
             print_rows(described, console)
     if as_json:

@@ -4,6 +4,7 @@ from typing import Any
 
 from rich.console import Console
 
+from skipthink_ray.identity import ANSWERS
 from skipthink_ray.reporting.table import NUMBERS, main_cells, plain_table
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.runtime.console import say
@@ -33,7 +34,9 @@ def runs(storage_path: str, console: Console) -> int:
 
 def _cells(storage: Folder, run: str, view: dict[str, Any]) -> list[str]:
     """Task, start, number of finished stages, and the numbers of the report if it belongs to this view."""
-    made = {stage: is_made(storage, run, stage, digest) for stage, digest in view["artifacts"].items()}
-    numbers = main_cells(storage.child(run).child(REPORT)) if made[REPORT] else [UNKNOWN] * len(NUMBERS)
+    known = {stage: digest for stage, digest in view["artifacts"].items() if not stage.startswith(ANSWERS)}
+    made = {stage: is_made(storage, run, stage, digest) for stage, digest in known.items()}
+    has_report = made.get(REPORT, False)
+    numbers = main_cells(storage.child(run).child(REPORT)) if has_report else [UNKNOWN] * len(NUMBERS)
     started = view["started_at"][:16]
     return [view["config"]["task"], started, f"{sum(made.values())} of {len(made)}", *numbers]

@@ -4,6 +4,7 @@ It works on token ids and not on text, so that moving a chunk boundary never cha
 ends in EOS; no prompt contains it.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -13,6 +14,7 @@ import numpy as np
 ANSWER, SKIP, THOUGHT = "[answer]", "[skip]", "[thought]"
 COMMON_MARKERS = (ANSWER, SKIP, THOUGHT)
 """The markers that do not depend on M."""
+STAGE_MARKER = re.compile(r"\[\d+\]")
 ARROW = "-->"
 
 Ids = Sequence[int] | np.ndarray

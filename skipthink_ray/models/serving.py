@@ -24,6 +24,7 @@ def prepare_for_serving(student: Student, stage: str, config: PipelineConfig) ->
     question_format, start = config.samples.question_format, student.model.config.skipthink["prompt_start"]
     student.model.config.skipthink = {
         "prompt_start": start,
+        "num_chunks": len(student.ids.stages),
         "stage": stage,
         "task": config.task,
         "own_task": config.own_task.model_dump() if config.own_task else None,

@@ -21,7 +21,15 @@ from transformers import (
 )
 
 from skipthink_ray.config import ClusterConfig, StudentConfig
-from skipthink_ray.method.markup import ANSWER, COMMON_MARKERS, SKIP, THOUGHT, MarkerIds, stage_markers
+from skipthink_ray.method.markup import (
+    ANSWER,
+    COMMON_MARKERS,
+    SKIP,
+    STAGE_MARKER,
+    THOUGHT,
+    MarkerIds,
+    stage_markers,
+)
 from skipthink_ray.models.encoding import encode
 from skipthink_ray.models.marker_start import add_embeddings, start_markers
 from skipthink_ray.models.pretrained import resolve
@@ -92,7 +100,9 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenize
 def build_student(config: StudentConfig, tokenizer: Any, seed: int) -> Student:
     """The student before training. Its tokenizer and embeddings lack only the stage markers, which need M."""
     known = len(tokenizer)
-    tokenizer.add_tokens(list(COMMON_MARKERS), special_tokens=True)
+    # A text may contain `[1]`. Special tokens are never made from texts, so it does not become the marker.
+    looks_like_stage = [token for token in tokenizer.get_added_vocab() if STAGE_MARKER.fullmatch(token)]
+    tokenizer.add_tokens([*looks_like_stage, *COMMON_MARKERS], special_tokens=True)
     # never EOS: padding has no loss, and EOS must have one
     if tokenizer.pad_token_id in (None, tokenizer.eos_token_id):
         tokenizer.add_special_tokens({"pad_token": PAD})
@@ -105,8 +115,8 @@ def build_student(config: StudentConfig, tokenizer: Any, seed: int) -> Student:
     start_markers(model, tokenizer, config.marker_start, list(COMMON_MARKERS), seed)
     _set_token_ids(model, tokenizer)
     start = prompt_start(config)
-    model.config.skipthink = {"prompt_start": start}
-    return Student(model, tokenizer, marker_ids(tokenizer, start), int(tokenizer.pad_token_id or 0))
+    model.config.skipthink = {"prompt_start": start, "num_chunks": 0}
+    return Student(model, tokenizer, marker_ids(tokenizer, start, 0), int(tokenizer.pad_token_id or 0))
 
 
 def with_stages(student: Student, num_chunks: int, marker_start: str, seed: int) -> Student:
@@ -122,7 +132,8 @@ def with_stages(student: Student, num_chunks: int, marker_start: str, seed: int)
     tokenizer.add_tokens(stages, special_tokens=True)
     add_embeddings(model, known, len(tokenizer))
     start_markers(model, tokenizer, marker_start, [*stages, *COMMON_MARKERS], seed)
-    return replace(student, ids=marker_ids(tokenizer, model.config.skipthink["prompt_start"]))
+    model.config.skipthink = {**model.config.skipthink, "num_chunks": num_chunks}
+    return replace(student, ids=marker_ids(tokenizer, model.config.skipthink["prompt_start"], num_chunks))
 
 
 def prompt_start(config: StudentConfig) -> str:
@@ -144,14 +155,15 @@ def load_student(folder: str | Path) -> Student:
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
     except (OSError, ValueError) as error:
         raise ValueError(f"'{folder}' is not a student's folder (model and tokenizer): {error}") from error
-    start = getattr(model.config, "skipthink", {}).get("prompt_start", "")
-    return Student(model, tokenizer, marker_ids(tokenizer, start), tokenizer.pad_token_id)
+    made = getattr(model.config, "skipthink", {})
+    ids = marker_ids(tokenizer, made.get("prompt_start", ""), made.get("num_chunks"))
+    return Student(model, tokenizer, ids, tokenizer.pad_token_id)
 
 
-def marker_ids(tokenizer: Any, start: str = "") -> MarkerIds:
+def marker_ids(tokenizer: Any, start: str = "", num_chunks: int | None = None) -> MarkerIds:
     """The ids of the markers and of the prompt start. Raises ValueError if the tokenizer has no markers.
 
-    A student before cwt and a base student have no stage markers.
+    A student before cwt and a base student have no stage markers. num_chunks: M; None counts the markers.
     """
     vocabulary = tokenizer.get_added_vocab()
     missing = [marker for marker in COMMON_MARKERS if marker not in vocabulary]
@@ -159,7 +171,8 @@ def marker_ids(tokenizer: Any, start: str = "") -> MarkerIds:
         raise ValueError(
             f"the tokenizer lacks the markers {', '.join(missing)}; use a student that skipthink trained"
         )
-    num_chunks = next(m for m in range(1, len(vocabulary) + 2) if f"[{m}]" not in vocabulary) - 1
+    if num_chunks is None:
+        num_chunks = next(m for m in range(1, len(vocabulary) + 2) if f"[{m}]" not in vocabulary) - 1
     stages = tuple(vocabulary[f"[{stage}]"] for stage in range(1, num_chunks + 1))
     first = tuple(encode(tokenizer, [start])[0]) if start else ()
     return MarkerIds(

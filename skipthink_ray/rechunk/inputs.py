@@ -1,7 +1,7 @@
 """Checks the inputs of a chunk search: schemas on the driver (Parquet footers), rows in the actors."""
 
 import hashlib
-import re
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +12,7 @@ import pyarrow.dataset
 import pyarrow.parquet
 from transformers import AutoTokenizer
 
+from skipthink_ray.method.markup import STAGE_MARKER
 from skipthink_ray.models.pretrained import check_causal_lm
 from skipthink_ray.models.student import Student, marker_ids
 from skipthink_ray.rows import CHUNK_STEPS, CHUNKED_SCHEMA, SAMPLE_SCHEMA
@@ -20,7 +21,6 @@ from skipthink_ray.runtime.artifacts import CONFIG, Folder
 TOKEN_COLUMNS = ("question_tokens", "rationale_tokens")
 TOKENIZER, DECISIVE = "tokenizer.json", ("normalizer", "pre_tokenizer", "model", "added_tokens")
 """A tokenizer's file, and the keys in it that decide which tokens a text becomes."""
-STAGE_MARKER = re.compile(r"\[\d+\]")
 
 
 def parent_and_name(uri: str) -> tuple[Folder, str]:
@@ -71,7 +71,8 @@ def check_student_folder(uri: str) -> None:
         if not any(folder.glob("*.safetensors")):
             raise ValueError(f"student: {uri} contains no weights (*.safetensors)")
         try:
-            ids = marker_ids(AutoTokenizer.from_pretrained(folder))
+            made = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("skipthink", {})
+            ids = marker_ids(AutoTokenizer.from_pretrained(folder), num_chunks=made.get("num_chunks"))
         except (OSError, KeyError) as error:
             raise ValueError(f"student: cannot load a tokenizer from {uri}: {error}") from error
         if not ids.stages:

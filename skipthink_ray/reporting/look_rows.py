@@ -48,10 +48,15 @@ def describe_rows(
     rationales: Folder,
     count_tokens: Callable[[list[str]], Iterable[int]],
     unit: str,
+    decided: tuple[int, str] | None = None,
 ) -> dict[str, Any]:
-    """Description of a finished stage rationales as JSON values. unit: that of `count_tokens`."""
+    """Description of a finished stage rationales as JSON values.
+
+    unit: that of `count_tokens`. decided: M and why, if the stage samples is finished. Before that, samples
+    that are too long for the student are not known.
+    """
     counts = count(rationales, count_tokens)
-    planned, why = decide_num_chunks(config, counts.steps.elements())
+    planned, why = decided or decide_num_chunks(config, counts.steps.elements())
     suggested = choose_num_chunks(np.fromiter(counts.steps.elements(), dtype=np.int64))
     shown = sorted({quantile(counts.steps, share) for share in SHOWN})
     return {
@@ -60,7 +65,7 @@ def describe_rows(
         "unit": unit,
         "steps": {**_numbers(counts.steps), "counts": dict(sorted(counts.steps.items()))},
         unit: {**_numbers(counts.tokens), "counts": dict(sorted(counts.tokens.items()))},
-        "num_chunks": {"planned": planned, "auto": suggested, "why": why},
+        "num_chunks": {"planned": planned, "auto": suggested, "why": why, "decided": decided is not None},
         "chunks": {number: _chunks(counts.steps, number) for number in dict.fromkeys((planned, suggested))},
         "samples": [_cut(counts.samples[steps], planned) for steps in shown],
     }

@@ -101,7 +101,8 @@ def print_rows(described: dict[str, Any], console: Console) -> None:
         console,
         f"\nauto takes M = {taken['auto']}: the largest M up to {MAX_CHUNKS} for which at least "
         f"{MOVABLE_SHARE:.0%} of the rationales have more than M steps, or 1.\n"
-        f"A run takes M = {taken['planned']}: {taken['why']}.",
+        f"A run takes M = {taken['planned']}: {taken['why']}."
+        + ("" if taken["decided"] else " Samples that are too long for the student will not count."),
     )
 
 

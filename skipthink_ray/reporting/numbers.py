@@ -68,7 +68,7 @@ def build_report(material: Material) -> dict[str, Any]:
         ),
     }
     pretrained = config.student.pretrained and describe(config.student.pretrained)
-    student = {"pretrained": pretrained, "parameters": summaries["samples"]["student_parameters"]}
+    student = {"pretrained": pretrained, "parameters": summaries["stt"]["parameters"]}
     return {
         "name": config.name,
         "task": config.task,

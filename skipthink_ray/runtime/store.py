@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 ARTIFACTS, VIEW, REPORT = "artifacts", "run.json", "report"
 RESERVED = (ARTIFACTS, "mlartifacts")
 """Names in a storage path that no run may have."""
-
-
 VIEW_KEYS = {"command", "config", "artifacts", "started_at", "earlier"}
 DAMAGED = "delete the run's folder (the shared artifacts stay), or choose another --name"
 

@@ -1,6 +1,7 @@
 """What the finished stage samples decides for the training stages: M and the number of updates."""
 
 from collections import Counter
+from collections.abc import Iterator
 
 from skipthink_ray.config import PipelineConfig, TrainConfig
 from skipthink_ray.method.choosing import decide_num_chunks
@@ -12,9 +13,18 @@ STEPS = "steps.json"
 
 
 def planned_chunks(config: PipelineConfig, samples: Folder) -> tuple[int, str]:
-    """(M, why)."""
-    counts = {int(steps): count for steps, count in samples.read_json(STEPS).items()}
-    return decide_num_chunks(config, Counter(counts).elements())
+    """(M, why). Raises ValueError if the file of steps is damaged."""
+    return decide_num_chunks(config, _num_steps(samples))
+
+
+def _num_steps(samples: Folder) -> Iterator[int]:
+    try:
+        counts = Counter({int(steps): int(count) for steps, count in samples.read_json(STEPS).items()})
+    except (OSError, ValueError, AttributeError) as error:
+        raise ValueError(
+            f"{samples.uri}/{STEPS} is damaged ({error}); delete {samples.uri}, and a run makes it again"
+        ) from error
+    yield from counts.elements()
 
 
 def total_updates(config: PipelineConfig, stage: Stage, samples: Folder, num_samples: int) -> int:

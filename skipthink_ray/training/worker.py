@@ -160,6 +160,7 @@ def _export(
         student.model.load_state_dict(weights, strict=False)
         merge(student.model, markers)
         prepare_for_serving(student, request.stage, request.config)
+        summary |= {"parameters": student.model.num_parameters()}
         summary |= marker_separation(student, request.stage)
         with TemporaryDirectory() as local:
             save_student(student, Path(local))

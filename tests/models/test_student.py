@@ -187,3 +187,28 @@ def test_a_folder_that_is_not_a_student_is_refused(tmp_path, checkpoints):
 def test_a_width_that_rotary_positions_do_not_allow_is_refused(rows):
     with pytest.raises(ValueError, match=r"student\.width: 30 is not a multiple"):
         make_student(rows[:5], width=30, heads=2)
+
+
+def test_a_student_that_was_trained_with_more_chunks_starts_again_with_fewer(checkpoints, tmp_path):
+    """Its vocabulary keeps the other markers, but they are no stages, also after a round trip."""
+    save_student(_prepare(checkpoints["llama"], 4), tmp_path / "four")
+    two = _prepare(tmp_path / "four", 2)
+    assert len(two.ids.stages) == 2
+    save_student(two, tmp_path / "two")
+    again = load_student(tmp_path / "two")
+    assert again.ids == two.ids
+    weight = two.model.get_input_embeddings().weight
+    assert torch.equal(weight[two.ids.stages[0]], weight[two.ids.answer]), "both start at the mean"
+
+
+def test_a_marker_in_a_text_is_not_the_marker_even_if_the_pretrained_tokenizer_knew_it(checkpoints, tmp_path):
+    tokenizer = load_tokenizer(StudentConfig(pretrained=str(checkpoints["llama"])), ())
+    tokenizer.add_tokens(["[1]"])  # as an ordinary token
+    shutil.copytree(checkpoints["llama"], tmp_path / "known")
+    tokenizer.save_pretrained(tmp_path / "known")
+    bare = _prepare(tmp_path / "known", None)
+    assert bare.ids.stages == ()
+    (text,) = encode(bare.tokenizer, ["see [1] there"])
+    student = with_stages(bare, 2, "mean", 0)
+    assert student.ids.stages[0] not in text
+    assert encode(student.tokenizer, ["see [1] there"]) == [text]

@@ -43,7 +43,12 @@ def test_the_description_is_json(described):
     again = json.loads(json.dumps(described))
     assert again["steps"]["max"] == LONG
     assert again["chunks"]["3"]["empty_share"] == pytest.approx(5 / 18)
-    assert again["num_chunks"] == {"planned": 3, "auto": 1, "why": "as configured"}
+    assert again["num_chunks"] == {
+        "planned": 3,
+        "auto": 1,
+        "why": "as configured",
+        "decided": False,
+    }
     (_, long) = again["samples"]
     assert len(long["steps"]) == len(long["chunk_of_step"]) == LONG
     assert [long["chunk_of_step"].count(chunk) for chunk in (1, 2, 3)] == [100, 100, 100]
