@@ -22,9 +22,11 @@ Say = Callable[[str], None]
 
 
 def check_settings(config: PipelineConfig) -> None:
-    """Refuses an unknown task, a group, a source that the task lacks, and a missing dev split of a toy."""
+    """Refuses an unknown task, a group, a source that the task lacks, a toy with a path or without dev."""
     check_source(config)
     rationales = config.rationales
+    if rationales.source == "toy" and rationales.path:
+        raise ValueError("rationales.path: a toy reads no file; add --rationales.source file (or dataset)")
     if rationales.source == "toy" and config.evaluation.split == "dev" and not rationales.dev_share:
         raise ValueError(
             "evaluation.split: a toy has no dev questions; hold some out with --rationales.dev-share 0.1"

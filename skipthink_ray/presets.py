@@ -21,7 +21,7 @@ def default() -> PipelineConfig:
 
 
 def toy() -> PipelineConfig:
-    """The demo: toy MultiArith and a student from scratch. It takes some minutes on two cores."""
+    """The demo: toy MultiArith and a student from scratch. It takes about ten minutes on two cores."""
     shared = {
         "batch_size": 16,
         "optim": OptimConfig(lr=5e-3, schedule="cosine", warmup_share=0.05, beta2=0.98),

@@ -108,3 +108,10 @@ def test_damaged_step_counts_are_named_with_the_artifact_to_delete(tmp_path):
         with pytest.raises(ValueError, match=rf"{re.escape(samples.uri)}/steps.json is damaged .* delete"):
             preflight.check_samples(counted, samples)
     preflight.check_samples(_config(tmp_path, cwt={"num_chunks": 3}), samples)
+
+
+def test_a_file_without_its_source_is_not_ignored(tmp_path):
+    config = _config(tmp_path, rationales={"path": "my.jsonl"})
+    with pytest.raises(ValueError, match=r"a toy reads no file; add --rationales\.source file"):
+        preflight.check_settings(config)
+    preflight.check_settings(_config(tmp_path, rationales={"path": "my.jsonl", "source": "file"}))

@@ -86,7 +86,7 @@ def evaluation_findings(
     """
     findings = []
     if summary["staged_format_errors_pct"] > ANSWERS_PCT:
-        findings.append(_staged_empty(summary["staged_format_errors_pct"]))
+        findings.append(_staged_empty(config, summary["staged_format_errors_pct"]))
     errors = _modes_above(summary, "format_errors_pct", ("full", "skip"))
     if errors:
         findings.append(_no_answer(config, errors))
@@ -146,8 +146,9 @@ def _loss_flat(stage: str, config: PipelineConfig, summary: Summary) -> Finding:
 
 
 def _gate_rarely_right(config: PipelineConfig, right_share: float) -> Finding:
+    longer = _longer("cwt", config)
     remedies = {
-        "cwt.epochs": "train the cwt student longer (cwt.epochs)",
+        longer: f"train the cwt student longer ({longer})",
         "cwt.optim.lr": "use another cwt.optim.lr",
         "cwt.optim.marker_lr_stds": "raise cwt.optim.marker_lr_stds",
     }
@@ -209,14 +210,15 @@ def _one_of(remedies: dict[str, str]) -> tuple[str, tuple[str, ...]]:
     return sentence[0].upper() + sentence[1:], tuple(remedies)
 
 
-def _staged_empty(share_pct: float) -> Finding:
+def _staged_empty(config: PipelineConfig, share_pct: float) -> Finding:
+    longer = _longer("cwt", config)
     return Finding(
         "staged-empty",
         "evaluation",
         f"{share_pct:.1f} % of the staged answers are empty: the cwt student stops right after [answer]. "
         "It mistakes [answer] for the marker of a chunk, or has learned to stop after the last chunk.",
-        "Raise cwt.optim.marker_lr_stds, use another student.marker_start, or train longer (cwt.epochs).",
-        ("cwt.optim.marker_lr_stds", "student.marker_start", "cwt.epochs"),
+        f"Raise cwt.optim.marker_lr_stds, use another student.marker_start, or train longer ({longer}).",
+        ("cwt.optim.marker_lr_stds", "student.marker_start", longer),
     )
 
 

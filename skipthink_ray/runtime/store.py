@@ -128,7 +128,6 @@ class SharedTable:
     """Of the artifact, and of the table in it."""
     say: Callable[[str], None]
     pause: Callable[[float], None] = time.sleep
-    """`say` and `pause` as in `wait_or_lock`."""
 
     def read(self) -> "pa.Table | None":
         """The table, or None if it has not been made."""

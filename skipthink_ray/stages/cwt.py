@@ -1,7 +1,6 @@
 """Stage 4: chunk-wise training. Before an epoch, each worker searches chunks for its share of the rationales.
 
-Artifact: `student/`, `samples/` (CHUNKED_SCHEMA: the training samples with their final chunks), `history/`,
-`epochs.json`.
+Artifact: `student/`, `samples/` (CHUNKED_SCHEMA, with the final chunks), `history/`, `epochs.json`.
 """
 
 from typing import Any

@@ -78,8 +78,8 @@ def _texts(rows: pa.dataset.Dataset, config: PipelineConfig) -> Iterator[str]:
 def _cut(
     batch: pa.Table, encode: Encode, start_tokens: int, formats: SamplesConfig, limit: int, board: Board
 ) -> pa.Table:
-    board.advance(len(batch))
     rows = batch.filter(KEPT).to_pylist()
+    board.advance(len(rows))
     samples = cut(rows, encode, formats)
     parts = (samples[f"{part}_tokens"] for part in ("question", "rationale", "conclusion"))
     tokens_R = np.sum([pc.list_value_length(part).to_numpy() for part in parts], axis=0) + start_tokens + 2

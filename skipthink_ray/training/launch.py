@@ -97,7 +97,7 @@ def _fit(request: Request, board: Board, environment: dict[str, str]) -> dict[st
             resources_per_worker={"CPU": cluster.cpus_per_worker, **({"GPU": 1} if cluster.use_gpu else {})},
         ),
         run_config=ray.train.RunConfig(
-            name=CHECKPOINTS,
+            name=CHECKPOINTS,  # Ray Train finds the checkpoints of an earlier run of this name
             storage_path=request.out.path,
             storage_filesystem=request.out.filesystem,
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),

@@ -139,7 +139,7 @@ def _run_updates(run: _Run, samples: Samples, items: Items, updates: list[np.nda
             )
             for share in share_of(update, rank(), world(), job.accumulation)
         ]
-        num_targets = int(items.targets_I[update].sum())
+        num_targets = int(items.targets_I[update].sum())  # N, the denominator of the loss
         lr = learning_rate(job.config.optim, progress.update, job.updates)
         loss = engine.update(micro_batches, num_targets, lr)
         row = {"update": progress.update, "epoch": progress.epoch, "target_tokens": num_targets, "lr": lr}

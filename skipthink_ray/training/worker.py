@@ -142,6 +142,7 @@ def _export(
     """Rank 0 writes `student/`, `history/`, `samples/` and `epochs.json`."""
     weights = full_tensors(engine, None)
     losses = [row["loss_nats"] for row in progress.history]
+    window = max(1, min(20, len(losses) // 2))
     summary = {
         "updates": progress.update,
         "epochs": progress.epoch,
@@ -149,9 +150,9 @@ def _export(
         "item_tokens": progress.item_tokens,
         "seconds": progress.seconds,
         "search_seconds": progress.search_seconds,
-        "final_loss_nats": float(np.mean(losses[-20:])),
+        "final_loss_nats": float(np.mean(losses[-window:])),
         "backend": backend,
-        "first_loss_nats": float(np.mean(losses[: max(1, min(20, len(losses) // 2))])),
+        "first_loss_nats": float(np.mean(losses[:window])),
         "padding_share": float(np.mean([epoch["padding_share"] for epoch in progress.epochs])),
     }
     if rank() == 0:
