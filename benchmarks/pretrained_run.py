@@ -80,7 +80,9 @@ class Data:
         with self.artifact.local("student") as folder:
             student = load_student(folder)
         student = with_stages(student, self.num_chunks, config.student.marker_start, config.seed)
-        return replace(student, ids=marker_ids(student.tokenizer, prompt_start(config.student)))
+        return replace(
+            student, ids=marker_ids(student.tokenizer, prompt_start(config.student), self.num_chunks)
+        )
 
 
 @dataclass(frozen=True)

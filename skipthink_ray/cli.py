@@ -7,7 +7,7 @@ import shlex
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -162,7 +162,7 @@ def _dry_run(config: "PipelineConfig") -> list[str]:
     return faults
 
 
-def _run_pipeline(config: "PipelineConfig", command: str, only: Collection[str] = ()) -> int:
+def _run_pipeline(config: "PipelineConfig", command: str, only: Sequence[str] = ()) -> int:
     from skipthink_ray.pipeline import run
 
     return _logged(config, lambda console: run(config, console, command, only))

@@ -3,7 +3,7 @@
 Stages that do not need each other train side by side if the cluster has room: base beside cwt, skips and stt.
 """
 
-from collections.abc import Collection
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -25,9 +25,9 @@ TRAINING = tuple(STUDENT_OF.values())
 """Stages that run in a thread, so that others can start meanwhile."""
 
 
-def run(config: PipelineConfig, console: Console, command: str, only: Collection[str] = ()) -> Run:
+def run(config: PipelineConfig, console: Console, command: str, only: Sequence[str] = ()) -> Run:
     """Run all stages, or `only` some. Raises ValueError for errors the user can fix."""
-    names = [name for name in STAGES if name in only] if only else list(STAGES)
+    names = [*(only or STAGES)]
     current, tell = open_run(config), partial(say, console)
     if all(current.is_done(name) for name in names) and current.is_recorded():
         if "report" in names:

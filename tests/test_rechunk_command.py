@@ -208,7 +208,7 @@ def test_an_inconsistent_row_is_named(made, values, words):
 
 
 def test_samples_of_the_stage_samples_start_from_average_chunks(made, tmp_path):
-    """They have no chunks, and the tokenizer beside them has no stage markers."""
+    """The stage samples writes neither chunks nor stage markers."""
     _, table, folder = made
     config = RechunkConfig(
         student=str(folder / "student"), samples="unused", out="unused", search=SearchConfig(**METHOD)

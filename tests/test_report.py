@@ -16,7 +16,7 @@ from skipthink_ray.config import PipelineConfig, SkipsConfig
 from skipthink_ray.method.intervals import bootstrap, bounded_mean
 from skipthink_ray.method.metrics import percent, ratio_of_sums, smooth_curve
 from skipthink_ray.reporting.page import number, render, short
-from skipthink_ray.reporting.table import show_report
+from skipthink_ray.reporting.table import print_table, show_report
 from skipthink_ray.rows import (
     ANSWER_SCHEMA,
     CHUNKED_SCHEMA,
@@ -141,7 +141,7 @@ def write_summaries(run: Folder) -> None:
             "chunks_decoded": 0,
             "seconds": 4.25,
         },
-        "evaluation": {"questions": 10},
+        "evaluation": {"questions": 10, "answered_before": ["full"]},
     }
     summaries["cwt"] = {"num_chunks": 3, **trained, "warnings": [WARNING]}
     for name, summary in summaries.items():
@@ -346,6 +346,18 @@ def test_the_page_is_a_function_of_report_json_to_the_byte(report: dict[str, Any
 def test_the_same_artifacts_give_the_same_numbers(report: dict[str, Any], tmp_path: Path) -> None:
     again = make_report(write_run(tmp_path))[0].read_json("report.json")
     assert {**again, "made": None} == {**report, "made": None}
+
+
+def test_speeds_measured_by_another_run_are_named(report: dict[str, Any], page: str) -> None:
+    assert "Another run answered in mode full, so its questions per second are that run's." in page
+    alone = {**report, "evaluation": {**report["evaluation"], "answered_before": []}}
+    screens = {}
+    for name, shown in (("shared", report), ("alone", alone)):
+        screen = StringIO()
+        print_table(shown, "report.html", Console(file=screen, width=200))
+        screens[name] = screen.getvalue()
+    assert "Another run answered in mode full, so its questions/s are that run's." in screens["shared"]
+    assert "Another run" not in screens["alone"] + render(alone)
 
 
 def test_no_dropped_row_is_cut_silently(report: dict[str, Any], page: str) -> None:

@@ -18,7 +18,7 @@ from skipthink_ray.rows import DRAFT_SCHEMA
 from skipthink_ray.tasks import TASKS
 from skipthink_ray.tasks.conclusions import without_run_on
 from skipthink_ray.tasks.public import Form, Row
-from skipthink_ray.tasks.splits import is_held_out_as_dev
+from skipthink_ray.tasks.splits import in_share
 from skipthink_ray.tasks.task import Task
 
 UNUSABLE = (
@@ -93,6 +93,9 @@ def read_row(raw: dict[str, Any], config: PipelineConfig, task: Task) -> Reading
     named = values.get(columns.id)
     row_id = f"row-{raw['row'] + 1}" if named is None else str(named)
     split, origin = _split(values, raw, row_id, columns, config, task)
+    question = values.get(columns.question)
+    if split == "train" and isinstance(question, str) and in_share(question, config.rationales.dev_share):
+        split, origin = "dev", "dev share"
     row = {**dict.fromkeys(DRAFT_SCHEMA.names), "row": raw["row"], "id": row_id, "split": split}
     if not reason:
         fields = ("question", "answer", "rationale") if given or split != "train" else ("question", "answer")
@@ -213,23 +216,9 @@ def _split(
     config: PipelineConfig,
     task: Task,
 ) -> tuple[str, Origin]:
-    """The split of a row, and where it comes from. A share of the training questions becomes dev."""
-    split, origin = _split_before_dev(values, raw, row_id, columns, config, task)
-    question, share = values.get(columns.question), config.rationales.dev_share
-    if share and split == "train" and isinstance(question, str) and is_held_out_as_dev(question, share):
-        return "dev", "dev share"
-    return split, origin
+    """The split of a row, and where it comes from.
 
-
-def _split_before_dev(
-    values: Row,
-    raw: dict[str, Any],
-    row_id: str,
-    columns: ColumnsConfig,
-    config: PipelineConfig,
-    task: Task,
-) -> tuple[str, Origin]:
-    """The row's own split, else the benchmark's, else that of its file, else a random one.
+    The row's own, else the benchmark's, else that of its file, else a random one.
 
     The question seeds the random split, so that it never appears in both train and test.
     """

@@ -48,7 +48,7 @@ class Ragged:
 class Samples:
     """Samples in the order of `row`, with their chunks. The table may lack columns that nobody asks for.
 
-    Samples before cwt have no chunks: `in_average_chunks` gives them some.
+    Before cwt, samples lack chunks; `in_average_chunks` adds them.
     """
 
     table: pa.Table

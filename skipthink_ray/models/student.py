@@ -161,9 +161,9 @@ def load_student(folder: str | Path) -> Student:
 
 
 def marker_ids(tokenizer: Any, start: str = "", num_chunks: int | None = None) -> MarkerIds:
-    """The ids of the markers and of the prompt start. Raises ValueError if the tokenizer has no markers.
+    """The ids of the markers and of the prompt start. Raises ValueError if the tokenizer lacks markers.
 
-    A student before cwt and a base student have no stage markers. num_chunks: M; None counts the markers.
+    num_chunks: M, or 0 for base and before cwt; None counts the stage markers of the tokenizer.
     """
     vocabulary = tokenizer.get_added_vocab()
     missing = [marker for marker in COMMON_MARKERS if marker not in vocabulary]

@@ -61,6 +61,7 @@ def build_report(material: Material) -> dict[str, Any]:
     evaluation = {
         "questions": len(_of_mode(material.answers, "full")),
         "timed_questions": timed,
+        "answered_before": summaries["evaluation"]["answered_before"],
         "seed": config.seed,
         "confidence_pct": 100 * config.evaluation.confidence,
         **config.evaluation.model_dump(

@@ -31,10 +31,12 @@ def print_table(report: dict[str, Any], page: str, console: Console) -> None:
     console.print()
     console.print(modes_table(report["modes"]))
     console.print()
+    before = ", ".join(evaluation["answered_before"])
     console.print(
         f"{evaluation['confidence_pct']:g} % bootstrap intervals. Seconds of "
         f"{evaluation['timed_questions']:,} questions, one at a time; "
-        f"questions/s of one actor at batch {evaluation['batch_size']}.",
+        f"questions/s of one actor at batch {evaluation['batch_size']}."
+        + (f" Another run answered in mode {before}, so its questions/s are that run's." if before else ""),
         highlight=False,
         markup=False,
     )

@@ -78,19 +78,23 @@ def make(context: Context) -> dict[str, Any]:
     total = table.count_rows(filter=evaluated)
     folders: dict[Mode, Folder] = {mode: context.inputs[stage] for mode, stage in STUDENT_OF.items()}
     with context.line("questions", total) as line:
-        context.out.write_table("answers", _answers(context, folders, line.board))
+        answers, answered_before = _answers(context, folders, line.board)
+        context.out.write_table("answers", answers)
         questions = table.to_table(columns=["row", "question_tokens"], filter=evaluated).sort_by("row")
         timed = questions.slice(0, config.evaluation.latency_questions).to_pylist()
         timing = ray.remote(**actors.resources(config.cluster))(_time_modes)
         context.out.write_table("latencies", ray.get(timing.remote(config, folders, timed)))
     summary = _summary(context, total)
     trained = {stage: context.inputs[stage].read_json("summary.json") for stage in STUDENT_OF.values()}
-    return {**summary, "warnings": context.warn(evaluation_findings(config, summary, trained))}
+    warnings = context.warn(evaluation_findings(config, summary, trained))
+    return {**summary, "answered_before": answered_before, "warnings": warnings}
 
 
-def _answers(context: Context, folders: dict[Mode, Folder], board: Board) -> pa.Table:
-    """The answers in all modes, ANSWER_SCHEMA. Only those that no run has made are decoded now."""
-    tables = {mode: table for mode, shared in context.answers.items() if (table := shared.read()) is not None}
+def _answers(context: Context, folders: dict[Mode, Folder], board: Board) -> tuple[pa.Table, list[Mode]]:
+    """(ANSWER_SCHEMA in all modes, the modes that another run had answered). Decodes only the others."""
+    stored: dict[Mode, pa.Table | None] = {mode: one.read() for mode, one in context.answers.items()}
+    tables: dict[Mode, pa.Table] = {mode: table for mode, table in stored.items() if table is not None}
+    answered_before = list(tables)
     if tables:
         context.say(f"already answered in another run: {', '.join(tables)}")
     missing: dict[Mode, Folder] = {mode: folder for mode, folder in folders.items() if mode not in tables}
@@ -103,7 +107,7 @@ def _answers(context: Context, folders: dict[Mode, Folder], board: Board) -> pa.
             context.answers[mode].write(answers)
             tables[mode] = answers
         context.out.delete("decoded")
-    return pa.concat_tables(tables.values())
+    return pa.concat_tables(tables.values()), answered_before
 
 
 def _load(config: PipelineConfig, folders: dict[Mode, Folder]) -> dict[Mode, Student]:

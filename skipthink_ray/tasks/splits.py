@@ -47,13 +47,17 @@ def is_listed(task: str) -> bool:
 
 def drawn_split(task: str, question: str, test_share: float) -> Split:
     """A random split, seeded with the task's name and the question's words: the same on every machine."""
-    draw = int(hashlib.sha256(f"{task} {normalise(question)}".encode()).hexdigest()[:8], 16) / 16**8
-    return "test" if draw < test_share else "train"
+    return "test" if _draw(task, question) < test_share else "train"
 
 
-def is_held_out_as_dev(question: str, dev_share: float) -> bool:
-    """Whether a training question becomes a dev question: a hash of its words decides."""
-    return drawn_split("dev", question, dev_share) == "test"
+def in_share(question: str, dev_share: float) -> bool:
+    """Whether a training question is held out as dev. Seeded with its words: the same on every machine."""
+    return _draw("dev", question) < dev_share
+
+
+def _draw(name: str, question: str) -> float:
+    """A number from 0 to 1 (exclusive), from a hash of the name and the question's words."""
+    return int(hashlib.sha256(f"{name} {normalise(question)}".encode()).hexdigest()[:8], 16) / 16**8
 
 
 def toy_split(question: str) -> Split:

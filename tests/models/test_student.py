@@ -190,7 +190,7 @@ def test_a_width_that_rotary_positions_do_not_allow_is_refused(rows):
 
 
 def test_a_student_that_was_trained_with_more_chunks_starts_again_with_fewer(checkpoints, tmp_path):
-    """Its vocabulary keeps the other markers, but they are no stages, also after a round trip."""
+    """Its vocabulary keeps the other markers, but they do not count as stages, also after a round trip."""
     save_student(_prepare(checkpoints["llama"], 4), tmp_path / "four")
     two = _prepare(tmp_path / "four", 2)
     assert len(two.ids.stages) == 2
