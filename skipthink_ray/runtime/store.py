@@ -129,21 +129,24 @@ class SharedTable:
     say: Callable[[str], None]
     pause: Callable[[float], None] = time.sleep
 
-    def read(self) -> "pa.Table | None":
-        """The table, or None if it has not been made."""
-        if not self.run.is_done(self.name):
-            return None
+    @contextmanager
+    def making(self) -> Iterator[Lease | None]:
+        """Yield a lease to make the table, or None if it is made. As `Run.making`.
+
+        A process that makes several tables enters them in the same order as every other process.
+        """
+        with self.run.making(self.name, lambda text: self.say(f"{self.name}: {text}"), self.pause) as lease:
+            yield lease
+
+    def read(self) -> "pa.Table":
         return self.run.artifact(self.name).table(self.name).to_table()
 
-    def write(self, table: "pa.Table") -> None:
-        """Make the artifact, unless another process has made it meanwhile."""
-        with self.run.making(self.name, self.say, self.pause) as lease:
-            if lease:
-                folder = self.run.artifact(self.name)
-                begin(folder, self.run.identities[self.name])
-                folder.write_table(self.name, table)
-                lease.check()
-                finish(folder, {"rows": table.num_rows})
+    def write(self, table: "pa.Table", lease: Lease) -> None:
+        folder = self.run.artifact(self.name)
+        begin(folder, self.run.identities[self.name])
+        folder.write_table(self.name, table)
+        lease.check()
+        finish(folder, {"rows": table.num_rows})
 
 
 def artifact_of(storage: Folder, stage: str, key: str) -> Folder:

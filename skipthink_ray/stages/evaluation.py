@@ -6,6 +6,7 @@ mode are an artifact of their own, so that base answers once for all runs that s
 """
 
 import time
+from contextlib import ExitStack
 from typing import Any
 
 import pyarrow as pa
@@ -22,6 +23,7 @@ from skipthink_ray.rows import ANSWER_SCHEMA, HELD_OUT, LATENCY_SCHEMA
 from skipthink_ray.runtime import actors
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.runtime.board import Board
+from skipthink_ray.runtime.lock import Lease
 from skipthink_ray.stages.context import Context
 from skipthink_ray.tasks import task_of
 
@@ -92,22 +94,24 @@ def make(context: Context) -> dict[str, Any]:
 
 def _answers(context: Context, folders: dict[Mode, Folder], board: Board) -> tuple[pa.Table, list[Mode]]:
     """(ANSWER_SCHEMA in all modes, the modes that another run had answered). Decodes only the others."""
-    stored: dict[Mode, pa.Table | None] = {mode: one.read() for mode, one in context.answers.items()}
-    tables: dict[Mode, pa.Table] = {mode: table for mode, table in stored.items() if table is not None}
-    answered_before = list(tables)
-    if tables:
-        context.say(f"already answered in another run: {', '.join(tables)}")
-    missing: dict[Mode, Folder] = {mode: folder for mode, folder in folders.items() if mode not in tables}
-    if missing:
-        samples, out = context.inputs["samples"], context.out.child("decoded")
-        arguments = {"config": context.config, "samples": samples, "folders": missing, "board": board}
-        actors.map_row_groups(samples, "samples", AnswerQuestions, arguments, out, context.config.cluster)
-        for mode in missing:
-            answers = context.out.table("decoded").to_table(filter=pc.field("mode") == mode).sort_by("row")
-            context.answers[mode].write(answers)
-            tables[mode] = answers
+    with ExitStack() as stack:
+        leases: dict[Mode, Lease | None] = {
+            mode: stack.enter_context(table.making()) for mode, table in context.answers.items()
+        }
+        missing: dict[Mode, Folder] = {mode: folders[mode] for mode, lease in leases.items() if lease}
+        answered_before: list[Mode] = [mode for mode in leases if mode not in missing]
+        if answered_before:
+            context.say(f"already answered in another run: {', '.join(answered_before)}")
+        if missing:
+            samples, out = context.inputs["samples"], context.out.child("decoded")
+            arguments = {"config": context.config, "samples": samples, "folders": missing, "board": board}
+            actors.map_row_groups(samples, "samples", AnswerQuestions, arguments, out, context.config.cluster)
+        for mode, lease in leases.items():
+            if lease:
+                decoded = context.out.table("decoded").to_table(filter=pc.field("mode") == mode)
+                context.answers[mode].write(decoded.sort_by("row"), lease)
         context.out.delete("decoded")
-    return pa.concat_tables(tables.values()), answered_before
+    return pa.concat_tables([table.read() for table in context.answers.values()]), answered_before
 
 
 def _load(config: PipelineConfig, folders: dict[Mode, Folder]) -> dict[Mode, Student]:

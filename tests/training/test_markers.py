@@ -9,8 +9,7 @@ import torch
 from skipthink_ray.config import CwtConfig, CwtSearchConfig, OptimConfig, StudentConfig, TrainConfig
 from skipthink_ray.models.batching import collate
 from skipthink_ray.models.decoding import answer_questions
-from skipthink_ray.models.marker_start import start_markers
-from skipthink_ray.models.student import Student
+from skipthink_ray.models.student import Student, with_stages
 from skipthink_ray.training.batches import build_item, epoch_items
 from skipthink_ray.training.engine import DataParallelEngine
 from skipthink_ray.training.markers import attach, merge
@@ -118,7 +117,7 @@ def test_where_markers_start(checkpoints, start):
 def taught() -> Student:
     """A student that has learned full thinking but never saw a marker, like a pretrained one."""
     rows = toy_rows("multiarith", 600)
-    student = make_student(rows, width=64, heads=4, vocabulary=500)
+    student = make_student(rows, num_chunks=None, width=64, heads=4, vocabulary=500)
     samples = make_samples(rows, student.tokenizer)
     optim = OptimConfig(lr=5e-3, schedule="cosine", warmup_share=0.05, beta2=0.98, marker_lr_stds=None)
     train_briefly(student, samples, "base", TrainConfig(batch_size=16, optim=optim), 300)
@@ -127,8 +126,7 @@ def taught() -> Student:
 
 def _empty_answers(taught: Student, marker_lr_stds: float | None) -> float:
     """Share of unseen questions without an answer after CWT at a fine-tuning learning rate."""
-    student = copy.deepcopy(taught)
-    start_markers(student.model, student.tokenizer, "mean", 4, seed=0)
+    student = with_stages(copy.deepcopy(taught), 4, "mean", seed=0)
     rows = toy_rows("multiarith", 660)
     samples, unseen = make_samples(rows[:600], student.tokenizer), make_samples(rows[600:], student.tokenizer)
     optim = OptimConfig(lr=5e-4, schedule="cosine", warmup_share=0.05, marker_lr_stds=marker_lr_stds)
