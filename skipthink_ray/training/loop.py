@@ -56,7 +56,7 @@ class Hooks:
     on_updates: Callable[[Progress, list[dict[str, Any]]], None]
     """Called every few updates, with the history rows since the last call."""
     on_epoch: Callable[[Progress, Samples], None]
-    """Called at the end of each epoch and of the run, with its chunks; writes the checkpoint."""
+    """Called at the end of each epoch and of the run, with its chunks; may write a checkpoint."""
     on_update: Callable[[Progress], None] = lambda _: None
     """Called after every update, before its loss is known. It must not wait for the device."""
 

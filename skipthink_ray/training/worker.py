@@ -1,4 +1,4 @@
-"""What runs on every rank of a training run: load, train, save checkpoints, export a Hugging Face folder."""
+"""What runs on every rank of a training run: load, train, save checkpoints, export."""
 
 import time
 from pathlib import Path
@@ -6,38 +6,36 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 import ray
 import ray.train
 import torch
 from ray.train.torch import get_device
 
-from skipthink_ray.method.samples import Samples, training_samples
+from skipthink_ray.method.samples import Samples
 from skipthink_ray.models.batching import collate
-from skipthink_ray.models.card import model_card
-from skipthink_ray.models.separation import marker_separation
-from skipthink_ray.models.serving import prepare_for_serving
-from skipthink_ray.models.student import Student, load_student, save_student, with_stages
-from skipthink_ray.rows import HISTORY_SCHEMA, SAMPLE_SCHEMA, SKIP_SCHEMA
+from skipthink_ray.models.student import Student, load_student, with_stages
+from skipthink_ray.rows import SKIP_SCHEMA
 from skipthink_ray.runtime.board import Board
 from skipthink_ray.training.backend import choose_backend
 from skipthink_ray.training.checkpoint import (
     NonFiniteLoss,
     Progress,
-    full_tensors,
     load_checkpoint,
     load_weights,
     save_checkpoint,
 )
-from skipthink_ray.training.engine import Engine, rank, start_engine
+from skipthink_ray.training.engine import Engine, any_rank, rank, start_engine
+from skipthink_ray.training.export import export
 from skipthink_ray.training.loop import Hooks, Job, train
-from skipthink_ray.training.markers import attach, merge
+from skipthink_ray.training.markers import attach
 
 if TYPE_CHECKING:
     from skipthink_ray.training.launch import Request  # which imports this module
 
 POST_EVERY_S = 1.0
 """Seconds between two posts of the number of updates. So slow updates are reported one by one."""
+CHECKPOINT_SHARE = 0.1
+"""Largest share of a run's time that checkpoints may take. Short epochs share one."""
 
 
 def work(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -77,7 +75,8 @@ def work(arguments: dict[str, Any]) -> dict[str, Any]:
         samples = train(job, samples, student, engine, progress, _hooks(job, engine, board))
     except NonFiniteLoss as error:
         return {"failed": str(error)}
-    return _export(request, engine, samples, progress, backend)
+    fresh = _student(request) if rank() == 0 else None
+    return export(request, fresh, engine, samples, progress, backend)
 
 
 def _student(request: "Request") -> Student:
@@ -106,7 +105,7 @@ def _tracked(job: Job, rows: list[dict[str, Any]]) -> list[tuple[int, dict[str, 
 
 
 def _hooks(job: Job, engine: Engine, board: Board | None) -> Hooks:
-    posted = 0.0
+    posted = next_checkpoint = 0.0
 
     def on_update(progress: Progress) -> None:
         nonlocal posted
@@ -121,6 +120,7 @@ def _hooks(job: Job, engine: Engine, board: Board | None) -> Hooks:
             board.log(_tracked(job, rows))
 
     def on_epoch(progress: Progress, samples: Samples) -> None:
+        nonlocal next_checkpoint
         if board:
             numbers = {
                 f"{job.stage}/{key}": float(value)
@@ -128,51 +128,18 @@ def _hooks(job: Job, engine: Engine, board: Board | None) -> Hooks:
                 if key != "epoch"
             }
             board.log([(progress.update - 1, numbers)])
-        with TemporaryDirectory() as folder:
-            save_checkpoint(Path(folder), engine, progress, samples)
-            saved = ray.train.Checkpoint.from_directory(folder) if rank() == 0 else None
-            ray.train.report({"update": progress.update, "epoch": progress.epoch}, checkpoint=saved)
+        started = time.monotonic()
+        is_due = started >= next_checkpoint or progress.update == job.updates
+        if any_rank(rank() == 0 and is_due):  # the clock of rank 0 decides for all
+            _report_checkpoint(engine, progress, samples)
+            ended = time.monotonic()
+            next_checkpoint = ended + (ended - started) * (1 / CHECKPOINT_SHARE - 1)
 
     return Hooks(on_updates, on_epoch, on_update)
 
 
-def _export(
-    request: "Request", engine: Engine, samples: Samples, progress: Progress, backend: str
-) -> dict[str, Any]:
-    """Rank 0 writes `student/`, `history/`, `samples/` and `epochs.json`."""
-    weights = full_tensors(engine, None)
-    losses = [row["loss_nats"] for row in progress.history]
-    window = max(1, min(20, len(losses) // 2))
-    summary = {
-        "updates": progress.update,
-        "epochs": progress.epoch,
-        "target_tokens": progress.target_tokens,
-        "item_tokens": progress.item_tokens,
-        "seconds": progress.seconds,
-        "search_seconds": progress.search_seconds,
-        "final_loss_nats": float(np.mean(losses[-window:])),
-        "backend": backend,
-        "first_loss_nats": float(np.mean(losses[:window])),
-        "padding_share": float(np.mean([epoch["padding_share"] for epoch in progress.epochs])),
-    }
-    if rank() == 0:
-        student = _student(request)
-        markers = attach(student.model, student.ids, request.train_config.optim)
-        student.model.load_state_dict(weights, strict=False)
-        merge(student.model, markers)
-        prepare_for_serving(student, request.stage, request.config)
-        summary |= {"parameters": student.model.num_parameters()}
-        summary |= marker_separation(student, request.stage)
-        with TemporaryDirectory() as local:
-            save_student(student, Path(local))
-            (Path(local) / "README.md").write_text(
-                model_card(request.stage, request.config, student, summary)
-            )
-            request.out.upload(Path(local), "student")
-        request.out.write_table("history", pa.Table.from_pylist(progress.history, schema=HISTORY_SCHEMA))
-        request.out.write_json("epochs.json", progress.epochs)
-        if request.stage == "cwt":
-            source = request.samples.table("samples")
-            whole = training_samples(source, SAMPLE_SCHEMA.names, request.held_out)
-            request.out.write_table("samples", whole.with_ends(samples.ends_RM).table)
-    return summary
+def _report_checkpoint(engine: Engine, progress: Progress, samples: Samples) -> None:
+    with TemporaryDirectory() as folder:
+        save_checkpoint(Path(folder), engine, progress, samples)
+        saved = ray.train.Checkpoint.from_directory(folder) if rank() == 0 else None
+        ray.train.report({"update": progress.update, "epoch": progress.epoch}, checkpoint=saved)
