@@ -3,11 +3,10 @@
 Exit codes: 0 done, 1 failed, 2 wrong input, 130 interrupted, 143 terminated.
 """
 
+import argparse
 import shlex
-import signal
 import sys
-import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,12 +17,13 @@ if TYPE_CHECKING:
     from skipthink_ray.options import Parser
 
 STAGES = ("rationales", "samples", "base", "cwt", "skips", "stt", "evaluation", "report")
-PRESETS = ("default", "toy", "gpt2", "smollm2")
+PRESETS = ("default", "toy", "tiny", "gpt2", "smollm2")
 CONFIGURED = {
     "demo": "run the whole method on a toy task; takes about ten minutes on two cores",
     "run": "run all eight stages; the same command resumes a stopped run",
     **{stage: f"run only the stage {stage}" for stage in STAGES},
     "look": "describe the data set: how it is read, dropped rows, steps, tokens, chunks",
+    "tune": "search M, eta and other keys for some tasks, and choose by dev questions",
 }
 """Commands that read a configuration."""
 COMMANDS = {
@@ -81,10 +81,37 @@ def _overview() -> str:
 
 
 def _configured(name: str, parser: "Parser", words: list[str]) -> int:
+    parsed, config = _read_options(name, parser, words)
+    from skipthink_ray.preflight import check_settings  # slow: after the help
+    from skipthink_ray.settings import expand
+
+    command = shlex.join(["skipthink", name, *words])
+    if name == "tune":
+        from skipthink_ray.commands.tune import tune
+
+        return tune(parsed.space, parsed.tasks, parsed.samples_per_task, config, command, parsed.dry_run)
+    configs = expand(config) if name == "run" else [config]
+    for one in configs:
+        check_settings(one)
+    if parsed.dry_run:
+        from skipthink_ray.commands.dry_run import dry_run
+
+        return dry_run(configs)
+    if len(configs) > 1:
+        return _run_group(configs, command)
+    if name == "look":
+        return _look(config, command, parsed.json)
+    return _run_pipeline(config, command, [name] if name in STAGES else ())
+
+
+def _read_options(
+    name: str, parser: "Parser", words: list[str]
+) -> "tuple[argparse.Namespace, PipelineConfig]":
+    """The parsed options of a command, and the configuration that they make."""
     from skipthink_ray.config import PipelineConfig
     from skipthink_ray.help_sections import sections
     from skipthink_ray.options import given
-    from skipthink_ray.settings import configure, expand, start
+    from skipthink_ray.settings import configure, start
 
     parser.own.add_argument(
         "--preset",
@@ -105,27 +132,29 @@ def _configured(name: str, parser: "Parser", words: list[str]) -> int:
         parser.own.add_argument(
             "--json", action="store_true", help="Print one JSON document, as the last line."
         )
+    if name == "tune":
+        _add_tune_options(parser)
     first, _ = parser.parse_known_args(words)  # the keys' defaults depend on it
     config = start(first.preset, first.config)
     parser.add_keys(PipelineConfig, config, sections(name))
     parsed = parser.parse(words)
-    config = configure(config, given(parsed, PipelineConfig))
-    from skipthink_ray.preflight import check_settings  # slow: after the help
+    return parsed, configure(config, given(parsed, PipelineConfig))
 
-    configs = expand(config) if name == "run" else [config]
-    for one in configs:
-        check_settings(one)
-    if parsed.dry_run:
-        foreign = [fault for one in configs for fault in _dry_run(one)]
-        if foreign:
-            raise ValueError("; ".join(foreign))
-        return 0
-    command = shlex.join(["skipthink", name, *words])
-    if len(configs) > 1:
-        return _run_group(configs, command)
-    if name == "look":
-        return _look(config, command, parsed.json)
-    return _run_pipeline(config, command, [name] if name in STAGES else ())
+
+def _add_tune_options(parser: "Parser") -> None:
+    parser.own.add_argument("space", nargs="?", help="A space of tune_spaces/ by name, or a YAML file.")
+    parser.own.add_argument(
+        "--tasks",
+        metavar="TASKS",
+        help="A group such as seven, or tasks with commas. (default: task)",
+    )
+    parser.own.add_argument(
+        "--samples",
+        dest="samples_per_task",  # `samples` is a configuration key
+        type=int,
+        metavar="INT",
+        help="Trials per task; more extend a sweep. (default: the space's)",
+    )
 
 
 def _run_group(configs: "list[PipelineConfig]", command: str) -> int:
@@ -137,67 +166,18 @@ def _run_group(configs: "list[PipelineConfig]", command: str) -> int:
     return run_group(configs, lambda config: _run_pipeline(config, command), console)
 
 
-def _dry_run(config: "PipelineConfig") -> list[str]:
-    """Print the resolved config and each stage's state; return the reasons the run would be refused.
-
-    A run is refused if its folder belongs to something else.
-    """
-    import yaml
-
-    from skipthink_ray.pipeline import open_run
-
-    current = open_run(config)
-    print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
-    faults = []
-    try:
-        current.refuse_other_folders()
-    except ValueError as error:
-        faults.append(str(error))
-    for name in STAGES:
-        print(f"{name:<11} {'done' if current.is_done(name) else 'to do'}")
-    if config.rationales.teacher.kind != "given":
-        from skipthink_ray.teacher.estimate import estimate
-
-        print(estimate(config))
-    return faults
-
-
 def _run_pipeline(config: "PipelineConfig", command: str, only: Sequence[str] = ()) -> int:
     from skipthink_ray.pipeline import run
+    from skipthink_ray.runtime.logged import logged
 
-    return _logged(config, lambda console: run(config, console, command, only))
+    return logged(config, lambda console: run(config, console, command, only))
 
 
 def _look(config: "PipelineConfig", command: str, as_json: bool) -> int:
     from skipthink_ray.commands.look import look
+    from skipthink_ray.runtime.logged import logged
 
-    return _logged(config, lambda console: look(config, console, command, as_json))
-
-
-def _logged(config: "PipelineConfig", work: "Callable[[Console], object]") -> int:
-    """Run `work` with its output in a log file. Returns the exit code; a ValueError propagates."""
-    from skipthink_ray.runtime.cluster import disconnect
-    from skipthink_ray.runtime.console import TERMINATED, say
-    from skipthink_ray.runtime.progress import cause, log_path, quiet
-
-    log = log_path(config)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
-    with quiet(log) as console:
-        try:
-            work(console)
-        except ValueError:
-            traceback.print_exc()  # to the log
-            raise
-        except SystemExit:  # SIGTERM
-            say(console, "skipthink: terminated; run the same command again to continue")
-            return TERMINATED
-        except Exception as error:  # noqa: BLE001  # report unexpected errors in one line; the log has the trace
-            traceback.print_exc()
-            say(console, f"skipthink: failed: {cause(error)}\nThe full output is in {log}")
-            return 1
-        finally:
-            disconnect()  # here, so that Ray's last messages still go to the log
-    return 0
+    return logged(config, lambda console: look(config, console, command, as_json))
 
 
 def _rechunk(parser: "Parser", words: list[str]) -> int:

@@ -18,7 +18,7 @@ from skipthink_ray.runtime.lock import Lease
 from skipthink_ray.runtime.progress import Bars
 from skipthink_ray.runtime.stopping import Stopper
 from skipthink_ray.runtime.store import Run, SharedTable
-from skipthink_ray.runtime.tracking import Tracker
+from skipthink_ray.runtime.tracker import Tracker
 from skipthink_ray.stages.context import Context
 from skipthink_ray.stages.table import MAKE
 

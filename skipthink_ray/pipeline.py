@@ -16,6 +16,7 @@ from skipthink_ray.runtime.artifacts import Folder, digest
 from skipthink_ray.runtime.console import say
 from skipthink_ray.runtime.lock import only_writer
 from skipthink_ray.runtime.store import Run
+from skipthink_ray.runtime.tracker import Labels
 from skipthink_ray.runtime.tracking import start_tracker
 
 if TYPE_CHECKING:
@@ -25,8 +26,17 @@ TRAINING = tuple(STUDENT_OF.values())
 """Stages that run in a thread, so that others can start meanwhile."""
 
 
-def run(config: PipelineConfig, console: Console, command: str, only: Sequence[str] = ()) -> Run:
-    """Run all stages, or `only` some. Raises ValueError for errors the user can fix."""
+def run(
+    config: PipelineConfig,
+    console: Console,
+    command: str,
+    only: Sequence[str] = (),
+    labels: Labels | None = None,
+) -> Run:
+    """Run all stages, or `only` some. Raises ValueError for errors the user can fix.
+
+    labels: parameters and tags for MLflow; None: every configuration key, and the task.
+    """
     names = [*(only or STAGES)]
     current, tell = open_run(config), partial(say, console)
     if all(current.is_done(name) for name in names) and current.is_recorded():
@@ -39,15 +49,18 @@ def run(config: PipelineConfig, console: Console, command: str, only: Sequence[s
     tell(f"Run in {current.folder.uri}; starting Ray ...")
     from skipthink_ray.making import Maker, flatten, tracked  # imports Ray
     from skipthink_ray.preflight import check_run
+    from skipthink_ray.reporting.main_numbers import main_numbers
 
     check_run(config, current, names, tell)
     with only_writer(current.folder):
         key = f"{current.folder.uri} {digest(current.identities['report'])}"
-        tracker = start_tracker(config.tracking, current.storage, config.name, key, tell)
+        labels = labels or Labels(flatten(config.model_dump()), {"task": config.task})
+        tracker = start_tracker(config.tracking, current.storage, config.name, key, tell, labels.tags)
         with tracked(tracker):
-            tracker.params(flatten(config.model_dump()))
+            tracker.params(labels.params)
             current.record(command, config.model_dump(mode="json"))
             _make_all(names, Maker(config, current, console, tracker, names))
+            tracker.metrics(main_numbers(current), step=0)
             if how := tracker.how_to_open():
                 tell(f"Metrics: {how}")
     return current

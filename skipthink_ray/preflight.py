@@ -46,7 +46,7 @@ def check_run(config: PipelineConfig, current: Run, names: list[str], say: Say) 
         check_student(config, say)
     if "rationales" in to_make:
         _check_source_of_rows(config)
-    _check_cluster(config)
+    check_cluster(config)
     if {"skips", "evaluation"} & {*to_make} and current.is_done("samples"):
         check_samples(config, current.artifact("samples"))
 
@@ -106,7 +106,7 @@ def _check_source_of_rows(config: PipelineConfig) -> None:
         check_teacher(config)
 
 
-def _check_cluster(config: PipelineConfig) -> None:
+def check_cluster(config: PipelineConfig) -> None:
     """Refuses a cluster that does not answer, or has no room for a stage's workers or actors."""
     from skipthink_ray.runtime import cluster
 

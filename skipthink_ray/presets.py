@@ -35,6 +35,22 @@ def toy() -> PipelineConfig:
     )
 
 
+def tiny() -> PipelineConfig:
+    """A student of a few thousand weights that learns nothing, to try commands on: a stage takes seconds."""
+    optim = OptimConfig(lr=5e-3)
+    return PipelineConfig(
+        name="tiny",
+        updates=20,
+        student=StudentConfig(layers=1, width=16, heads=2),
+        rationales=RationalesConfig(train_questions=40, test_questions=16, dev_share=0.25),
+        base=TrainConfig(optim=optim),
+        cwt=CwtConfig(optim=optim),
+        stt=SttConfig(optim=optim),
+        evaluation=EvaluationConfig(max_new_tokens=24, latency_questions=4),
+        cluster=ClusterConfig(num_workers=1, num_actors=1, backend="ddp"),
+    )
+
+
 def gpt2() -> PipelineConfig:
     """GPT-2 124M from the hub. Fine-tune-CoT's hyperparameters are used if the paper gives none."""
     return PipelineConfig(
@@ -60,6 +76,7 @@ def smollm2() -> PipelineConfig:
 PRESETS: dict[str, Callable[[], PipelineConfig]] = {
     "default": default,
     "toy": toy,
+    "tiny": tiny,
     "gpt2": gpt2,
     "smollm2": smollm2,
 }

@@ -28,16 +28,23 @@ def load_config(preset: str, file: str | None, options: Sequence[str] = ()) -> P
 def start(preset: str, file: str | None) -> PipelineConfig:
     """A preset with the values of a file. Raises ValueError as `configure` does."""
     config = PRESETS[preset]()
-    return validate(PipelineConfig, _merge(config.model_dump(), _read(file)), file) if file else config
+    if not file:
+        return config
+    values = read_mapping(file, "--config")
+    if values.keys() >= {"command", "config", "artifacts"}:  # run.json of a run's folder
+        values = values["config"]
+    return validate(PipelineConfig, _merge(config.model_dump(), values), file)
 
 
-def configure(config: PipelineConfig, overrides: dict[str, Any]) -> PipelineConfig:
+def configure(
+    config: PipelineConfig, overrides: dict[str, Any], where: str = "command line"
+) -> PipelineConfig:
     """The validated configuration, with the values of the command line, nested, in place of others.
 
     Raises ValueError with the key, the value and what would be right.
     """
     if overrides:
-        config = validate(PipelineConfig, _merge(config.model_dump(), overrides), "command line")
+        config = validate(PipelineConfig, _merge(config.model_dump(), overrides), where)
     return config
 
 
@@ -68,11 +75,12 @@ def expand(config: PipelineConfig) -> list[PipelineConfig]:
     ]
 
 
-def _read(file: str) -> dict[str, Any]:
+def read_mapping(file: str, what: str) -> dict[str, Any]:
+    """The content of a YAML or JSON file of keys. `what` names the file's role in errors."""
     try:
         text = Path(file).read_text(encoding="utf-8")
     except OSError as error:
-        raise ValueError(f"--config: cannot read {file}: {error.strerror}") from error
+        raise ValueError(f"{what}: cannot read {file}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise ValueError(f"{file}:{line}: not UTF-8 text ({error.reason}); save it as UTF-8") from error
@@ -82,8 +90,7 @@ def _read(file: str) -> dict[str, Any]:
         raise ValueError(f"{file}{_yaml_fault(error, text)}") from error
     if not isinstance(values, dict):
         raise ValueError(f"{file}: expected a mapping of configuration keys, got {json.dumps(values)[:80]}")
-    is_run = values.keys() >= {"command", "config", "artifacts"}  # run.json of a run's folder
-    return cast(dict[str, Any], values["config"] if is_run else values)
+    return cast(dict[str, Any], values)
 
 
 def _yaml_fault(error: yaml.YAMLError, text: str) -> str:

@@ -24,7 +24,7 @@ from skipthink_ray.rows import ANSWER_SCHEMA
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.runtime.progress import Bars
 from skipthink_ray.runtime.stopping import Stopper
-from skipthink_ray.runtime.tracking import NullTracker
+from skipthink_ray.runtime.tracker import NullTracker
 from skipthink_ray.stages import evaluation
 from skipthink_ray.stages.context import Context
 from tests.toys import make_student, new_student

@@ -29,7 +29,7 @@ from skipthink_ray.rows import (
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.runtime.progress import Bars
 from skipthink_ray.runtime.stopping import Stopper
-from skipthink_ray.runtime.tracking import NullTracker
+from skipthink_ray.runtime.tracker import NullTracker
 from skipthink_ray.stages import report as stage
 from skipthink_ray.stages.context import Context
 

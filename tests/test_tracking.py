@@ -18,7 +18,8 @@ from mlflow import MlflowClient
 
 from skipthink_ray.config import TrackingConfig
 from skipthink_ray.runtime.artifacts import Folder
-from skipthink_ray.runtime.tracking import NullTracker, start_tracker
+from skipthink_ray.runtime.tracker import NullTracker
+from skipthink_ray.runtime.tracking import start_tracker
 
 
 @contextmanager

@@ -30,8 +30,6 @@ def connect(config: ClusterConfig) -> None:
     allocator keeps memory after a read; the system allocator returns it. Ray replaces the SIGTERM handler by
     one that aborts the process if it needs more than 3 s to end; the old one is put back.
     """
-    if ray.is_initialized():
-        return
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
     os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", str(max(120.0, config.wait_s)))
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -41,6 +39,8 @@ def connect(config: ClusterConfig) -> None:
     data.target_max_block_size = BLOCK_BYTES
     data.enable_progress_bars = False
     data.use_datasource_v2 = False  # it starts four actors for each read, which cost 8 s of CPU
+    if ray.is_initialized():  # in a trial of Ray Tune
+        return
     address = config.address or os.environ.get("RAY_ADDRESS")
     if not address:  # a local cluster is not preempted; the watcher costs a process per training run
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")

@@ -32,7 +32,7 @@ from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.runtime.board import Board, start_boards
 from skipthink_ray.runtime.console import say
 from skipthink_ray.runtime.pace import PlainLines
-from skipthink_ray.runtime.tracking import Tracker
+from skipthink_ray.runtime.tracker import Tracker
 
 POLL_S = 0.5
 
@@ -129,16 +129,16 @@ class StageLine:
             self.tracker.metrics(values, step)
 
 
-def log_path(config: PipelineConfig) -> Path:
+def log_path(config: PipelineConfig, folder: str | None = None) -> Path:
     """A run's log file.
 
-    It lies in the run's folder on a local disk, else in the working directory, or in the system's temporary
-    folder if that is not writable.
+    It lies in the run's folder (or another `folder` of the storage path) on a local disk, else in the working
+    directory, or in the system's temporary folder if that is not writable.
     """
-    storage = Folder.open(config.storage_path)
-    wanted = Path(storage.path) / config.name if storage.is_local else Path.cwd()
-    folder = wanted if _can_write(wanted) else Path(gettempdir())
-    return folder / f"skipthink-{config.name}.log"
+    storage, folder = Folder.open(config.storage_path), folder or config.name
+    wanted = Path(storage.path) / folder if storage.is_local else Path.cwd()
+    place = wanted if _can_write(wanted) else Path(gettempdir())
+    return place / f"skipthink-{Path(folder).name}.log"
 
 
 def _can_write(folder: Path) -> bool:

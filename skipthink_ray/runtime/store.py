@@ -6,6 +6,7 @@ Layout of a storage path:
     <run>/run.json                the artifact of each stage, the command, the configuration
     <run>/<stage>                 a link to that artifact (on a local disk)
     <run>/report/                 the report, which is the run's own
+    sweeps/<name>/                the records of a sweep's trials (tuning/sweep.py); each trial is a run
 """
 
 import os
@@ -23,8 +24,8 @@ from skipthink_ray.runtime.lock import Lease, wait_or_lock
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ARTIFACTS, VIEW, REPORT = "artifacts", "run.json", "report"
-RESERVED = (ARTIFACTS, "mlartifacts")
+ARTIFACTS, SWEEPS, VIEW, REPORT = "artifacts", "sweeps", "run.json", "report"
+RESERVED = (ARTIFACTS, SWEEPS, "mlartifacts")
 """Names in a storage path that no run may have."""
 VIEW_KEYS = {"command", "config", "artifacts", "started_at", "earlier"}
 DAMAGED = "delete the run's folder (the shared artifacts stay), or choose another --name"

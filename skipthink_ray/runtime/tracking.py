@@ -1,4 +1,4 @@
-"""Tracking with MLflow, or none. Only the driver writes; workers pass it their metrics (runtime/board.py).
+"""Tracking with MLflow. Only the driver writes; workers pass it their metrics (runtime/board.py).
 
 The tag `skipthink.key` (storage folder, stage and config) identifies a run. A restart continues the same
 MLflow run and never logs a metric twice for one step. This module uses only MLflow's client API, without a
@@ -15,10 +15,11 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from skipthink_ray.config import TrackingConfig
 from skipthink_ray.runtime.artifacts import Folder
+from skipthink_ray.runtime.tracker import NullTracker, Tracker
 
 KEY, PARENT = "skipthink.key", "mlflow.parentRunId"
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 30.0, 300.0
@@ -34,42 +35,6 @@ REFUSED = (
 )
 """MLflow error codes of a server that is up and refuses the data. Sending it again would not help."""
 log = logging.getLogger(__name__)
-
-
-class Tracker(Protocol):
-    """A run on the tracking server."""
-
-    def child(self, name: str, key: str) -> "Tracker": ...
-
-    def params(self, params: dict[str, Any]) -> None: ...
-
-    def metrics(self, metrics: dict[str, float], step: int) -> None: ...
-
-    def artifact(self, path: Path) -> None: ...
-
-    def end(self, status: str) -> None:
-        """End the run with the status FINISHED, FAILED or KILLED."""
-        ...
-
-    def how_to_open(self) -> str | None: ...
-
-
-class NullTracker:
-    """Tracks nothing."""
-
-    def child(self, name: str, key: str) -> "NullTracker":
-        return self
-
-    def params(self, params: dict[str, Any]) -> None: ...
-
-    def metrics(self, metrics: dict[str, float], step: int) -> None: ...
-
-    def artifact(self, path: Path) -> None: ...
-
-    def end(self, status: str) -> None: ...
-
-    def how_to_open(self) -> str | None:
-        return None
 
 
 class Link:
@@ -130,8 +95,15 @@ class Link:
 class MlflowTracker:
     """A run on an MLflow server or in a database. The first thing sent creates it there."""
 
-    def __init__(self, link: Link, name: str, key: str, parent: "MlflowTracker | None" = None) -> None:
-        self.link, self.name, self.key, self.parent = link, name, key, parent
+    def __init__(
+        self,
+        link: Link,
+        name: str,
+        key: str,
+        parent: "MlflowTracker | None" = None,
+        tags: dict[str, str] | None = None,
+    ) -> None:
+        self.link, self.name, self.key, self.parent, self.tags = link, name, key, parent, tags or {}
         self.run_id: str | None = None
         self.last_step: dict[str, int] = {}
         self.waiting_params: dict[str, str] = {}
@@ -233,16 +205,20 @@ class MlflowTracker:
                 name: max(metric.step for metric in history) for name, history in histories.items()
             }
         else:
-            tags = {
-                KEY: self.key,
-                **({PARENT: self.parent.run_id} if self.parent and self.parent.run_id else {}),
-            }
+            tags = {KEY: self.key, **{f"skipthink.{name}": value for name, value in self.tags.items()}}
+            if self.parent and self.parent.run_id:
+                tags[PARENT] = self.parent.run_id
             run_id = client.create_run(experiment_id, run_name=self.name, tags=tags).info.run_id
         self.run_id = run_id
 
 
 def start_tracker(
-    config: TrackingConfig, storage: Folder, name: str, key: str, say: Callable[[str], None] = log.warning
+    config: TrackingConfig,
+    storage: Folder,
+    name: str,
+    key: str,
+    say: Callable[[str], None] = log.warning,
+    tags: dict[str, str] | None = None,
 ) -> Tracker:
     """Start the parent run of a pipeline. Raises ValueError if the server or the experiment cannot be used.
 
@@ -256,7 +232,7 @@ def start_tracker(
     import mlflow
 
     try:
-        tracker = MlflowTracker(Link(uri, _experiment(config, storage, uri), say), name, key)
+        tracker = MlflowTracker(Link(uri, _experiment(config, storage, uri), say), name, key, tags=tags)
         tracker.send_next()
     except mlflow.exceptions.MlflowException as error:
         fault = "refuses" if getattr(error, "error_code", "") in REFUSED else "does not answer"

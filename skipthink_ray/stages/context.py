@@ -14,7 +14,7 @@ from skipthink_ray.runtime.console import say
 from skipthink_ray.runtime.progress import Bars, StageLine
 from skipthink_ray.runtime.stopping import Stopper
 from skipthink_ray.runtime.store import SharedTable
-from skipthink_ray.runtime.tracking import Tracker
+from skipthink_ray.runtime.tracker import Tracker
 
 
 @dataclass(frozen=True)

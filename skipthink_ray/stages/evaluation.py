@@ -84,7 +84,8 @@ def make(context: Context) -> dict[str, Any]:
         context.out.write_table("answers", answers)
         questions = table.to_table(columns=["row", "question_tokens"], filter=evaluated).sort_by("row")
         timed = questions.slice(0, config.evaluation.latency_questions).to_pylist()
-        timing = ray.remote(**actors.resources(config.cluster))(_time_modes)
+        # In a trial of Ray Tune, a task without a strategy would have to fit into the trial's own resources.
+        timing = ray.remote(scheduling_strategy="DEFAULT", **actors.resources(config.cluster))(_time_modes)
         context.out.write_table("latencies", ray.get(timing.remote(config, folders, timed)))
     summary = _summary(context, total)
     trained = {stage: context.inputs[stage].read_json("summary.json") for stage in STUDENT_OF.values()}

@@ -11,7 +11,7 @@ from skipthink_ray.config import PipelineConfig
 from skipthink_ray.method.skipping import Fold, fold_of
 from skipthink_ray.rows import TRAIN
 from skipthink_ray.runtime.artifacts import CHECKPOINTS, Folder, begin, finish, is_finished
-from skipthink_ray.runtime.tracking import NullTracker
+from skipthink_ray.runtime.tracker import NullTracker
 from skipthink_ray.stages.context import Context
 from skipthink_ray.training.launch import Request, launch
 from skipthink_ray.training.plan import total_updates

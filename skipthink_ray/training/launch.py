@@ -24,6 +24,10 @@ from skipthink_ray.runtime.stopping import Stopper
 from skipthink_ray.training.batches import Stage
 
 
+class WouldFailAgain(RuntimeError):
+    """Training failed for a reason that a restart does not remove."""
+
+
 @dataclass(frozen=True)
 class Request:
     """One training run, as sent to its workers."""
@@ -51,8 +55,8 @@ class Request:
 def launch(request: Request, line: StageLine, stopper: Stopper) -> dict[str, Any]:
     """Train on the cluster, from the newest checkpoint if there is one.
 
-    Raises RuntimeError with the worker's message if training fails, NoRoom if the cluster did not place the
-    workers in time, and Stopped if `stopper` ends it.
+    Raises RuntimeError with the worker's message if training fails, WouldFailAgain if the loss diverged,
+    NoRoom if the cluster did not place the workers in time, and Stopped if `stopper` ends it.
     """
     outcome = stopper.call(_fit, request, line.board, _environment())
     if "no_room" in outcome:
@@ -60,7 +64,7 @@ def launch(request: Request, line: StageLine, stopper: Stopper) -> dict[str, Any
     if "error" in outcome:
         raise RuntimeError(f"{request.stage} failed: {outcome['error']}")
     if "failed" in outcome:
-        raise RuntimeError(
+        raise WouldFailAgain(
             f"{request.stage} stopped: {outcome['failed']}. Checkpoints: {request.out.uri}/{CHECKPOINTS}"
         )
     return outcome

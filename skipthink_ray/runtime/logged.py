@@ -1,0 +1,38 @@
+"""Runs a command with its output in a log file, and turns errors and signals into exit codes."""
+
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+
+from rich.console import Console
+
+from skipthink_ray.config import PipelineConfig
+from skipthink_ray.runtime.cluster import disconnect
+from skipthink_ray.runtime.console import TERMINATED, say
+from skipthink_ray.runtime.progress import cause, log_path, quiet
+
+
+def logged(config: PipelineConfig, work: Callable[[Console], object], folder: str | None = None) -> int:
+    """Run `work` with its output in a log file. Returns the exit code, which `work` may return.
+
+    A ValueError propagates. folder: of the log in the storage path; None: that of the run.
+    """
+    log = log_path(config, folder)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    with quiet(log) as console:
+        try:
+            code = work(console)
+        except ValueError:
+            traceback.print_exc()  # to the log
+            raise
+        except SystemExit:  # SIGTERM
+            say(console, "skipthink: terminated; run the same command again to continue")
+            return TERMINATED
+        except Exception as error:  # noqa: BLE001  # report unexpected errors in one line; the log has the trace
+            traceback.print_exc()
+            say(console, f"skipthink: failed: {cause(error)}\nThe full output is in {log}")
+            return 1
+        finally:
+            disconnect()  # here, so that Ray's last messages still go to the log
+    return code if isinstance(code, int) else 0

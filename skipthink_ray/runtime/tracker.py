@@ -1,0 +1,49 @@
+"""What the stages know of tracking: a tracker takes parameters, metrics and files of a run, or drops them."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What distinguishes a run from others: its parameters, and tags `skipthink.*` to search for."""
+
+    params: dict[str, Any]
+    tags: dict[str, str] = field(default_factory=dict[str, str])
+
+
+class Tracker(Protocol):
+    """A run on the tracking server."""
+
+    def child(self, name: str, key: str) -> "Tracker": ...
+
+    def params(self, params: dict[str, Any]) -> None: ...
+
+    def metrics(self, metrics: dict[str, float], step: int) -> None: ...
+
+    def artifact(self, path: Path) -> None: ...
+
+    def end(self, status: str) -> None:
+        """End the run with the status FINISHED, FAILED or KILLED."""
+        ...
+
+    def how_to_open(self) -> str | None: ...
+
+
+class NullTracker:
+    """Tracks nothing."""
+
+    def child(self, name: str, key: str) -> "NullTracker":
+        return self
+
+    def params(self, params: dict[str, Any]) -> None: ...
+
+    def metrics(self, metrics: dict[str, float], step: int) -> None: ...
+
+    def artifact(self, path: Path) -> None: ...
+
+    def end(self, status: str) -> None: ...
+
+    def how_to_open(self) -> str | None:
+        return None

@@ -1,0 +1,1 @@
+"""Sweeps: a search space becomes trials (space, plan), Ray Tune runs them (search, trial), dev chooses."""

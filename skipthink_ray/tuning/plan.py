@@ -1,0 +1,104 @@
+"""The trials of a sweep: every draw of a space becomes a configuration for every task, with a key."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+from skipthink_ray.config import PipelineConfig
+from skipthink_ray.identity import identify
+from skipthink_ray.runtime.artifacts import digest
+from skipthink_ray.settings import configure
+from skipthink_ray.tuning.space import Random, Space
+
+TRIED = 1000
+"""Number of draws that are checked before the first trial, besides every extreme value."""
+TRIES_PER_SAMPLE = 100
+"""How many draws a new trial may take; a small space repeats itself."""
+STAGES = ("rationales", "samples", "base", "cwt", "skips", "stt", "evaluation")
+"""The stages of a trial. Its evaluation answers dev questions."""
+KEY_LENGTH = 8
+UNSET = PipelineConfig()
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One draw of a space for one task."""
+
+    sweep: str
+    task: str
+    drawn: dict[str, Any]
+    """Values of the drawn keys."""
+    config: PipelineConfig
+    """The run that makes it."""
+    key: str
+    """A digest of all that the trial computes."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.task}-{self.key}"
+
+
+def check_draws(base: PipelineConfig, space: Space) -> None:
+    """Raises ValueError, with the key, if a draw of the space is not a valid configuration."""
+    for drawn in space.extremes():
+        settings(base, space, drawn)
+    for number in range(TRIED):
+        settings(base, space, space.sample(Random(space.search.seed, number)))
+
+
+def settings(base: PipelineConfig, space: Space, drawn: dict[str, Any]) -> PipelineConfig:
+    """The configuration of a draw. Raises ValueError if it is not valid."""
+    left = {key: value for key, value in space.defaults.items() if _value(base, key) == _value(UNSET, key)}
+    return configure(base, _nested(left | drawn), "the space")
+
+
+def plan_trials(sweep: str, bases: Sequence[PipelineConfig], space: Space, samples: int) -> list[Trial]:
+    """The trials of a random search or a grid. More samples give the same trials and further ones.
+
+    All tasks have the same draws. Equal trials of a task are one.
+    :param bases: one configuration per task
+    """
+    trials = []
+    for base in bases:
+        of_task: dict[str, Trial] = {}
+        for drawn in _draws(space, samples):
+            trial = trial_of(sweep, base, space, drawn)
+            of_task.setdefault(trial.key, trial)
+            if len(of_task) == samples and space.search.kind == "random":
+                break
+        trials += of_task.values()
+    return trials
+
+
+def _draws(space: Space, samples: int) -> Iterator[dict[str, Any]]:
+    if space.search.kind == "grid":
+        yield from space.grid()
+        return
+    for number in range(samples * TRIES_PER_SAMPLE):
+        yield space.sample(Random(space.search.seed, number))
+
+
+def trial_of(sweep: str, base: PipelineConfig, space: Space, drawn: dict[str, Any]) -> Trial:
+    """The trial of a draw. It reads dev questions, and times as few of them as possible."""
+    config = settings(base, space, drawn)
+    evaluation = config.evaluation.model_copy(update={"split": "dev", "latency_questions": 2})
+    config = config.model_copy(update={"evaluation": evaluation})
+    key = digest(identify(config)["evaluation"])[:KEY_LENGTH]
+    named = config.model_copy(update={"name": f"{sweep}-{base.task}-{key}"})
+    return Trial(sweep, base.task, drawn, named, key)
+
+
+def _value(config: PipelineConfig, key: str) -> Any:
+    return reduce(getattr, key.split("."), config)
+
+
+def _nested(values: dict[str, Any]) -> dict[str, Any]:
+    nested: dict[str, Any] = {}
+    for key, value in values.items():
+        *parents, last = key.split(".")
+        place = nested
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = value
+    return nested

@@ -1,0 +1,104 @@
+"""Runs the trials of a sweep with Ray Tune, several at once if the cluster has room for their workers."""
+
+import os
+import threading
+from collections import Counter
+from collections.abc import Callable
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from ray import tune
+
+from skipthink_ray.runtime.cluster import room
+from skipthink_ray.tuning.plan import Trial
+from skipthink_ray.tuning.sweep import Record, Sweep, failed
+from skipthink_ray.tuning.trial import arguments_of, run_trial
+
+GIVE_UP_AFTER = 3
+"""A sweep whose first trials all fail for one reason stops after this many."""
+POLL_S = 1.0
+HEAD = "node:__internal_head__"
+"""Resource of the head node. Trials wait there, so that workers' nodes may come and go."""
+
+
+class StopIfAllFail(tune.Stopper):
+    """Stops the sweep if its first trials all failed for one reason."""
+
+    def __init__(self) -> None:
+        self.reasons: Counter[str] = Counter()
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        self.reasons[result["reason"]] += 1
+        return False
+
+    def stop_all(self) -> bool:
+        return not self.reasons[""] and max(self.reasons.values(), default=0) >= GIVE_UP_AFTER
+
+
+def concurrent_trials(trials: list[Trial]) -> int:
+    """How many trials the cluster has room for, by the largest number of processes that one needs at once."""
+    widest = max(trials, key=lambda trial: _processes(trial))
+    return max(1, room(widest.config.cluster) // _processes(widest))
+
+
+def _processes(trial: Trial) -> int:
+    return max(trial.config.cluster.num_workers, trial.config.cluster.num_actors)
+
+
+def run_trials(sweep: Sweep, trials: list[Trial], command: str, tell: Callable[[Record], None]) -> None:
+    """Run the trials; each writes its record. `tell` receives every record soon after it was written.
+
+    Needs a connected Ray cluster. Ray Tune starts a trial again, once, if its process dies.
+    """
+    os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"  # relative paths stay relative to the working directory
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C ends the sweep
+    planned = [arguments_of(trial, command) for trial in trials]
+    follower = _Follower(sweep, trials, tell)
+    with TemporaryDirectory() as folder, follower:
+        tune.Tuner(
+            tune.with_resources(run_trial, tune.PlacementGroupFactory([{HEAD: 0.001}])),
+            param_space={"trial": tune.grid_search(planned)},
+            tune_config=tune.TuneConfig(max_concurrent_trials=concurrent_trials(trials)),
+            run_config=tune.RunConfig(
+                name=sweep.name,
+                storage_path=folder,  # of Ray Tune's own state, which a sweep does not need to continue
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=1),
+                stop=StopIfAllFail(),
+            ),
+        ).fit()
+    for trial in trials:
+        if trial.name not in follower.told:
+            record = failed(trial, "it did not end: its process died, or the sweep was stopped", again=True)
+            sweep.record(record)
+            tell(record)
+
+
+class _Follower:
+    """Tells each new record, from a thread."""
+
+    def __init__(self, sweep: Sweep, trials: list[Trial], tell: Callable[[Record], None]) -> None:
+        self.sweep, self.trials, self.tell = sweep, trials, tell
+        known = sweep.records(trials)
+        self.before = {name: record.ended_at for name, record in known.items()}
+        self.told: set[str] = set()
+        self.stop, self.thread = threading.Event(), threading.Thread(target=self._follow, daemon=True)
+
+    def __enter__(self) -> "_Follower":
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop.set()
+        self.thread.join()
+
+    def _follow(self) -> None:
+        while not self.stop.wait(POLL_S):
+            self._poll()
+        self._poll()
+
+    def _poll(self) -> None:
+        for name, record in self.sweep.records(self.trials).items():
+            if name not in self.told and record.ended_at != self.before.get(name):
+                self.told.add(name)
+                self.tell(record)

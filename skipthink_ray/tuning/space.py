@@ -1,0 +1,204 @@
+"""A search space: which configuration keys a sweep draws, and how. It is data, in a YAML file.
+
+`draw` maps dotted keys to their ranges, in the order in which they are drawn:
+
+    draw:
+      cwt.num_chunks: {int: [2, 8]}
+      cwt.search.method: {choice: [average, greedy]}
+      cwt.search.eta_nats: {loguniform: [0.01, 0.5], when: {cwt.search.method: [greedy]}}
+"""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, Protocol, Self
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from skipthink_ray.config import PipelineConfig
+from skipthink_ray.config.base import Config, PositiveInt
+from skipthink_ray.identity import EXECUTION
+from skipthink_ray.options import known_keys, nearest, suggestion
+from skipthink_ray.settings import read_mapping, validate
+
+SHIPPED = "tune_spaces"
+"""The folder with the spaces that have a name, in the working directory or beside the package."""
+OUTSIDE = {*EXECUTION, "name", "task", "own_task", "evaluation", "report"}
+"""First parts of keys that no sweep draws, because they do not change what a trial learns."""
+
+
+class Suggest(Protocol):
+    """Draws values. A trial of Optuna is one."""
+
+    def suggest_int(self, name: str, low: int, high: int) -> int: ...
+
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float: ...
+
+    def suggest_categorical(self, name: str, choices: list[Any]) -> Any: ...
+
+
+class Random:
+    """Independent draws. Draw `number` of a seed is the same however many others there are."""
+
+    def __init__(self, seed: int, number: int) -> None:
+        self.rng = np.random.default_rng((seed, number))
+
+    def suggest_int(self, name: str, low: int, high: int) -> int:
+        return int(self.rng.integers(low, high, endpoint=True))
+
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
+        if log:
+            return float(np.exp(self.rng.uniform(np.log(low), np.log(high))))
+        return float(self.rng.uniform(low, high))
+
+    def suggest_categorical(self, name: str, choices: list[Any]) -> Any:
+        return choices[int(self.rng.integers(len(choices)))]
+
+
+class Draw(Config):
+    """The values of one key: exactly one of int, uniform, loguniform and choice."""
+
+    int_: Annotated[tuple[int, int] | None, Field(alias="int")] = None
+    """Lowest and highest whole number."""
+    uniform: tuple[float, float] | None = None
+    """Lowest and highest number."""
+    loguniform: tuple[Annotated[float, Field(gt=0.0)], float] | None = None
+    """Lowest and highest number; the logarithm is uniform."""
+    choice: Annotated[list[Any] | None, Field(min_length=1)] = None
+    """The values."""
+    when: dict[str, list[Any]] = Field(default_factory=dict)
+    """The key is set only if these keys, drawn before it, have one of these values."""
+
+    @model_validator(mode="after")
+    def is_one_kind(self) -> Self:
+        ranges = [kind for kind in (self.int_, self.uniform, self.loguniform) if kind]
+        if len(ranges) + (self.choice is not None) != 1:
+            raise ValueError("give exactly one of int, uniform, loguniform and choice")
+        for low, high in ranges:
+            if low > high:
+                raise ValueError(f"the range [{low:g}, {high:g}] is empty; write the smaller number first")
+        return self
+
+    def draw(self, key: str, suggest: Suggest) -> Any:
+        if self.choice is not None:
+            return suggest.suggest_categorical(key, self.choice)
+        if self.int_:
+            return suggest.suggest_int(key, *self.int_)
+        if self.loguniform:
+            return suggest.suggest_float(key, *self.loguniform, log=True)
+        assert self.uniform
+        return suggest.suggest_float(key, *self.uniform)
+
+    def ends(self) -> list[Any]:
+        """The extreme values, or all of a choice."""
+        return self.choice or [*(self.int_ or self.uniform or self.loguniform or ())]
+
+    def cells(self, key: str) -> list[Any]:
+        """All values. Raises ValueError for a continuous range."""
+        if self.int_:
+            return [*range(self.int_[0], self.int_[1] + 1)]
+        if self.choice is None:
+            raise ValueError(f"{key}: a grid needs choice or int, because a continuous range has no cells")
+        return self.choice
+
+    def applies(self, drawn: dict[str, Any]) -> bool:
+        return all(drawn.get(key) in values for key, values in self.when.items())
+
+
+class Search(Config):
+    """How the space is searched."""
+
+    kind: Literal["random", "grid", "optuna"] = "random"
+    """random: independent draws; grid: every combination; optuna: TPE, one study per task."""
+    samples: PositiveInt = 16
+    """Trials per task. A grid has as many as it has cells."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of the draws."""
+
+
+class Choose(Config):
+    """How the trial of a task is chosen, by its answers to dev questions in one mode."""
+
+    mode: Literal["full", "staged", "skip"] = "skip"
+    within_standard_errors: Annotated[float, Field(ge=0.0)] = 1.0
+    """Among the trials whose accuracy is within this many standard errors of the best one, the one with the
+    fewest tokens is chosen."""
+
+
+class Space(Config):
+    """A search space and how to search it."""
+
+    about: str = ""
+    """What the sweep answers, in a few words."""
+    defaults: dict[str, Any] = Field(default_factory=dict)
+    """Values of configuration keys that the preset, the file and the options leave at their default."""
+    draw: Annotated[dict[str, Draw], Field(min_length=1)]
+    """Configuration keys that differ between trials."""
+    search: Search = Search()
+    choose: Choose = Choose()
+
+    @model_validator(mode="after")
+    def has_known_keys(self) -> Self:
+        known = known_keys(PipelineConfig)
+        leaves = [key for key in known if not any(other.startswith(f"{key}.") for other in known)]
+        for key in [*self.defaults, *self.draw]:
+            if key not in leaves:
+                raise ValueError(f"{key}: unknown key{suggestion(nearest(key, leaves))}")
+        drawn: list[str] = []
+        for key, draw in self.draw.items():
+            if key.split(".")[0] in OUTSIDE:
+                raise ValueError(f"{key}: this key does not change what a trial learns; set it as an option")
+            if key in self.defaults:
+                raise ValueError(f"{key}: it is drawn, so it needs no default; remove one of the two")
+            for condition in draw.when:
+                if condition not in drawn:
+                    raise ValueError(f"{key}: its condition {condition} must be drawn before it")
+            drawn.append(key)
+        return self
+
+    def sample(self, suggest: Suggest) -> dict[str, Any]:
+        """Values of the drawn keys, without those whose conditions do not hold."""
+        drawn: dict[str, Any] = {}
+        for key, draw in self.draw.items():
+            if draw.applies(drawn):
+                drawn[key] = draw.draw(key, suggest)
+        return drawn
+
+    def grid(self) -> Iterator[dict[str, Any]]:
+        """Every combination. Those that differ only in keys which are not set are equal."""
+        cells = {key: draw.cells(key) for key, draw in self.draw.items()}
+        for combination in itertools.product(*cells.values()):
+            yield self._without_unset(dict(zip(cells, combination, strict=True)))
+
+    def extremes(self) -> Iterator[dict[str, Any]]:
+        """A random draw for every extreme value of every key, with that value."""
+        ends = [(key, end) for key, draw in self.draw.items() for end in draw.ends()]
+        for number, (key, end) in enumerate(ends):
+            suggest = Random(self.search.seed, number)
+            values = {name: draw.draw(name, suggest) for name, draw in self.draw.items()}
+            yield self._without_unset(values | {key: end})
+
+    def _without_unset(self, values: dict[str, Any]) -> dict[str, Any]:
+        drawn: dict[str, Any] = {}
+        for key, value in values.items():
+            if self.draw[key].applies(drawn):
+                drawn[key] = value
+        return drawn
+
+
+def read_space(name: str) -> tuple[str, Space]:
+    """A space and its name: a file, or the name of a shipped one.
+
+    Raises ValueError with the file, the key and the fault.
+    """
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml", ".json"):
+        return path.stem, validate(Space, read_mapping(name, "the space"), name)
+    folders = [Path.cwd() / SHIPPED, Path(__file__).parents[2] / SHIPPED]
+    for folder in folders:
+        if (file := folder / f"{name}.yaml").exists():
+            return name, validate(Space, read_mapping(str(file), "the space"), f"{SHIPPED}/{name}.yaml")
+    shipped = sorted({file.stem for folder in folders for file in folder.glob("*.yaml")})
+    near = suggestion(nearest(name, shipped)) or f"; there are {', '.join(shipped)}, or name a .yaml file"
+    raise ValueError(f"unknown space '{name}'{near}")

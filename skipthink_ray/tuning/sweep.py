@@ -1,0 +1,87 @@
+"""A sweep's folder, `sweeps/<name>` in the storage path: the record of each trial, and the chosen settings.
+
+trials/<task>-<key>.json    how a trial ended: its draw, its numbers, or why it failed
+chosen/<task>.yaml          the configuration of the chosen trial, for `skipthink run --config`
+"""
+
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import yaml
+
+from skipthink_ray.config import PipelineConfig
+from skipthink_ray.runtime.artifacts import Folder
+from skipthink_ray.runtime.store import SWEEPS
+from skipthink_ray.tuning.plan import Trial
+
+
+@dataclass(frozen=True)
+class Record:
+    """How a trial ended."""
+
+    task: str
+    key: str
+    drawn: dict[str, Any]
+    run: str
+    """Name of its run in the storage path."""
+    numbers: dict[str, float]
+    """Summary of its evaluation on dev questions; empty if it failed."""
+    reason: str = ""
+    """Why it failed; empty if it is done."""
+    again: bool = False
+    """Whether the sweep tries a failed trial again when it continues."""
+    ended_at: str = ""
+
+    @property
+    def is_done(self) -> bool:
+        return not self.reason
+
+    @property
+    def name(self) -> str:
+        return f"{self.task}-{self.key}"
+
+
+def done(trial: Trial, summary: dict[str, Any]) -> Record:
+    """The record of a finished trial, from the summary of its stage evaluation."""
+    numbers = {key: float(value) for key, value in summary.items() if isinstance(value, int | float)}
+    return Record(trial.task, trial.key, trial.drawn, trial.config.name, numbers, ended_at=_now())
+
+
+def failed(trial: Trial, reason: str, again: bool) -> Record:
+    return Record(trial.task, trial.key, trial.drawn, trial.config.name, {}, reason, again, _now())
+
+
+@dataclass(frozen=True)
+class Sweep:
+    storage: Folder
+    name: str
+
+    @property
+    def folder(self) -> Folder:
+        return self.storage.child(f"{SWEEPS}/{self.name}")
+
+    def record(self, record: Record) -> None:
+        self.folder.child("trials").write_json(f"{record.name}.json", asdict(record))
+
+    def records(self, trials: list[Trial]) -> dict[str, Record]:
+        """The records of these trials, by the trial's name."""
+        names = {*self.folder.child("trials").names()}
+        return {
+            trial.name: Record(**self.folder.read_json(f"trials/{trial.name}.json"))
+            for trial in trials
+            if f"{trial.name}.json" in names
+        }
+
+    def to_run(self, trials: list[Trial]) -> list[Trial]:
+        """The trials without a record, and those that failed and may succeed now."""
+        known = self.records(trials)
+        return [trial for trial in trials if trial.name not in known or known[trial.name].again]
+
+    def write_chosen(self, task: str, config: PipelineConfig) -> None:
+        text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        self.folder.child("chosen").write_text(f"{task}.yaml", text)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
