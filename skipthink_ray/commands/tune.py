@@ -1,27 +1,30 @@
 """`skipthink tune`: run the trials of a space for some tasks, choose by dev, and read test for the chosen."""
 
-import json
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from rich.console import Console
+from rich.live import Live
 from rich.table import Table
 
 from skipthink_ray.config import PipelineConfig
-from skipthink_ray.pipeline import run
+from skipthink_ray.pipeline import open_run, run
 from skipthink_ray.preflight import check_settings
 from skipthink_ray.reporting.table import NUMBERS, main_cells, plain_table
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.runtime.console import say
 from skipthink_ray.runtime.lock import only_writer
 from skipthink_ray.runtime.logged import logged
-from skipthink_ray.runtime.progress import cause
+from skipthink_ray.runtime.progress import cause, log_path
 from skipthink_ray.runtime.store import REPORT, SWEEPS
 from skipthink_ray.runtime.tracker import Labels
+from skipthink_ray.runtime.tracking import how_to_compare
 from skipthink_ray.settings import expand
 from skipthink_ray.tuning.choosing import choose
 from skipthink_ray.tuning.plan import Trial, check_draws, plan_trials, settings
+from skipthink_ray.tuning.progress import progress_table, result_of, shown
 from skipthink_ray.tuning.space import Space, read_space
 from skipthink_ray.tuning.sweep import Record, Sweep
 
@@ -59,7 +62,7 @@ def print_plan(plan: Plan, console: Console) -> None:
     for trial in plan.trials:
         record = known.get(trial.name)
         state = "to do" if record is None else "done" if record.is_done else f"failed: {record.reason}"
-        say(console, f"{trial.name}  {_shown(trial.drawn)}  {state}")
+        say(console, f"{trial.name}  {shown(trial.drawn)}  {state}")
 
 
 def tune(
@@ -114,9 +117,10 @@ def run_sweep(plan: Plan, command: str, console: Console) -> int:
         if chosen is None:
             failures.append(f"{base.task}: no trial is done, so none is chosen")
             continue
-        fault = _run_chosen(plan, base, chosen, command, console)
-        failures += [fault] if fault else []
-        rows.append((chosen, _name_of_chosen(sweep, base)))
+        config = _final(plan, base, chosen)
+        if fault := _run_chosen(plan, config, chosen, command, console):
+            failures.append(fault)
+        rows.append((chosen, config.name))
     if rows:
         console.print()
         console.print(_table(plan, rows))
@@ -130,21 +134,23 @@ def _run_trials(plan: Plan, to_run: list[Trial], command: str, console: Console)
     from skipthink_ray.tuning.search import concurrent_trials, run_trials
 
     say(console, f"{len(to_run)} trials to run; starting Ray ...")
-    check_cluster(to_run[0].config)
+    config = to_run[0].config
+    check_cluster(config)
     say(console, f"Trials at once: {concurrent_trials(to_run)}")
+    if how := how_to_compare(config.tracking, plan.sweep.storage, "sweep", plan.sweep.name):
+        say(console, f"Metrics: {how}")
     numbers = {trial.name: number for number, trial in enumerate(plan.trials, start=1)}
 
     def tell(record: Record) -> None:
         place = f"{numbers[record.name]}/{len(plan.trials)} {record.name}"
-        if record.is_done:
-            mode = plan.space.choose.mode
-            result = f"dev {mode} {record.numbers[f'{mode}_accuracy_pct']:.1f} % in "
-            result += f"{record.numbers[f'{mode}_tokens']:.1f} tokens"
-        else:
-            result = f"failed: {record.reason}"
-        say(console, f"{place}  {result}  ({_shown(record.drawn)})")
+        say(console, f"{place}  {result_of(record, plan.space.choose)}  ({shown(record.drawn)})")
 
-    run_trials(plan.sweep, to_run, command, tell)
+    def progress() -> Table:
+        return progress_table(plan.trials, plan.sweep.records(plan.trials), plan.space.choose)
+
+    live = Live(console=console, get_renderable=progress, refresh_per_second=0.5, transient=True)
+    with live if console.is_terminal else nullcontext():
+        run_trials(plan.sweep, to_run, command, tell)
 
 
 def _choose(plan: Plan, base: PipelineConfig) -> Record | None:
@@ -159,21 +165,22 @@ def _choose(plan: Plan, base: PipelineConfig) -> Record | None:
 def _final(plan: Plan, base: PipelineConfig, chosen: Record) -> PipelineConfig:
     """The chosen configuration, which answers the test questions."""
     config = settings(base, plan.space, chosen.drawn)
-    return config.model_copy(update={"name": _name_of_chosen(plan.sweep, base)})
-
-
-def _name_of_chosen(sweep: Sweep, base: PipelineConfig) -> str:
-    return f"{sweep.name}-{base.task}-chosen"
+    return config.model_copy(update={"name": f"{plan.sweep.name}-{base.task}-chosen"})
 
 
 def _run_chosen(
-    plan: Plan, base: PipelineConfig, chosen: Record, command: str, console: Console
+    plan: Plan, config: PipelineConfig, chosen: Record, command: str, console: Console
 ) -> str | None:
-    """Evaluate the chosen trial on the test questions, beside Base. Returns why that failed."""
-    config = _final(plan, base, chosen)
-    tags = {"task": base.task, "sweep": plan.sweep.name, "trial": chosen.key, "chosen": "yes"}
+    """Evaluate the chosen trial on the test questions, beside Base. Returns why that failed.
+
+    The run has a log file of its own.
+    """
+    if not open_run(config).is_done(REPORT):
+        say(console, f"{config.task}: {chosen.name} is chosen and answers the test questions ...")
+    tags = {"task": config.task, "sweep": plan.sweep.name, "trial": chosen.key, "chosen": "yes"}
     try:
-        run(config, console, command, labels=Labels(chosen.drawn, tags))
+        with open(log_path(config), "a", encoding="utf-8") as log:
+            run(config, Console(file=log, width=120), command, labels=Labels(chosen.drawn, tags))
     except Exception as error:  # noqa: BLE001  # the other tasks go on
         return f"{config.name} failed: {cause(error)}"
     return None
@@ -189,15 +196,5 @@ def _table(plan: Plan, rows: list[tuple[Record, str]]) -> Table:
         report = plan.sweep.storage.child(name).child(REPORT)
         numbers = main_cells(report) if report.exists("report.json") else ["failed"] * len(NUMBERS)
         dev = f"{chosen.numbers[f'{mode}_accuracy_pct']:.1f}"
-        table.add_row(chosen.task, _shown(chosen.drawn), dev, *numbers)
+        table.add_row(chosen.task, shown(chosen.drawn), dev, *numbers)
     return table
-
-
-def _shown(drawn: dict[str, object]) -> str:
-    return ", ".join(f"{key}={_value(value)}" for key, value in drawn.items())
-
-
-def _value(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.3g}"
-    return value if isinstance(value, str) else json.dumps(value)

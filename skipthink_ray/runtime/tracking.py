@@ -16,12 +16,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlencode
 
 from skipthink_ray.config import TrackingConfig
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.runtime.tracker import NullTracker, Tracker
 
-KEY, PARENT = "skipthink.key", "mlflow.parentRunId"
+KEY, PARENT, KIND = "skipthink.key", "mlflow.parentRunId", "mlflow.experimentKind"
+"""Tags. Without the last one, MLflow opens an experiment with a page for language-model traces."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 30.0, 300.0
 """First and longest pause before asking a silent server again."""
 BATCH = 1000
@@ -226,7 +228,7 @@ def start_tracker(
     """
     if config.backend == "off":
         return NullTracker()
-    uri = config.uri or os.environ.get("MLFLOW_TRACKING_URI") or _embedded(storage)
+    uri = _uri(config, storage)
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     import mlflow
@@ -243,6 +245,22 @@ def start_tracker(
     return tracker
 
 
+def how_to_compare(config: TrackingConfig, storage: Folder, tag: str, value: str) -> str | None:
+    """How to open MLflow's table of the runs with a tag `skipthink.<tag>`. Creates the experiment."""
+    if config.backend == "off":
+        return None
+    uri = _uri(config, storage)
+    experiment_id, wanted = _experiment(config, storage, uri), f"tags.`skipthink.{tag}` = '{value}'"
+    if uri.startswith("sqlite:"):
+        return f"mlflow ui --backend-store-uri '{uri}', with the search filter {wanted}"
+    query = urlencode({"workflowType": "machine_learning", "searchFilter": wanted}, quote_via=quote)
+    return f"{uri}/#/experiments/{experiment_id}/runs?{query}"
+
+
+def _uri(config: TrackingConfig, storage: Folder) -> str:
+    return config.uri or os.environ.get("MLFLOW_TRACKING_URI") or _embedded(storage)
+
+
 def _experiment(config: TrackingConfig, storage: Folder, uri: str) -> str:
     """Id of the experiment, created if it is missing. Raises ValueError if it was deleted."""
     from mlflow import MlflowClient
@@ -253,7 +271,7 @@ def _experiment(config: TrackingConfig, storage: Folder, uri: str) -> str:
         artifacts = (
             f"file://{storage.path}/mlartifacts" if uri.startswith("sqlite:") and storage.is_local else None
         )
-        return client.create_experiment(config.experiment, artifact_location=artifacts)
+        return client.create_experiment(config.experiment, artifacts, tags={KIND: "custom_model_development"})
     if experiment.lifecycle_stage != "active":
         raise ValueError(
             f"tracking.experiment: the experiment '{config.experiment}' was deleted at MLflow '{uri}'; "

@@ -1,0 +1,86 @@
+"""A sweep on a real cluster: one trial diverges, the others are chosen from; the same command continues."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from mlflow import MlflowClient
+
+from tests.conftest import ROOT
+
+LRS = [0.005, 1e6]
+SPACE = {"draw": {"cwt.optim.lr": {"choice": LRS}}, "search": {"kind": "grid"}}
+COMMON = ("rationales", "samples", "base")
+
+
+def _tune(storage: Path, space: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    words = ["tune", str(space), "--preset", "tiny", "--storage-path", str(storage), *options]
+    command = [sys.executable, "-m", "skipthink_ray.cli", *words]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1200)
+
+
+def _finished(storage: Path) -> dict[str, int]:
+    return {
+        stage.name: sum((artifact / "_DONE").exists() for artifact in stage.iterdir())
+        for stage in (storage / "artifacts").iterdir()
+    }
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_trial_that_diverges_is_named_and_the_other_is_chosen_and_the_same_command_is_a_no_op(tmp_path):
+    space = tmp_path / "rates.yaml"
+    space.write_text(yaml.safe_dump(SPACE))
+    storage = tmp_path / "runs"
+    done = _tune(storage, space)
+    assert done.returncode == 1, done.stdout + done.stderr
+    records = [json.loads(file.read_text()) for file in (storage / "sweeps/tiny-rates/trials").iterdir()]
+    good, bad = sorted(records, key=lambda record: record["drawn"]["cwt.optim.lr"])
+    assert not good["reason"]
+    assert {"skip_accuracy_pct", "skip_tokens", "questions"} <= good["numbers"].keys()
+    assert "the loss or its gradient became" in bad["reason"]
+    assert f"multiarith-{bad['key']} failed: cwt stopped: the loss" in done.stdout
+    assert "cwt.optim.lr=0.005" in done.stdout.splitlines()[-2]
+
+    made = _finished(storage)  # the trial answers dev questions, its student then the test questions
+    assert [made[stage] for stage in COMMON] == [1, 1, 1]
+    assert (made["cwt"], made["stt"], made["evaluation"]) == (1, 1, 2), (
+        "dev for the trial, test for the chosen"
+    )
+    chosen = yaml.safe_load((storage / "sweeps/tiny-rates/chosen/multiarith.yaml").read_text())
+    assert chosen["cwt"]["optim"]["lr"] == LRS[0]
+    assert chosen["evaluation"]["split"] == "test"
+    assert (storage / chosen["name"] / "report/report.html").exists()
+    _assert_mlflow_compares_trials(storage, good)
+
+    started = time.monotonic()
+    again = _tune(storage, space)
+    assert time.monotonic() - started < 15
+    assert again.returncode == 1
+    assert "starting Ray" not in again.stdout
+    assert _finished(storage) == made
+
+
+def _assert_mlflow_compares_trials(storage: Path, good: dict[str, object]) -> None:
+    """Each trial is one run with its swept parameters and its dev numbers, and no test number."""
+    client = MlflowClient(f"sqlite:///{storage}/mlflow.db")
+    experiment = client.get_experiment_by_name("skipthink")
+    assert experiment
+    wanted = "tags.`skipthink.sweep` = 'tiny-rates'"
+    runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id], wanted)}
+    assert sorted(run.info.status for run in runs.values()) == ["FAILED", "FINISHED", "FINISHED"]
+    trial, chosen = runs[str(good["run"])], runs["tiny-rates-multiarith-chosen"]
+    assert trial.data.params == {"cwt.optim.lr": "0.005"}
+    assert trial.data.params == chosen.data.params
+    numbers = good["numbers"]
+    assert isinstance(numbers, dict)
+    assert trial.data.metrics["dev/skip_accuracy_pct"] == numbers["skip_accuracy_pct"]
+    assert trial.data.metrics["dev/skip_tokens"] == numbers["skip_tokens"]
+    assert all(name.startswith("dev/") for name in trial.data.metrics)
+    assert {"test/skip_speedup", "test/full_latency_s"} <= chosen.data.metrics.keys()
+    assert max(len(trial.data.metrics), len(chosen.data.metrics)) <= 20
