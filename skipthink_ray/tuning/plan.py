@@ -9,7 +9,7 @@ from skipthink_ray.config import PipelineConfig
 from skipthink_ray.identity import identify
 from skipthink_ray.runtime.artifacts import digest
 from skipthink_ray.settings import configure
-from skipthink_ray.tuning.space import Random, Space
+from skipthink_ray.tuning.space import Space
 
 TRIED = 1000
 """Number of draws that are checked before the first trial, besides every extreme value."""
@@ -44,7 +44,7 @@ def check_draws(base: PipelineConfig, space: Space) -> None:
     for drawn in space.extremes():
         settings(base, space, drawn)
     for number in range(TRIED):
-        settings(base, space, space.sample(Random(space.search.seed, number)))
+        settings(base, space, space.sample(number))
 
 
 def settings(base: PipelineConfig, space: Space, drawn: dict[str, Any]) -> PipelineConfig:
@@ -76,7 +76,7 @@ def _draws(space: Space, samples: int) -> Iterator[dict[str, Any]]:
         yield from space.grid()
         return
     for number in range(samples * TRIES_PER_SAMPLE):
-        yield space.sample(Random(space.search.seed, number))
+        yield space.sample(number)
 
 
 def trial_of(sweep: str, base: PipelineConfig, space: Space, drawn: dict[str, Any]) -> Trial:

@@ -11,7 +11,7 @@
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -28,32 +28,9 @@ OUTSIDE = {*EXECUTION, "name", "task", "own_task", "evaluation", "report"}
 """First parts of keys that no sweep draws, because they do not change what a trial learns."""
 
 
-class Suggest(Protocol):
-    """Draws values. A trial of Optuna is one."""
-
-    def suggest_int(self, name: str, low: int, high: int) -> int: ...
-
-    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float: ...
-
-    def suggest_categorical(self, name: str, choices: list[Any]) -> Any: ...
-
-
-class Random:
-    """Independent draws. Draw `number` of a seed is the same however many others there are."""
-
-    def __init__(self, seed: int, number: int) -> None:
-        self.rng = np.random.default_rng((seed, number))
-
-    def suggest_int(self, name: str, low: int, high: int) -> int:
-        return int(self.rng.integers(low, high, endpoint=True))
-
-    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
-        if log:
-            return float(np.exp(self.rng.uniform(np.log(low), np.log(high))))
-        return float(self.rng.uniform(low, high))
-
-    def suggest_categorical(self, name: str, choices: list[Any]) -> Any:
-        return choices[int(self.rng.integers(len(choices)))]
+def rng_of(seed: int, number: int) -> np.random.Generator:
+    """The random numbers of one draw. They are the same however many draws there are."""
+    return np.random.default_rng((seed, number))
 
 
 class Draw(Config):
@@ -80,15 +57,16 @@ class Draw(Config):
                 raise ValueError(f"the range [{low:g}, {high:g}] is empty; write the smaller number first")
         return self
 
-    def draw(self, key: str, suggest: Suggest) -> Any:
+    def draw(self, rng: np.random.Generator) -> Any:
         if self.choice is not None:
-            return suggest.suggest_categorical(key, self.choice)
+            return self.choice[int(rng.integers(len(self.choice)))]
         if self.int_:
-            return suggest.suggest_int(key, *self.int_)
+            return int(rng.integers(*self.int_, endpoint=True))
         if self.loguniform:
-            return suggest.suggest_float(key, *self.loguniform, log=True)
-        assert self.uniform
-        return suggest.suggest_float(key, *self.uniform)
+            low, high = self.loguniform
+            return float(np.exp(rng.uniform(np.log(low), np.log(high))))
+        low, high = self.uniform or (0.0, 1.0)
+        return float(rng.uniform(low, high))
 
     def ends(self) -> list[Any]:
         """The extreme values, or all of a choice."""
@@ -109,8 +87,8 @@ class Draw(Config):
 class Search(Config):
     """How the space is searched."""
 
-    kind: Literal["random", "grid", "optuna"] = "random"
-    """random: independent draws; grid: every combination; optuna: TPE, one study per task."""
+    kind: Literal["random", "grid"] = "random"
+    """random: independent draws; grid: every combination."""
     samples: PositiveInt = 16
     """Trials per task. A grid has as many as it has cells."""
     seed: Annotated[int, Field(ge=0)] = 0
@@ -157,13 +135,10 @@ class Space(Config):
             drawn.append(key)
         return self
 
-    def sample(self, suggest: Suggest) -> dict[str, Any]:
-        """Values of the drawn keys, without those whose conditions do not hold."""
-        drawn: dict[str, Any] = {}
-        for key, draw in self.draw.items():
-            if draw.applies(drawn):
-                drawn[key] = draw.draw(key, suggest)
-        return drawn
+    def sample(self, number: int) -> dict[str, Any]:
+        """Random draw `number`: values of the keys, without those whose conditions do not hold."""
+        rng = rng_of(self.search.seed, number)
+        return self._without_unset({key: draw.draw(rng) for key, draw in self.draw.items()})
 
     def grid(self) -> Iterator[dict[str, Any]]:
         """Every combination. Those that differ only in keys which are not set are equal."""
@@ -175,8 +150,8 @@ class Space(Config):
         """A random draw for every extreme value of every key, with that value."""
         ends = [(key, end) for key, draw in self.draw.items() for end in draw.ends()]
         for number, (key, end) in enumerate(ends):
-            suggest = Random(self.search.seed, number)
-            values = {name: draw.draw(name, suggest) for name, draw in self.draw.items()}
+            rng = rng_of(self.search.seed, number)
+            values = {name: draw.draw(rng) for name, draw in self.draw.items()}
             yield self._without_unset(values | {key: end})
 
     def _without_unset(self, values: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import yaml
 from skipthink_ray.config import PipelineConfig
 from skipthink_ray.presets import PRESETS
 from skipthink_ray.tuning.plan import settings
-from skipthink_ray.tuning.space import Random, read_space
+from skipthink_ray.tuning.space import read_space
 
 SPACES = sorted(file.stem for file in (Path(__file__).parents[2] / "tune_spaces").glob("*.yaml"))
 DRAW = {
@@ -32,7 +32,7 @@ def test_the_shipped_spaces_are_those_that_the_docs_name():
 @pytest.mark.parametrize("name", SPACES)
 def test_a_thousand_draws_of_every_shipped_space_are_valid_and_differ(name):
     _, space = read_space(name)
-    drawn = [space.sample(Random(0, number)) for number in range(1000)]
+    drawn = [space.sample(number) for number in range(1000)]
     configs = [settings(PRESETS["toy"](), space, one) for one in drawn]
     assert all(isinstance(config, PipelineConfig) for config in configs)
     assert len({repr(one) for one in drawn}) > 8
@@ -42,7 +42,7 @@ def test_a_thousand_draws_of_every_shipped_space_are_valid_and_differ(name):
 
 def test_draws_lie_in_their_ranges_and_conditions_hold(tmp_path):
     space = _space(tmp_path)
-    drawn = [space.sample(Random(0, number)) for number in range(500)]
+    drawn = [space.sample(number) for number in range(500)]
     assert {one["cwt.num_chunks"] for one in drawn} == {2, 3, 4}
     etas = [one["cwt.search.eta_nats"] for one in drawn if one["cwt.search.method"] == "greedy"]
     assert all(0.01 <= eta <= 1.0 for eta in etas)
@@ -50,12 +50,10 @@ def test_draws_lie_in_their_ranges_and_conditions_hold(tmp_path):
     assert all("cwt.search.eta_nats" not in one for one in drawn if one["cwt.search.method"] == "average")
 
 
-def test_a_draw_does_not_depend_on_the_number_of_draws_and_differs_between_seeds(tmp_path):
-    space = _space(tmp_path)
-    alone = space.sample(Random(3, 7))
-    assert [space.sample(Random(3, number)) for number in range(20)][7] == alone
-    other = [space.sample(Random(4, number)) for number in range(20)]
-    assert other != [space.sample(Random(3, number)) for number in range(20)]
+def test_another_seed_gives_other_draws(tmp_path):
+    first, same, other = (_space(tmp_path, search={"seed": seed}) for seed in (3, 3, 4))
+    assert [first.sample(number) for number in range(20)] == [same.sample(number) for number in range(20)]
+    assert [first.sample(number) for number in range(20)] != [other.sample(number) for number in range(20)]
 
 
 def test_a_grid_has_every_combination(tmp_path):
