@@ -7,12 +7,9 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from skipthink_ray.config import PipelineConfig
     from skipthink_ray.options import Parser
 
@@ -30,6 +27,7 @@ COMMANDS = {
     **CONFIGURED,
     "rechunk": "search the chunks of any number of samples with a trained student",
     "ask": "ask a trained student a question in each mode",
+    "compare": "compare runs and sweeps, a table per task, from MLflow alone",
     "runs": "list runs with their main numbers",
     "prune": "list artifacts that no run refers to, or delete them",
     "doctor": "check the set-up: Ray, DeepSpeed, GPU, MLflow, disk",
@@ -66,8 +64,9 @@ def _start(arguments: list[str]) -> int:
     parser = Parser(f"skipthink {name}", f"{text[0].upper()}{text[1:]}.", flat=name not in CONFIGURED)
     if name in CONFIGURED:
         return _configured(name, parser, words)
-    others = {"rechunk": _rechunk, "ask": _ask, "runs": _runs, "prune": _prune, "doctor": _doctor}
-    return others[name](parser, words)
+    from skipthink_ray.plain_commands import PLAIN
+
+    return PLAIN[name](parser, words)
 
 
 def _overview() -> str:
@@ -178,75 +177,6 @@ def _look(config: "PipelineConfig", command: str, as_json: bool) -> int:
     from skipthink_ray.runtime.logged import logged
 
     return logged(config, lambda console: look(config, console, command, as_json))
-
-
-def _rechunk(parser: "Parser", words: list[str]) -> int:
-    from skipthink_ray.config.rechunk import RechunkConfig
-    from skipthink_ray.options import Section, given
-
-    parser.add_keys(
-        RechunkConfig,
-        None,
-        [Section("the search", "What to search, and where.", tuple(RechunkConfig.model_fields))],
-    )
-    values = given(parser.parse(words), RechunkConfig)
-    from skipthink_ray.commands.rechunk import rechunk
-    from skipthink_ray.settings import validate
-
-    return rechunk(validate(RechunkConfig, values, "command line"))
-
-
-def _ask(parser: "Parser", words: list[str]) -> int:
-    parser.own.add_argument("question", help="The question, as one word of the shell.")
-    parser.own.add_argument(
-        "--student", required=True, metavar="FOLDER", help="Folder of a run, a stage or a student. (required)"
-    )
-    parser.own.add_argument(
-        "--max-new-tokens",
-        type=int,
-        default=256,
-        metavar="INT",
-        help="Length limit of one decoding, in tokens. (default: %(default)s)",
-    )
-    parsed = parser.parse(words)
-    from skipthink_ray.commands.ask import ask
-
-    return ask(Path(parsed.student), parsed.question, parsed.max_new_tokens)
-
-
-def _runs(parser: "Parser", words: list[str]) -> int:
-    storage_path = _with_storage(parser).parse(words).storage_path
-    from skipthink_ray.commands.runs import runs
-
-    return runs(storage_path, _wide_console())
-
-
-def _prune(parser: "Parser", words: list[str]) -> int:
-    _with_storage(parser).own.add_argument("--delete", action="store_true", help="Delete them.")
-    parsed = parser.parse(words)
-    from skipthink_ray.commands.prune import prune
-
-    return prune(parsed.storage_path, _wide_console(), parsed.delete)
-
-
-def _doctor(parser: "Parser", words: list[str]) -> int:
-    storage_path = _with_storage(parser).parse(words).storage_path
-    from skipthink_ray.commands.doctor import doctor
-
-    return doctor(storage_path)
-
-
-def _with_storage(parser: "Parser") -> "Parser":
-    parser.own.add_argument(
-        "--storage-path", default="runs", metavar="TEXT", help="Where runs are stored. (default: %(default)s)"
-    )
-    return parser
-
-
-def _wide_console() -> "Console":
-    from rich.console import Console
-
-    return Console(width=None if sys.stdout.isatty() else 140)
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ def run(
     tell(f"Run in {current.folder.uri}; starting Ray ...")
     from skipthink_ray.making import Maker, flatten, tracked  # imports Ray
     from skipthink_ray.preflight import check_run
-    from skipthink_ray.reporting.main_numbers import main_numbers
+    from skipthink_ray.reporting.published import publish
 
     check_run(config, current, names, tell)
     with only_writer(current.folder):
@@ -60,7 +60,7 @@ def run(
             tracker.params(labels.params)
             current.record(command, config.model_dump(mode="json"))
             _make_all(names, Maker(config, current, console, tracker, names))
-            tracker.metrics(main_numbers(current), step=0)
+            publish(current, tracker)
             if how := tracker.how_to_open():
                 tell(f"Metrics: {how}")
     return current

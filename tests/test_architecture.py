@@ -28,7 +28,7 @@ LAYERS = (
     ("identity", "help_sections", "pipeline", "preflight", "making", "side_by_side"),
     ("tuning",),
     ("commands", "lm_eval"),
-    ("cli",),
+    ("cli", "plain_commands"),
 )
 LAYER_OF = {part: number for number, parts in enumerate(LAYERS) for part in parts}
 WITHOUT = {

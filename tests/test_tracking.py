@@ -177,6 +177,7 @@ def test_a_server_outage_stops_nothing_and_missed_values_are_sent_later(tmp_path
         assert runs["cwt"].data.tags["mlflow.parentRunId"] == runs["run"].info.run_id
         assert len(client.get_metric_history(runs["base"].info.run_id, "base/loss_nats")) == 2500
         assert runs["cwt"].data.metrics == {"cwt/loss_nats": 1.0}
+        assert [file.path for file in client.list_artifacts(runs["cwt"].info.run_id)] == ["log"]
     assert len(said) == 2
     assert "answers again" in said[1]
 

@@ -15,12 +15,12 @@ from skipthink_ray.preflight import check_settings
 from skipthink_ray.reporting.table import NUMBERS, main_cells, plain_table
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.runtime.console import say
+from skipthink_ray.runtime.experiment import how_to_compare
 from skipthink_ray.runtime.lock import only_writer
 from skipthink_ray.runtime.logged import logged
 from skipthink_ray.runtime.progress import cause, log_path
 from skipthink_ray.runtime.store import REPORT, SWEEPS
 from skipthink_ray.runtime.tracker import Labels
-from skipthink_ray.runtime.tracking import how_to_compare
 from skipthink_ray.settings import expand
 from skipthink_ray.tuning.choosing import choose
 from skipthink_ray.tuning.plan import Trial, check_draws, plan_trials, settings

@@ -48,3 +48,30 @@ def bounded_mean(
         value, unseen = float(values[0]), stats.binomtest(0, len(values)).proportion_ci(confidence).high
         return Estimate(value, value - unseen * (value - bounds[0]), value + unseen * (bounds[1] - value))
     return bootstrap(lambda drawn: float(drawn.mean()), [values], resamples, confidence, seed)
+
+
+def nested_bootstrap(
+    statistic: Callable[..., float],
+    groups: list[list[np.ndarray]],
+    resamples: int,
+    confidence: float,
+    seed: int,
+) -> Estimate:
+    """Percentile bootstrap over groups, then over the rows within each: seeds, then questions.
+
+    groups: for each group its columns, which stay paired. The statistic sees the rows of all drawn groups
+    together. With one group, only rows are drawn. If all values of a 0-or-100 column are equal, the interval
+    has no width; see `bounded_mean`.
+    """
+    joined = [np.concatenate(columns) for columns in zip(*groups, strict=True)]
+    rng, drawn = np.random.default_rng(seed), list[float]()
+    for _ in range(resamples):
+        chosen = rng.integers(len(groups), size=len(groups))
+        rows = [rng.integers(len(groups[group][0]), size=len(groups[group][0])) for group in chosen]
+        columns = [
+            np.concatenate([groups[group][at][index] for group, index in zip(chosen, rows, strict=True)])
+            for at in range(len(joined))
+        ]
+        drawn.append(float(statistic(*columns)))
+    low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Estimate(float(statistic(*joined)), float(low), float(high))

@@ -15,15 +15,15 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
-from urllib.parse import quote, urlencode
 
 from skipthink_ray.config import TrackingConfig
 from skipthink_ray.runtime.artifacts import Folder
+from skipthink_ray.runtime.experiment import experiment_id, server_uri
 from skipthink_ray.runtime.tracker import NullTracker, Tracker
 
-KEY, PARENT, KIND = "skipthink.key", "mlflow.parentRunId", "mlflow.experimentKind"
-"""Tags. Without the last one, MLflow opens an experiment with a page for language-model traces."""
+KEY, PARENT = "skipthink.key", "mlflow.parentRunId"
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 30.0, 300.0
 """First and longest pause before asking a silent server again."""
 BATCH = 1000
@@ -110,6 +110,7 @@ class MlflowTracker:
         self.last_step: dict[str, int] = {}
         self.waiting_params: dict[str, str] = {}
         self.waiting_metrics: list[Any] = []
+        self.waiting_files: dict[str, bytes] = {}
         self.status: str | None = None
         with link.lock:
             link.trackers.append(self)
@@ -134,14 +135,10 @@ class MlflowTracker:
         self.link.send()
 
     def artifact(self, path: Path) -> None:
-        """Send a file now or never, because the run's folder holds it as well."""
-        if not self.link.send():
-            return
-        try:
-            self.link.client.log_artifact(self.run_id or "", str(path))
-        except Exception as error:  # a failing tracking server must not stop the run
-            log.warning("MLflow at %s", self.link.uri, exc_info=True)
-            self.link.say(f"MLflow at '{self.link.uri}' did not take {path.name} ({_first_line(error)})")
+        """Send a file. It may be deleted afterwards, because its content waits in memory if it must."""
+        with self.link.lock:
+            self.waiting_files[path.name] = path.read_bytes()
+        self.link.send()
 
     def end(self, status: str) -> None:
         with self.link.lock:
@@ -158,7 +155,8 @@ class MlflowTracker:
         return f"{self.link.uri}/#/experiments/{self.link.experiment_id}/runs/{self.run_id}"
 
     def waits(self) -> bool:
-        return self.run_id is None or bool(self.waiting_params or self.waiting_metrics or self.status)
+        waiting = self.waiting_params or self.waiting_metrics or self.waiting_files or self.status
+        return self.run_id is None or bool(waiting)
 
     def send_next(self) -> None:
         """Create the run, or send a part of the waiting data. Raises the errors of MLflow's client."""
@@ -181,9 +179,26 @@ class MlflowTracker:
             for metric in new:
                 self.last_step[metric.key] = max(metric.step, self.last_step.get(metric.key, -1))
             self.waiting_metrics = self.waiting_metrics[BATCH:]
+        elif self.waiting_files:
+            self._send_file(*next(iter(self.waiting_files.items())))
         elif self.status:
             client.set_terminated(self.run_id, self.status)
             self.status = None
+
+    def _send_file(self, name: str, content: bytes) -> None:
+        from mlflow.exceptions import MlflowException
+        from requests import ConnectionError, Timeout
+
+        try:
+            with TemporaryDirectory() as folder:
+                (Path(folder) / name).write_bytes(content)
+                self.link.client.log_artifact(self.run_id or "", str(Path(folder) / name))
+        except (MlflowException, ConnectionError, Timeout):
+            raise
+        except Exception as error:  # the artifact store fails, not the server; the run's folder has the file
+            log.warning("MLflow at %s", self.link.uri, exc_info=True)
+            self.link.say(f"MLflow at '{self.link.uri}' did not take {name} ({_first_line(error)})")
+        del self.waiting_files[name]
 
     def drop_next(self) -> None:
         """Drop the data that the server refused."""
@@ -193,6 +208,8 @@ class MlflowTracker:
             self.waiting_params = {}
         elif self.waiting_metrics:
             self.waiting_metrics = self.waiting_metrics[BATCH:]
+        elif self.waiting_files:
+            del self.waiting_files[next(iter(self.waiting_files))]
         else:
             self.status = None
 
@@ -228,13 +245,13 @@ def start_tracker(
     """
     if config.backend == "off":
         return NullTracker()
-    uri = _uri(config, storage)
+    uri = server_uri(config, storage)
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     import mlflow
 
     try:
-        tracker = MlflowTracker(Link(uri, _experiment(config, storage, uri), say), name, key, tags=tags)
+        tracker = MlflowTracker(Link(uri, experiment_id(config, storage, uri), say), name, key, tags=tags)
         tracker.send_next()
     except mlflow.exceptions.MlflowException as error:
         fault = "refuses" if getattr(error, "error_code", "") in REFUSED else "does not answer"
@@ -245,50 +262,5 @@ def start_tracker(
     return tracker
 
 
-def how_to_compare(config: TrackingConfig, storage: Folder, tag: str, value: str) -> str | None:
-    """How to open MLflow's table of the runs with a tag `skipthink.<tag>`. Creates the experiment."""
-    if config.backend == "off":
-        return None
-    uri = _uri(config, storage)
-    experiment_id, wanted = _experiment(config, storage, uri), f"tags.`skipthink.{tag}` = '{value}'"
-    if uri.startswith("sqlite:"):
-        return f"mlflow ui --backend-store-uri '{uri}', with the search filter {wanted}"
-    query = urlencode({"workflowType": "machine_learning", "searchFilter": wanted}, quote_via=quote)
-    return f"{uri}/#/experiments/{experiment_id}/runs?{query}"
-
-
-def _uri(config: TrackingConfig, storage: Folder) -> str:
-    return config.uri or os.environ.get("MLFLOW_TRACKING_URI") or _embedded(storage)
-
-
-def _experiment(config: TrackingConfig, storage: Folder, uri: str) -> str:
-    """Id of the experiment, created if it is missing. Raises ValueError if it was deleted."""
-    from mlflow import MlflowClient
-
-    client = MlflowClient(tracking_uri=uri)
-    experiment = client.get_experiment_by_name(config.experiment)
-    if experiment is None:
-        artifacts = (
-            f"file://{storage.path}/mlartifacts" if uri.startswith("sqlite:") and storage.is_local else None
-        )
-        return client.create_experiment(config.experiment, artifacts, tags={KIND: "custom_model_development"})
-    if experiment.lifecycle_stage != "active":
-        raise ValueError(
-            f"tracking.experiment: the experiment '{config.experiment}' was deleted at MLflow '{uri}'; "
-            f"restore it with `MLFLOW_TRACKING_URI='{uri}' mlflow experiments restore --experiment-id "
-            f"{experiment.experiment_id}`, or name another with --tracking.experiment"
-        )
-    return experiment.experiment_id
-
-
 def _first_line(error: Exception) -> str:
     return (str(error).strip() or repr(error)).splitlines()[0][:200]
-
-
-def _embedded(storage: Folder) -> str:
-    if not storage.is_local:
-        raise ValueError(
-            f"tracking.uri: the storage path {storage.uri} is remote and cannot hold MLflow's database; "
-            "name a tracking server, or pass --tracking.backend off"
-        )
-    return f"sqlite:///{storage.create().path}/mlflow.db"

@@ -23,6 +23,11 @@ def _tune(storage: Path, space: Path, *options: str) -> subprocess.CompletedProc
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1200)
 
 
+def _compare(storage: Path, *words: str) -> str:
+    command = [sys.executable, "-m", "skipthink_ray.cli", "compare", "--storage-path", str(storage), *words]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True).stdout
+
+
 def _finished(storage: Path) -> dict[str, int]:
     return {
         stage.name: sum((artifact / "_DONE").exists() for artifact in stage.iterdir())
@@ -57,6 +62,13 @@ def test_a_trial_that_diverges_is_named_and_the_other_is_chosen_and_the_same_com
     assert chosen["evaluation"]["split"] == "test"
     assert (storage / chosen["name"] / "report/report.html").exists()
     _assert_mlflow_compares_trials(storage, good)
+    report = json.loads((storage / chosen["name"] / "report/report.json").read_text())
+    (block,) = json.loads(_compare(storage, "tiny-rates", "--format", "json"))["blocks"]
+    found, made = (
+        [one["accuracy_pct"]["value"] for one in of] for of in (block["rows"], report["modes"].values())
+    )
+    assert found == made
+    assert block["rows"][2]["speedup"]["value"] == report["modes"]["skip"]["speedup"]["value"]
 
     started = time.monotonic()
     again = _tune(storage, space)

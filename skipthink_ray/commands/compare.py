@@ -1,0 +1,196 @@
+"""`skipthink compare`: a table per task of runs and sweeps, read from MLflow alone."""
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pyarrow.parquet
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from skipthink_ray.config import TrackingConfig
+from skipthink_ray.reporting.comparison import Block, Comparison, Draws, Interval, Published, Row, compare
+from skipthink_ray.reporting.published import ANSWERS, LATENCIES, REPORT_FILE
+from skipthink_ray.reporting.table import plain_table
+from skipthink_ray.runtime.artifacts import Folder
+from skipthink_ray.runtime.experiment import server_uri
+
+PAGE = 500
+"""Runs per request."""
+
+
+def compare_runs(names: Sequence[str], storage_path: str, tracking: TrackingConfig, form: str) -> int:
+    """Print the comparison. Returns the exit code.
+
+    :param names: runs or sweeps; none: all runs with a report
+    """
+    storage = Folder.open(storage_path)
+    runs = [*_fetch(server_uri(tracking, storage), tracking.experiment, names)]
+    comparison = compare(runs, Draws())
+    PRINTERS[form](comparison)
+    return 0
+
+
+def _fetch(uri: str, experiment: str, names: Sequence[str]) -> Iterator[Published]:
+    """The finished runs with a report. Raises ValueError if a name has none."""
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+        raise ValueError(f"{uri} does not exist: no run of this storage path was tracked")
+    client = MlflowClient(uri)
+    try:
+        found = client.get_experiment_by_name(experiment)
+        if found is None:
+            raise ValueError(f"MLflow at '{uri}' has no experiment '{experiment}'; see --experiment")
+        runs = [run for run in _runs(client, found.experiment_id) if _is_wanted(run, names)]
+        published = [run for run in runs if REPORT_FILE in _files(client, run)]
+        for name in names:
+            if not any(_is_wanted(run, [name]) for run in published):
+                raise ValueError(f"MLflow at '{uri}' has no finished run or sweep '{name}' with a report")
+        if not published:
+            raise ValueError(f"MLflow at '{uri}' has no finished run with a report")
+        for run in published:
+            yield _download(client, run)
+    except MlflowException as error:
+        raise ValueError(f"MLflow at '{uri}' does not answer: {str(error).splitlines()[0]}") from error
+
+
+def _runs(client: Any, experiment_id: str) -> Iterator[Any]:
+    """The finished runs, oldest first, without those of single stages."""
+    token = None
+    while True:
+        page = client.search_runs(
+            [experiment_id],
+            "attributes.status = 'FINISHED'",
+            max_results=PAGE,
+            order_by=["attributes.start_time"],
+            page_token=token,
+        )
+        yield from (run for run in page if "mlflow.parentRunId" not in run.data.tags)
+        token = page.token
+        if not token:
+            return
+
+
+def _is_wanted(run: Any, names: Sequence[str]) -> bool:
+    known = {run.info.run_name, run.data.tags.get("skipthink.sweep")}
+    return not names or bool(known & {*names})
+
+
+def _files(client: Any, run: Any) -> set[str]:
+    return {file.path for file in client.list_artifacts(run.info.run_id)}
+
+
+def _download(client: Any, run: Any) -> Published:
+    with TemporaryDirectory() as folder:
+        paths = {
+            name: client.download_artifacts(run.info.run_id, name, folder)
+            for name in (REPORT_FILE, ANSWERS, LATENCIES)
+        }
+        report = json.loads(Path(paths[REPORT_FILE]).read_text(encoding="utf-8"))
+        tables = [pyarrow.parquet.read_table(paths[name]) for name in (ANSWERS, LATENCIES)]
+    return Published(report, *tables)
+
+
+COLUMNS: dict[str, Callable[[Row], str]] = {
+    "arm": lambda row: row.arm,
+    "seeds": lambda row: str(len(row.seeds)),
+    "accuracy %": lambda row: _shown(row.accuracy_pct, 1),
+    "minus Base": lambda row: _shown(row.minus_base_points, 1),
+    "format errors %": lambda row: f"{row.format_errors_pct:.1f}",
+    "loops %": lambda row: f"{row.loops_pct:.1f}",
+    "tokens": lambda row: _shown(row.tokens, 1),
+    "s at batch 1": lambda row: _shown(row.latency_s, 3),
+    "speed-up": lambda row: _shown(row.speedup, 2),
+}
+
+
+def _shown(interval: Interval | None, digits: int) -> str:
+    if interval is None:
+        return "–"
+    value, low, high = (f"{number:.{digits}f}" for number in (interval.value, interval.low, interval.high))
+    return f"{value} ({low} to {high})"
+
+
+def _title(block: Block) -> str:
+    title = f"{block.task}: {block.questions:,} {block.split} questions, data {block.data}"
+    paper = f"; speed-up in the paper {block.paper_speedup}x" if block.paper_speedup else ""
+    return f"{title}, {block.code}, {block.machine}{paper}"
+
+
+def _cells(block: Block) -> list[list[str]]:
+    return [[cell(row) for cell in COLUMNS.values()] for row in block.rows]
+
+
+def _legend(comparison: Comparison) -> list[str]:
+    how = "over questions, and over seeds if there are several, paired with Base of the same seed"
+    return [f"{comparison.confidence_pct:g} % bootstrap intervals {how}.", *comparison.notes]
+
+
+def _print_tables(comparison: Comparison, make: Callable[[], Table]) -> None:
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    for block in comparison.blocks:
+        table = make()
+        for title in COLUMNS:
+            table.add_column(title, justify="left" if title == "arm" else "right")
+        for cells in _cells(block):
+            table.add_row(*cells)
+        console.print(_title(block), highlight=False, markup=False, soft_wrap=True)
+        console.print()
+        console.print(table)
+        console.print()
+    for line in _legend(comparison):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _print_csv(comparison: Comparison) -> None:
+    """One line per row, with every number and the ends of its interval in columns of their own."""
+    lines = [{"task": block.task, **_flat(block, row)} for block in comparison.blocks for row in block.rows]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [*dict.fromkeys(key for line in lines for key in line)])
+    writer.writeheader()
+    writer.writerows(lines)
+    print(text.getvalue(), end="")
+
+
+def _flat(block: Block, row: Row) -> dict[str, Any]:
+    flat: dict[str, Any] = block.model_dump(exclude={"rows", "task"})
+    for name, value in row.model_dump().items():
+        if isinstance(value, dict) and value.keys() == {"value", "low", "high"}:
+            flat |= {name: value["value"], f"{name}_low": value["low"], f"{name}_high": value["high"]}
+        else:
+            flat[name] = json.dumps(value) if isinstance(value, list | dict) else value
+    return flat
+
+
+def _print_latex(comparison: Comparison) -> None:
+    for block in comparison.blocks:
+        print(f"% {_title(block)}\n\\begin{{tabular}}{{l{'r' * (len(COLUMNS) - 1)}}}\n\\hline")
+        print(" & ".join(map(_escaped, COLUMNS)), "\\\\\n\\hline")
+        for cells in _cells(block):
+            print(" & ".join(map(_escaped, cells)), "\\\\")
+        print("\\hline\n\\end{tabular}")
+    for line in _legend(comparison):
+        print(f"% {line}")
+
+
+def _escaped(text: str) -> str:
+    for character in "%_&#":
+        text = text.replace(character, f"\\{character}")
+    return text.replace("–", "--")
+
+
+PRINTERS: dict[str, Callable[[Comparison], None]] = {
+    "table": lambda comparison: _print_tables(comparison, plain_table),
+    "markdown": lambda comparison: _print_tables(comparison, lambda: Table(box=box.MARKDOWN)),
+    "csv": _print_csv,
+    "json": lambda comparison: print(comparison.model_dump_json(indent=1)),
+    "latex": _print_latex,
+}

@@ -1,0 +1,246 @@
+"""Compares runs: one block per task, one row per student, with intervals over questions and seeds.
+
+Pure: no MLflow, no files. In: `Published` runs. Out: `Comparison`, whose JSON schema pydantic knows.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import BaseModel
+
+from skipthink_ray.method.intervals import Estimate, bounded_mean, nested_bootstrap
+from skipthink_ray.method.metrics import percent, ratio_of_sums
+from skipthink_ray.method.modes import STUDENT_OF, Mode
+from skipthink_ray.runtime.artifacts import digest
+
+PAPER_SPEEDUPS = {"multiarith": 1.89, "last_letter_concatenation": 1.08}
+"""Speed-ups that the paper reports (its Table 4)."""
+SEEDS = ("seed", "rationales.seed")
+"""Keys that do not distinguish arms, but the seeds of one."""
+UNCOMPARED = ("name", "storage_path", "cluster", "endpoint", "tracking", "report", "evaluation")
+"""First parts of keys that do not make another arm."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """A run with a report, as MLflow has it."""
+
+    report: dict[str, Any]
+    """report.json."""
+    answers: pa.Table
+    """ANSWER_SCHEMA without texts."""
+    latencies: pa.Table
+    """LATENCY_SCHEMA."""
+
+
+class Interval(BaseModel):
+    value: float
+    low: float
+    high: float
+
+
+class Row(BaseModel):
+    """One student: Base (full), CWT (staged) or STT (skip), over all seeds of its configuration."""
+
+    arm: str
+    settings: dict[str, Any]
+    """The keys that differ within the block."""
+    mode: str
+    seeds: list[int]
+    runs: list[str]
+    accuracy_pct: Interval
+    minus_base_points: Interval | None
+    """None for Base."""
+    format_errors_pct: float
+    loops_pct: float
+    tokens: Interval
+    latency_s: Interval
+    """Seconds per question at batch 1."""
+    token_ratio: Interval | None
+    """Tokens of Base / tokens."""
+    speedup: Interval | None
+    """Seconds of Base / seconds, at batch 1."""
+
+
+class Block(BaseModel):
+    """Runs that compare: the same questions, code and kind of machine."""
+
+    task: str
+    split: str
+    questions: int
+    data: str
+    """Digest of the rationales."""
+    code: str
+    machine: str
+    paper_speedup: float | None
+    rows: list[Row]
+
+
+class Comparison(BaseModel):
+    confidence_pct: float
+    blocks: list[Block]
+    notes: list[str]
+    """Why runs of one task are in different blocks."""
+
+
+@dataclass(frozen=True)
+class Draws:
+    """How intervals are drawn."""
+
+    resamples: int = 1000
+    confidence: float = 0.95
+    seed: int = 0
+
+
+def compare(runs: Sequence[Published], draws: Draws) -> Comparison:
+    """Blocks by task, in the order of the runs."""
+    grouped: dict[tuple[tuple[str, Any], ...], list[Published]] = {}
+    for run in runs:
+        grouped.setdefault(tuple(_circumstances(run).items()), []).append(run)
+    blocks = [_block(dict(key), members, draws) for key, members in grouped.items()]
+    return Comparison(confidence_pct=100 * draws.confidence, blocks=blocks, notes=[*_notes(blocks)])
+
+
+def _circumstances(run: Published) -> dict[str, Any]:
+    """What two runs must have in common to stand in one block."""
+    report = run.report
+    made, evaluation = report["made"], report["evaluation"]
+    return {
+        "task": report["task"],
+        "split": evaluation["split"],
+        "questions": evaluation["questions"],
+        "data": _data(run),
+        "code": _code(made["versions"]),
+        "machine": _machine(made),
+    }
+
+
+def _data(run: Published) -> str:
+    """A digest of what decides the rows, and of the rows that were answered."""
+    config, rows = run.report["made"]["config"], run.answers["row"].unique().to_pylist()
+    source = {key: value for key, value in config["rationales"].items() if key not in ("seed", "path")}
+    return digest({"task": config["task"], "source": source, "rows": sorted(rows)})[:8]
+
+
+def _code(versions: dict[str, str]) -> str:
+    return ", ".join(f"{name} {versions[name]}" for name in ("skipthink_ray", "torch", "transformers"))
+
+
+def _machine(made: dict[str, Any]) -> str:
+    cluster, machine = made["cluster"] or {}, made["machine"]
+    accelerators = "/".join(cluster.get("accelerators", ())) or "CPU"
+    return f"{accelerators}, {machine['platform'].split('-')[0]}, {machine['cpus']} cores"
+
+
+def _notes(blocks: list[Block]) -> Iterable[str]:
+    for task in dict.fromkeys(block.task for block in blocks):
+        of_task = [block for block in blocks if block.task == task]
+        names = ("split", "questions", "data", "code", "machine")
+        differ = [name for name in names if len({getattr(block, name) for block in of_task}) > 1]
+        if differ:
+            yield f"{task}: {len(of_task)} blocks, because the runs differ in {', '.join(differ)}."
+
+
+def _block(circumstances: dict[str, Any], runs: list[Published], draws: Draws) -> Block:
+    arms: dict[str, list[Published]] = {}
+    for run in runs:
+        arms.setdefault(digest(_settings(run)), []).append(run)
+    members = [_newest_per_seed(arm) for arm in arms.values()]
+    varying = _varying([_settings(arm[0]) for arm in members])
+    rows: dict[tuple[str, ...], Row] = {}
+    for arm in members:
+        settings = {key: value for key, value in _settings(arm[0]).items() if key in varying}
+        for mode in STUDENT_OF:
+            row = _row(mode, settings, arm, draws)
+            rows.setdefault((mode, *_students(arm, mode)), row)  # arms may share Base
+    paper = PAPER_SPEEDUPS.get(circumstances["task"])
+    ordered = sorted(rows.values(), key=lambda row: [*STUDENT_OF].index(row.mode))
+    return Block(**circumstances, paper_speedup=paper, rows=ordered)
+
+
+def _newest_per_seed(arm: list[Published]) -> list[Published]:
+    newest: dict[int, Published] = {}
+    for run in sorted(arm, key=lambda one: one.report["made"]["written_at"]):
+        newest[run.report["evaluation"]["seed"]] = run
+    return [newest[seed] for seed in sorted(newest)]
+
+
+def _settings(run: Published) -> dict[str, Any]:
+    flat = _flatten(run.report["made"]["config"])
+    return {
+        key: value
+        for key, value in flat.items()
+        if key not in SEEDS and key.split(".")[0] not in UNCOMPARED and key != "rationales.path"
+    }
+
+
+def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _varying(settings: list[dict[str, Any]]) -> set[str]:
+    keys = {key for one in settings for key in one}
+    return {key for key in keys if len({repr(one.get(key)) for one in settings}) > 1}
+
+
+def _students(arm: list[Published], mode: Mode) -> tuple[str, ...]:
+    return tuple(run.report["made"]["digests"][STUDENT_OF[mode]] for run in arm)
+
+
+def _row(mode: Mode, settings: dict[str, Any], arm: list[Published], draws: Draws) -> Row:
+    answers = [_paired(run.answers, mode) for run in arm]
+    timed = [_paired(run.latencies, mode) for run in arm]
+    right = [[100.0 * _column(here, "right"), 100.0 * _column(full, "right")] for here, full in answers]
+    tokens = [[_column(full, "tokens"), _column(here, "tokens")] for here, full in answers]
+    seconds = [[_column(full, "seconds"), _column(here, "seconds")] for here, full in timed]
+    is_base = mode == "full"
+
+    def interval(groups: list[list[np.ndarray]], statistic: Any) -> Interval:
+        found: Estimate = nested_bootstrap(statistic, groups, draws.resamples, draws.confidence, draws.seed)
+        return Interval(value=found.value, low=found.low, high=found.high)
+
+    def bounded(groups: list[np.ndarray], lowest: float) -> Interval:
+        if len(groups) > 1:
+            return interval([[group] for group in groups], lambda values: values.mean())
+        found = bounded_mean(groups[0], (lowest, 100.0), draws.resamples, draws.confidence, draws.seed)
+        return Interval(value=found.value, low=found.low, high=found.high)
+
+    every = pa.concat_tables([here for here, _ in answers])
+    changed = "" if is_base else ", ".join(f"{key}={value}" for key, value in sorted(settings.items()))
+    return Row(
+        arm=f"{NAMES[mode]}{f' ({changed})' if changed else ''}",
+        settings={} if is_base else settings,
+        mode=mode,
+        seeds=[run.report["evaluation"]["seed"] for run in arm],
+        runs=[run.report["name"] for run in arm],
+        accuracy_pct=bounded([here for here, _ in right], 0.0),
+        minus_base_points=None if is_base else bounded([here - full for here, full in right], -100.0),
+        format_errors_pct=percent(every["answer"].is_null().to_numpy()),
+        loops_pct=percent(every["loops"].to_numpy()),
+        tokens=interval(tokens, lambda _, here: here.mean()),
+        latency_s=interval(seconds, lambda _, here: here.mean()),
+        token_ratio=None if is_base else interval(tokens, ratio_of_sums),
+        speedup=None if is_base else interval(seconds, ratio_of_sums),
+    )
+
+
+NAMES: dict[Mode, str] = {"full": "Base", "staged": "CWT, staged", "skip": "STT, skip"}
+
+
+def _paired(table: pa.Table, mode: Mode) -> tuple[pa.Table, pa.Table]:
+    """The rows of a mode and those of Base, by question."""
+    here, full = (table.filter(pc.field("mode") == one).sort_by("row") for one in (mode, "full"))
+    if here["row"] != full["row"] or not len(full):
+        raise ValueError(f"the questions answered in mode {mode} differ from those answered in mode full")
+    return here, full
+
+
+def _column(table: pa.Table, name: str) -> np.ndarray:
+    return table[name].to_numpy().astype(float)

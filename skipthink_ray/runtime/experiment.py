@@ -1,0 +1,55 @@
+"""Where a run is tracked: the MLflow server, and the experiment there."""
+
+import os
+from urllib.parse import quote, urlencode
+
+from skipthink_ray.config import TrackingConfig
+from skipthink_ray.runtime.artifacts import Folder
+
+KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""A tag of the experiment. Without it, MLflow opens a page for traces of language models."""
+
+
+def how_to_compare(config: TrackingConfig, storage: Folder, tag: str, value: str) -> str | None:
+    """How to open MLflow's table of the runs with a tag `skipthink.<tag>`. Creates the experiment."""
+    if config.backend == "off":
+        return None
+    uri = server_uri(config, storage)
+    number, wanted = experiment_id(config, storage, uri), f"tags.`skipthink.{tag}` = '{value}'"
+    if uri.startswith("sqlite:"):
+        return f"mlflow ui --backend-store-uri '{uri}', with the search filter {wanted}"
+    query = urlencode({"workflowType": "machine_learning", "searchFilter": wanted}, quote_via=quote)
+    return f"{uri}/#/experiments/{number}/runs?{query}"
+
+
+def server_uri(config: TrackingConfig, storage: Folder) -> str:
+    return config.uri or os.environ.get("MLFLOW_TRACKING_URI") or _embedded(storage)
+
+
+def experiment_id(config: TrackingConfig, storage: Folder, uri: str) -> str:
+    """Id of the experiment, created if it is missing. Raises ValueError if it was deleted."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=uri)
+    experiment = client.get_experiment_by_name(config.experiment)
+    if experiment is None:
+        artifacts = (
+            f"file://{storage.path}/mlartifacts" if uri.startswith("sqlite:") and storage.is_local else None
+        )
+        return client.create_experiment(config.experiment, artifacts, tags=KIND)
+    if experiment.lifecycle_stage != "active":
+        raise ValueError(
+            f"tracking.experiment: the experiment '{config.experiment}' was deleted at MLflow '{uri}'; "
+            f"restore it with `MLFLOW_TRACKING_URI='{uri}' mlflow experiments restore --experiment-id "
+            f"{experiment.experiment_id}`, or name another with --tracking.experiment"
+        )
+    return experiment.experiment_id
+
+
+def _embedded(storage: Folder) -> str:
+    if not storage.is_local:
+        raise ValueError(
+            f"tracking.uri: the storage path {storage.uri} is remote and cannot hold MLflow's database; "
+            "name a tracking server, or pass --tracking.backend off"
+        )
+    return f"sqlite:///{storage.create().path}/mlflow.db"
