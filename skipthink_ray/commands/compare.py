@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 from skipthink_ray.config import TrackingConfig
+from skipthink_ray.identity import STAGES, upstream
+from skipthink_ray.method.modes import STUDENT_OF, Mode
 from skipthink_ray.reporting.comparison import Block, Comparison, Draws, Interval, Published, Row, compare
 from skipthink_ray.reporting.published import ANSWERS, LATENCIES, REPORT_FILE
 from skipthink_ray.reporting.table import plain_table
@@ -32,9 +34,17 @@ def compare_runs(names: Sequence[str], storage_path: str, tracking: TrackingConf
     """
     storage = Folder.open(storage_path)
     runs = [*_fetch(server_uri(tracking, storage), tracking.experiment, names)]
-    comparison = compare(runs, Draws())
+    comparison = compare(runs, Draws(), students_read())
     PRINTERS[form](comparison)
     return 0
+
+
+def students_read() -> dict[Mode, set[str]]:
+    """First parts of the configuration keys on which the student of each mode depends."""
+    return {
+        mode: {field for one in (*upstream(stage), stage) for field in STAGES[one].fields}
+        for mode, stage in STUDENT_OF.items()
+    }
 
 
 def _fetch(uri: str, experiment: str, names: Sequence[str]) -> Iterator[Published]:

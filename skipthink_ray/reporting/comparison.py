@@ -3,7 +3,7 @@
 Pure: no MLflow, no files. In: `Published` runs. Out: `Comparison`, whose JSON schema pydantic knows.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,12 +96,16 @@ class Draws:
     seed: int = 0
 
 
-def compare(runs: Sequence[Published], draws: Draws) -> Comparison:
+Reads = Mapping[Mode, Collection[str]]
+"""First parts of the configuration keys on which the student of each mode depends."""
+
+
+def compare(runs: Sequence[Published], draws: Draws, reads: Reads) -> Comparison:
     """Blocks by task, in the order of the runs."""
     grouped: dict[tuple[tuple[str, Any], ...], list[Published]] = {}
     for run in runs:
         grouped.setdefault(tuple(_circumstances(run).items()), []).append(run)
-    blocks = [_block(dict(key), members, draws) for key, members in grouped.items()]
+    blocks = [_block(dict(key), members, draws, reads) for key, members in grouped.items()]
     return Comparison(confidence_pct=100 * draws.confidence, blocks=blocks, notes=[*_notes(blocks)])
 
 
@@ -145,21 +149,21 @@ def _notes(blocks: list[Block]) -> Iterable[str]:
             yield f"{task}: {len(of_task)} blocks, because the runs differ in {', '.join(differ)}."
 
 
-def _block(circumstances: dict[str, Any], runs: list[Published], draws: Draws) -> Block:
+def _block(circumstances: dict[str, Any], runs: list[Published], draws: Draws, reads: Reads) -> Block:
     arms: dict[str, list[Published]] = {}
     for run in runs:
         arms.setdefault(digest(_settings(run)), []).append(run)
-    members = [_newest_per_seed(arm) for arm in arms.values()]
-    varying = _varying([_settings(arm[0]) for arm in members])
-    rows: dict[tuple[str, ...], Row] = {}
-    for arm in members:
-        settings = {key: value for key, value in _settings(arm[0]).items() if key in varying}
-        for mode in STUDENT_OF:
-            row = _row(mode, settings, arm, draws)
-            rows.setdefault((mode, *_students(arm, mode)), row)  # arms may share Base
-    paper = PAPER_SPEEDUPS.get(circumstances["task"])
-    ordered = sorted(rows.values(), key=lambda row: [*STUDENT_OF].index(row.mode))
-    return Block(**circumstances, paper_speedup=paper, rows=ordered)
+    members, rows = [_newest_per_seed(arm) for arm in arms.values()], list[Row]()
+    for mode in STUDENT_OF:
+        students: dict[tuple[str, ...], list[Published]] = {}
+        for arm in members:
+            students.setdefault(_students(arm, mode), arm)  # arms may share a student
+        settings = [_settings(arm[0], reads[mode]) for arm in students.values()]
+        varying = _varying(settings)
+        for arm, of_arm in zip(students.values(), settings, strict=True):
+            shown = {key: value for key, value in of_arm.items() if key in varying}
+            rows.append(_row(mode, shown, arm, draws))
+    return Block(**circumstances, paper_speedup=PAPER_SPEEDUPS.get(circumstances["task"]), rows=rows)
 
 
 def _newest_per_seed(arm: list[Published]) -> list[Published]:
@@ -169,12 +173,16 @@ def _newest_per_seed(arm: list[Published]) -> list[Published]:
     return [newest[seed] for seed in sorted(newest)]
 
 
-def _settings(run: Published) -> dict[str, Any]:
+def _settings(run: Published, parts: Collection[str] | None = None) -> dict[str, Any]:
+    """The keys that make an arm, or those of them whose first part is one of `parts`."""
     flat = _flatten(run.report["made"]["config"])
     return {
         key: value
         for key, value in flat.items()
-        if key not in SEEDS and key.split(".")[0] not in UNCOMPARED and key != "rationales.path"
+        if key not in SEEDS
+        and key.split(".")[0] not in UNCOMPARED
+        and key != "rationales.path"
+        and (parts is None or key.split(".")[0] in parts)
     }
 
 
@@ -213,10 +221,10 @@ def _row(mode: Mode, settings: dict[str, Any], arm: list[Published], draws: Draw
         return Interval(value=found.value, low=found.low, high=found.high)
 
     every = pa.concat_tables([here for here, _ in answers])
-    changed = "" if is_base else ", ".join(f"{key}={value}" for key, value in sorted(settings.items()))
+    changed = ", ".join(f"{key}={value}" for key, value in sorted(settings.items()))
     return Row(
         arm=f"{NAMES[mode]}{f' ({changed})' if changed else ''}",
-        settings={} if is_base else settings,
+        settings=settings,
         mode=mode,
         seeds=[run.report["evaluation"]["seed"] for run in arm],
         runs=[run.report["name"] for run in arm],

@@ -12,6 +12,7 @@ import pyarrow.parquet
 import pytest
 
 from skipthink_ray.cli import main
+from skipthink_ray.commands.compare import students_read
 from skipthink_ray.config import PipelineConfig, TrackingConfig
 from skipthink_ray.method.intervals import bounded_mean, nested_bootstrap
 from skipthink_ray.method.metrics import ratio_of_sums
@@ -101,7 +102,7 @@ def test_with_one_group_only_rows_are_drawn():
 
 def test_one_run_has_a_row_per_student_paired_with_base():
     run = _run("one")
-    (block,) = compare([run], Draws()).blocks
+    (block,) = compare([run], Draws(), students_read()).blocks
     assert [row.arm for row in block.rows] == ["Base", "CWT, staged", "STT, skip"]
     base, _, skip = block.rows
     assert base.speedup is base.minus_base_points is base.token_ratio is None
@@ -124,7 +125,7 @@ def test_one_run_has_a_row_per_student_paired_with_base():
 def test_seeds_of_one_configuration_are_one_row_and_the_newest_run_of_a_seed_counts():
     first, second, again = _run("a", 0), _run("b", 1), _run("c", 1)
     again.report["made"]["written_at"] = "2026-11-27T00:00:00+00:00"
-    (block,) = compare([first, second, again], Draws()).blocks
+    (block,) = compare([first, second, again], Draws(), students_read()).blocks
     assert [row.seeds for row in block.rows] == [[0, 1]] * 3
     assert [row.runs for row in block.rows] == [["a", "c"]] * 3
     both = np.concatenate([_values(run, "skip", "right") for run in (first, again)])
@@ -133,7 +134,7 @@ def test_seeds_of_one_configuration_are_one_row_and_the_newest_run_of_a_seed_cou
 
 def test_arms_are_named_by_the_keys_that_differ_and_share_base():
     runs = [_run("a", cwt__num_chunks=2), _run("b", cwt__num_chunks=6)]
-    (block,) = compare(runs, Draws()).blocks
+    (block,) = compare(runs, Draws(), students_read()).blocks
     assert [row.arm for row in block.rows] == [
         "Base",
         "CWT, staged (cwt.num_chunks=2)",
@@ -144,11 +145,25 @@ def test_arms_are_named_by_the_keys_that_differ_and_share_base():
     assert block.rows[1].settings == {"cwt.num_chunks": 2}
 
 
+def test_runs_that_share_a_cwt_student_share_its_row_which_does_not_name_the_search_for_skips():
+    runs = [_run("a"), _run("b", skips__search="all")]
+    runs[1].report["made"]["digests"]["cwt"] = runs[0].report["made"]["digests"]["cwt"]
+    (block,) = compare(runs, Draws(), students_read()).blocks
+    assert [row.arm for row in block.rows] == [
+        "Base",
+        "CWT, staged",
+        "STT, skip (skips.search=sequential)",
+        "STT, skip (skips.search=all)",
+    ]
+
+
 def test_other_code_or_data_is_a_block_of_its_own_and_the_reason_is_said():
-    comparison = compare([_run("a"), _run("b", torch="3"), _run("c", task="svamp")], Draws())
+    comparison = compare([_run("a"), _run("b", torch="3"), _run("c", task="svamp")], Draws(), students_read())
     assert [block.task for block in comparison.blocks] == ["multiarith", "multiarith", "svamp"]
     assert comparison.notes == ["multiarith: 2 blocks, because the runs differ in code."]
-    other = compare([_run("a"), _run("b", rationales={"source": "toy", "difficulty": 2})], Draws())
+    other = compare(
+        [_run("a"), _run("b", rationales={"source": "toy", "difficulty": 2})], Draws(), students_read()
+    )
     assert other.notes == ["multiarith: 2 blocks, because the runs differ in data."]
 
 
