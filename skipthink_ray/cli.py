@@ -21,6 +21,7 @@ CONFIGURED = {
     **{stage: f"run only the stage {stage}" for stage in STAGES},
     "look": "describe the data set: how it is read, dropped rows, steps, tokens, chunks",
     "tune": "search M, eta and other keys for some tasks, and choose by dev questions",
+    "ablate": "run the method without each of its parts, for some tasks, and compare",
 }
 """Commands that read a configuration."""
 COMMANDS = {
@@ -89,6 +90,10 @@ def _configured(name: str, parser: "Parser", words: list[str]) -> int:
         from skipthink_ray.commands.tune import tune
 
         return tune(parsed.space, parsed.tasks, parsed.samples_per_task, config, command, parsed.dry_run)
+    if name == "ablate":
+        from skipthink_ray.commands.ablate import ablate
+
+        return ablate(parsed.space, parsed.tasks, config, command, parsed.dry_run)
     configs = expand(config) if name == "run" else [config]
     for one in configs:
         check_settings(one)
@@ -131,8 +136,8 @@ def _read_options(
         parser.own.add_argument(
             "--json", action="store_true", help="Print one JSON document, as the last line."
         )
-    if name == "tune":
-        _add_tune_options(parser)
+    if name in ("tune", "ablate"):
+        _add_sweep_options(name, parser)
     first, _ = parser.parse_known_args(words)  # the keys' defaults depend on it
     config = start(first.preset, first.config)
     parser.add_keys(PipelineConfig, config, sections(name))
@@ -140,13 +145,15 @@ def _read_options(
     return parsed, configure(config, given(parsed, PipelineConfig))
 
 
-def _add_tune_options(parser: "Parser") -> None:
+def _add_sweep_options(name: str, parser: "Parser") -> None:
     parser.own.add_argument("space", nargs="?", help="A space of tune_spaces/ by name, or a YAML file.")
     parser.own.add_argument(
         "--tasks",
         metavar="TASKS",
         help="A group such as seven, or tasks with commas. (default: task)",
     )
+    if name == "ablate":
+        return
     parser.own.add_argument(
         "--samples",
         dest="samples_per_task",  # `samples` is a configuration key

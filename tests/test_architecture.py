@@ -135,7 +135,7 @@ def test_the_command_line_knows_the_stages_and_presets_of_the_pipeline():
 
 def test_every_command_that_uses_a_cluster_has_a_job():
     jobs = {file.stem: file.read_text() for file in (ROOT / "jobs").glob("*.py") if file.stem != "__init__"}
-    assert set(jobs) == {"pipeline", "look", "rechunk", "tune", *cli.STAGES}
+    assert set(jobs) == {"pipeline", "look", "rechunk", "tune", "ablate", *cli.STAGES}
     for name, text in jobs.items():
         assert f'main(["{"run" if name == "pipeline" else name}", *' in text
         assert f"python -m jobs.{name} " in text

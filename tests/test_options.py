@@ -78,7 +78,7 @@ def test_options_override_the_file_and_the_file_the_preset(tmp_path):
 def test_the_help_has_every_key_once_after_the_options_of_the_command(capsys, command):
     shown = _help(capsys, command)
     starts = [line.split(",")[0].split(" ", 3)[2] for line in shown.splitlines() if line.startswith("  --")]
-    others = {"look": ["--json"], "tune": ["--tasks", "--samples"]}
+    others = {"look": ["--json"], "tune": ["--tasks", "--samples"], "ablate": ["--tasks"]}
     own = ["--preset", "--config", "--dry-run", *others.get(command, [])]
     assert starts[: len(own)] == own
     assert sorted(starts[len(own) :]) == sorted(_name(key).strip() for key in OPTIONS)

@@ -144,8 +144,8 @@ def _legend(comparison: Comparison) -> list[str]:
     return [f"{comparison.confidence_pct:g} % bootstrap intervals {how}.", *comparison.notes]
 
 
-def _print_tables(comparison: Comparison, make: Callable[[], Table]) -> None:
-    console = Console(width=None if sys.stdout.isatty() else 200)
+def print_tables(comparison: Comparison, make: Callable[[], Table], console: Console) -> None:
+    """Print a table per block. make: an empty table in the wanted style."""
     for block in comparison.blocks:
         table = make()
         for title in COLUMNS:
@@ -197,9 +197,13 @@ def _escaped(text: str) -> str:
     return text.replace("–", "--")
 
 
+def _screen() -> Console:
+    return Console(width=None if sys.stdout.isatty() else 200)
+
+
 PRINTERS: dict[str, Callable[[Comparison], None]] = {
-    "table": lambda comparison: _print_tables(comparison, plain_table),
-    "markdown": lambda comparison: _print_tables(comparison, lambda: Table(box=box.MARKDOWN)),
+    "table": lambda comparison: print_tables(comparison, plain_table, _screen()),
+    "markdown": lambda comparison: print_tables(comparison, lambda: Table(box=box.MARKDOWN), _screen()),
     "csv": _print_csv,
     "json": lambda comparison: print(comparison.model_dump_json(indent=1)),
     "latex": _print_latex,

@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.table import Table
 
 from skipthink_ray.config import PipelineConfig
-from skipthink_ray.pipeline import open_run, run
+from skipthink_ray.pipeline import open_run
 from skipthink_ray.preflight import check_settings
 from skipthink_ray.reporting.table import NUMBERS, main_cells, plain_table
 from skipthink_ray.runtime.artifacts import Folder
@@ -18,13 +18,12 @@ from skipthink_ray.runtime.console import say
 from skipthink_ray.runtime.experiment import how_to_compare
 from skipthink_ray.runtime.lock import only_writer
 from skipthink_ray.runtime.logged import logged
-from skipthink_ray.runtime.progress import cause, log_path
 from skipthink_ray.runtime.store import REPORT, SWEEPS
 from skipthink_ray.runtime.tracker import Labels
-from skipthink_ray.settings import expand
 from skipthink_ray.tuning.choosing import choose
 from skipthink_ray.tuning.plan import Trial, check_draws, plan_trials, settings
 from skipthink_ray.tuning.progress import progress_table, result_of, shown
+from skipthink_ray.tuning.runs import configs_of, run_with_log
 from skipthink_ray.tuning.space import Space, read_space
 from skipthink_ray.tuning.sweep import Record, Sweep
 
@@ -83,19 +82,13 @@ def tune(
     if samples is not None and samples < 1:
         raise ValueError(f"--samples: {samples} trials per task; give at least 1")
     name, space = read_space(space_name)
-    bases = [
-        one for task in (tasks or config.task).split(",") for one in expand(_with_task(config, task.strip()))
-    ]
+    bases = configs_of(config, tasks)
     plan = plan_sweep(config.name, name, space, bases, samples)
     if dry_run:
         print_plan(plan, Console(width=None if sys.stdout.isatty() else 120))
         return 0
     folder = f"{SWEEPS}/{plan.sweep.name}"
     return logged(config, lambda console: run_sweep(plan, command, console), folder)
-
-
-def _with_task(config: PipelineConfig, task: str) -> PipelineConfig:
-    return config.model_copy(update={"task": task})
 
 
 def run_sweep(plan: Plan, command: str, console: Console) -> int:
@@ -118,7 +111,10 @@ def run_sweep(plan: Plan, command: str, console: Console) -> int:
             failures.append(f"{base.task}: no trial is done, so none is chosen")
             continue
         config = _final(plan, base, chosen)
-        if fault := _run_chosen(plan, config, chosen, command, console):
+        if not open_run(config).is_done(REPORT):
+            say(console, f"{base.task}: {chosen.name} is chosen and answers the test questions ...")
+        tags = {"task": base.task, "sweep": sweep.name, "trial": chosen.key, "chosen": "yes"}
+        if fault := run_with_log(config, command, Labels(chosen.drawn, tags)):
             failures.append(fault)
         rows.append((chosen, config.name))
     if rows:
@@ -166,24 +162,6 @@ def _final(plan: Plan, base: PipelineConfig, chosen: Record) -> PipelineConfig:
     """The chosen configuration, which answers the test questions."""
     config = settings(base, plan.space, chosen.drawn)
     return config.model_copy(update={"name": f"{plan.sweep.name}-{base.task}-chosen"})
-
-
-def _run_chosen(
-    plan: Plan, config: PipelineConfig, chosen: Record, command: str, console: Console
-) -> str | None:
-    """Evaluate the chosen trial on the test questions, beside Base. Returns why that failed.
-
-    The run has a log file of its own.
-    """
-    if not open_run(config).is_done(REPORT):
-        say(console, f"{config.task}: {chosen.name} is chosen and answers the test questions ...")
-    tags = {"task": config.task, "sweep": plan.sweep.name, "trial": chosen.key, "chosen": "yes"}
-    try:
-        with open(log_path(config), "a", encoding="utf-8") as log:
-            run(config, Console(file=log, width=120), command, labels=Labels(chosen.drawn, tags))
-    except Exception as error:  # noqa: BLE001  # the other tasks go on
-        return f"{config.name} failed: {cause(error)}"
-    return None
 
 
 def _table(plan: Plan, rows: list[tuple[Record, str]]) -> Table:

@@ -3,12 +3,14 @@
 They lie on the run that has the parameters, not on the runs of its stages.
 """
 
+import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pyarrow.parquet
 
 from skipthink_ray.method.modes import STUDENT_OF
+from skipthink_ray.reporting.comparison import Published
 from skipthink_ray.runtime.store import REPORT, Run
 from skipthink_ray.runtime.tracker import Tracker
 
@@ -24,15 +26,22 @@ def publish(current: Run, tracker: Tracker) -> None:
     tracker.metrics(main_numbers(current), step=0)
     if not current.is_done(REPORT):
         return
-    evaluation, report = current.artifact("evaluation"), current.artifact(REPORT)
-    answers = evaluation.table("answers").to_table()
+    run = published(current)
     with TemporaryDirectory() as folder:
         files = {name: Path(folder) / name for name in (REPORT_FILE, ANSWERS, LATENCIES)}
-        files[REPORT_FILE].write_text(report.read_text(REPORT_FILE), encoding="utf-8")
-        pyarrow.parquet.write_table(answers.drop_columns(["text"]), files[ANSWERS])
-        pyarrow.parquet.write_table(evaluation.table("latencies").to_table(), files[LATENCIES])
+        files[REPORT_FILE].write_text(json.dumps(run.report, ensure_ascii=False), encoding="utf-8")
+        pyarrow.parquet.write_table(run.answers, files[ANSWERS])
+        pyarrow.parquet.write_table(run.latencies, files[LATENCIES])
         for file in files.values():
             tracker.artifact(file)
+
+
+def published(current: Run) -> Published:
+    """A run with a report, from its artifacts."""
+    evaluation = current.artifact("evaluation")
+    answers, latencies = (evaluation.table(name).to_table() for name in ("answers", "latencies"))
+    report = current.artifact(REPORT).read_json(REPORT_FILE)
+    return Published(report, answers.drop_columns(["text"]), latencies)
 
 
 def main_numbers(current: Run) -> dict[str, float]:

@@ -65,14 +65,19 @@ def plan_trials(sweep: str, bases: Sequence[PipelineConfig], space: Space, sampl
         for drawn in _draws(space, samples):
             trial = trial_of(sweep, base, space, drawn)
             of_task.setdefault(trial.key, trial)
-            if len(of_task) == samples and space.search.kind == "random":
+            if len(of_task) == samples and not _is_complete(space):
                 break
         trials += of_task.values()
     return trials
 
 
+def _is_complete(space: Space) -> bool:
+    """Whether a sweep has all trials of the space, whatever the number of samples."""
+    return bool(space.arms) or space.search.kind == "grid"
+
+
 def _draws(space: Space, samples: int) -> Iterator[dict[str, Any]]:
-    if space.search.kind == "grid":
+    if _is_complete(space):
         yield from space.grid()
         return
     for number in range(samples * TRIES_PER_SAMPLE):

@@ -111,8 +111,10 @@ class Space(Config):
     """What the sweep answers, in a few words."""
     defaults: dict[str, Any] = Field(default_factory=dict)
     """Values of configuration keys that the preset, the file and the options leave at their default."""
-    draw: Annotated[dict[str, Draw], Field(min_length=1)]
+    draw: dict[str, Draw] = Field(default_factory=dict)
     """Configuration keys that differ between trials."""
+    arms: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Instead of `draw`: settings by name, each a trial."""
     search: Search = Search()
     choose: Choose = Choose()
 
@@ -120,13 +122,16 @@ class Space(Config):
     def has_known_keys(self) -> Self:
         known = known_keys(PipelineConfig)
         leaves = [key for key in known if not any(other.startswith(f"{key}.") for other in known)]
-        for key in [*self.defaults, *self.draw]:
+        if bool(self.draw) == bool(self.arms):
+            raise ValueError("give either draw or arms, with at least one entry")
+        of_arms = [key for settings in self.arms.values() for key in settings]
+        for key in [*self.defaults, *self.draw, *of_arms]:
             if key not in leaves:
                 raise ValueError(f"{key}: unknown key{suggestion(nearest(key, leaves))}")
+            if key not in self.defaults and key.split(".")[0] in OUTSIDE:
+                raise ValueError(f"{key}: this key does not change what a trial learns; set it as an option")
         drawn: list[str] = []
         for key, draw in self.draw.items():
-            if key.split(".")[0] in OUTSIDE:
-                raise ValueError(f"{key}: this key does not change what a trial learns; set it as an option")
             if key in self.defaults:
                 raise ValueError(f"{key}: it is drawn, so it needs no default; remove one of the two")
             for condition in draw.when:
@@ -138,16 +143,22 @@ class Space(Config):
     def sample(self, number: int) -> dict[str, Any]:
         """Random draw `number`: values of the keys, without those whose conditions do not hold."""
         rng = rng_of(self.search.seed, number)
+        if self.arms:
+            return [*self.arms.values()][number % len(self.arms)]
         return self._without_unset({key: draw.draw(rng) for key, draw in self.draw.items()})
 
     def grid(self) -> Iterator[dict[str, Any]]:
-        """Every combination. Those that differ only in keys which are not set are equal."""
+        """Every arm, or every combination. Those that differ only in keys which are not set are equal."""
+        if self.arms:
+            yield from self.arms.values()
+            return
         cells = {key: draw.cells(key) for key, draw in self.draw.items()}
         for combination in itertools.product(*cells.values()):
             yield self._without_unset(dict(zip(cells, combination, strict=True)))
 
     def extremes(self) -> Iterator[dict[str, Any]]:
-        """A random draw for every extreme value of every key, with that value."""
+        """Every arm, or for every extreme value of every key a random draw with that value."""
+        yield from self.arms.values()
         ends = [(key, end) for key, draw in self.draw.items() for end in draw.ends()]
         for number, (key, end) in enumerate(ends):
             rng = rng_of(self.search.seed, number)

@@ -19,14 +19,18 @@ DRAW = {
 }
 
 
-def _space(tmp_path: Path, **changes: Any):
+def _write(tmp_path: Path, **values: Any) -> Path:
     file = tmp_path / "mine.yaml"
-    file.write_text(yaml.safe_dump({"draw": DRAW, **changes}, sort_keys=False))
-    return read_space(str(file))[1]
+    file.write_text(yaml.safe_dump(values, sort_keys=False))
+    return file
+
+
+def _space(tmp_path: Path, **changes: Any):
+    return read_space(str(_write(tmp_path, **{"draw": DRAW, **changes})))[1]
 
 
 def test_the_shipped_spaces_are_those_that_the_docs_name():
-    assert SPACES == ["annealing", "chunks", "cwt", "full", "skips"]
+    assert SPACES == ["ablations", "annealing", "chunks", "cwt", "full", "skips"]
 
 
 @pytest.mark.parametrize("name", SPACES)
@@ -35,7 +39,7 @@ def test_a_thousand_draws_of_every_shipped_space_are_valid_and_differ(name):
     drawn = [space.sample(number) for number in range(1000)]
     configs = [settings(PRESETS["toy"](), space, one) for one in drawn]
     assert all(isinstance(config, PipelineConfig) for config in configs)
-    assert len({repr(one) for one in drawn}) > 8
+    assert len({repr(one) for one in drawn}) >= 8
     for key in space.draw:
         assert any(key in one for one in drawn), f"{key} is never drawn"
 
@@ -68,6 +72,16 @@ def test_a_continuous_range_has_no_grid(tmp_path):
         list(_space(tmp_path).grid())
 
 
+def test_arms_are_trials_by_name_and_exclude_draws(tmp_path):
+    arms = {"as configured": {}, "all": {"skips.search": "all"}}
+    space = read_space(str(_write(tmp_path, arms=arms)))[1]
+    assert [*space.grid()] == [{}, {"skips.search": "all"}]
+    with pytest.raises(ValueError, match="give either draw or arms"):
+        _space(tmp_path, arms=arms)
+    with pytest.raises(ValueError, match=r"skips\.serch: unknown key; did you mean 'skips\.search'"):
+        read_space(str(_write(tmp_path, arms={"all": {"skips.serch": "all"}})))
+
+
 @pytest.mark.parametrize(
     ("draw", "fault"),
     [
@@ -86,7 +100,7 @@ def test_a_continuous_range_has_no_grid(tmp_path):
             {"cwt.search.eta_nats": DRAW["cwt.search.eta_nats"]},
             r"its condition cwt\.search\.method must be drawn before it",
         ),
-        ({}, "draw"),
+        ({}, "give either draw or arms"),
     ],
 )
 def test_faults_name_the_file_and_the_key(tmp_path, draw, fault):
@@ -98,7 +112,7 @@ def test_faults_name_the_file_and_the_key(tmp_path, draw, fault):
 def test_an_unknown_space_is_answered_with_the_nearest_one():
     with pytest.raises(ValueError, match="unknown space 'chunk'; did you mean 'chunks'"):
         read_space("chunk")
-    with pytest.raises(ValueError, match=r"there are annealing, chunks, cwt, full, skips, or name a \.yaml"):
+    with pytest.raises(ValueError, match=r"there are ablations, annealing, chunks, .*, or name a \.yaml"):
         read_space("xyz")
     with pytest.raises(ValueError, match=r"cannot read missing\.yaml"):
         read_space("missing.yaml")

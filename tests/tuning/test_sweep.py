@@ -1,4 +1,4 @@
-"""A sweep on a real cluster: one trial diverges, the others are chosen from; the same command continues."""
+"""A sweep on a real cluster, of which one trial diverges; then an ablation that shares its artifacts."""
 
 import json
 import subprocess
@@ -14,13 +14,14 @@ from tests.conftest import ROOT
 
 LRS = [0.005, 1e6]
 SPACE = {"draw": {"cwt.optim.lr": {"choice": LRS}}, "search": {"kind": "grid"}}
+ARMS = {"as configured": {}, "every chunk skipped": {"skips.search": "all"}}
 COMMON = ("rationales", "samples", "base")
 
 
-def _tune(storage: Path, space: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    words = ["tune", str(space), "--preset", "tiny", "--storage-path", str(storage), *options]
-    command = [sys.executable, "-m", "skipthink_ray.cli", *words]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1200)
+def _run(command: str, storage: Path, space: Path) -> subprocess.CompletedProcess[str]:
+    words = [command, str(space), "--preset", "tiny", "--storage-path", str(storage)]
+    line = [sys.executable, "-m", "skipthink_ray.cli", *words]
+    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=1200)
 
 
 def _compare(storage: Path, *words: str) -> str:
@@ -38,11 +39,11 @@ def _finished(storage: Path) -> dict[str, int]:
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_a_trial_that_diverges_is_named_and_the_other_is_chosen_and_the_same_command_is_a_no_op(tmp_path):
+def test_a_diverging_trial_is_named_the_other_is_chosen_and_an_ablation_reuses_its_artifacts(tmp_path):
     space = tmp_path / "rates.yaml"
     space.write_text(yaml.safe_dump(SPACE))
     storage = tmp_path / "runs"
-    done = _tune(storage, space)
+    done = _run("tune", storage, space)
     assert done.returncode == 1, done.stdout + done.stderr
     records = [json.loads(file.read_text()) for file in (storage / "sweeps/tiny-rates/trials").iterdir()]
     good, bad = sorted(records, key=lambda record: record["drawn"]["cwt.optim.lr"])
@@ -71,11 +72,29 @@ def test_a_trial_that_diverges_is_named_and_the_other_is_chosen_and_the_same_com
     assert block["rows"][2]["speedup"]["value"] == report["modes"]["skip"]["speedup"]["value"]
 
     started = time.monotonic()
-    again = _tune(storage, space)
+    again = _run("tune", storage, space)
     assert time.monotonic() - started < 15
     assert again.returncode == 1
     assert "starting Ray" not in again.stdout
     assert _finished(storage) == made
+    _assert_an_ablation_makes_only_what_differs(storage, tmp_path / "two.yaml", made)
+
+
+def _assert_an_ablation_makes_only_what_differs(storage: Path, space: Path, made: dict[str, int]) -> None:
+    """The first arm is the chosen trial, so only the other one's skips and what follows are new."""
+    space.write_text(yaml.safe_dump({"arms": ARMS}, sort_keys=False))
+    done = _run("ablate", storage, space)
+    assert done.returncode == 0, done.stdout + done.stderr
+    new = {stage: number - made[stage] for stage, number in _finished(storage).items()}
+    assert {stage for stage, number in new.items() if number} == {
+        "skips",
+        "stt",
+        "evaluation",
+        "answers-skip",
+    }
+    rows = [line.split("  ")[0].strip() for line in done.stdout.splitlines()]
+    skips = [f"STT, skip (skips.search={search})" for search in ("sequential", "all")]
+    assert [rows.count(name) for name in ("Base", "CWT, staged", *skips)] == [1, 1, 1, 1], done.stdout
 
 
 def _assert_mlflow_compares_trials(storage: Path, good: dict[str, object]) -> None:
