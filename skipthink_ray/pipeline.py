@@ -32,10 +32,12 @@ def run(
     command: str,
     only: Sequence[str] = (),
     labels: Labels | None = None,
+    at_once: int | None = None,
 ) -> Run:
     """Run all stages, or `only` some. Raises ValueError for errors the user can fix.
 
     labels: parameters and tags for MLflow; None: every configuration key, and the task.
+    at_once: the most workers or actors to use at once; None: as many as fit on the cluster.
     """
     names = [*(only or STAGES)]
     current, tell = open_run(config), partial(say, console)
@@ -59,7 +61,7 @@ def run(
         with tracked(tracker):
             tracker.params(labels.params)
             current.record(command, config.model_dump(mode="json"))
-            _make_all(names, Maker(config, current, console, tracker, names))
+            _make_all(names, Maker(config, current, console, tracker, names), at_once)
             publish(current, tracker)
             if how := tracker.how_to_open():
                 tell(f"Metrics: {how}")
@@ -71,7 +73,7 @@ def open_run(config: PipelineConfig) -> Run:
     return Run(Folder.open(config.storage_path), config.name, identify(config))
 
 
-def _make_all(names: list[str], maker: "Maker") -> None:
+def _make_all(names: list[str], maker: "Maker", at_once: int | None) -> None:
     """Make the stages in the order of their inputs, side by side if the cluster has room for them."""
     from skipthink_ray.runtime.cluster import room
     from skipthink_ray.side_by_side import Schedule, Work
@@ -85,7 +87,7 @@ def _make_all(names: list[str], maker: "Maker") -> None:
         )
         for name in names
     }
-    Schedule(stages, room(maker.config.cluster)).run(maker.stopper.stop)
+    Schedule(stages, at_once or room(maker.config.cluster)).run(maker.stopper.stop)
 
 
 def processes(name: str, config: PipelineConfig) -> int:

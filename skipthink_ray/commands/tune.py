@@ -96,9 +96,10 @@ def run_sweep(plan: Plan, command: str, console: Console) -> int:
     sweep, to_run = plan.sweep, plan.sweep.to_run(plan.trials)
     tasks = f"{len(plan.bases)} task{'s' if len(plan.bases) > 1 else ''}"
     say(console, f"Sweep {sweep.name} in {sweep.folder.uri}: {len(plan.trials)} trials of {tasks}.")
+    not_run = 0
     if to_run:
         with only_writer(sweep.folder, "choose another --name"):
-            _run_trials(plan, to_run, command, console)
+            not_run = _run_trials(plan, to_run, command, console)
     failures = [
         f"{name} failed: {record.reason}"
         for name, record in sweep.records(plan.trials).items()
@@ -117,6 +118,8 @@ def run_sweep(plan: Plan, command: str, console: Console) -> int:
         if fault := run_with_log(config, command, Labels(chosen.drawn, tags)):
             failures.append(fault)
         rows.append((chosen, config.name))
+    if not_run:
+        failures.append(f"the first trials all failed for one reason, so {not_run} others did not run")
     if rows:
         console.print()
         console.print(_table(plan, rows))
@@ -125,7 +128,8 @@ def run_sweep(plan: Plan, command: str, console: Console) -> int:
     return int(bool(failures))
 
 
-def _run_trials(plan: Plan, to_run: list[Trial], command: str, console: Console) -> None:
+def _run_trials(plan: Plan, to_run: list[Trial], command: str, console: Console) -> int:
+    """Run trials and print each result. Returns how many did not run."""
     from skipthink_ray.preflight import check_cluster
     from skipthink_ray.tuning.search import concurrent_trials, run_trials
 
@@ -146,7 +150,7 @@ def _run_trials(plan: Plan, to_run: list[Trial], command: str, console: Console)
 
     live = Live(console=console, get_renderable=progress, refresh_per_second=0.5, transient=True)
     with live if console.is_terminal else nullcontext():
-        run_trials(plan.sweep, to_run, command, tell)
+        return run_trials(plan.sweep, to_run, command, tell)
 
 
 def _choose(plan: Plan, base: PipelineConfig) -> Record | None:

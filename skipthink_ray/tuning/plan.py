@@ -38,6 +38,11 @@ class Trial:
     def name(self) -> str:
         return f"{self.task}-{self.key}"
 
+    @property
+    def processes(self) -> int:
+        """The workers or actors that the trial uses at once: as many as its widest stage needs."""
+        return max(self.config.cluster.num_workers, self.config.cluster.num_actors)
+
 
 def check_draws(base: PipelineConfig, space: Space) -> None:
     """Raises ValueError, with the key, if a draw of the space is not a valid configuration."""

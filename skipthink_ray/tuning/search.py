@@ -1,5 +1,6 @@
 """Runs the trials of a sweep with Ray Tune, several at once if the cluster has room for their workers."""
 
+import logging
 import os
 import threading
 from collections import Counter
@@ -10,10 +11,12 @@ from typing import Any
 from ray import tune
 
 from skipthink_ray.runtime.cluster import room
+from skipthink_ray.runtime.progress import cause
 from skipthink_ray.tuning.plan import Trial
 from skipthink_ray.tuning.sweep import Record, Sweep, failed
 from skipthink_ray.tuning.trial import arguments_of, run_trial
 
+log = logging.getLogger(__name__)
 GIVE_UP_AFTER = 3
 """A sweep whose first trials all fail for one reason stops after this many."""
 POLL_S = 1.0
@@ -36,26 +39,23 @@ class StopIfAllFail(tune.Stopper):
 
 
 def concurrent_trials(trials: list[Trial]) -> int:
-    """How many trials the cluster has room for, by the largest number of processes that one needs at once."""
-    widest = max(trials, key=lambda trial: _processes(trial))
-    return max(1, room(widest.config.cluster) // _processes(widest))
+    """How many trials the cluster has room for, by the one that uses the most processes."""
+    widest = max(trials, key=lambda trial: trial.processes)
+    return max(1, room(widest.config.cluster) // widest.processes)
 
 
-def _processes(trial: Trial) -> int:
-    return max(trial.config.cluster.num_workers, trial.config.cluster.num_actors)
-
-
-def run_trials(sweep: Sweep, trials: list[Trial], command: str, tell: Callable[[Record], None]) -> None:
+def run_trials(sweep: Sweep, trials: list[Trial], command: str, tell: Callable[[Record], None]) -> int:
     """Run the trials; each writes its record. `tell` receives every record soon after it was written.
 
-    Needs a connected Ray cluster. Ray Tune starts a trial again, once, if its process dies.
+    Needs a connected Ray cluster. Ray Tune starts a trial again, once, if its process dies. Returns how many
+    trials did not run, because the first ones all failed for one reason.
     """
     os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"  # relative paths stay relative to the working directory
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C ends the sweep
     planned = [arguments_of(trial, command) for trial in trials]
     follower = _Follower(sweep, trials, tell)
     with TemporaryDirectory() as folder, follower:
-        tune.Tuner(
+        results = tune.Tuner(
             tune.with_resources(run_trial, tune.PlacementGroupFactory([{HEAD: 0.001}])),
             param_space={"trial": tune.grid_search(planned)},
             tune_config=tune.TuneConfig(max_concurrent_trials=concurrent_trials(trials)),
@@ -67,11 +67,16 @@ def run_trials(sweep: Sweep, trials: list[Trial], command: str, tell: Callable[[
                 stop=StopIfAllFail(),
             ),
         ).fit()
-    for trial in trials:
-        if trial.name not in follower.told:
-            record = failed(trial, "it did not end: its process died, or the sweep was stopped", again=True)
-            sweep.record(record)
-            tell(record)
+    errors = {
+        (result.config or {})["trial"]["config"]["name"]: result.error for result in results if result.error
+    }
+    missing = [trial for trial in trials if trial.name not in follower.told]
+    died = [trial for trial in missing if trial.config.name in errors]
+    for trial in died:
+        record = failed(trial, f"its process died: {cause(errors[trial.config.name])}", again=True)
+        sweep.record(record)
+        tell(record)
+    return len(missing) - len(died)
 
 
 class _Follower:
@@ -91,11 +96,14 @@ class _Follower:
     def __exit__(self, *_: object) -> None:
         self.stop.set()
         self.thread.join()
+        self._poll()
 
     def _follow(self) -> None:
         while not self.stop.wait(POLL_S):
-            self._poll()
-        self._poll()
+            try:
+                self._poll()
+            except OSError:  # remote storage; the last poll raises it if it lasts
+                log.warning("%s: could not read the records of trials", self.sweep.folder.uri, exc_info=True)
 
     def _poll(self) -> None:
         for name, record in self.sweep.records(self.trials).items():

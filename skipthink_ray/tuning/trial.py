@@ -49,7 +49,8 @@ def _attempt(trial: Trial, sweep: Sweep, command: str, console: Console) -> tupl
     """Why the trial failed, and whether another attempt may succeed. Writes the record of a finished one."""
     tags = {"task": trial.task, "sweep": trial.sweep, "trial": trial.key}
     try:
-        current = run(trial.config, console, command, STAGES, Labels(trial.drawn, tags))
+        labels = Labels(trial.drawn, tags)
+        current = run(trial.config, console, command, STAGES, labels, at_once=trial.processes)
         sweep.record(done(trial, current.artifact("evaluation").read_json("summary.json")))
     except Exception as error:  # noqa: BLE001  # the sweep goes on with the other trials
         traceback.print_exc(file=console.file)
