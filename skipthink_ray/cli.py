@@ -24,6 +24,8 @@ CONFIGURED = {
     "ablate": "run the method without each of its parts, for some tasks, and compare",
 }
 """Commands that read a configuration."""
+SWEEPING = ("tune", "ablate")
+"""Commands that make several runs from a space."""
 COMMANDS = {
     **CONFIGURED,
     "rechunk": "search the chunks of any number of samples with a trained student",
@@ -130,13 +132,15 @@ def _read_options(
     parser.own.add_argument(
         "--dry-run",
         action="store_true",
-        help="Only print the configuration, the state of each stage, and the estimated cost of a teacher.",
+        help="Only print the trials or arms and their states."
+        if name in SWEEPING
+        else "Only print the configuration, the state of each stage, and the estimated cost of a teacher.",
     )
     if name == "look":
         parser.own.add_argument(
             "--json", action="store_true", help="Print one JSON document, as the last line."
         )
-    if name in ("tune", "ablate"):
+    if name in SWEEPING:
         _add_sweep_options(name, parser)
     first, _ = parser.parse_known_args(words)  # the keys' defaults depend on it
     config = start(first.preset, first.config)

@@ -69,7 +69,7 @@ def _fetch(uri: str, experiment: str, names: Sequence[str]) -> Iterator[Publishe
         for run in published:
             yield _download(client, run)
     except MlflowException as error:
-        raise ValueError(f"MLflow at '{uri}' does not answer: {str(error).splitlines()[0]}") from error
+        raise ValueError(f"MLflow at '{uri}' does not answer: {str(error).splitlines()[0][:200]}") from error
 
 
 def _runs(client: Any, experiment_id: str) -> Iterator[Any]:

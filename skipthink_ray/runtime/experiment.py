@@ -23,6 +23,12 @@ def how_to_compare(config: TrackingConfig, storage: Folder, tag: str, value: str
 
 
 def server_uri(config: TrackingConfig, storage: Folder) -> str:
+    """The configured server, MLFLOW_TRACKING_URI, or the storage path's own database.
+
+    A server that does not answer is given up within seconds. MLflow would ask for minutes.
+    """
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     return config.uri or os.environ.get("MLFLOW_TRACKING_URI") or _embedded(storage)
 
 

@@ -10,7 +10,6 @@ reported once.
 """
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -246,8 +245,6 @@ def start_tracker(
     if config.backend == "off":
         return NullTracker()
     uri = server_uri(config, storage)
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     import mlflow
 
     try:

@@ -12,12 +12,13 @@ from skipthink_ray.settings import expand
 
 
 def configs_of(config: PipelineConfig, tasks: str | None) -> list[PipelineConfig]:
-    """One configuration per task. tasks: groups and tasks with commas; None: the configured task.
+    """One configuration per task. tasks: groups and tasks with commas between; None: the configured task.
 
     Raises ValueError as `expand` does.
     """
     names = [name.strip() for name in (tasks or config.task).split(",")]
-    return [one for name in names for one in expand(config.model_copy(update={"task": name}))]
+    configs = [one for name in names for one in expand(config.model_copy(update={"task": name}))]
+    return [*{one.task: one for one in configs}.values()]
 
 
 def run_with_log(config: PipelineConfig, command: str, labels: Labels) -> str | None:

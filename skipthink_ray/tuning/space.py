@@ -11,7 +11,7 @@
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -46,6 +46,13 @@ class Draw(Config):
     """The values."""
     when: dict[str, list[Any]] = Field(default_factory=dict)
     """The key is set only if these keys, drawn before it, have one of these values."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def is_a_range(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            raise ValueError("write how it is drawn, as in {int: [2, 8]} or {choice: [a, b]}")
+        return cast(dict[str, Any], value)
 
     @model_validator(mode="after")
     def is_one_kind(self) -> Self:

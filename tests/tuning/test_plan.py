@@ -96,6 +96,8 @@ def test_the_command_prints_the_same_keys_twice_and_starts_no_ray(tmp_path, caps
 
     assert screens[0] == screens[1]
     assert len(screens[0].splitlines()) == 4
+    assert main([*words[:2], "--tasks", "svamp,svamp", *words[4:], "--dry-run"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
     assert all(line.endswith("to do") for line in screens[0].splitlines())
     assert not ray.is_initialized()
     assert not [*tmp_path.iterdir()]

@@ -90,6 +90,7 @@ def test_arms_are_trials_by_name_and_exclude_draws(tmp_path):
             r"cwt\.num_chunk: unknown key; did you mean 'cwt\.num_chunks'\?",
         ),
         ({"cwt": {"choice": [1]}}, r"cwt: unknown key"),
+        ({"cwt.num_chunks": [2, 4]}, r"draw\.cwt\.num_chunks: write how it is drawn, as in \{int"),
         ({"cwt.num_chunks": {"ints": [2, 4]}}, r"draw\.cwt\.num_chunks\.ints: unknown key"),
         ({"cwt.num_chunks": {"int": [4, 2]}}, r"the range \[4, 2\] is empty"),
         ({"cwt.num_chunks": {"int": [2, 4], "choice": [2]}}, "exactly one of int"),
