@@ -23,6 +23,8 @@ from skipthink_ray.reporting.table import plain_table
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.runtime.experiment import server_uri
 
+WIDE = 220
+"""Width of a table in a file or a pipe."""
 PAGE = 500
 """Runs per request."""
 
@@ -146,10 +148,12 @@ def _legend(comparison: Comparison) -> list[str]:
 
 def print_tables(comparison: Comparison, make: Callable[[], Table], console: Console) -> None:
     """Print a table per block. make: an empty table in the wanted style."""
+    if not console.is_terminal:
+        console.width = WIDE
     for block in comparison.blocks:
         table = make()
         for title in COLUMNS:
-            table.add_column(title, justify="left" if title == "arm" else "right")
+            table.add_column(title, justify="left" if title == "arm" else "right", overflow="fold")
         for cells in _cells(block):
             table.add_row(*cells)
         console.print(_title(block), highlight=False, markup=False, soft_wrap=True)
@@ -198,7 +202,7 @@ def _escaped(text: str) -> str:
 
 
 def _screen() -> Console:
-    return Console(width=None if sys.stdout.isatty() else 200)
+    return Console(width=None if sys.stdout.isatty() else WIDE)
 
 
 PRINTERS: dict[str, Callable[[Comparison], None]] = {

@@ -29,6 +29,7 @@ def server_uri(config: TrackingConfig, storage: Folder) -> str:
     """
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     return config.uri or os.environ.get("MLFLOW_TRACKING_URI") or _embedded(storage)
 
 

@@ -65,10 +65,8 @@ def test_a_diverging_trial_is_named_the_other_is_chosen_and_an_ablation_reuses_i
     _assert_mlflow_compares_trials(storage, good)
     report = json.loads((storage / chosen["name"] / "report/report.json").read_text())
     (block,) = json.loads(_compare(storage, "tiny-rates", "--format", "json"))["blocks"]
-    found, made = (
-        [one["accuracy_pct"]["value"] for one in of] for of in (block["rows"], report["modes"].values())
-    )
-    assert found == made
+    for row, mode in zip(block["rows"], report["modes"].values(), strict=True):
+        assert row["accuracy_pct"]["value"] == mode["accuracy_pct"]["value"]
     assert block["rows"][2]["speedup"]["value"] == report["modes"]["skip"]["speedup"]["value"]
 
     started = time.monotonic()
