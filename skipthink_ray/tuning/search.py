@@ -50,7 +50,6 @@ def run_trials(sweep: Sweep, trials: list[Trial], command: str, tell: Callable[[
     Needs a connected Ray cluster. Ray Tune starts a trial again, once, if its process dies. Returns how many
     trials did not run, because the first ones all failed for one reason.
     """
-    os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"  # relative paths stay relative to the working directory
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C ends the sweep
     planned = [arguments_of(trial, command) for trial in trials]
     follower = _Follower(sweep, trials, tell)

@@ -3,6 +3,7 @@
 The process needs no CPU of its own: it waits for Ray Train and the actor pools, which request theirs.
 """
 
+import os
 import traceback
 from typing import Any
 
@@ -27,6 +28,7 @@ def arguments_of(trial: Trial, command: str) -> dict[str, Any]:
         "key": trial.key,
         "config": trial.config.model_dump(mode="json"),
         "command": command,
+        "folder": os.getcwd(),
     }
 
 
@@ -35,6 +37,10 @@ def run_trial(arguments: dict[str, Any]) -> None:
     from ray import tune
 
     given = arguments["trial"]
+    if os.path.isdir(
+        given["folder"]
+    ):  # relative paths of the configuration start there, not in Tune's folder
+        os.chdir(given["folder"])
     config = PipelineConfig.model_validate(given["config"])
     trial = Trial(given["sweep"], given["task"], given["drawn"], config, given["key"])
     sweep = Sweep(Folder.open(config.storage_path), trial.sweep)

@@ -19,9 +19,9 @@ COMMON = ("rationales", "samples", "base")
 
 
 def _run(command: str, storage: Path, space: Path) -> subprocess.CompletedProcess[str]:
-    words = [command, str(space), "--preset", "tiny", "--storage-path", str(storage)]
+    words = [command, str(space), "--preset", "tiny", "--storage-path", storage.name]  # a relative path
     line = [sys.executable, "-m", "skipthink_ray.cli", *words]
-    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=1200)
+    return subprocess.run(line, cwd=storage.parent, capture_output=True, text=True, timeout=1200)
 
 
 def _compare(storage: Path, *words: str) -> str:
