@@ -37,9 +37,7 @@ def run_trial(arguments: dict[str, Any]) -> None:
     from ray import tune
 
     given = arguments["trial"]
-    if os.path.isdir(
-        given["folder"]
-    ):  # relative paths of the configuration start there, not in Tune's folder
+    if os.path.isdir(given["folder"]):  # where relative paths start; Tune changed to a folder of its own
         os.chdir(given["folder"])
     config = PipelineConfig.model_validate(given["config"])
     trial = Trial(given["sweep"], given["task"], given["drawn"], config, given["key"])
