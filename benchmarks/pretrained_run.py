@@ -45,6 +45,8 @@ from skipthink_ray.training.plan import planned_chunks
 
 DEV_SHARE_OF_HASHES = 6
 WEIGHTS, BEST, CHECKPOINT = "weights.safetensors", "best_epoch.safetensors", "checkpoint"
+SAVE_EVERY_S = 600.0
+"""Seconds between checkpoints within an epoch."""
 
 
 @dataclass(frozen=True)
@@ -145,18 +147,22 @@ def _train(data: Data, arm: Arm, student: Student, folder: Path) -> Trained:
     markers = attach(student.model, student.ids, settings.optim)
     engine, progress, samples = _start(folder / CHECKPOINT, student, settings, markers, samples)
 
+    keeper = _Keeper(folder, engine)
+
     def on_epoch(progress: Progress, samples: Samples) -> None:
         if arm.stage == "base":
             _judge_epoch(data, arm, student, progress, folder / BEST)
-        fresh = folder / "checkpoint.new"
-        fresh.mkdir(exist_ok=True)
-        save_checkpoint(fresh, engine, progress, samples)
-        shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
-        fresh.rename(folder / CHECKPOINT)
+        keeper.save(progress, samples)
+        keeper.started = time.perf_counter()
+
+    def on_updates(progress: Progress, rows: list[dict[str, Any]]) -> None:
+        _say(arm, progress, rows)
+        if arm.stage != "cwt":  # whose chunks of this epoch are known at its end only
+            keeper.save_sometimes(progress, start)
 
     assert arm.stage != "few-shot"
     job = Job(arm.stage, settings, arm.updates, config.seed, kept_RM=kept_RM)
-    hooks = Hooks(lambda done, rows: _say(arm, done, rows), on_epoch)
+    start, hooks = samples, Hooks(on_updates, on_epoch)
     samples = train(job, samples, student, engine, progress, hooks)
     merge(student.model, markers)
     student.model.eval()
@@ -178,10 +184,33 @@ def _train(data: Data, arm: Arm, student: Student, folder: Path) -> Trained:
     return Trained(student, samples, numbers)
 
 
+class _Keeper:
+    """Writes checkpoints: at the end of epochs, and within those that last long."""
+
+    def __init__(self, folder: Path, engine: DataParallelEngine) -> None:
+        self.folder, self.engine = folder, engine
+        self.started = self.saved = time.perf_counter()
+        """When this epoch began, and when the last checkpoint was written."""
+
+    def save_sometimes(self, progress: Progress, samples: Samples) -> None:
+        """Save within an epoch, whose seconds the loop adds only at its end."""
+        now = time.perf_counter()
+        if now - self.saved > SAVE_EVERY_S:
+            self.save(replace(progress, seconds=progress.seconds + now - self.started), samples)
+
+    def save(self, progress: Progress, samples: Samples) -> None:
+        fresh = self.folder / "checkpoint.new"
+        fresh.mkdir(exist_ok=True)
+        save_checkpoint(fresh, self.engine, progress, samples)
+        shutil.rmtree(self.folder / CHECKPOINT, ignore_errors=True)
+        fresh.rename(self.folder / CHECKPOINT)
+        self.saved = time.perf_counter()
+
+
 def _start(
     checkpoint: Path, student: Student, settings: TrainConfig, markers: Markers, samples: Samples
 ) -> tuple[DataParallelEngine, Progress, Samples]:
-    """A new engine, or that of the last finished epoch."""
+    """A new engine, or that of the last checkpoint."""
     if not checkpoint.exists():
         return DataParallelEngine(student.model, settings, markers), Progress(), samples
     load_weights(checkpoint, student.model)
