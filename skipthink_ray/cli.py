@@ -156,15 +156,14 @@ def _add_sweep_options(name: str, parser: "Parser") -> None:
         metavar="TASKS",
         help="A group such as seven, or tasks with commas. (default: task)",
     )
-    if name == "ablate":
-        return
-    parser.own.add_argument(
-        "--samples",
-        dest="samples_per_task",  # `samples` is a configuration key
-        type=int,
-        metavar="INT",
-        help="Trials per task; more extend a sweep. (default: the space's)",
-    )
+    if name == "tune":
+        parser.own.add_argument(
+            "--samples",
+            dest="samples_per_task",  # `samples` is a configuration key
+            type=int,
+            metavar="INT",
+            help="Trials per task; more extend a sweep. (default: the space's)",
+        )
 
 
 def _run_group(configs: "list[PipelineConfig]", command: str) -> int:

@@ -4,13 +4,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 from rich.console import Console
 
 from skipthink_ray.config import PipelineConfig
 from skipthink_ray.identity import STAGES, answers_of, visible
 from skipthink_ray.method.modes import STUDENT_OF, Mode
+from skipthink_ray.options import flatten
 from skipthink_ray.preflight import check_samples
 from skipthink_ray.runtime.artifacts import begin, digest, finish
 from skipthink_ray.runtime.console import say
@@ -97,11 +97,3 @@ def tracked(tracker: Tracker) -> Iterator[None]:
         raise
     finally:
         tracker.end(status)
-
-
-def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested dictionary as a flat one with dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat

@@ -202,12 +202,24 @@ def _shown(value: Any) -> str:
 
 def given(found: argparse.Namespace, model: type[BaseModel]) -> dict[str, Any]:
     """The values of the keys that were given as options, nested as in the model."""
-    nested: dict[str, Any] = {}
-    for key in known_keys(model):
-        if key in vars(found):
-            *parents, last = key.split(".")
-            place = nested
-            for parent in parents:
-                place = place.setdefault(parent, {})
-            place[last] = vars(found)[key]
-    return nested
+    return nested({key: vars(found)[key] for key in known_keys(model) if key in vars(found)})
+
+
+def nested(values: dict[str, Any]) -> dict[str, Any]:
+    """The values of dotted keys as a nested dictionary."""
+    tree: dict[str, Any] = {}
+    for key, value in values.items():
+        *parents, last = key.split(".")
+        place = tree
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = value
+    return tree
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested dictionary as a flat one with dotted keys: the inverse of `nested`."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat

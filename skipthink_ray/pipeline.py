@@ -12,6 +12,7 @@ from rich.console import Console
 from skipthink_ray.config import PipelineConfig
 from skipthink_ray.identity import STAGES, identify, upstream
 from skipthink_ray.method.modes import STUDENT_OF
+from skipthink_ray.options import flatten
 from skipthink_ray.runtime.artifacts import Folder, digest
 from skipthink_ray.runtime.console import say
 from skipthink_ray.runtime.lock import only_writer
@@ -49,15 +50,16 @@ def run(
         tell(f"Nothing to do: {current.folder.uri} is finished.")
         return current
     tell(f"Run in {current.folder.uri}; starting Ray ...")
-    from skipthink_ray.making import Maker, flatten, tracked  # imports Ray
+    from skipthink_ray.making import Maker, tracked  # imports Ray
     from skipthink_ray.preflight import check_run
-    from skipthink_ray.reporting.published import publish
+    from skipthink_ray.reporting.published import data_of, publish
 
     check_run(config, current, names, tell)
     with only_writer(current.folder):
         key = f"{current.folder.uri} {digest(current.identities['report'])}"
         labels = labels or Labels(flatten(config.model_dump()), {"task": config.task})
-        tracker = start_tracker(config.tracking, current.storage, config.name, key, tell, labels.tags)
+        tags = {**labels.tags, "data": data_of(current)}
+        tracker = start_tracker(config.tracking, current.storage, config.name, key, tell, tags)
         with tracked(tracker):
             tracker.params(labels.params)
             current.record(command, config.model_dump(mode="json"))

@@ -58,8 +58,10 @@ def _compare(parser: Parser, words: list[str]) -> int:
     )
     parsed = parser.parse(words)
     from skipthink_ray.commands.compare import compare_runs
+    from skipthink_ray.settings import validate
 
-    tracking = TrackingConfig(uri=parsed.tracking_uri, experiment=parsed.experiment)
+    given_tracking = {"uri": parsed.tracking_uri, "experiment": parsed.experiment}
+    tracking = validate(TrackingConfig, given_tracking, "--tracking-uri")
     return compare_runs(parsed.names, parsed.storage_path, tracking, parsed.format)
 
 

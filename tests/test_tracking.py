@@ -78,15 +78,13 @@ def _wait_for(uri: str, process: subprocess.Popen[bytes]) -> None:
 
 def test_a_restart_goes_on_in_the_same_runs_and_tracks_no_step_twice(server: str, tmp_path: Path):
     storage = Folder.open(str(tmp_path))
-    artifact = tmp_path / "report.json"
-    artifact.write_text("{}")
     for last_step in (3, 6):  # the second pass is the restart: it repeats steps 0..3
         parent = start_tracker(TrackingConfig(uri=server), storage, "run", "key of the run")
         child = parent.child("cwt", "key of the stage")
         parent.params({"cwt.optim.lr": 0.1, "long": "x" * 10_000})
         for step in range(last_step):
             child.metrics({"cwt/loss_nats": 1.0 / (step + 1)}, step)
-        child.artifact(artifact)
+        child.artifact("report.json", b"{}")
         child.end("FINISHED")
         parent.end("FINISHED")
     client = MlflowClient(server)
@@ -160,7 +158,7 @@ def test_a_server_outage_stops_nothing_and_missed_values_are_sent_later(tmp_path
     base.end("FINISHED")
     cwt = parent.child("cwt", "key of cwt")  # a stage that begins while the server is away
     cwt.metrics({"cwt/loss_nats": 1.0}, 0)
-    cwt.artifact(tmp_path / "log")
+    cwt.artifact("log", b"a line")
     cwt.end("FINISHED")
     assert time.monotonic() - started < 60
     assert len(said) == 1

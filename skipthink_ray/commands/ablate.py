@@ -11,7 +11,7 @@ from rich.console import Console
 from skipthink_ray.commands.compare import print_tables, students_read
 from skipthink_ray.config import PipelineConfig
 from skipthink_ray.pipeline import open_run
-from skipthink_ray.preflight import check_settings
+from skipthink_ray.preflight import check_cluster, check_settings
 from skipthink_ray.reporting.comparison import Draws, compare
 from skipthink_ray.reporting.published import published
 from skipthink_ray.reporting.table import plain_table
@@ -73,6 +73,8 @@ def _title(arm: Arm) -> str:
 
 
 def _run_all(sweep: str, arms: Sequence[Arm], command: str, console: Console) -> int:
+    if not all(open_run(arm.config).is_done(REPORT) for arm in arms):
+        check_cluster(arms[0].config)
     failures, made = list[str](), list[Arm]()
     for number, arm in enumerate(arms, start=1):
         state = "already done" if open_run(arm.config).is_done(REPORT) else "running ..."

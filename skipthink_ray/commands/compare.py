@@ -1,7 +1,5 @@
 """`skipthink compare`: a table per task of runs and sweeps, read from MLflow alone."""
 
-import csv
-import io
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -9,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pandas
 import pyarrow.parquet
 from rich import box
 from rich.console import Console
@@ -16,8 +15,9 @@ from rich.table import Table
 
 from skipthink_ray.config import TrackingConfig
 from skipthink_ray.identity import STAGES, upstream
+from skipthink_ray.method.intervals import Estimate
 from skipthink_ray.method.modes import STUDENT_OF, Mode
-from skipthink_ray.reporting.comparison import Block, Comparison, Draws, Interval, Published, Row, compare
+from skipthink_ray.reporting.comparison import Block, Comparison, Draws, Published, Row, compare
 from skipthink_ray.reporting.published import ANSWERS, LATENCIES, REPORT_FILE
 from skipthink_ray.reporting.table import plain_table
 from skipthink_ray.runtime.artifacts import Folder
@@ -25,6 +25,7 @@ from skipthink_ray.runtime.experiment import server_uri
 
 WIDE = 220
 """Width of a table in a file or a pipe."""
+FILES = (REPORT_FILE, ANSWERS, LATENCIES)
 PAGE = 500
 """Runs per request."""
 
@@ -62,7 +63,7 @@ def _fetch(uri: str, experiment: str, names: Sequence[str]) -> Iterator[Publishe
         if found is None:
             raise ValueError(f"MLflow at '{uri}' has no experiment '{experiment}'; see --experiment")
         runs = [run for run in _runs(client, found.experiment_id) if _is_wanted(run, names)]
-        published = [run for run in runs if REPORT_FILE in _files(client, run)]
+        published = [run for run in runs if _files(client, run) >= {*FILES}]
         for name in names:
             if not any(_is_wanted(run, [name]) for run in published):
                 raise ValueError(f"MLflow at '{uri}' has no finished run or sweep '{name}' with a report")
@@ -102,13 +103,10 @@ def _files(client: Any, run: Any) -> set[str]:
 
 def _download(client: Any, run: Any) -> Published:
     with TemporaryDirectory() as folder:
-        paths = {
-            name: client.download_artifacts(run.info.run_id, name, folder)
-            for name in (REPORT_FILE, ANSWERS, LATENCIES)
-        }
+        paths = {name: client.download_artifacts(run.info.run_id, name, folder) for name in FILES}
         report = json.loads(Path(paths[REPORT_FILE]).read_text(encoding="utf-8"))
-        tables = [pyarrow.parquet.read_table(paths[name]) for name in (ANSWERS, LATENCIES)]
-    return Published(report, *tables)
+        answers, latencies = [pyarrow.parquet.read_table(paths[name]) for name in (ANSWERS, LATENCIES)]
+    return Published(report, answers, latencies, run.data.tags["skipthink.data"])
 
 
 COLUMNS: dict[str, Callable[[Row], str]] = {
@@ -124,7 +122,7 @@ COLUMNS: dict[str, Callable[[Row], str]] = {
 }
 
 
-def _shown(interval: Interval | None, digits: int) -> str:
+def _shown(interval: Estimate | None, digits: int) -> str:
     if interval is None:
         return "–"
     value, low, high = (f"{number:.{digits}f}" for number in (interval.value, interval.low, interval.high))
@@ -166,16 +164,12 @@ def print_tables(comparison: Comparison, make: Callable[[], Table], console: Con
 
 def _print_csv(comparison: Comparison) -> None:
     """One line per row, with every number and the ends of its interval in columns of their own."""
-    lines = [{"task": block.task, **_flat(block, row)} for block in comparison.blocks for row in block.rows]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [*dict.fromkeys(key for line in lines for key in line)])
-    writer.writeheader()
-    writer.writerows(lines)
-    print(text.getvalue(), end="")
+    lines = [_flat(block, row) for block in comparison.blocks for row in block.rows]
+    print(pandas.DataFrame(lines).to_csv(index=False), end="")
 
 
 def _flat(block: Block, row: Row) -> dict[str, Any]:
-    flat: dict[str, Any] = block.model_dump(exclude={"rows", "task"})
+    flat: dict[str, Any] = block.model_dump(exclude={"rows"})
     for name, value in row.model_dump().items():
         if isinstance(value, dict) and value.keys() == {"value", "low", "high"}:
             flat |= {name: value["value"], f"{name}_low": value["low"], f"{name}_high": value["high"]}
@@ -185,20 +179,14 @@ def _flat(block: Block, row: Row) -> dict[str, Any]:
 
 
 def _print_latex(comparison: Comparison) -> None:
+    """A tabular per block, with the rules of the package booktabs."""
     for block in comparison.blocks:
-        print(f"% {_title(block)}\n\\begin{{tabular}}{{l{'r' * (len(COLUMNS) - 1)}}}\n\\hline")
-        print(" & ".join(map(_escaped, COLUMNS)), "\\\\\n\\hline")
-        for cells in _cells(block):
-            print(" & ".join(map(_escaped, cells)), "\\\\")
-        print("\\hline\n\\end{tabular}")
+        style = pandas.DataFrame(_cells(block), columns=[*COLUMNS]).style.hide(axis="index")
+        style = style.format(escape="latex").format_index(escape="latex", axis=1)
+        layout = f"l{'r' * (len(COLUMNS) - 1)}"
+        print(f"% {_title(block)}\n{style.to_latex(hrules=True, column_format=layout)}")
     for line in _legend(comparison):
         print(f"% {line}")
-
-
-def _escaped(text: str) -> str:
-    for character in "%_&#":
-        text = text.replace(character, f"\\{character}")
-    return text.replace("–", "--")
 
 
 def _screen() -> Console:

@@ -43,8 +43,8 @@ def plan_sweep(
     name: str, space_name: str, space: Space, bases: Sequence[PipelineConfig], samples: int | None
 ) -> Plan:
     """The trials of a sweep, in `<name>-<space>`. Raises ValueError, with the key, for an invalid draw."""
+    check_draws(bases[0], space)  # a task does not change what is valid
     for base in bases:
-        check_draws(base, space)
         check_settings(_on_dev(base))
     name = f"{name}-{space_name}"
     trials = plan_trials(name, bases, space, samples or space.search.samples)
@@ -136,17 +136,19 @@ def _run_trials(plan: Plan, to_run: list[Trial], command: str, console: Console)
     say(console, f"{len(to_run)} trials to run; starting Ray ...")
     config = to_run[0].config
     check_cluster(config)
-    say(console, f"Trials at once: {concurrent_trials(to_run)}")
+    say(console, f"Trials at once: {concurrent_trials(to_run[0])}")
     if how := how_to_compare(config.tracking, plan.sweep.storage, "sweep", plan.sweep.name):
         say(console, f"Metrics: {how}")
     numbers = {trial.name: number for number, trial in enumerate(plan.trials, start=1)}
+    ended = plan.sweep.records([trial for trial in plan.trials if trial not in to_run])
 
     def tell(record: Record) -> None:
+        ended[record.name] = record
         place = f"{numbers[record.name]}/{len(plan.trials)} {record.name}"
         say(console, f"{place}  {result_of(record, plan.space.choose)}  ({shown(record.drawn)})")
 
     def progress() -> Table:
-        return progress_table(plan.trials, plan.sweep.records(plan.trials), plan.space.choose)
+        return progress_table(plan.trials, dict(ended), plan.space.choose)
 
     live = Live(console=console, get_renderable=progress, refresh_per_second=0.5, transient=True)
     with live if console.is_terminal else nullcontext():

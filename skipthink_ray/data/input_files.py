@@ -28,6 +28,8 @@ from skipthink_ray.tasks import task_of
 PIECE_BYTES = 4 << 20
 LARGEST_DOCUMENT_BYTES = 256 << 20
 """The largest file that may be one JSON value. One worker reads it as a whole."""
+_known: dict[tuple[str, int, int], str] = {}
+"""Digests by address, size and time of change. A sweep asks for the same files once per trial."""
 FIRST_LINES = 100
 """Lines at the start of a file that are checked before Ray starts."""
 _SUFFIXES = {".jsonl": "json", ".json": "json", ".ndjson": "json", ".parquet": "parquet"}
@@ -90,12 +92,21 @@ def fingerprint(files: list[Folder], config: PipelineConfig) -> list[str]:
     names_and_digests = []
     for file in files:
         require_columns(file.uri, first_rows(file), config.rationales, task_of(config))
+        names_and_digests.append(f"{Path(file.path).name} sha256:{_sha256(file)}")
+    return names_and_digests
+
+
+def _sha256(file: Folder) -> str:
+    """The SHA-256 of a file, read once per process as long as its size and time stay the same."""
+    info = file.filesystem.get_file_info(file.path)
+    key = file.uri, info.size, info.mtime_ns
+    if key not in _known:
         with _readable(file), file.filesystem.open_input_stream(file.path) as stream:
             sha = hashlib.sha256()
             while block := stream.read(PIECE_BYTES):
                 sha.update(block)
-        names_and_digests.append(f"{Path(file.path).name} sha256:{sha.hexdigest()}")
-    return names_and_digests
+        _known[key] = sha.hexdigest()
+    return _known[key]
 
 
 @contextmanager

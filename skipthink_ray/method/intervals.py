@@ -60,9 +60,10 @@ def nested_bootstrap(
     """Percentile bootstrap over groups, then over the rows within each: seeds, then questions.
 
     groups: for each group its columns, which stay paired. The statistic sees the rows of all drawn groups
-    together. With one group, only rows are drawn. If all values of a 0-or-100 column are equal, the interval
-    has no width; see `bounded_mean`.
+    together. One group is resampled as in `bootstrap`.
     """
+    if len(groups) == 1:
+        return bootstrap(statistic, groups[0], resamples, confidence, seed)
     joined = [np.concatenate(columns) for columns in zip(*groups, strict=True)]
     rng, drawn = np.random.default_rng(seed), list[float]()
     for _ in range(resamples):

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from skipthink_ray.method.intervals import Estimate, bounded_mean, nested_bootstrap
 from skipthink_ray.method.metrics import percent, ratio_of_sums
 from skipthink_ray.method.modes import STUDENT_OF, Mode
+from skipthink_ray.options import flatten
 from skipthink_ray.runtime.artifacts import digest
 
 PAPER_SPEEDUPS = {"multiarith": 1.89, "last_letter_concatenation": 1.08}
@@ -35,12 +36,8 @@ class Published:
     """ANSWER_SCHEMA without texts."""
     latencies: pa.Table
     """LATENCY_SCHEMA."""
-
-
-class Interval(BaseModel):
-    value: float
-    low: float
-    high: float
+    data: str
+    """A digest of the source of the rationales."""
 
 
 class Row(BaseModel):
@@ -52,17 +49,17 @@ class Row(BaseModel):
     mode: str
     seeds: list[int]
     runs: list[str]
-    accuracy_pct: Interval
-    minus_base_points: Interval | None
+    accuracy_pct: Estimate
+    minus_base_points: Estimate | None
     """None for Base."""
     format_errors_pct: float
     loops_pct: float
-    tokens: Interval
-    latency_s: Interval
+    tokens: Estimate
+    latency_s: Estimate
     """Seconds per question at batch 1."""
-    token_ratio: Interval | None
+    token_ratio: Estimate | None
     """Tokens of Base / tokens."""
-    speedup: Interval | None
+    speedup: Estimate | None
     """Seconds of Base / seconds, at batch 1."""
 
 
@@ -73,7 +70,7 @@ class Block(BaseModel):
     split: str
     questions: int
     data: str
-    """Digest of the rationales."""
+    """A digest of the source of the rationales, and of the rows that were answered."""
     code: str
     machine: str
     paper_speedup: float | None
@@ -124,10 +121,8 @@ def _circumstances(run: Published) -> dict[str, Any]:
 
 
 def _data(run: Published) -> str:
-    """A digest of what decides the rows, and of the rows that were answered."""
-    config, rows = run.report["made"]["config"], run.answers["row"].unique().to_pylist()
-    source = {key: value for key, value in config["rationales"].items() if key not in ("seed", "path")}
-    return digest({"task": config["task"], "source": source, "rows": sorted(rows)})[:8]
+    """A digest of the source of the rationales, and of the rows that were answered."""
+    return digest({"source": run.data, "rows": sorted(run.answers["row"].unique().to_pylist())})[:8]
 
 
 def _code(versions: dict[str, str]) -> str:
@@ -135,8 +130,8 @@ def _code(versions: dict[str, str]) -> str:
 
 
 def _machine(made: dict[str, Any]) -> str:
-    cluster, machine = made["cluster"] or {}, made["machine"]
-    accelerators = "/".join(cluster.get("accelerators", ())) or "CPU"
+    cluster, machine = made["cluster"], made["machine"]
+    accelerators = "/".join(cluster["accelerators"]) or "CPU" if cluster else "unknown accelerator"
     return f"{accelerators}, {machine['platform'].split('-')[0]}, {machine['cpus']} cores"
 
 
@@ -175,7 +170,7 @@ def _newest_per_seed(arm: list[Published]) -> list[Published]:
 
 def _settings(run: Published, parts: Collection[str] | None = None) -> dict[str, Any]:
     """The keys that make an arm, or those of them whose first part is one of `parts`."""
-    flat = _flatten(run.report["made"]["config"])
+    flat = flatten(run.report["made"]["config"])
     return {
         key: value
         for key, value in flat.items()
@@ -184,13 +179,6 @@ def _settings(run: Published, parts: Collection[str] | None = None) -> dict[str,
         and key != "rationales.path"
         and (parts is None or key.split(".")[0] in parts)
     }
-
-
-def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
 
 
 def _varying(settings: list[dict[str, Any]]) -> set[str]:
@@ -210,15 +198,13 @@ def _row(mode: Mode, settings: dict[str, Any], arm: list[Published], draws: Draw
     seconds = [[_column(full, "seconds"), _column(here, "seconds")] for here, full in timed]
     is_base = mode == "full"
 
-    def interval(groups: list[list[np.ndarray]], statistic: Any) -> Interval:
-        found: Estimate = nested_bootstrap(statistic, groups, draws.resamples, draws.confidence, draws.seed)
-        return Interval(value=found.value, low=found.low, high=found.high)
+    def interval(groups: list[list[np.ndarray]], statistic: Any) -> Estimate:
+        return nested_bootstrap(statistic, groups, draws.resamples, draws.confidence, draws.seed)
 
-    def bounded(groups: list[np.ndarray], lowest: float) -> Interval:
+    def bounded(groups: list[np.ndarray], lowest: float) -> Estimate:
         if len(groups) > 1:
             return interval([[group] for group in groups], lambda values: values.mean())
-        found = bounded_mean(groups[0], (lowest, 100.0), draws.resamples, draws.confidence, draws.seed)
-        return Interval(value=found.value, low=found.low, high=found.high)
+        return bounded_mean(groups[0], (lowest, 100.0), draws.resamples, draws.confidence, draws.seed)
 
     every = pa.concat_tables([here for here, _ in answers])
     changed = ", ".join(f"{key}={value}" for key, value in sorted(settings.items()))

@@ -4,13 +4,14 @@ They lie on the run that has the parameters, not on the runs of its stages.
 """
 
 import json
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
+import pyarrow as pa
 import pyarrow.parquet
 
 from skipthink_ray.method.modes import STUDENT_OF
 from skipthink_ray.reporting.comparison import Published
+from skipthink_ray.rows import ANSWER_SCHEMA
+from skipthink_ray.runtime.artifacts import digest
 from skipthink_ray.runtime.store import REPORT, Run
 from skipthink_ray.runtime.tracker import Tracker
 
@@ -23,28 +24,30 @@ def publish(current: Run, tracker: Tracker) -> None:
     """Send the numbers of a run whose evaluation is finished, and its files if its report is."""
     if not current.is_done("evaluation"):
         return
-    tracker.metrics(main_numbers(current), step=0)
-    if not current.is_done(REPORT):
-        return
-    run = published(current)
-    with TemporaryDirectory() as folder:
-        files = {name: Path(folder) / name for name in (REPORT_FILE, ANSWERS, LATENCIES)}
-        files[REPORT_FILE].write_text(json.dumps(run.report, ensure_ascii=False), encoding="utf-8")
-        pyarrow.parquet.write_table(run.answers, files[ANSWERS])
-        pyarrow.parquet.write_table(run.latencies, files[LATENCIES])
-        for file in files.values():
-            tracker.artifact(file)
+    run = published(current) if current.is_done(REPORT) else None
+    tracker.metrics(_main_numbers(current, run), step=0)
+    if run:
+        tracker.artifact(REPORT_FILE, json.dumps(run.report, ensure_ascii=False).encode())
+        tracker.artifact(ANSWERS, _parquet(run.answers))
+        tracker.artifact(LATENCIES, _parquet(run.latencies))
 
 
 def published(current: Run) -> Published:
     """A run with a report, from its artifacts."""
     evaluation = current.artifact("evaluation")
-    answers, latencies = (evaluation.table(name).to_table() for name in ("answers", "latencies"))
+    answers = evaluation.table("answers").to_table([name for name in ANSWER_SCHEMA.names if name != "text"])
     report = current.artifact(REPORT).read_json(REPORT_FILE)
-    return Published(report, answers.drop_columns(["text"]), latencies)
+    return Published(report, answers, evaluation.table("latencies").to_table(), data_of(current))
 
 
-def main_numbers(current: Run) -> dict[str, float]:
+def data_of(current: Run) -> str:
+    """A digest of the source of the rationales: input files by content, filters, teacher; not of the seed."""
+    config = current.identities["rationales"]["config"]
+    source = {key: value for key, value in config["rationales"].items() if key != "seed"}
+    return digest({**config, "rationales": source})
+
+
+def _main_numbers(current: Run, run: Published | None) -> dict[str, float]:
     """Metrics `<split>/<mode>_<number>` by name.
 
     `<mode>_accuracy_pct` and `<mode>_tokens`, and with a report also `<mode>_latency_s` (seconds per question
@@ -52,11 +55,17 @@ def main_numbers(current: Run) -> dict[str, float]:
     """
     summary = current.artifact("evaluation").read_json("summary.json")
     numbers = {f"{mode}_{name}": summary[f"{mode}_{name}"] for mode in STUDENT_OF for name in OF_ANSWERS}
-    if current.is_done(REPORT):
-        modes = current.artifact(REPORT).read_json(REPORT_FILE)["modes"]
+    if run:
+        modes = run.report["modes"]
         numbers |= {f"{mode}_latency_s": modes[mode]["latency_s"]["value"] for mode in STUDENT_OF}
         speedup = modes["skip"]["speedup"]
         numbers["skip_speedup"] = speedup["value"]
         numbers |= {f"skip_speedup_{end}": speedup[end] for end in ("low", "high")}
     split = current.identities["evaluation"]["config"]["evaluation"]["split"]
     return {f"{split}/{name}": float(value) for name, value in numbers.items()}
+
+
+def _parquet(table: pa.Table) -> bytes:
+    buffer = pa.BufferOutputStream()
+    pyarrow.parquet.write_table(table, buffer)
+    return buffer.getvalue().to_pybytes()

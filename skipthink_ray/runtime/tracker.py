@@ -1,7 +1,6 @@
 """What the stages know of tracking: a tracker takes parameters, metrics and files of a run, or drops them."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 
@@ -22,7 +21,7 @@ class Tracker(Protocol):
 
     def metrics(self, metrics: dict[str, float], step: int) -> None: ...
 
-    def artifact(self, path: Path) -> None: ...
+    def artifact(self, name: str, content: bytes) -> None: ...
 
     def end(self, status: str) -> None:
         """End the run with the status FINISHED, FAILED or KILLED."""
@@ -41,7 +40,7 @@ class NullTracker:
 
     def metrics(self, metrics: dict[str, float], step: int) -> None: ...
 
-    def artifact(self, path: Path) -> None: ...
+    def artifact(self, name: str, content: bytes) -> None: ...
 
     def end(self, status: str) -> None: ...
 

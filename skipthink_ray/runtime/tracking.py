@@ -133,10 +133,10 @@ class MlflowTracker:
             self.waiting_metrics += [Metric(key, float(value), now, step) for key, value in metrics.items()]
         self.link.send()
 
-    def artifact(self, path: Path) -> None:
-        """Send a file. It may be deleted afterwards, because its content waits in memory if it must."""
+    def artifact(self, name: str, content: bytes) -> None:
+        """Send a file. While the server is away, it waits in memory."""
         with self.link.lock:
-            self.waiting_files[path.name] = path.read_bytes()
+            self.waiting_files[name] = content
         self.link.send()
 
     def end(self, status: str) -> None:

@@ -7,8 +7,6 @@ import os
 import platform
 from datetime import UTC, datetime
 from importlib import metadata
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pyarrow as pa
@@ -35,11 +33,8 @@ def make(context: Context) -> dict[str, Any]:
     page = render(report)
     context.out.write_json("report.json", report)
     context.out.write_text("report.html", page)
-    with TemporaryDirectory() as folder:
-        for name in ("report.json", "report.html"):
-            copy = Path(folder) / name
-            copy.write_text(context.out.read_text(name), encoding="utf-8")
-            context.tracker.artifact(copy)
+    for name in ("report.json", "report.html"):
+        context.tracker.artifact(name, context.out.read_text(name).encode())
     print_table(report, f"{context.out.uri}/report.html", context.console)
     return _main_numbers(report)
 

@@ -1,12 +1,14 @@
 """The trials of a sweep: every draw of a space becomes a configuration for every task, with a key."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from itertools import chain
 from typing import Any
 
 from skipthink_ray.config import PipelineConfig
 from skipthink_ray.identity import identify
+from skipthink_ray.options import nested
 from skipthink_ray.runtime.artifacts import digest
 from skipthink_ray.settings import configure
 from skipthink_ray.tuning.space import Space
@@ -46,16 +48,15 @@ class Trial:
 
 def check_draws(base: PipelineConfig, space: Space) -> None:
     """Raises ValueError, with the key, if a draw of the space is not a valid configuration."""
-    for drawn in space.extremes():
+    draws = space.listed() if space.is_listed else chain(space.extremes(), map(space.sample, range(TRIED)))
+    for drawn in draws:
         settings(base, space, drawn)
-    for number in range(TRIED):
-        settings(base, space, space.sample(number))
 
 
 def settings(base: PipelineConfig, space: Space, drawn: dict[str, Any]) -> PipelineConfig:
     """The configuration of a draw. Raises ValueError if it is not valid."""
     left = {key: value for key, value in space.defaults.items() if _value(base, key) == _value(UNSET, key)}
-    return configure(base, _nested(left | drawn), "the space")
+    return configure(base, nested(left | drawn), "the space")
 
 
 def plan_trials(sweep: str, bases: Sequence[PipelineConfig], space: Space, samples: int) -> list[Trial]:
@@ -67,29 +68,29 @@ def plan_trials(sweep: str, bases: Sequence[PipelineConfig], space: Space, sampl
     trials = []
     for base in bases:
         of_task: dict[str, Trial] = {}
-        for drawn in _draws(space, samples):
-            trial = trial_of(sweep, base, space, drawn)
+        for drawn in _different(space.listed() if space.is_listed else _draws(space, samples)):
+            trial = _trial_of(sweep, base, space, drawn)
             of_task.setdefault(trial.key, trial)
-            if len(of_task) == samples and not _is_complete(space):
+            if len(of_task) == samples and not space.is_listed:
                 break
         trials += of_task.values()
     return trials
 
 
-def _is_complete(space: Space) -> bool:
-    """Whether a sweep has all trials of the space, whatever the number of samples."""
-    return bool(space.arms) or space.search.kind == "grid"
-
-
 def _draws(space: Space, samples: int) -> Iterator[dict[str, Any]]:
-    if _is_complete(space):
-        yield from space.grid()
-        return
-    for number in range(samples * TRIES_PER_SAMPLE):
-        yield space.sample(number)
+    return map(space.sample, range(samples * TRIES_PER_SAMPLE))
 
 
-def trial_of(sweep: str, base: PipelineConfig, space: Space, drawn: dict[str, Any]) -> Trial:
+def _different(draws: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The draws without those that were there before."""
+    seen: set[str] = set()
+    for drawn in draws:
+        if repr(drawn) not in seen:
+            seen.add(repr(drawn))
+            yield drawn
+
+
+def _trial_of(sweep: str, base: PipelineConfig, space: Space, drawn: dict[str, Any]) -> Trial:
     """The trial of a draw. It reads dev questions, and times as few of them as possible."""
     config = settings(base, space, drawn)
     evaluation = config.evaluation.model_copy(update={"split": "dev", "latency_questions": 2})
@@ -101,14 +102,3 @@ def trial_of(sweep: str, base: PipelineConfig, space: Space, drawn: dict[str, An
 
 def _value(config: PipelineConfig, key: str) -> Any:
     return reduce(getattr, key.split("."), config)
-
-
-def _nested(values: dict[str, Any]) -> dict[str, Any]:
-    nested: dict[str, Any] = {}
-    for key, value in values.items():
-        *parents, last = key.split(".")
-        place = nested
-        for parent in parents:
-            place = place.setdefault(parent, {})
-        place[last] = value
-    return nested

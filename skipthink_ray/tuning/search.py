@@ -35,13 +35,12 @@ class StopIfAllFail(tune.Stopper):
         return False
 
     def stop_all(self) -> bool:
-        return not self.reasons[""] and max(self.reasons.values(), default=0) >= GIVE_UP_AFTER
+        return len(self.reasons) == 1 and "" not in self.reasons and self.reasons.total() >= GIVE_UP_AFTER
 
 
-def concurrent_trials(trials: list[Trial]) -> int:
-    """How many trials the cluster has room for, by the one that uses the most processes."""
-    widest = max(trials, key=lambda trial: trial.processes)
-    return max(1, room(widest.config.cluster) // widest.processes)
+def concurrent_trials(trial: Trial) -> int:
+    """How many trials like this one the cluster has room for. All trials of a sweep use as many processes."""
+    return max(1, room(trial.config.cluster) // trial.processes)
 
 
 def run_trials(sweep: Sweep, trials: list[Trial], command: str, tell: Callable[[Record], None]) -> int:
@@ -51,13 +50,14 @@ def run_trials(sweep: Sweep, trials: list[Trial], command: str, tell: Callable[[
     trials did not run, because the first ones all failed for one reason.
     """
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C ends the sweep
+    sweep.forget(trials)
     planned = [arguments_of(trial, command) for trial in trials]
     follower = _Follower(sweep, trials, tell)
     with TemporaryDirectory() as folder, follower:
         results = tune.Tuner(
             tune.with_resources(run_trial, tune.PlacementGroupFactory([{HEAD: 0.001}])),
             param_space={"trial": tune.grid_search(planned)},
-            tune_config=tune.TuneConfig(max_concurrent_trials=concurrent_trials(trials)),
+            tune_config=tune.TuneConfig(max_concurrent_trials=concurrent_trials(trials[0])),
             run_config=tune.RunConfig(
                 name=sweep.name,
                 storage_path=folder,  # of Ray Tune's own state, which a sweep does not need to continue
@@ -83,8 +83,6 @@ class _Follower:
 
     def __init__(self, sweep: Sweep, trials: list[Trial], tell: Callable[[Record], None]) -> None:
         self.sweep, self.trials, self.tell = sweep, trials, tell
-        known = sweep.records(trials)
-        self.before = {name: record.ended_at for name, record in known.items()}
         self.told: set[str] = set()
         self.stop, self.thread = threading.Event(), threading.Thread(target=self._follow, daemon=True)
 
@@ -105,7 +103,7 @@ class _Follower:
                 log.warning("%s: could not read the records of trials", self.sweep.folder.uri, exc_info=True)
 
     def _poll(self) -> None:
-        for name, record in self.sweep.records(self.trials).items():
-            if name not in self.told and record.ended_at != self.before.get(name):
-                self.told.add(name)
-                self.tell(record)
+        running = [trial for trial in self.trials if trial.name not in self.told]
+        for name, record in self.sweep.records(running).items():
+            self.told.add(name)
+            self.tell(record)

@@ -28,11 +28,6 @@ OUTSIDE = {*EXECUTION, "name", "task", "own_task", "evaluation", "report"}
 """First parts of keys that no sweep draws, because they do not change what a trial learns."""
 
 
-def rng_of(seed: int, number: int) -> np.random.Generator:
-    """The random numbers of one draw. They are the same however many draws there are."""
-    return np.random.default_rng((seed, number))
-
-
 class Draw(Config):
     """The values of one key: exactly one of int, uniform, loguniform and choice."""
 
@@ -84,7 +79,7 @@ class Draw(Config):
         if self.int_:
             return [*range(self.int_[0], self.int_[1] + 1)]
         if self.choice is None:
-            raise ValueError(f"{key}: a grid needs choice or int, because a continuous range has no cells")
+            raise ValueError(f"{key}: a grid needs choice or int; a continuous range cannot be listed")
         return self.choice
 
     def applies(self, drawn: dict[str, Any]) -> bool:
@@ -147,14 +142,16 @@ class Space(Config):
             drawn.append(key)
         return self
 
-    def sample(self, number: int) -> dict[str, Any]:
-        """Random draw `number`: values of the keys, without those whose conditions do not hold."""
-        rng = rng_of(self.search.seed, number)
-        if self.arms:
-            return [*self.arms.values()][number % len(self.arms)]
-        return self._without_unset({key: draw.draw(rng) for key, draw in self.draw.items()})
+    @property
+    def is_listed(self) -> bool:
+        """Whether `listed` gives the trials, whatever the number of samples."""
+        return bool(self.arms) or self.search.kind == "grid"
 
-    def grid(self) -> Iterator[dict[str, Any]]:
+    def sample(self, number: int) -> dict[str, Any]:
+        """Random draw `number`. It is the same however many draws there are."""
+        return self._without_unset(self._values(number))
+
+    def listed(self) -> Iterator[dict[str, Any]]:
         """Every arm, or every combination. Those that differ only in keys which are not set are equal."""
         if self.arms:
             yield from self.arms.values()
@@ -164,13 +161,14 @@ class Space(Config):
             yield self._without_unset(dict(zip(cells, combination, strict=True)))
 
     def extremes(self) -> Iterator[dict[str, Any]]:
-        """Every arm, or for every extreme value of every key a random draw with that value."""
-        yield from self.arms.values()
+        """For every extreme value of every key, a random draw with that value."""
         ends = [(key, end) for key, draw in self.draw.items() for end in draw.ends()]
         for number, (key, end) in enumerate(ends):
-            rng = rng_of(self.search.seed, number)
-            values = {name: draw.draw(rng) for name, draw in self.draw.items()}
-            yield self._without_unset(values | {key: end})
+            yield self._without_unset(self._values(number) | {key: end})
+
+    def _values(self, number: int) -> dict[str, Any]:
+        rng = np.random.default_rng((self.search.seed, number))
+        return {key: draw.draw(rng) for key, draw in self.draw.items()}
 
     def _without_unset(self, values: dict[str, Any]) -> dict[str, Any]:
         drawn: dict[str, Any] = {}

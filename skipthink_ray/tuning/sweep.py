@@ -5,7 +5,6 @@ chosen/<task>.yaml          the configuration of the chosen trial, for `skipthin
 """
 
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import yaml
@@ -31,7 +30,6 @@ class Record:
     """Why it failed; empty if it is done."""
     again: bool = False
     """Whether the sweep tries a failed trial again when it continues."""
-    ended_at: str = ""
 
     @property
     def is_done(self) -> bool:
@@ -45,11 +43,11 @@ class Record:
 def done(trial: Trial, summary: dict[str, Any]) -> Record:
     """The record of a finished trial, from the summary of its stage evaluation."""
     numbers = {key: float(value) for key, value in summary.items() if isinstance(value, int | float)}
-    return Record(trial.task, trial.key, trial.drawn, trial.config.name, numbers, ended_at=_now())
+    return Record(trial.task, trial.key, trial.drawn, trial.config.name, numbers)
 
 
 def failed(trial: Trial, reason: str, again: bool) -> Record:
-    return Record(trial.task, trial.key, trial.drawn, trial.config.name, {}, reason, again, _now())
+    return Record(trial.task, trial.key, trial.drawn, trial.config.name, {}, reason, again)
 
 
 @dataclass(frozen=True)
@@ -78,10 +76,11 @@ class Sweep:
         known = self.records(trials)
         return [trial for trial in trials if trial.name not in known or known[trial.name].again]
 
+    def forget(self, trials: list[Trial]) -> None:
+        """Delete the records of trials that are tried again."""
+        for trial in trials:
+            self.folder.child("trials").delete(f"{trial.name}.json")
+
     def write_chosen(self, task: str, config: PipelineConfig) -> None:
         text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
         self.folder.child("chosen").write_text(f"{task}.yaml", text)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

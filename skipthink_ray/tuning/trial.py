@@ -58,5 +58,5 @@ def _attempt(trial: Trial, sweep: Sweep, command: str, console: Console) -> tupl
         sweep.record(done(trial, current.artifact("evaluation").read_json("summary.json")))
     except Exception as error:  # noqa: BLE001  # the sweep goes on with the other trials
         traceback.print_exc(file=console.file)
-        return cause(error), not isinstance(error, ValueError | WouldFailAgain)
+        return cause(error), not isinstance(error, WouldFailAgain)
     return "", False

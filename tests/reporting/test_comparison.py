@@ -13,12 +13,13 @@ import pytest
 
 from skipthink_ray.cli import main
 from skipthink_ray.commands.compare import students_read
-from skipthink_ray.config import PipelineConfig, TrackingConfig
+from skipthink_ray.config import PipelineConfig, RationalesConfig, TrackingConfig
 from skipthink_ray.method.intervals import bounded_mean, nested_bootstrap
 from skipthink_ray.method.metrics import ratio_of_sums
 from skipthink_ray.method.modes import STUDENT_OF
+from skipthink_ray.pipeline import open_run
 from skipthink_ray.reporting.comparison import Comparison, Draws, Published, compare
-from skipthink_ray.reporting.published import ANSWERS, LATENCIES, REPORT_FILE
+from skipthink_ray.reporting.published import ANSWERS, LATENCIES, REPORT_FILE, data_of
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.runtime.tracking import start_tracker
 
@@ -33,7 +34,7 @@ MADE: dict[str, Any] = {
 }
 
 
-def _run(name: str, seed: int = 0, base: str = "base", torch: str = "2", **changes: Any) -> Published:
+def _run(name: str, seed: int = 0, torch: str = "2", data: str = "data", **changes: Any) -> Published:
     """A run with random answers, of a configuration with these changes (`cwt__epochs=2`)."""
     rng = np.random.default_rng(seed + sum(map(ord, name)))
     config = PipelineConfig(name=name, seed=seed).model_dump(mode="json")
@@ -43,7 +44,7 @@ def _run(name: str, seed: int = 0, base: str = "base", torch: str = "2", **chang
             config[place][rest[0]] = value
         else:
             config[place] = value
-    digests = {"base": f"{base}{seed}", "cwt": name, "stt": name}
+    digests = {"base": f"base{seed}", "cwt": name, "stt": name}
     made = {**MADE, "config": config, "digests": digests}
     made["versions"] = {**made["versions"], "torch": torch}
     evaluation = {"split": "test", "questions": QUESTIONS, "seed": seed}
@@ -59,18 +60,19 @@ def _run(name: str, seed: int = 0, base: str = "base", torch: str = "2", **chang
         for mode in STUDENT_OF
         for row in range(10)
     ]
-    return Published(report, pa.Table.from_pylist(answers), pa.Table.from_pylist(latencies))
+    return Published(report, pa.Table.from_pylist(answers), pa.Table.from_pylist(latencies), data)
 
 
 def _store(storage: Path, run: Published, tags: dict[str, str] | None = None) -> None:
     name = run.report["name"]
+    tags = {**(tags or {}), "data": run.data}
     tracker = start_tracker(TrackingConfig(), Folder.open(str(storage)), name, f"key of {name}", tags=tags)
     tracker.child("cwt", f"key of cwt of {name}").end("FINISHED")
-    (storage / REPORT_FILE).write_text(json.dumps(run.report))
-    pyarrow.parquet.write_table(run.answers, storage / ANSWERS)
-    pyarrow.parquet.write_table(run.latencies, storage / LATENCIES)
-    for file in (REPORT_FILE, ANSWERS, LATENCIES):
-        tracker.artifact(storage / file)
+    tracker.artifact(REPORT_FILE, json.dumps(run.report).encode())
+    for file, table in ((ANSWERS, run.answers), (LATENCIES, run.latencies)):
+        buffer = pa.BufferOutputStream()
+        pyarrow.parquet.write_table(table, buffer)
+        tracker.artifact(file, buffer.getvalue().to_pybytes())
     tracker.end("FINISHED")
 
 
@@ -109,7 +111,7 @@ def test_one_run_has_a_row_per_student_paired_with_base():
     full, here = (100 * _values(run, mode, "right") for mode in ("full", "skip"))
     expected = bounded_mean(here - full, (-100.0, 100.0), 1000, 0.95, 0)
     assert skip.minus_base_points
-    assert skip.minus_base_points.model_dump() == vars(expected)
+    assert skip.minus_base_points == expected
     assert skip.accuracy_pct.value == here.mean()
     seconds = [_values(run, mode, "seconds", "latencies") for mode in ("full", "skip")]
     assert skip.speedup
@@ -161,10 +163,20 @@ def test_other_code_or_data_is_a_block_of_its_own_and_the_reason_is_said():
     comparison = compare([_run("a"), _run("b", torch="3"), _run("c", task="svamp")], Draws(), students_read())
     assert [block.task for block in comparison.blocks] == ["multiarith", "multiarith", "svamp"]
     assert comparison.notes == ["multiarith: 2 blocks, because the runs differ in code."]
-    other = compare(
-        [_run("a"), _run("b", rationales={"source": "toy", "difficulty": 2})], Draws(), students_read()
-    )
+    other = compare([_run("a"), _run("b", data="other")], Draws(), students_read())
     assert other.notes == ["multiarith: 2 blocks, because the runs differ in data."]
+
+
+def test_the_data_are_the_content_of_the_input_whatever_the_seed(tmp_path):
+    def data(text: str, folder: str, seed: int = 0) -> str:
+        file = tmp_path / folder / "rows.jsonl"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(json.dumps({"question": "How many?", "answer": "1", "rationale": text}))
+        config = PipelineConfig(seed=seed, rationales=RationalesConfig(source="file", path=str(file)))
+        return data_of(open_run(config))
+
+    assert data("One.", "a") == data("One.", "b") == data("One.", "a", seed=1)
+    assert data("One.", "a") != data("Just one.", "a")
 
 
 @pytest.fixture(scope="module")
@@ -176,8 +188,6 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     _store(storage, _run("three", task="svamp"), {"sweep": "mine"})
     unfinished = start_tracker(TrackingConfig(), Folder.open(str(storage)), "dead", "key of dead")
     unfinished.end("KILLED")
-    for file in (REPORT_FILE, ANSWERS, LATENCIES):
-        (storage / file).unlink()  # MLflow alone has them now
     return storage
 
 

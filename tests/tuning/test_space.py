@@ -36,7 +36,7 @@ def test_the_shipped_spaces_are_those_that_the_docs_name():
 @pytest.mark.parametrize("name", SPACES)
 def test_a_thousand_draws_of_every_shipped_space_are_valid_and_differ(name):
     _, space = read_space(name)
-    drawn = [space.sample(number) for number in range(1000)]
+    drawn = [*space.listed()] if space.arms else [space.sample(number) for number in range(1000)]
     configs = [settings(PRESETS["toy"](), space, one) for one in drawn]
     assert all(isinstance(config, PipelineConfig) for config in configs)
     assert len({repr(one) for one in drawn}) >= 8
@@ -62,20 +62,20 @@ def test_another_seed_gives_other_draws(tmp_path):
 
 def test_a_grid_has_every_combination(tmp_path):
     draw = {key: DRAW[key] for key in ("cwt.num_chunks", "cwt.search.method")}
-    cells = [*_space(tmp_path, draw=draw).grid()]
+    cells = [*_space(tmp_path, draw=draw).listed()]
     assert len(cells) == 6
     assert {"cwt.num_chunks": 3, "cwt.search.method": "greedy"} in cells
 
 
 def test_a_continuous_range_has_no_grid(tmp_path):
     with pytest.raises(ValueError, match=r"cwt\.search\.eta_nats: a grid needs choice or int"):
-        list(_space(tmp_path).grid())
+        list(_space(tmp_path).listed())
 
 
 def test_arms_are_trials_by_name_and_exclude_draws(tmp_path):
     arms = {"as configured": {}, "all": {"skips.search": "all"}}
     space = read_space(str(_write(tmp_path, arms=arms)))[1]
-    assert [*space.grid()] == [{}, {"skips.search": "all"}]
+    assert [*space.listed()] == [{}, {"skips.search": "all"}]
     with pytest.raises(ValueError, match="give either draw or arms"):
         _space(tmp_path, arms=arms)
     with pytest.raises(ValueError, match=r"skips\.serch: unknown key; did you mean 'skips\.search'"):
