@@ -34,7 +34,7 @@ class Maker:
     """The run's own; each stage gets a child."""
     names: Sequence[str]
     """The stages that are to be made."""
-    bars: Bars = field(default_factory=Bars)
+    bars: Bars
     stopper: Stopper = field(default_factory=Stopper)
 
     def make(self, name: str) -> None:

@@ -22,6 +22,7 @@ from skipthink_ray.runtime.tracking import start_tracker
 
 if TYPE_CHECKING:
     from skipthink_ray.making import Maker
+    from skipthink_ray.runtime.progress import Watch
 
 TRAINING = tuple(STUDENT_OF.values())
 """Stages that run in a thread, so that others can start meanwhile."""
@@ -34,11 +35,13 @@ def run(
     only: Sequence[str] = (),
     labels: Labels | None = None,
     at_once: int | None = None,
+    watch: "Watch | None" = None,
 ) -> Run:
     """Run all stages, or `only` some. Raises ValueError for errors the user can fix.
 
     labels: parameters and tags for MLflow; None: every configuration key, and the task.
     at_once: the most workers or actors to use at once; None: as many as fit on the cluster.
+    watch: may give up a stage that trains; then Stopped is raised.
     """
     names = [*(only or STAGES)]
     current, tell = open_run(config), partial(say, console)
@@ -53,6 +56,7 @@ def run(
     from skipthink_ray.making import Maker, tracked  # imports Ray
     from skipthink_ray.preflight import check_run
     from skipthink_ray.reporting.published import data_of, publish
+    from skipthink_ray.runtime.progress import Bars
 
     check_run(config, current, names, tell)
     with only_writer(current.folder):
@@ -63,7 +67,7 @@ def run(
         with tracked(tracker):
             tracker.params(labels.params)
             current.record(command, config.model_dump(mode="json"))
-            _make_all(names, Maker(config, current, console, tracker, names), at_once)
+            _make_all(names, Maker(config, current, console, tracker, names, Bars(watch)), at_once)
             publish(current, tracker)
             if how := tracker.how_to_open():
                 tell(f"Metrics: {how}")

@@ -1,9 +1,10 @@
 """`skipthink tune`: run the trials of a space for some tasks, choose by dev, and read test for the chosen."""
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.console import Console
 from rich.live import Live
@@ -21,7 +22,7 @@ from skipthink_ray.runtime.logged import logged
 from skipthink_ray.runtime.store import REPORT, SWEEPS
 from skipthink_ray.runtime.tracker import Labels
 from skipthink_ray.tuning.choosing import choose
-from skipthink_ray.tuning.plan import Trial, check_draws, plan_trials, settings
+from skipthink_ray.tuning.plan import Planned, Source, Trial, check_draws, plan_trials, settings
 from skipthink_ray.tuning.progress import progress_table, result_of, shown
 from skipthink_ray.tuning.runs import configs_of, run_with_log
 from skipthink_ray.tuning.space import Space, read_space
@@ -36,7 +37,23 @@ class Plan:
     space: Space
     bases: Sequence[PipelineConfig]
     """One configuration per task, as the space found it."""
+    samples: int
+    """Trials per task."""
     trials: list[Trial]
+    """Optuna draws as results come in, so these are the trials that have a record."""
+
+    @property
+    def totals(self) -> dict[str, int]:
+        """The number of trials by task."""
+        if self.space.draws_later:
+            return {base.task: self.samples for base in self.bases}
+        return Counter(trial.task for trial in self.trials)
+
+    def refreshed(self) -> "Plan":
+        """The same plan with the trials that were drawn meanwhile."""
+        if not self.space.draws_later:
+            return self
+        return replace(self, trials=self.sweep.known_trials(self.bases, self.space))
 
 
 def plan_sweep(
@@ -47,8 +64,9 @@ def plan_sweep(
     for base in bases:
         check_settings(_on_dev(base))
     name = f"{name}-{space_name}"
-    trials = plan_trials(name, bases, space, samples or space.search.samples)
-    return Plan(Sweep(Folder.open(bases[0].storage_path), name), space, bases, trials)
+    samples, sweep = samples or space.search.samples, Sweep(Folder.open(bases[0].storage_path), name)
+    trials = [] if space.draws_later else plan_trials(name, bases, space, samples)
+    return Plan(sweep, space, bases, samples, trials).refreshed()
 
 
 def _on_dev(config: PipelineConfig) -> PipelineConfig:
@@ -60,8 +78,10 @@ def print_plan(plan: Plan, console: Console) -> None:
     known = plan.sweep.records(plan.trials)
     for trial in plan.trials:
         record = known.get(trial.name)
-        state = "to do" if record is None else "done" if record.is_done else f"failed: {record.reason}"
+        state = "to do" if record is None else result_of(record, plan.space.choose)
         say(console, f"{trial.name}  {shown(trial.drawn)}  {state}")
+    if left := sum(plan.totals.values()) - len(plan.trials):
+        say(console, f"{left} more trials, drawn by Optuna from the results of those before them")
 
 
 def tune(
@@ -93,17 +113,17 @@ def tune(
 
 def run_sweep(plan: Plan, command: str, console: Console) -> int:
     """Run what is left of a sweep and print its table. Returns the exit code: 1 if a trial or run failed."""
-    sweep, to_run = plan.sweep, plan.sweep.to_run(plan.trials)
+    sweep, source = plan.sweep, _source(plan)
     tasks = f"{len(plan.bases)} task{'s' if len(plan.bases) > 1 else ''}"
-    say(console, f"Sweep {sweep.name} in {sweep.folder.uri}: {len(plan.trials)} trials of {tasks}.")
-    not_run = 0
-    if to_run:
+    say(console, f"Sweep {sweep.name} in {sweep.folder.uri}: {sum(plan.totals.values())} trials of {tasks}.")
+    if len(source):
         with only_writer(sweep.folder, "choose another --name"):
-            not_run = _run_trials(plan, to_run, command, console)
+            _run_trials(plan, source, command, console)
+        plan = plan.refreshed()
     failures = [
         f"{name} failed: {record.reason}"
         for name, record in sweep.records(plan.trials).items()
-        if not record.is_done
+        if record.has_failed
     ]
     rows = []
     for base in plan.bases:
@@ -118,7 +138,7 @@ def run_sweep(plan: Plan, command: str, console: Console) -> int:
         if fault := run_with_log(config, command, Labels(chosen.drawn, tags)):
             failures.append(fault)
         rows.append((chosen, config.name))
-    if not_run:
+    if not_run := len(source):
         failures.append(f"the first trials all failed for one reason, so {not_run} others did not run")
     if rows:
         console.print()
@@ -128,31 +148,46 @@ def run_sweep(plan: Plan, command: str, console: Console) -> int:
     return int(bool(failures))
 
 
-def _run_trials(plan: Plan, to_run: list[Trial], command: str, console: Console) -> int:
-    """Run trials and print each result. Returns how many did not run."""
+def _source(plan: Plan) -> Source:
+    if not plan.space.draws_later:
+        return Planned(plan.sweep.to_run(plan.trials))
+    from skipthink_ray.tuning.studies import Studies  # imports Optuna
+
+    return Studies(plan.sweep, plan.space, plan.bases, plan.trials, plan.samples)
+
+
+def _run_trials(plan: Plan, source: Source, command: str, console: Console) -> None:
+    """Run the trials that are left and print each result."""
     from skipthink_ray.preflight import check_cluster
     from skipthink_ray.tuning.search import concurrent_trials, run_trials
+    from skipthink_ray.tuning.trial import arguments_of
 
-    say(console, f"{len(to_run)} trials to run; starting Ray ...")
-    config = to_run[0].config
+    say(console, f"{len(source)} trials to run; starting Ray ...")
+    config, total = plan.bases[0], sum(plan.totals.values())
     check_cluster(config)
-    say(console, f"Trials at once: {concurrent_trials(to_run[0])}")
+    say(console, f"Trials at once: {concurrent_trials(config)}")
     if how := how_to_compare(config.tracking, plan.sweep.storage, "sweep", plan.sweep.name):
         say(console, f"Metrics: {how}")
-    numbers = {trial.name: number for number, trial in enumerate(plan.trials, start=1)}
-    ended = plan.sweep.records([trial for trial in plan.trials if trial not in to_run])
+    known = plan.sweep.records(plan.trials)
+    ended = [record for record in known.values() if not record.again]
 
     def tell(record: Record) -> None:
-        ended[record.name] = record
-        place = f"{numbers[record.name]}/{len(plan.trials)} {record.name}"
-        say(console, f"{place}  {result_of(record, plan.space.choose)}  ({shown(record.drawn)})")
+        ended.append(record)
+        text = f"{result_of(record, plan.space.choose)}  ({shown(record.drawn)})"
+        say(console, f"{len(ended)}/{total} {record.name}  {text}")
 
     def progress() -> Table:
-        return progress_table(plan.trials, dict(ended), plan.space.choose)
+        return progress_table(plan.totals, [*ended], plan.space.choose)
 
     live = Live(console=console, get_renderable=progress, refresh_per_second=0.5, transient=True)
     with live if console.is_terminal else nullcontext():
-        return run_trials(plan.sweep, to_run, command, tell)
+        run_trials(
+            plan.sweep,
+            source,
+            concurrent_trials(config),
+            lambda trial: arguments_of(trial, command, plan.space.stop),
+            tell,
+        )
 
 
 def _choose(plan: Plan, base: PipelineConfig) -> Record | None:

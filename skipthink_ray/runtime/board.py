@@ -8,6 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import ray
+from ray.exceptions import GetTimeoutError, RayActorError
+
+ANSWER_S = 5.0
+Rows = list[tuple[int, dict[str, float]]]
+"""Metrics to track: (step, values by name)."""
 
 
 @dataclass
@@ -18,7 +23,7 @@ class News:
     total: int = 0
     note: str = ""
     remarks: list[str] = field(default_factory=list[str])
-    metrics: list[tuple[int, dict[str, float]]] = field(default_factory=list[tuple[int, dict[str, float]]])
+    metrics: Rows = field(default_factory=Rows)
 
 
 class _Boards:
@@ -26,9 +31,11 @@ class _Boards:
 
     def __init__(self) -> None:
         self.news: dict[str, News] = {}
+        self.given_up: dict[str, str] = {}
 
     def open(self, stage: str) -> None:
         self.news[stage] = News()
+        self.given_up.pop(stage, None)
 
     def advance(self, stage: str, by: int) -> None:
         self._of(stage).done += by
@@ -43,8 +50,14 @@ class _Boards:
     def say(self, stage: str, remark: str) -> None:
         self._of(stage).remarks.append(remark)
 
-    def log(self, stage: str, rows: list[tuple[int, dict[str, float]]]) -> None:
+    def log(self, stage: str, rows: Rows) -> None:
         self._of(stage).metrics.extend(rows)
+
+    def give_up(self, stage: str, reason: str) -> None:
+        self.given_up[stage] = reason
+
+    def why_given_up(self, stage: str) -> str:
+        return self.given_up.get(stage, "")
 
     def take(self, stage: str) -> News:
         news = self._of(stage)
@@ -62,7 +75,7 @@ def start_boards() -> Any:
 
 @dataclass(frozen=True)
 class Board:
-    """Reports of one stage. Its methods return at once, and it can be sent to other processes."""
+    """Reports of one stage. Methods without a result return at once. It can be sent to other processes."""
 
     boards: Any
     stage: str
@@ -87,9 +100,19 @@ class Board:
         """Print a line of its own."""
         self.boards.say.remote(self.stage, remark)
 
-    def log(self, rows: list[tuple[int, dict[str, float]]]) -> None:
-        """Track metrics: (step, values by name)."""
+    def log(self, rows: Rows) -> None:
         self.boards.log.remote(self.stage, rows)
+
+    def give_up(self, reason: str) -> None:
+        """Ask the stage to end without a result."""
+        self.boards.give_up.remote(self.stage, reason)
+
+    def why_given_up(self) -> str:
+        """The reason of `give_up`; empty if nobody called it, or if the actor does not answer."""
+        try:
+            return ray.get(self.boards.why_given_up.remote(self.stage), timeout=ANSWER_S)
+        except (GetTimeoutError, RayActorError):
+            return ""
 
     def take(self, timeout_s: float) -> News:
         """The news, for the driver. Raises Ray's errors if the actor is gone or too busy."""

@@ -10,7 +10,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
@@ -29,7 +29,7 @@ from rich.progress import (
 
 from skipthink_ray.config import PipelineConfig
 from skipthink_ray.runtime.artifacts import Folder
-from skipthink_ray.runtime.board import Board, start_boards
+from skipthink_ray.runtime.board import Board, Rows, start_boards
 from skipthink_ray.runtime.console import say
 from skipthink_ray.runtime.pace import PlainLines
 from skipthink_ray.runtime.tracker import Tracker
@@ -37,11 +37,18 @@ from skipthink_ray.runtime.tracker import Tracker
 POLL_S = 0.5
 
 
-class Bars:
-    """The boards of a run's stages, and their live bars. A console can show one live display only."""
+Watch = Callable[[str, int, Rows], str]
+"""(stage, total units, new metrics) -> why the stage is to be given up; empty if it goes on."""
 
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
+
+class Bars:
+    """The boards of a run's stages, and their live bars. A console can show one live display only.
+
+    watch: is shown the metrics of every stage, and may give the stage up.
+    """
+
+    def __init__(self, watch: Watch | None = None) -> None:
+        self.watch, self.lock = watch, threading.Lock()
         self.display: Progress | None = None
         self.boards: Any = None
 
@@ -127,6 +134,8 @@ class StageLine:
             say(self.console, line)
         for step, values in news.metrics:
             self.tracker.metrics(values, step)
+        if self.bars.watch and (reason := self.bars.watch(self.name, total, news.metrics)):
+            self.board.give_up(reason)
 
 
 def log_path(config: PipelineConfig, folder: str | None = None) -> Path:

@@ -15,7 +15,10 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 
 class Stopped(BaseException):
-    """Raised in a stage that `Stopper.stop` ends. It is not an Exception, because the stage did not fail."""
+    """Raised in a stage that `Stopper.stop` ends, or that was given up as hopeless.
+
+    It is not an Exception, because the stage did not fail.
+    """
 
 
 class Stopper:

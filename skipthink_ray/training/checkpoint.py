@@ -19,6 +19,10 @@ from skipthink_ray.method.samples import Samples
 from skipthink_ray.training.engine import Engine, any_rank, rank
 
 
+class GivenUp(RuntimeError):
+    """The driver does not want the result any more."""
+
+
 class NonFiniteLoss(RuntimeError):
     """The loss or a weight became NaN or infinite. The last checkpoint was written before that."""
 

@@ -20,7 +20,7 @@ from skipthink_ray.runtime.artifacts import CHECKPOINTS, Folder
 from skipthink_ray.runtime.board import Board
 from skipthink_ray.runtime.cluster import NoRoom
 from skipthink_ray.runtime.progress import StageLine
-from skipthink_ray.runtime.stopping import Stopper
+from skipthink_ray.runtime.stopping import Stopped, Stopper
 from skipthink_ray.training.batches import Stage
 
 
@@ -56,13 +56,15 @@ def launch(request: Request, line: StageLine, stopper: Stopper) -> dict[str, Any
     """Train on the cluster, from the newest checkpoint if there is one.
 
     Raises RuntimeError with the worker's message if training fails, WouldFailAgain if the loss diverged,
-    NoRoom if the cluster did not place the workers in time, and Stopped if `stopper` ends it.
+    NoRoom if the cluster did not place the workers in time, and Stopped if `stopper` or the driver ends it.
     """
     outcome = stopper.call(_fit, request, line.board, _environment())
     if "no_room" in outcome:
         raise NoRoom(f"{request.stage} failed: {outcome['no_room']}")
     if "error" in outcome:
         raise RuntimeError(f"{request.stage} failed: {outcome['error']}")
+    if "given_up" in outcome:
+        raise Stopped(outcome["given_up"])
     if "failed" in outcome:
         raise WouldFailAgain(
             f"{request.stage} stopped: {outcome['failed']}. Checkpoints: {request.out.uri}/{CHECKPOINTS}"

@@ -18,6 +18,7 @@ from skipthink_ray.rows import SKIP_SCHEMA
 from skipthink_ray.runtime.board import Board
 from skipthink_ray.training.backend import choose_backend
 from skipthink_ray.training.checkpoint import (
+    GivenUp,
     NonFiniteLoss,
     Progress,
     load_checkpoint,
@@ -75,6 +76,8 @@ def work(arguments: dict[str, Any]) -> dict[str, Any]:
         samples = train(job, samples, student, engine, progress, _hooks(job, engine, board))
     except NonFiniteLoss as error:
         return {"failed": str(error)}
+    except GivenUp as error:
+        return {"given_up": str(error)}
     fresh = _student(request) if rank() == 0 else None
     return export(request, fresh, engine, samples, progress, backend)
 
@@ -118,6 +121,9 @@ def _hooks(job: Job, engine: Engine, board: Board | None) -> Hooks:
             loss = sum(row["loss_nats"] for row in rows) / len(rows)
             board.post(progress.update, job.updates, f"epoch {progress.epoch + 1} loss {loss:.3f}")
             board.log(_tracked(job, rows))
+        reason = board.why_given_up() if board else ""
+        if any_rank(bool(reason)):
+            raise GivenUp(reason)
 
     def on_epoch(progress: Progress, samples: Samples) -> None:
         nonlocal next_checkpoint

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from itertools import chain
-from typing import Any
+from typing import Any, Protocol
 
 from skipthink_ray.config import PipelineConfig
 from skipthink_ray.identity import identify
@@ -40,10 +40,35 @@ class Trial:
     def name(self) -> str:
         return f"{self.task}-{self.key}"
 
-    @property
-    def processes(self) -> int:
-        """The workers or actors that the trial uses at once: as many as its widest stage needs."""
-        return max(self.config.cluster.num_workers, self.config.cluster.num_actors)
+
+def processes_at_once(config: PipelineConfig) -> int:
+    """The workers or actors that a trial uses at once: as many as its widest stage needs."""
+    return max(config.cluster.num_workers, config.cluster.num_actors)
+
+
+class Source(Protocol):
+    """The trials to run, one after another. Its length is the number of those that have not started."""
+
+    def __len__(self) -> int: ...
+
+    def next(self) -> Trial | None: ...
+
+    def ended(self, trial: Trial) -> None: ...
+
+
+class Planned:
+    """Trials that are known in advance."""
+
+    def __init__(self, trials: list[Trial]) -> None:
+        self.left = [*trials]
+
+    def __len__(self) -> int:
+        return len(self.left)
+
+    def next(self) -> Trial | None:
+        return self.left.pop(0) if self.left else None
+
+    def ended(self, trial: Trial) -> None: ...
 
 
 def check_draws(base: PipelineConfig, space: Space) -> None:
@@ -69,7 +94,7 @@ def plan_trials(sweep: str, bases: Sequence[PipelineConfig], space: Space, sampl
     for base in bases:
         of_task: dict[str, Trial] = {}
         for drawn in _different(space.listed() if space.is_listed else _draws(space, samples)):
-            trial = _trial_of(sweep, base, space, drawn)
+            trial = trial_of(sweep, base, space, drawn)
             of_task.setdefault(trial.key, trial)
             if len(of_task) == samples and not space.is_listed:
                 break
@@ -90,7 +115,7 @@ def _different(draws: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
             yield drawn
 
 
-def _trial_of(sweep: str, base: PipelineConfig, space: Space, drawn: dict[str, Any]) -> Trial:
+def trial_of(sweep: str, base: PipelineConfig, space: Space, drawn: dict[str, Any]) -> Trial:
     """The trial of a draw. It reads dev questions, and times as few of them as possible."""
     config = settings(base, space, drawn)
     evaluation = config.evaluation.model_copy(update={"split": "dev", "latency_questions": 2})

@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from skipthink_ray.config import PipelineConfig
-from skipthink_ray.config.base import Config, PositiveInt
+from skipthink_ray.config.base import Config, PositiveInt, Share
 from skipthink_ray.identity import EXECUTION
 from skipthink_ray.options import known_keys, nearest, suggestion
 from skipthink_ray.settings import read_mapping, validate
@@ -89,12 +89,20 @@ class Draw(Config):
 class Search(Config):
     """How the space is searched."""
 
-    kind: Literal["random", "grid"] = "random"
-    """random: independent draws; grid: every combination."""
+    kind: Literal["random", "grid", "optuna"] = "random"
+    """random: independent draws; grid: every combination; optuna: each draw depends on the results so far."""
     samples: PositiveInt = 16
     """Trials per task. A grid has as many as it has cells."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the draws."""
+    goals: Literal["accuracy", "accuracy_and_tokens"] = "accuracy"
+    """What optuna searches for: a high accuracy on dev, or also few tokens."""
+
+    @model_validator(mode="after")
+    def has_goals_for_optuna_only(self) -> Self:
+        if self.goals != "accuracy" and self.kind != "optuna":
+            raise ValueError(f"goals: {self.goals} needs kind: optuna; other kinds draw without a goal")
+        return self
 
 
 class Choose(Config):
@@ -104,6 +112,15 @@ class Choose(Config):
     within_standard_errors: Annotated[float, Field(ge=0.0)] = 1.0
     """Among the trials whose accuracy is within this many standard errors of the best one, the one with the
     fewest tokens is chosen."""
+
+
+class EarlyStop(Config):
+    """When a trial is given up, by its training loss in cwt."""
+
+    at_shares: Annotated[tuple[Share, ...], Field(min_length=1)] = (0.25, 0.5)
+    """Shares of the updates of cwt after which trials of a task are compared."""
+    slack: Annotated[float, Field(ge=1.0)] = 1.5
+    """A trial stops if its loss there is more than this many times the lowest one so far."""
 
 
 class Space(Config):
@@ -119,6 +136,8 @@ class Space(Config):
     """Instead of `draw`: settings by name, each a trial."""
     search: Search = Search()
     choose: Choose = Choose()
+    stop: EarlyStop | None = None
+    """Left out: every trial trains to its end."""
 
     @model_validator(mode="after")
     def has_known_keys(self) -> Self:
@@ -136,6 +155,10 @@ class Space(Config):
         for key, draw in self.draw.items():
             if key in self.defaults:
                 raise ValueError(f"{key}: it is drawn, so it needs no default; remove one of the two")
+            if self.search.kind == "optuna" and any(isinstance(value, list | dict) for value in draw.ends()):
+                raise ValueError(
+                    f"{key}: optuna chooses between numbers, texts and booleans only; use random"
+                )
             for condition in draw.when:
                 if condition not in drawn:
                     raise ValueError(f"{key}: its condition {condition} must be drawn before it")
@@ -146,6 +169,11 @@ class Space(Config):
     def is_listed(self) -> bool:
         """Whether `listed` gives the trials, whatever the number of samples."""
         return bool(self.arms) or self.search.kind == "grid"
+
+    @property
+    def draws_later(self) -> bool:
+        """Whether draws depend on the results of earlier ones."""
+        return self.search.kind == "optuna" and not self.arms
 
     def sample(self, number: int) -> dict[str, Any]:
         """Random draw `number`. It is the same however many draws there are."""

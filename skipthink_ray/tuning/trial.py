@@ -13,13 +13,16 @@ from skipthink_ray.config import PipelineConfig
 from skipthink_ray.pipeline import run
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.runtime.progress import cause, log_path
+from skipthink_ray.runtime.stopping import Stopped
 from skipthink_ray.runtime.tracker import Labels
 from skipthink_ray.training.launch import WouldFailAgain
-from skipthink_ray.tuning.plan import STAGES, Trial
-from skipthink_ray.tuning.sweep import Sweep, done, failed
+from skipthink_ray.tuning.early_stopping import Watch
+from skipthink_ray.tuning.plan import STAGES, Trial, processes_at_once
+from skipthink_ray.tuning.space import EarlyStop
+from skipthink_ray.tuning.sweep import Record, Sweep, done, failed, stopped
 
 
-def arguments_of(trial: Trial, command: str) -> dict[str, Any]:
+def arguments_of(trial: Trial, command: str, stop: EarlyStop | None) -> dict[str, Any]:
     """What `run_trial` needs, as JSON values."""
     return {
         "sweep": trial.sweep,
@@ -28,12 +31,13 @@ def arguments_of(trial: Trial, command: str) -> dict[str, Any]:
         "key": trial.key,
         "config": trial.config.model_dump(mode="json"),
         "command": command,
+        "stop": stop.model_dump() if stop else None,
         "folder": os.getcwd(),
     }
 
 
 def run_trial(arguments: dict[str, Any]) -> None:
-    """Run a trial and write its record. Reports to Ray Tune only whether it failed, and why."""
+    """Run a trial and write its record. Reports to Ray Tune only why it failed, if it did."""
     from ray import tune
 
     given = arguments["trial"]
@@ -42,21 +46,22 @@ def run_trial(arguments: dict[str, Any]) -> None:
     config = PipelineConfig.model_validate(given["config"])
     trial = Trial(given["sweep"], given["task"], given["drawn"], config, given["key"])
     sweep = Sweep(Folder.open(config.storage_path), trial.sweep)
+    watch = Watch(sweep, trial, EarlyStop.model_validate(given["stop"])) if given["stop"] else None
     with open(log_path(config), "a", encoding="utf-8") as log:
-        reason, again = _attempt(trial, sweep, given["command"], Console(file=log, width=120))
-    if reason:
-        sweep.record(failed(trial, reason, again))
-    tune.report({"failed": int(bool(reason)), "reason": reason})
+        record = _attempt(trial, given["command"], watch, Console(file=log, width=120))
+    sweep.record(record)
+    tune.report({"reason": record.reason if record.has_failed else ""})
 
 
-def _attempt(trial: Trial, sweep: Sweep, command: str, console: Console) -> tuple[str, bool]:
-    """Why the trial failed, and whether another attempt may succeed. Writes the record of a finished one."""
+def _attempt(trial: Trial, command: str, watch: Watch | None, console: Console) -> Record:
+    """Run the trial. Returns how it ended."""
     tags = {"task": trial.task, "sweep": trial.sweep, "trial": trial.key}
+    labels = Labels(trial.drawn, tags)
     try:
-        labels = Labels(trial.drawn, tags)
-        current = run(trial.config, console, command, STAGES, labels, at_once=trial.processes)
-        sweep.record(done(trial, current.artifact("evaluation").read_json("summary.json")))
+        current = run(trial.config, console, command, STAGES, labels, processes_at_once(trial.config), watch)
+        return done(trial, current.artifact("evaluation").read_json("summary.json"))
+    except Stopped as given_up:
+        return stopped(trial, str(given_up))
     except Exception as error:  # noqa: BLE001  # the sweep goes on with the other trials
         traceback.print_exc(file=console.file)
-        return cause(error), not isinstance(error, WouldFailAgain)
-    return "", False
+        return failed(trial, cause(error), again=not isinstance(error, WouldFailAgain))

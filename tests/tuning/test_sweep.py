@@ -1,4 +1,7 @@
-"""A sweep on a real cluster, of which one trial diverges; then an ablation that shares its artifacts."""
+"""A sweep on a real cluster, of which one trial diverges and one is hopeless; then an ablation.
+
+The ablation shares the artifacts of the sweep.
+"""
 
 import json
 import subprocess
@@ -12,14 +15,20 @@ from mlflow import MlflowClient
 
 from tests.conftest import ROOT
 
-LRS = [0.005, 1e6]
-SPACE = {"draw": {"cwt.optim.lr": {"choice": LRS}}, "search": {"kind": "grid"}}
+LRS = [0.005, 1e6, 1e-9]
+UPDATES = 300
+SPACE = {
+    "draw": {"cwt.optim.lr": {"choice": LRS}},
+    "search": {"kind": "grid"},
+    "stop": {"at_shares": [0.1], "slack": 1.02},
+}
 ARMS = {"as configured": {}, "every chunk skipped": {"skips.search": "all"}}
 COMMON = ("rationales", "samples", "base")
 
 
 def _run(command: str, storage: Path, space: Path) -> subprocess.CompletedProcess[str]:
     words = [command, str(space), "--preset", "tiny", "--storage-path", storage.name]  # a relative path
+    words += ["--updates", str(UPDATES)]
     line = [sys.executable, "-m", "skipthink_ray.cli", *words]
     return subprocess.run(line, cwd=storage.parent, capture_output=True, text=True, timeout=1200)
 
@@ -46,8 +55,11 @@ def test_a_diverging_trial_is_named_the_other_is_chosen_and_an_ablation_reuses_i
     done = _run("tune", storage, space)
     assert done.returncode == 1, done.stdout + done.stderr
     records = [json.loads(file.read_text()) for file in (storage / "sweeps/tiny-rates/trials").iterdir()]
-    good, bad = sorted(records, key=lambda record: record["drawn"]["cwt.optim.lr"])
+    hopeless, good, bad = sorted(records, key=lambda record: record["drawn"]["cwt.optim.lr"])
     assert not good["reason"]
+    assert hopeless["stopped"]
+    assert f"times that of multiarith-{good['key']}" in hopeless["reason"]
+    assert f"multiarith-{hopeless['key']} failed" not in done.stdout
     assert {"skip_accuracy_pct", "skip_tokens", "questions"} <= good["numbers"].keys()
     assert "the loss or its gradient became" in bad["reason"]
     assert f"multiarith-{bad['key']} failed: cwt stopped: the loss" in done.stdout
@@ -102,7 +114,7 @@ def _assert_mlflow_compares_trials(storage: Path, good: dict[str, object]) -> No
     assert experiment
     wanted = "tags.`skipthink.sweep` = 'tiny-rates'"
     runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id], wanted)}
-    assert sorted(run.info.status for run in runs.values()) == ["FAILED", "FINISHED", "FINISHED"]
+    assert sorted(run.info.status for run in runs.values()) == ["FAILED", "FINISHED", "FINISHED", "KILLED"]
     trial, chosen = runs[str(good["run"])], runs["tiny-rates-multiarith-chosen"]
     assert trial.data.params == {"cwt.optim.lr": "0.005"}
     assert trial.data.params == chosen.data.params
