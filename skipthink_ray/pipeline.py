@@ -18,7 +18,7 @@ from skipthink_ray.runtime.console import say
 from skipthink_ray.runtime.lock import only_writer
 from skipthink_ray.runtime.store import Run
 from skipthink_ray.runtime.tracker import Labels
-from skipthink_ray.runtime.tracking import start_tracker
+from skipthink_ray.runtime.tracking import send_unsent, start_tracker
 
 if TYPE_CHECKING:
     from skipthink_ray.making import Maker
@@ -50,6 +50,7 @@ def run(
             from skipthink_ray.reporting.table import show_report
 
             show_report(current.artifact("report"), console)
+        send_unsent(config.tracking, current.storage, config.name, tell)
         tell(f"Nothing to do: {current.folder.uri} is finished.")
         return current
     tell(f"Run in {current.folder.uri}; starting Ray ...")

@@ -18,8 +18,9 @@ from mlflow import MlflowClient
 
 from skipthink_ray.config import TrackingConfig
 from skipthink_ray.runtime.artifacts import Folder
+from skipthink_ray.runtime.outbox import UNSENT, Outbox, Unsent, read_unsent, write_unsent
 from skipthink_ray.runtime.tracker import NullTracker
-from skipthink_ray.runtime.tracking import start_tracker
+from skipthink_ray.runtime.tracking import send_unsent, start_tracker
 
 
 @contextmanager
@@ -139,6 +140,46 @@ def test_two_stages_at_once_lose_no_metric_and_end_with_their_own_status(tmp_pat
         assert runs[stage].data.tags["mlflow.parentRunId"] == runs["run"].info.run_id
 
 
+def test_what_is_unsent_is_the_same_after_a_way_over_storage(tmp_path: Path):
+    run = Folder.open(str(tmp_path))
+    full = Outbox({"lr": "0.1"}, [("loss", 1.5, 1_700_000_000_000, 3)], {"a.parquet": b"\x00\xff"}, "KILLED")
+    unsent = [Unsent("run", "key", None, Outbox()), Unsent("cwt", "key of cwt", "key", full)]
+    write_unsent(run, unsent)
+    assert read_unsent(run) == unsent
+    write_unsent(run, [])
+    assert read_unsent(run) == []
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_that_continues_sends_what_its_earlier_start_left_on_storage(tmp_path: Path):
+    """The driver died while the server was away. One stage is over, the other one goes on."""
+    storage = Folder.open(str(tmp_path))
+    start_tracker(TrackingConfig(), storage, "run", "key").end("FINISHED")
+    left = [
+        Unsent("run", "key", None, Outbox(params={"lr": "0.1"}, status="KILLED")),
+        Unsent(
+            "base", "key of base", "key", Outbox(metrics=[("base/loss_nats", 2.0, 1, 0)], status="FINISHED")
+        ),
+        Unsent("cwt", "key of cwt", "key", Outbox(metrics=[("cwt/loss_nats", 3.0, 1, 0)])),
+    ]
+    write_unsent(storage.child("run"), left)
+    parent = start_tracker(TrackingConfig(), storage, "run", "key")
+    assert not (tmp_path / "run" / UNSENT).exists()
+    cwt = parent.child("cwt", "key of cwt")
+    for step in range(2):  # the resumed stage tracks its first step again
+        cwt.metrics({"cwt/loss_nats": 3.0 - step}, step)
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    experiment = client.get_experiment_by_name("skipthink")
+    assert experiment
+    runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    statuses = {name: run.info.status for name, run in runs.items()}
+    assert statuses == {"run": "RUNNING", "base": "FINISHED", "cwt": "RUNNING"}
+    assert runs["run"].data.params == {"lr": "0.1"}
+    assert runs["cwt"].data.tags["mlflow.parentRunId"] == runs["run"].info.run_id
+    history = client.get_metric_history(runs["cwt"].info.run_id, "cwt/loss_nats")
+    assert [(metric.step, metric.value) for metric in history] == [(0, 3.0), (1, 2.0)]
+
+
 def test_nothing_is_tracked_when_tracking_is_off(tmp_path: Path):
     tracker = start_tracker(TrackingConfig(backend="off"), Folder.open(str(tmp_path)), "run", "key")
     assert isinstance(tracker, NullTracker)
@@ -181,7 +222,7 @@ def test_a_server_outage_stops_nothing_and_missed_values_are_sent_later(tmp_path
 
 
 @pytest.mark.slow
-def test_a_server_that_never_comes_back_is_reported_at_the_end(
+def test_a_server_that_does_not_come_back_in_time_gets_its_data_from_storage_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
@@ -200,7 +241,18 @@ def test_a_server_that_never_comes_back_is_reported_at_the_end(
         assert time.monotonic() - started < 40
     assert len(said) == 2
     assert "metrics are not tracked for now" in said[0]
-    assert "some metrics of this run are not tracked" in said[1]
+    assert f"What it lacks is kept in {tmp_path}/run; the same command sends it" in said[1]
+    with mlflow_server(tmp_path, port) as uri:
+        for _ in range(2):  # the second one finds nothing to send
+            send_unsent(TrackingConfig(uri=uri), Folder.open(str(tmp_path)), "run")
+        client = MlflowClient(uri)
+        experiment = client.get_experiment_by_name("skipthink")
+        assert experiment
+        (run,) = client.search_runs([experiment.experiment_id])
+        assert run.info.status == "FINISHED"
+        history = client.get_metric_history(run.info.run_id, "base/loss_nats")
+        assert [metric.step for metric in history] == [*range(1000)]
+        assert not (tmp_path / "run" / UNSENT).exists()
 
 
 def test_a_tracking_run_deleted_meanwhile_stops_nothing_and_is_reported_once(tmp_path: Path):

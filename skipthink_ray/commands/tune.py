@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 
 from rich.console import Console
 from rich.live import Live
@@ -21,6 +22,7 @@ from skipthink_ray.runtime.lock import only_writer
 from skipthink_ray.runtime.logged import logged
 from skipthink_ray.runtime.store import REPORT, SWEEPS
 from skipthink_ray.runtime.tracker import Labels
+from skipthink_ray.runtime.tracking import send_unsent
 from skipthink_ray.tuning.choosing import choose
 from skipthink_ray.tuning.plan import Planned, Source, Trial, check_draws, plan_trials, settings
 from skipthink_ray.tuning.progress import progress_table, result_of, shown
@@ -140,6 +142,8 @@ def run_sweep(plan: Plan, command: str, console: Console) -> int:
         rows.append((chosen, config.name))
     if not_run := len(source):
         failures.append(f"the first trials all failed for one reason, so {not_run} others did not run")
+    for trial in plan.trials:
+        send_unsent(trial.config.tracking, sweep.storage, trial.config.name, partial(say, console))
     if rows:
         console.print()
         console.print(_table(plan, rows))

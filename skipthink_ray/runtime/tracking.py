@@ -4,9 +4,9 @@ The tag `skipthink.key` (storage folder, stage and config) identifies a run. A r
 MLflow run and never logs a metric twice for one step. This module uses only MLflow's client API, without a
 global active run.
 
-If the server goes away during a run, the run continues. Unsent data waits in memory and is sent when the
-server answers again, at the latest when the run ends. So no method of a tracker raises. Each problem is
-reported once.
+If the server goes away during a run, the run continues. Unsent data waits in memory and on storage
+(outbox.py). It is sent when the server answers again, at the latest when the same run is started again. So no
+method of a tracker raises. Each problem is reported once.
 """
 
 import logging
@@ -20,6 +20,7 @@ from typing import Any
 from skipthink_ray.config import TrackingConfig
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.runtime.experiment import experiment_id, server_uri
+from skipthink_ray.runtime.outbox import UNSENT, Outbox, Unsent, read_unsent, write_unsent
 from skipthink_ray.runtime.tracker import NullTracker, Tracker
 
 KEY, PARENT = "skipthink.key", "mlflow.parentRunId"
@@ -41,17 +42,18 @@ log = logging.getLogger(__name__)
 class Link:
     """The connection to a server, shared by a pipeline's trackers.
 
-    Waits before it asks a silent server again.
+    Waits before it asks a silent server again. run: the run's folder, for unsent data.
     """
 
-    def __init__(self, uri: str, experiment_id: str, say: Callable[[str], None]) -> None:
+    def __init__(self, uri: str, experiment_id: str, run: Folder, say: Callable[[str], None]) -> None:
         from mlflow import MlflowClient
 
-        self.uri, self.experiment_id, self.say = uri, experiment_id, say
+        self.uri, self.experiment_id, self.run, self.say = uri, experiment_id, run, say
         self.client = MlflowClient(tracking_uri=uri)
         self.trackers: list[MlflowTracker] = []
         self.lock = threading.RLock()
         self.pause_s, self.silent_until, self.refusal_told = 0.0, 0.0, False
+        self.on_storage = False
 
     def send(self, force: bool = False) -> bool:
         """Send the waiting data, oldest run first. Returns False if some data is left.
@@ -75,7 +77,38 @@ class Link:
             if self.pause_s:
                 self.say(f"MLflow at '{self.uri}' answers again; the missing data is now tracked")
             self.pause_s = 0.0
+            if self.on_storage:
+                self.keep()
             return True
+
+    def take_unsent(self) -> None:
+        """Send what an earlier start of the run has left on storage."""
+        kept = read_unsent(self.run)
+        trackers = {tracker.key: tracker for tracker in self.trackers}
+        for one in sorted(kept, key=lambda one: one.parent is not None):  # parents first
+            parent = trackers.get(one.parent or "")
+            if one.parent and parent is None:  # it is on the server, so its name does not matter
+                parent = trackers[one.parent] = MlflowTracker(self, one.name, one.parent)
+            if one.key in trackers:  # it goes on, so its former end does not count
+                one.outbox.status = None
+            else:
+                trackers[one.key] = MlflowTracker(self, one.name, one.key, parent)
+            trackers[one.key].outbox = one.outbox
+        self.on_storage = bool(kept)
+        self.send(force=True)
+
+    def keep(self) -> None:
+        """Write what is unsent to storage."""
+        unsent = [
+            Unsent(tracker.name, tracker.key, tracker.parent and tracker.parent.key, tracker.outbox)
+            for tracker in self.trackers
+            if tracker.waits()
+        ]
+        try:
+            write_unsent(self.run, unsent)
+        except OSError:
+            log.warning("%s: could not keep what is not tracked yet", self.run.uri, exc_info=True)
+        self.on_storage = bool(unsent)
 
     def _lose(self, error: Exception) -> None:
         if not self.pause_s:
@@ -85,6 +118,7 @@ class Link:
             )
         self.pause_s = min(LONGEST_PAUSE_S, 2 * self.pause_s or FIRST_PAUSE_S)
         self.silent_until = time.monotonic() + self.pause_s
+        self.keep()
 
     def _refused(self, error: Exception) -> None:
         if not self.refusal_told:
@@ -107,14 +141,15 @@ class MlflowTracker:
         self.link, self.name, self.key, self.parent, self.tags = link, name, key, parent, tags or {}
         self.run_id: str | None = None
         self.last_step: dict[str, int] = {}
-        self.waiting_params: dict[str, str] = {}
-        self.waiting_metrics: list[Any] = []
-        self.waiting_files: dict[str, bytes] = {}
-        self.status: str | None = None
+        self.outbox = Outbox()
         with link.lock:
             link.trackers.append(self)
 
     def child(self, name: str, key: str) -> "MlflowTracker":
+        with self.link.lock:
+            for tracker in self.link.trackers:
+                if tracker.key == key:  # it has unsent data of an earlier start
+                    return tracker
         tracker = MlflowTracker(self.link, name, key, parent=self)
         self.link.send()
         return tracker
@@ -122,30 +157,30 @@ class MlflowTracker:
     def params(self, params: dict[str, Any]) -> None:
         """Log parameters, cut to 500 characters. A restart does not log them again."""
         with self.link.lock:
-            self.waiting_params |= {key: str(value)[:500] for key, value in params.items()}
+            self.outbox.params |= {key: str(value)[:500] for key, value in params.items()}
         self.link.send()
 
     def metrics(self, metrics: dict[str, float], step: int) -> None:
-        from mlflow.entities import Metric
-
         now = int(time.time() * 1000)
         with self.link.lock:
-            self.waiting_metrics += [Metric(key, float(value), now, step) for key, value in metrics.items()]
+            self.outbox.metrics += [(key, float(value), now, step) for key, value in metrics.items()]
         self.link.send()
 
     def artifact(self, name: str, content: bytes) -> None:
-        """Send a file. While the server is away, it waits in memory."""
+        """Send a file."""
         with self.link.lock:
-            self.waiting_files[name] = content
+            self.outbox.files[name] = content
         self.link.send()
 
     def end(self, status: str) -> None:
         with self.link.lock:
-            self.status = status
-        last = self.parent is None
-        if not self.link.send(force=last and status != "KILLED") and last:
+            self.outbox.status = status
+        is_last = self.parent is None
+        if not self.link.send(force=is_last and status != "KILLED") and is_last:
+            self.link.keep()
             self.link.say(
-                f"MLflow at '{self.link.uri}' still does not answer: some metrics of this run are not tracked"
+                f"MLflow at '{self.link.uri}' still does not answer. What it lacks is kept in "
+                f"{self.link.run.uri}; the same command sends it"
             )
 
     def how_to_open(self) -> str:
@@ -154,35 +189,34 @@ class MlflowTracker:
         return f"{self.link.uri}/#/experiments/{self.link.experiment_id}/runs/{self.run_id}"
 
     def waits(self) -> bool:
-        waiting = self.waiting_params or self.waiting_metrics or self.waiting_files or self.status
-        return self.run_id is None or bool(waiting)
+        return self.run_id is None or bool(self.outbox)
 
     def send_next(self) -> None:
         """Create the run, or send a part of the waiting data. Raises the errors of MLflow's client."""
-        from mlflow.entities import Param
+        from mlflow.entities import Metric, Param
 
-        client = self.link.client
+        client, outbox = self.link.client, self.outbox
         if self.run_id is None:
             self._open()
-        elif self.waiting_params:
+        elif outbox.params:
             known = client.get_run(self.run_id).data.params
-            new = [Param(key, value) for key, value in self.waiting_params.items() if key not in known]
+            new = [Param(key, value) for key, value in outbox.params.items() if key not in known]
             for start in range(0, len(new), 100):
                 client.log_batch(self.run_id, params=new[start : start + 100])
-            self.waiting_params = {}
-        elif self.waiting_metrics:
-            part = self.waiting_metrics[:BATCH]
+            outbox.params = {}
+        elif outbox.metrics:
+            part = [Metric(*one) for one in outbox.metrics[:BATCH]]
             new = [metric for metric in part if metric.step > self.last_step.get(metric.key, -1)]
             if new:
                 client.log_batch(self.run_id, metrics=new)
             for metric in new:
                 self.last_step[metric.key] = max(metric.step, self.last_step.get(metric.key, -1))
-            self.waiting_metrics = self.waiting_metrics[BATCH:]
-        elif self.waiting_files:
-            self._send_file(*next(iter(self.waiting_files.items())))
-        elif self.status:
-            client.set_terminated(self.run_id, self.status)
-            self.status = None
+            outbox.metrics = outbox.metrics[BATCH:]
+        elif outbox.files:
+            self._send_file(*next(iter(outbox.files.items())))
+        elif outbox.status:
+            client.set_terminated(self.run_id, outbox.status)
+            outbox.status = None
 
     def _send_file(self, name: str, content: bytes) -> None:
         from mlflow.exceptions import MlflowException
@@ -197,20 +231,14 @@ class MlflowTracker:
         except Exception as error:  # the artifact store fails, not the server; the run's folder has the file
             log.warning("MLflow at %s", self.link.uri, exc_info=True)
             self.link.say(f"MLflow at '{self.link.uri}' did not take {name} ({_first_line(error)})")
-        del self.waiting_files[name]
+        del self.outbox.files[name]
 
     def drop_next(self) -> None:
         """Drop the data that the server refused."""
         if self.run_id is None:
             self.run_id = ""
-        elif self.waiting_params:
-            self.waiting_params = {}
-        elif self.waiting_metrics:
-            self.waiting_metrics = self.waiting_metrics[BATCH:]
-        elif self.waiting_files:
-            del self.waiting_files[next(iter(self.waiting_files))]
         else:
-            self.status = None
+            self.outbox.drop_next()
 
     def _open(self) -> None:
         client, experiment_id = self.link.client, self.link.experiment_id
@@ -248,8 +276,10 @@ def start_tracker(
     import mlflow
 
     try:
-        tracker = MlflowTracker(Link(uri, experiment_id(config, storage, uri), say), name, key, tags=tags)
+        link = Link(uri, experiment_id(config, storage, uri), storage.child(name), say)
+        tracker = MlflowTracker(link, name, key, tags=tags)
         tracker.send_next()
+        link.take_unsent()
     except mlflow.exceptions.MlflowException as error:
         fault = "refuses" if getattr(error, "error_code", "") in REFUSED else "does not answer"
         raise ValueError(
@@ -257,6 +287,23 @@ def start_tracker(
             "Start it, correct the URI, or pass --tracking.backend off"
         ) from error
     return tracker
+
+
+def send_unsent(
+    config: TrackingConfig, storage: Folder, name: str, say: Callable[[str], None] = log.warning
+) -> None:
+    """Send what a run that has ended could not send. `say` receives a message if that fails again."""
+    if config.backend == "off" or not storage.child(name).exists(UNSENT):
+        return
+    uri = server_uri(config, storage)
+    import mlflow
+
+    try:
+        link = Link(uri, experiment_id(config, storage, uri), storage.child(name), say)
+    except mlflow.exceptions.MlflowException as error:
+        say(f"MLflow at '{uri}' does not answer ({_first_line(error)}); {name} is not fully tracked yet")
+    else:
+        link.take_unsent()
 
 
 def _first_line(error: Exception) -> str:
