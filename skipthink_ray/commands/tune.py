@@ -9,9 +9,12 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from skipthink_ray.commands.compare import students_read
 from skipthink_ray.config import PipelineConfig
 from skipthink_ray.pipeline import open_run
 from skipthink_ray.preflight import check_settings
+from skipthink_ray.reporting.comparison import Draws, compare
+from skipthink_ray.reporting.published import published
 from skipthink_ray.reporting.table import NUMBERS, main_cells, plain_table
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.runtime.console import say
@@ -123,9 +126,22 @@ def run_sweep(plan: Plan, command: str, console: Console) -> int:
     if rows:
         console.print()
         console.print(_table(plan, rows))
+        _write_page(plan, rows, console)
     for failure in failures:
         say(console, f"skipthink: {failure}")
     return int(bool(failures))
+
+
+def _write_page(plan: Plan, rows: list[tuple[Record, str]], console: Console) -> None:
+    """Write the sweep's page: its trials, and the chosen runs that have a report."""
+    from skipthink_ray.commands.page import write_page
+
+    finals = [
+        _final(plan, base, chosen) for base in plan.bases for chosen, _ in rows if chosen.task == base.task
+    ]
+    runs = [published(run) for run in map(open_run, finals) if run.is_done(REPORT)]
+    comparison = compare(runs, Draws(), students_read())
+    write_page(plan.sweep.storage, plan.sweep.name, runs, comparison, console)
 
 
 def _run_trials(plan: Plan, to_run: list[Trial], command: str, console: Console) -> int:

@@ -173,8 +173,8 @@ class EvaluationConfig(Config):
 class ReportConfig(Config):
     """Stage 8: the printed table, report.json and report.html."""
 
-    samples: PositiveInt = 20
-    """Number of questions shown with their outputs, and of training samples with chunks and skips."""
+    samples: PositiveInt = 200
+    """Most questions on the page, most training samples, and most dropped rows of each reason."""
 
 
 class ClusterConfig(Config):

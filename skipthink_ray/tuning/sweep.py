@@ -71,6 +71,11 @@ class Sweep:
             if f"{trial.name}.json" in names
         }
 
+    def all_records(self) -> list[Record]:
+        """Every record of the folder, also of trials that the present space does not draw."""
+        trials = self.folder.child("trials")
+        return [Record(**trials.read_json(name)) for name in trials.names() if name.endswith(".json")]
+
     def to_run(self, trials: list[Trial]) -> list[Trial]:
         """The trials without a record, and those that failed and may succeed now."""
         known = self.records(trials)
