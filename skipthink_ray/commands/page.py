@@ -69,7 +69,7 @@ def _trial(storage: Folder, record: Record, chosen: dict[str, Any] | None) -> En
     folders = {stage: artifact_of(storage, stage, view["artifacts"][stage]) for stage in upstream(REPORT)}
     made = {"command": view["command"], "digests": view["artifacts"], "folder": storage.child(record.run).uri}
     report = build_report(read_material(config, folders, made))
-    return Entry(report, shown(record.drawn), record.drawn, _has(chosen, record.drawn))
+    return Entry(report, shown(_short(record.drawn)), record.drawn, _has(chosen, record.drawn))
 
 
 def _has(settings: dict[str, Any] | None, drawn: dict[str, Any]) -> bool:
@@ -98,6 +98,11 @@ def _entries(runs: Sequence[Published]) -> list[Entry]:
 
 def _arm(run: Published, keys: set[str]) -> str:
     settings = settings_of(run)
-    return (
-        ", ".join(f"{key}={settings[key]}" for key in sorted(keys) if key in settings) or run.report["name"]
-    )
+    changed = {key: settings[key] for key in sorted(keys) if key in settings}
+    return shown(_short(changed)) or run.report["name"]
+
+
+def _short(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings by the last part of their keys, if that says which is which."""
+    short = {key.rpartition(".")[2]: value for key, value in settings.items()}
+    return short if len(short) == len(settings) else settings

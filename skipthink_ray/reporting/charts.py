@@ -17,6 +17,8 @@ STUDENT_DASHES = alt.Scale(domain=STUDENTS, range=[[1, 0], [6, 3], [2, 2]])
 HEIGHT = 280
 """Height of a chart in pixels."""
 ABOVE = alt.Legend(title=None, orient="top")
+NUMBER: dict[str, Any] = {"type": "quantitative", "scale": alt.Scale(zero=False, padding=12)}
+MARGIN_PCT = 3
 Spec = dict[str, Any]
 
 
@@ -41,7 +43,7 @@ def finished(chart: Any, description: str, height: int = HEIGHT) -> Spec:
         font="system-ui, sans-serif", autosize=alt.AutoSizeParams(type="fit", contains="padding")
     )
     chart = chart.configure_axis(**axis, **text, titleFontWeight="normal", titlePadding=8)
-    chart = chart.configure_legend(**text, labelLimit=260, columns=3, symbolStrokeWidth=2)
+    chart = chart.configure_legend(**text, labelLimit=320, columns=3, columnPadding=16, symbolStrokeWidth=2)
     return chart.configure_view(stroke=None).to_dict()
 
 
@@ -68,10 +70,17 @@ def ends(name: str, estimate: dict[str, float]) -> dict[str, float]:
     return {name: estimate["value"], f"{name} low": low, f"{name} high": high}
 
 
+def accuracies(points: list[dict[str, Any]]) -> alt.Scale:
+    """The scale of an axis of accuracies: all intervals of the points, and no impossible value."""
+    low = max(min(point["accuracy low"] for point in points) - MARGIN_PCT, 0.0)
+    high = min(max(point["accuracy high"] for point in points) + MARGIN_PCT, 100.0)
+    return alt.Scale(domain=[low, high], nice=False, zero=False)
+
+
 def points_with_intervals(points: list[dict[str, Any]], x: str, y: str, title: str) -> Any:
     """Points by mode, with both intervals. The axes do not start at zero."""
-    across = alt.X(x, type="quantitative", title=title, scale=alt.Scale(zero=False, padding=12))
-    up = alt.Y(y, type="quantitative", title="accuracy (%)", scale=alt.Scale(zero=False, padding=12))
+    across = alt.X(x, title=title, **NUMBER, axis=alt.Axis(tickCount=8))
+    up = alt.Y(y, title="accuracy (%)", type="quantitative", scale=accuracies(points))
     colour = alt.Color("mode:N", scale=MODE_COLOURS, legend=ABOVE)
     shape = alt.Shape("mode:N", scale=MODE_SHAPES, legend=ABOVE)
     told = [name for name in points[0] if not name.endswith((" low", " high"))]

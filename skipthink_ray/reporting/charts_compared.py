@@ -5,13 +5,26 @@ from typing import Any
 
 import altair as alt
 
-from skipthink_ray.reporting.charts import ABOVE, MODES, Spec, ends, finished, points_with_intervals, rows
+from skipthink_ray.reporting.charts import (
+    ABOVE,
+    MODES,
+    Spec,
+    accuracies,
+    ends,
+    finished,
+    points_with_intervals,
+    rows,
+)
 from skipthink_ray.reporting.entry import Entry
 
 POINTS = 100
 """Points of a curve."""
 COLOURS = 8
 """Arms in colours of their own. With more, a legend would say less than the tooltip."""
+LONG = 18
+"""Characters of an arm's name of which three fit beside each other."""
+LINE = 16
+"""Height of a line of a legend, in pixels."""
 DIGITS = 5
 UNSET = -0.18
 """Where a line of parallel coordinates passes a key that its trial does not set."""
@@ -119,8 +132,8 @@ def _parallel(lines: list[dict[str, Any]], ticks: list[dict[str, Any]]) -> Any:
     up = alt.Y("height:Q", axis=None)
     colour = alt.Color(
         "accuracy:Q",
-        scale=alt.Scale(range=["#a8b3c2", "#c2570c"]),
-        legend=alt.Legend(title="skip accuracy (%)", orient="top", gradientLength=160),
+        scale=alt.Scale(range=["#a8b3c2", "#c2570c"], interpolate="rgb"),
+        legend=alt.Legend(title="skip accuracy (%)", orient="top", type="gradient", gradientLength=160),
     )
     hovered = alt.selection_point(name="hovered", fields=["arm"], on="pointerover", empty=True)
     line = (
@@ -178,10 +191,10 @@ def setting_chart(values: list[tuple[Entry, float]], title: str) -> Spec:
     ]
     whole = all(value == int(value) for _, value in values)
     is_log = not whole and all(value > 0 for _, value in values)
-    scale = alt.Scale(type="log", padding=14) if is_log else alt.Scale(zero=False, padding=14)
-    axis = alt.Axis(tickMinStep=1, format="d") if whole else alt.Axis(format="~g", tickCount=5)
+    scale = alt.Scale(type="log", padding=14, nice=False) if is_log else alt.Scale(zero=False, padding=14)
+    axis = alt.Axis(tickMinStep=1, format="d") if whole else alt.Axis(format="~g", tickCount=4)
     across = alt.X("value:Q", title=title, scale=scale, axis=axis)
-    up = alt.Y("accuracy:Q", title=f"skip accuracy on {values[0][0].split} (%)", scale=alt.Scale(zero=False))
+    up = alt.Y("accuracy:Q", title=f"skip accuracy on {values[0][0].split} (%)", scale=accuracies(points))
     colour = alt.Color("chunker:N", scale=_series(len({point["chunker"] for point in points})), legend=ABOVE)
     chart = alt.Chart(rows(points))
     chart = alt.layer(
@@ -199,6 +212,12 @@ def _series(number: int) -> alt.Scale:
     return alt.Scale(range=[f"var(--series-{at % COLOURS + 1})" for at in range(max(number, 1))])
 
 
+def _legend(arms: list[str]) -> alt.Legend | None:
+    """Long names stand below each other."""
+    long = max(map(len, arms)) > LONG
+    return alt.Legend(title=None, orient="top", columns=1 if long else 3) if len(arms) <= COLOURS else None
+
+
 def loss_chart(entries: Sequence[Entry], stage: str) -> Spec:
     """Training loss of a stage. A student that several arms share has one curve."""
     curves: dict[str, list[Entry]] = {}
@@ -207,7 +226,7 @@ def loss_chart(entries: Sequence[Entry], stage: str) -> Spec:
     values = [
         {"arm": _names(of, entries), **_thinned(of[0].report["curves"][stage])} for of in curves.values()
     ]
-    legend = ABOVE if len(values) <= COLOURS else None
+    legend = _legend([value["arm"] for value in values])
     chart = (
         alt.Chart(rows(values))
         .transform_flatten(["update", "loss"])
@@ -219,7 +238,9 @@ def loss_chart(entries: Sequence[Entry], stage: str) -> Spec:
             tooltip=["arm:N", "update:Q", alt.Tooltip("loss:Q", format=".4g")],
         )
     )
-    return finished(chart, f"Training loss of {stage}, {len(values)} students", height=240)
+    return finished(
+        chart, f"Training loss of {stage}, {len(values)} students", height=230 + LINE * len(values)
+    )
 
 
 def _names(of: list[Entry], entries: Sequence[Entry]) -> str:
@@ -251,9 +272,11 @@ def kept_chart(entries: Sequence[Entry]) -> Spec:
                 "arm:N",
                 sort=None,
                 scale=_series(len(entries)),
-                legend=ABOVE if len(entries) <= COLOURS else None,
+                legend=_legend([entry.arm for entry in entries]),
             ),
             tooltip=["arm:N", "chunk:O", alt.Tooltip("kept:Q", format=".1f")],
         )
     )
-    return finished(chart, f"Share of chunks kept per chunk index, {len(entries)} arms", height=260)
+    return finished(
+        chart, f"Share of chunks kept per chunk index, {len(entries)} arms", height=250 + LINE * len(entries)
+    )

@@ -172,7 +172,7 @@
   function detailOf(item, number) {
     const arm = task().arms[number], by = item.by[number];
     if (item.kind === "training") {
-      const gate = by.right ? "The answer from all chunks passed the gate." : "The answer from all chunks did not pass the gate, so every chunk is kept.";
+      const gate = by.right ? "Gate passed." : "Gate failed: the answer from all chunks did not pass, so every chunk is kept.";
       return element("section", { "data-arm": number }, element("h4", {}, arm.name), element("p", { class: "note" }, `${gate} ${arm.how}`), chunks(item, by, arm));
     }
     const disagree = by.full.right !== by.skip.right ? element("span", { class: "badge" }, "full and skip disagree") : null;
