@@ -106,6 +106,7 @@ def config_of(storage: str, name: str, drawn: dict[str, Any], split: str = "test
         "name": name,
         "storage_path": storage,
         "updates": 90,
+        "rationales": {"dev_share": 0.1},
         "evaluation": {"bootstrap_samples": 100, "split": split},
     }
     values["cwt"] = {"num_chunks": drawn.get("cwt.num_chunks", 4), "search": {}}

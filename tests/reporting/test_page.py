@@ -1,13 +1,17 @@
 """The pages of runs and sweeps, and the data of their inspector."""
 
 import copy
+import io
 import json
 from typing import Any
 
 import pytest
+from rich.console import Console
 
+from skipthink_ray import cli
 from skipthink_ray.commands.compare import students_read
 from skipthink_ray.commands.page import page_of
+from skipthink_ray.commands.tune import plan_sweep, run_sweep
 from skipthink_ray.reporting.charts_compared import charts_of, front
 from skipthink_ray.reporting.comparison import Comparison, Draws, compare
 from skipthink_ray.reporting.entry import Entry
@@ -16,7 +20,11 @@ from skipthink_ray.reporting.page import Compared, render, render_compared
 from skipthink_ray.reporting.published import published
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.runtime.store import Run
+from skipthink_ray.tuning.plan import settings
+from skipthink_ray.tuning.space import Space
+from skipthink_ray.tuning.sweep import done
 from tests.reporting.made_runs import config_of, make_run, make_sweep
+from tests.reporting.test_comparison import store
 
 HOSTILE = "</script><script>alert(1)</script><!-- <img src=x onerror=alert(2)>"
 MOST_BYTES = 5_000_000
@@ -171,3 +179,34 @@ def test_a_report_without_samples_for_a_page_is_refused(runs):
     del one.report["dropped"]["shown"]
     with pytest.raises(ValueError, match="run 'm2' has no samples for a page; give its command again"):
         page_of("one", runs[0].storage, ["m2"], [one], NOTHING)
+
+
+def test_compare_writes_the_page_from_mlflow_alone(runs, tmp_path, capsys):
+    for run in runs:
+        store(tmp_path, published(run))
+    words = ["compare", "--storage-path", str(tmp_path), "--format", "csv", "--page"]
+    assert cli.main([*words, str(tmp_path / "page.html")]) == 0
+    page = (tmp_path / "page.html").read_text()
+    assert [len(task["arms"]) for task in _data(page, "inspector-data")["tasks"]] == [2]
+    assert cli.main([*words, str(tmp_path / "no/page.html")]) == 2
+    assert "there is no such folder" in capsys.readouterr().err
+
+
+def test_a_finished_sweep_writes_its_page(tmp_path):
+    draw = {"draw": {"cwt.num_chunks": {"choice": [2, 3]}}, "search": {"kind": "grid"}}
+    space, base = Space.model_validate(draw), config_of(str(tmp_path), "mine", {})
+    plan = plan_sweep("mine", "grid", space, [base], None)
+    for trial, tokens in zip(plan.trials, (20.0, 30.0), strict=True):
+        make_run(trial.config, report=False)
+        numbers = {"skip_accuracy_pct": 50.0, "skip_tokens": tokens, "questions": 12.0}
+        plan.sweep.record(done(trial, numbers))
+    final = settings(base, space, plan.trials[0].drawn)
+    make_run(final.model_copy(update={"name": "mine-grid-multiarith-chosen"}))
+    screen = io.StringIO()
+    assert run_sweep(plan, "skipthink tune", Console(file=screen, width=200)) == 0
+    page = tmp_path / "sweeps/mine-grid/page.html"
+    assert f"Page: {page}" in screen.getvalue()
+    (task,) = _data(page.read_text(), "inspector-data")["tasks"]
+    assert [arm["name"] for arm in task["arms"]] == [
+        *("num_chunks=2", "num_chunks=3", "mine-grid-multiarith-chosen")
+    ]

@@ -62,6 +62,7 @@ def test_a_diverging_trial_is_named_the_other_is_chosen_and_an_ablation_reuses_i
     assert chosen["cwt"]["optim"]["lr"] == LRS[0]
     assert chosen["evaluation"]["split"] == "test"
     assert (storage / chosen["name"] / "report/report.html").exists()
+    assert "multiarith-" + bad["key"] in (storage / "sweeps/tiny-rates/page.html").read_text()
     _assert_mlflow_compares_trials(storage, good)
     report = json.loads((storage / chosen["name"] / "report/report.json").read_text())
     (block,) = json.loads(_compare(storage, "tiny-rates", "--format", "json"))["blocks"]
