@@ -31,7 +31,9 @@ STAGES = {
     "stt": Stage(("samples", "cwt", "skips"), ("seed", "match", "updates", "stt")),
     "evaluation": Stage(("samples", "base", "cwt", "stt"), ("evaluation",)),
     "report": Stage(
-        ("rationales", "samples", "base", "cwt", "skips", "stt", "evaluation"), ("name", "seed", "report")
+        ("rationales", "samples", "base", "cwt", "skips", "stt", "evaluation"),
+        ("name", "seed", "report"),
+        version=2,
     ),
 }
 

@@ -56,7 +56,7 @@ def run(
     tell(f"Run in {current.folder.uri}; starting Ray ...")
     from skipthink_ray.making import Maker, tracked  # imports Ray
     from skipthink_ray.preflight import check_run
-    from skipthink_ray.reporting.published import data_of, publish
+    from skipthink_ray.reporting.published import data_of, publish, source_of
     from skipthink_ray.runtime.progress import Bars
 
     check_run(config, current, names, tell)
@@ -67,9 +67,10 @@ def run(
         tracker = start_tracker(config.tracking, current.storage, config.name, key, tell, tags)
         with tracked(tracker):
             tracker.params(labels.params)
+            tracker.dataset(config.task, tags["data"], source_of(current))
             current.record(command, config.model_dump(mode="json"))
             _make_all(names, Maker(config, current, console, tracker, names, Bars(watch)), at_once)
-            publish(current, tracker)
+            publish(current, tracker, config.tracking)
             if how := tracker.how_to_open():
                 tell(f"Metrics: {how}")
     return current

@@ -56,13 +56,14 @@ def _compare(parser: Parser, words: list[str]) -> int:
         default="table",
         help="What to print. (default: %(default)s)",
     )
+    add("--page", metavar="FILE", help="Also write a page with charts and samples. (default: none)")
     parsed = parser.parse(words)
     from skipthink_ray.commands.compare import compare_runs
     from skipthink_ray.settings import validate
 
     given_tracking = {"uri": parsed.tracking_uri, "experiment": parsed.experiment}
     tracking = validate(TrackingConfig, given_tracking, "--tracking-uri")
-    return compare_runs(parsed.names, parsed.storage_path, tracking, parsed.format)
+    return compare_runs(parsed.names, parsed.storage_path, tracking, parsed.format, parsed.page)
 
 
 def _runs(parser: Parser, words: list[str]) -> int:

@@ -1,5 +1,6 @@
 """Tracking with a real MLflow server on loopback, and with the embedded database."""
 
+import json
 import os
 import signal
 import socket
@@ -140,9 +141,48 @@ def test_two_stages_at_once_lose_no_metric_and_end_with_their_own_status(tmp_pat
         assert runs[stage].data.tags["mlflow.parentRunId"] == runs["run"].info.run_id
 
 
+def test_a_run_names_its_data_and_its_student_is_logged_once_and_registered(tmp_path: Path):
+    student = tmp_path / "student"
+    student.mkdir()
+    (student / "README.md").write_text("# A card")
+    for _ in range(2):  # the second pass is a restart
+        tracker = start_tracker(
+            TrackingConfig(), Folder.open(str(tmp_path)), "run", "key", tags={"task": "toy"}
+        )
+        tracker.dataset("toy", "0123", {"path": "rows.jsonl"})
+        tracker.student(student, "key of stt", "toy student")
+        tracker.end("FINISHED")
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    experiment = client.get_experiment_by_name("skipthink")
+    assert experiment
+    (run,) = client.search_runs([experiment.experiment_id])
+    (used,) = run.inputs.dataset_inputs
+    assert (used.dataset.name, used.dataset.digest) == ("toy", "0123")
+    assert json.loads(used.dataset.source) == {"path": "rows.jsonl"}
+    (model,) = client.search_logged_models([experiment.experiment_id])
+    assert model.tags["skipthink.task"] == "toy"
+    assert (Path(model.artifact_location.removeprefix("file://")) / "README.md").read_text() == "# A card"
+    (version,) = client.search_model_versions("name = 'toy student'")
+    assert version.run_id == run.info.run_id
+
+
+def test_a_student_that_cannot_be_stored_ends_nothing(tmp_path: Path):
+    said: list[str] = []
+    (tmp_path / "mlartifacts").touch()  # a file in the place of the folder for models
+    (tmp_path / "student").mkdir()
+    (tmp_path / "student/README.md").touch()
+    tracker = start_tracker(TrackingConfig(), Folder.open(str(tmp_path)), "run", "key", said.append)
+    tracker.student(tmp_path / "student", "key of stt", None)
+    tracker.end("FINISHED")
+    assert len(said) == 1
+    assert "did not take the student" in said[0]
+
+
 def test_what_is_unsent_is_the_same_after_a_way_over_storage(tmp_path: Path):
     run = Folder.open(str(tmp_path))
-    full = Outbox({"lr": "0.1"}, [("loss", 1.5, 1_700_000_000_000, 3)], {"a.parquet": b"\x00\xff"}, "KILLED")
+    full = Outbox(
+        {"lr": "0.1"}, {"name": "toy"}, [("loss", 1.5, 1_700_000_000_000, 3)], {"a": b"\x00\xff"}, "KILLED"
+    )
     unsent = [Unsent("run", "key", None, Outbox()), Unsent("cwt", "key of cwt", "key", full)]
     write_unsent(run, unsent)
     assert read_unsent(run) == unsent

@@ -88,7 +88,11 @@ def _run_all(sweep: str, arms: Sequence[Arm], command: str, console: Console) ->
     console.print()
     if made:
         runs = [published(open_run(arm.config)) for arm in made]
-        print_tables(compare(runs, Draws(), students_read()), plain_table, console)
+        from skipthink_ray.commands.page import write_page
+
+        comparison = compare(runs, Draws(), students_read())
+        print_tables(comparison, plain_table, console)
+        write_page(open_run(made[0].config).storage, sweep, runs, comparison, console)
     for failure in failures:
         say(console, f"skipthink: {failure}")
     return int(bool(failures))

@@ -30,14 +30,24 @@ PAGE = 500
 """Runs per request."""
 
 
-def compare_runs(names: Sequence[str], storage_path: str, tracking: TrackingConfig, form: str) -> int:
-    """Print the comparison. Returns the exit code.
+def compare_runs(
+    names: Sequence[str], storage_path: str, tracking: TrackingConfig, form: str, page: str | None
+) -> int:
+    """Print the comparison, and write its page. Returns the exit code.
 
     :param names: runs or sweeps; none: all runs with a report
+    :param page: the file to write; None: no page
     """
+    if page and not Path(page).absolute().parent.is_dir():
+        raise ValueError(f"--page {page}: there is no such folder; create it, or name another file")
     storage = Folder.open(storage_path)
     runs = [*_fetch(server_uri(tracking, storage), tracking.experiment, names)]
     comparison = compare(runs, Draws(), students_read())
+    if page:
+        from skipthink_ray.commands.page import page_of
+
+        title = ", ".join(names) or f"All runs of {tracking.experiment}"
+        Path(page).write_text(page_of(title, storage, names, runs, comparison), encoding="utf-8")
     PRINTERS[form](comparison)
     return 0
 

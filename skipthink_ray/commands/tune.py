@@ -11,9 +11,12 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from skipthink_ray.commands.compare import students_read
 from skipthink_ray.config import PipelineConfig
 from skipthink_ray.pipeline import open_run
 from skipthink_ray.preflight import check_settings
+from skipthink_ray.reporting.comparison import Draws, compare
+from skipthink_ray.reporting.published import published
 from skipthink_ray.reporting.table import NUMBERS, main_cells, plain_table
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.runtime.console import say
@@ -147,6 +150,7 @@ def run_sweep(plan: Plan, command: str, console: Console) -> int:
     if rows:
         console.print()
         console.print(_table(plan, rows))
+        _write_page(plan, rows, console)
     for failure in failures:
         say(console, f"skipthink: {failure}")
     return int(bool(failures))
@@ -158,6 +162,18 @@ def _source(plan: Plan) -> Source:
     from skipthink_ray.tuning.studies import Studies  # imports Optuna
 
     return Studies(plan.sweep, plan.space, plan.bases, plan.trials, plan.samples)
+
+
+def _write_page(plan: Plan, rows: list[tuple[Record, str]], console: Console) -> None:
+    """Write the sweep's page: its trials, and the chosen runs that have a report."""
+    from skipthink_ray.commands.page import write_page
+
+    finals = [
+        _final(plan, base, chosen) for base in plan.bases for chosen, _ in rows if chosen.task == base.task
+    ]
+    runs = [published(run) for run in map(open_run, finals) if run.is_done(REPORT)]
+    comparison = compare(runs, Draws(), students_read())
+    write_page(plan.sweep.storage, plan.sweep.name, runs, comparison, console)
 
 
 def _run_trials(plan: Plan, source: Source, command: str, console: Console) -> None:
@@ -206,7 +222,8 @@ def _choose(plan: Plan, base: PipelineConfig) -> Record | None:
 def _final(plan: Plan, base: PipelineConfig, chosen: Record) -> PipelineConfig:
     """The chosen configuration, which answers the test questions."""
     config = settings(base, plan.space, chosen.drawn)
-    return config.model_copy(update={"name": f"{plan.sweep.name}-{base.task}-chosen"})
+    tracking = config.tracking.model_copy(update={"log_student": True})
+    return config.model_copy(update={"name": f"{plan.sweep.name}-{base.task}-chosen", "tracking": tracking})
 
 
 def _table(plan: Plan, rows: list[tuple[Record, str]]) -> Table:

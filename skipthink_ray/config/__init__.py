@@ -173,8 +173,8 @@ class EvaluationConfig(Config):
 class ReportConfig(Config):
     """Stage 8: the printed table, report.json and report.html."""
 
-    samples: PositiveInt = 20
-    """Number of questions shown with their outputs, and of training samples with chunks and skips."""
+    samples: PositiveInt = 200
+    """Most questions on the page, most training samples, and most dropped rows of each reason."""
 
 
 class ClusterConfig(Config):
@@ -211,6 +211,10 @@ class TrackingConfig(Config):
     """MLflow tracking URI. None: MLFLOW_TRACKING_URI, or SQLite under the storage path (if it is local)."""
     experiment: str = "skipthink"
     """Name of the MLflow experiment."""
+    log_student: bool = False
+    """Whether the skip student is logged as a model when the report is made. A sweep logs the chosen one."""
+    register_as: Annotated[str | None, Field(pattern=r"^[\w][\w .-]*$")] = None
+    """Name under which a logged student is registered in MLflow's model registry. None: not registered."""
 
 
 class PipelineConfig(Config):

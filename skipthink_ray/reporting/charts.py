@@ -1,136 +1,146 @@
-"""The charts of the page: inline SVG, with the same bytes for the same numbers.
+"""The charts of a run's page, as Vega-Lite specifications made with Altair.
 
-Text stays text, in the reader's fonts. Every colour is a CSS variable, so one chart works in light, dark
-and print.
+Every colour is a variable of the page's style sheet, so a chart follows the theme. The same numbers give the
+same bytes.
 """
 
-import re
-from io import StringIO
 from typing import Any
 
-import matplotlib.style
-from markupsafe import Markup, escape
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+import altair as alt
 
-# Matplotlib draws with placeholder colours; _VARIABLES maps them to variables of the page's style sheet.
-_INK, _GRID = "#010101", "#020202"
-_COLOURS = {
-    "full": "#030303",
-    "staged": "#040404",
-    "skip": "#050505",
-    "base": "#030303",
-    "cwt": "#040404",
-    "stt": "#050505",
-}
-_VARIABLES = {
-    _INK: "var(--ink)",
-    _GRID: "var(--line)",
-    "#030303": "var(--full)",
-    "#040404": "var(--staged)",
-    "#050505": "var(--skip)",
-}
-_MARKERS = {"full": "o", "staged": "s", "skip": "D"}
-_DASHES = {"base": "-", "cwt": (0, (5, 2)), "stt": (0, (1.5, 1.5))}
-_STYLE: dict[str, Any] = {
-    "svg.hashsalt": "skipthink",
-    "svg.fonttype": "none",
-    "font.family": "sans-serif",
-    "font.size": 10,
-    "text.color": _INK,
-    "axes.labelcolor": _INK,
-    "axes.edgecolor": _INK,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": _GRID,
-    "axes.axisbelow": True,
-    "legend.frameon": False,
-    "lines.linewidth": 1.6,
-}
+MODES = ["full", "staged", "skip"]
+STUDENTS = ["base", "cwt", "stt"]
+MODE_COLOURS = alt.Scale(domain=MODES, range=[f"var(--{mode})" for mode in MODES])
+MODE_SHAPES = alt.Scale(domain=MODES, range=["circle", "square", "diamond"])
+STUDENT_COLOURS = alt.Scale(domain=STUDENTS, range=[f"var(--{mode})" for mode in MODES])
+STUDENT_DASHES = alt.Scale(domain=STUDENTS, range=[[1, 0], [6, 3], [2, 2]])
+HEIGHT = 280
+"""Height of a chart in pixels."""
+ABOVE = alt.Legend(title=None, orient="top")
+NUMBER: dict[str, Any] = {"type": "quantitative", "scale": alt.Scale(zero=False, padding=12)}
+MARGIN_PCT = 3
+Spec = dict[str, Any]
 
 
-def accuracy_chart(modes: dict[str, Any]) -> Markup:
+def finished(chart: Any, description: str, height: int = HEIGHT) -> Spec:
+    """The chart as JSON values, in the look of the page, with a description for screen readers."""
+    axis = {
+        "grid": True,
+        "gridColor": "var(--line)",
+        "domainColor": "var(--line)",
+        "tickColor": "var(--line)",
+    }
+    text = {
+        "labelColor": "var(--soft)",
+        "titleColor": "var(--soft)",
+        "labelFontSize": 12,
+        "titleFontSize": 12,
+    }
+    chart = chart.properties(
+        width="container", height=height, description=description, background="transparent"
+    )
+    chart = chart.configure(
+        font="system-ui, sans-serif", autosize=alt.AutoSizeParams(type="fit", contains="padding")
+    )
+    chart = chart.configure_axis(**axis, **text, titleFontWeight="normal", titlePadding=8)
+    chart = chart.configure_legend(**text, labelLimit=320, columns=3, columnPadding=16, symbolStrokeWidth=2)
+    return chart.configure_view(stroke=None).to_dict()
+
+
+def rows(values: list[dict[str, Any]]) -> alt.InlineData:
+    return alt.InlineData(values=values)
+
+
+def accuracy_chart(modes: dict[str, Any]) -> Spec:
     """Accuracy over speed-up: one point per mode, with both intervals."""
-    points = [
-        f"{mode} {here['accuracy_pct']['value']:.1f} % at {_speedup(here)['value']:.2f}x"
-        for mode, here in modes.items()
-    ]
-    with matplotlib.style.context(["default", _STYLE]):
-        figure, axes = _figure()
-        for mode, here in modes.items():
-            x, y = _speedup(here), here["accuracy_pct"]
-            look: dict[str, Any] = {"color": _COLOURS[mode], "linestyle": "none"}
-            axes.errorbar(
-                x["value"], y["value"], xerr=_error(x), yerr=_error(y), capsize=3, elinewidth=1.2, **look
-            )
-            axes.plot(x["value"], y["value"], marker=_MARKERS[mode], markersize=7, label=mode, **look)
-        axes.margins(0.12)
-        bottom, top = axes.get_ylim()
-        axes.set_ylim(max(bottom, -2.0), min(top, 102.0))
-        axes.set_xlabel("speed-up over full thinking, batch 1 (x)")
-        axes.set_ylabel("accuracy (%)")
-        return _svg(figure, axes, "accuracy", "Accuracy against speed-up", "; ".join(points))
+    points = []
+    for mode, here in modes.items():
+        speed = here.get("speedup") or {"value": 1.0, "low": 1.0, "high": 1.0}
+        points.append({"mode": mode, **ends("speed-up", speed), **ends("accuracy", here["accuracy_pct"])})
+    told = "; ".join(
+        f"{point['mode']} {point['accuracy']:.1f} % at {point['speed-up']:.2f}x" for point in points
+    )
+    chart = points_with_intervals(points, "speed-up", "accuracy", "speed-up over full thinking, batch 1 (x)")
+    return finished(chart, f"Accuracy against speed-up: {told}")
 
 
-def curve_chart(curves: dict[str, Any], name: str, title: str, label: str) -> Markup:
+def ends(name: str, estimate: dict[str, float]) -> dict[str, float]:
+    """A value with the ends of its interval, as columns. Resampling can leave the value just outside it."""
+    low, high = min(estimate["low"], estimate["value"]), max(estimate["high"], estimate["value"])
+    return {name: estimate["value"], f"{name} low": low, f"{name} high": high}
+
+
+def accuracies(points: list[dict[str, Any]]) -> alt.Scale:
+    """The scale of an axis of accuracies: all intervals of the points, and no impossible value."""
+    low = max(min(point["accuracy low"] for point in points) - MARGIN_PCT, 0.0)
+    high = min(max(point["accuracy high"] for point in points) + MARGIN_PCT, 100.0)
+    return alt.Scale(domain=[low, high], nice=False, zero=False)
+
+
+def points_with_intervals(points: list[dict[str, Any]], x: str, y: str, title: str) -> Any:
+    """Points by mode, with both intervals. The axes do not start at zero."""
+    across = alt.X(x, title=title, **NUMBER, axis=alt.Axis(tickCount=8))
+    up = alt.Y(y, title="accuracy (%)", type="quantitative", scale=accuracies(points))
+    colour = alt.Color("mode:N", scale=MODE_COLOURS, legend=ABOVE)
+    shape = alt.Shape("mode:N", scale=MODE_SHAPES, legend=ABOVE)
+    told = [name for name in points[0] if not name.endswith((" low", " high"))]
+    chart = alt.Chart(rows(points))
+    bars: dict[str, Any] = {"strokeWidth": 1.2, "opacity": 0.55}
+    return alt.layer(
+        chart.mark_rule(**bars).encode(across, alt.Y(f"{y} low:Q"), alt.Y2(f"{y} high"), colour),
+        chart.mark_rule(**bars).encode(alt.X(f"{x} low:Q"), up, alt.X2(f"{x} high"), colour),
+        chart.mark_point(size=80, filled=True, opacity=1).encode(
+            across, up, colour, shape, tooltip=[_told(name) for name in told]
+        ),
+    )
+
+
+def _told(name: str) -> alt.Tooltip:
+    """A line of a tooltip. Numbers are shown with up to three decimals."""
+    return (
+        alt.Tooltip(name, type="nominal")
+        if name in TEXTS
+        else alt.Tooltip(name, type="quantitative", format=",.3~f")
+    )
+
+
+TEXTS = ("mode", "arm", "student", "chunk", "chunker", "chosen")
+"""Columns of points that are words."""
+
+
+def curve_chart(curves: dict[str, Any], name: str, title: str, label: str) -> Spec:
     """One curve per training run over its updates, on a logarithmic scale."""
     ranges = [
         f"{stage} from {curve[name][0]:.3g} to {curve[name][-1]:.3g}" for stage, curve in curves.items()
     ]
-    with matplotlib.style.context(["default", _STYLE]):
-        figure, axes = _figure()
-        for stage, curve in curves.items():
-            axes.plot(
-                curve["update"], curve[name], label=stage, color=_COLOURS[stage], linestyle=_DASHES[stage]
-            )
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.yaxis.set_minor_formatter(NullFormatter())
-        axes.set_xlabel("update")
-        axes.set_ylabel(label)
-        return _svg(figure, axes, name, title, "; ".join(ranges))
-
-
-def _speedup(mode: dict[str, Any]) -> dict[str, float]:
-    """The speed-up of a mode. Full thinking is the reference: exactly 1."""
-    return mode.get("speedup") or {"value": 1.0, "low": 1.0, "high": 1.0}
-
-
-def _error(estimate: dict[str, float]) -> list[list[float]]:
-    """Distances to both ends, at least 0: resampling can leave the value just outside its interval."""
-    return [[max(estimate["value"] - estimate["low"], 0.0)], [max(estimate["high"] - estimate["value"], 0.0)]]
-
-
-def _figure() -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(4.8, 3.4), layout="constrained")
-    FigureCanvasSVG(figure)
-    return figure, figure.add_subplot()
-
-
-def _svg(figure: Figure, axes: Axes, name: str, title: str, description: str) -> Markup:
-    """The figure as an SVG element with unique ids, and a title and description for screen readers."""
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
-    text = StringIO()
-    figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
-    svg = text.getvalue()
-    view_box, body = re.findall(r'viewBox="([^"]*)"', svg)[0], svg[svg.index(">", svg.index("<svg")) + 1 :]
-    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
-    body = re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{name}-", body)
-    body = re.sub(r"font: (\d+)px [^;\"]*", r"font-size: \1px", body)
-    for colour, variable in _VARIABLES.items():
-        body = body.replace(colour, variable)
-    head = (
-        f'<svg viewBox="{view_box}" role="img" aria-labelledby="{name}-title {name}-text" '
-        'xmlns:xlink="http://www.w3.org/1999/xlink">'
+    values = [
+        {"student": stage, "update": curve["update"], name: curve[name]} for stage, curve in curves.items()
+    ]
+    chart = (
+        alt.Chart(rows(values))
+        .transform_flatten(["update", name])
+        .mark_line(strokeWidth=1.8)
+        .encode(
+            alt.X("update:Q", title="update"),
+            alt.Y(name, type="quantitative", title=label, scale=alt.Scale(type="log", nice=False)),
+            alt.Color("student:N", scale=STUDENT_COLOURS, legend=ABOVE),
+            alt.StrokeDash("student:N", scale=STUDENT_DASHES, legend=ABOVE),
+        )
     )
-    words = (
-        f'<title id="{name}-title">{escape(title)}</title><desc id="{name}-text">{escape(description)}</desc>'
+    return finished(chart, f"{title}: {'; '.join(ranges)}")
+
+
+def kept_chart(positions: list[dict[str, Any]]) -> Spec:
+    """Share of chunks kept at each position."""
+    values = [{"chunk": f"c{one['position']}", "kept": one["kept_pct"]} for one in positions]
+    chart = (
+        alt.Chart(rows(values))
+        .mark_bar(color="var(--skip)", opacity=0.85, cornerRadiusEnd=2)
+        .encode(
+            alt.X("chunk:N", title="chunk", sort=None, axis=alt.Axis(labelAngle=0)),
+            alt.Y("kept:Q", title="chunks kept (%)", scale=alt.Scale(domain=[0, 100])),
+            tooltip=[_told("chunk"), _told("kept")],
+        )
     )
-    return Markup(head + words + body)  # safe: drawn from numbers, and the words are escaped
+    told = ", ".join(f"{value['chunk']} {value['kept']:.0f} %" for value in values)
+    return finished(chart, f"Share of chunks kept: {told}", height=200)

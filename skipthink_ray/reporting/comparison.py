@@ -147,16 +147,16 @@ def _notes(blocks: list[Block]) -> Iterable[str]:
 def _block(circumstances: dict[str, Any], runs: list[Published], draws: Draws, reads: Reads) -> Block:
     arms: dict[str, list[Published]] = {}
     for run in runs:
-        arms.setdefault(digest(_settings(run)), []).append(run)
+        arms.setdefault(digest(settings_of(run)), []).append(run)
     members, rows = [_newest_per_seed(arm) for arm in arms.values()], list[Row]()
     for mode in STUDENT_OF:
         students: dict[tuple[str, ...], list[Published]] = {}
         for arm in members:
             students.setdefault(_students(arm, mode), arm)  # arms may share a student
-        settings = [_settings(arm[0], reads[mode]) for arm in students.values()]
-        varying = _varying(settings)
+        settings = [settings_of(arm[0], reads[mode]) for arm in students.values()]
+        differing = varying(settings)
         for arm, of_arm in zip(students.values(), settings, strict=True):
-            shown = {key: value for key, value in of_arm.items() if key in varying}
+            shown = {key: value for key, value in of_arm.items() if key in differing}
             rows.append(_row(mode, shown, arm, draws))
     return Block(**circumstances, paper_speedup=PAPER_SPEEDUPS.get(circumstances["task"]), rows=rows)
 
@@ -168,7 +168,7 @@ def _newest_per_seed(arm: list[Published]) -> list[Published]:
     return [newest[seed] for seed in sorted(newest)]
 
 
-def _settings(run: Published, parts: Collection[str] | None = None) -> dict[str, Any]:
+def settings_of(run: Published, parts: Collection[str] | None = None) -> dict[str, Any]:
     """The keys that make an arm, or those of them whose first part is one of `parts`."""
     flat = flatten(run.report["made"]["config"])
     return {
@@ -181,7 +181,7 @@ def _settings(run: Published, parts: Collection[str] | None = None) -> dict[str,
     }
 
 
-def _varying(settings: list[dict[str, Any]]) -> set[str]:
+def varying(settings: list[dict[str, Any]]) -> set[str]:
     keys = {key for one in settings for key in one}
     return {key for key in keys if len({repr(one.get(key)) for one in settings}) > 1}
 

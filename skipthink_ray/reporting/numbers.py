@@ -23,7 +23,7 @@ from skipthink_ray.models.pretrained import describe
 from skipthink_ray.reporting.result import result_sentences
 
 CURVE_POINTS, CURVE_WINDOWS = 300, 20
-DETAIL_CHARS = 200
+DETAIL_CHARS, DROPPED_CHARS = 200, 1000
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,9 @@ class Material:
     samples: list[dict[str, Any]]
     """Training samples to show: row, id, question, answer, rationale, chunk_steps, kept, right."""
     questions: list[dict[str, Any]]
-    """Questions to show: row, id, question, answer, and `modes` with the columns of ANSWER_SCHEMA."""
+    """Questions to show: row, id, question, answer, rationale; `modes` with the columns of ANSWER_SCHEMA."""
     drops: list[dict[str, Any]]
-    """Rows dropped: stage, reason, count, and `examples` with row, id, detail."""
+    """Rows dropped: stage, reason, count, and `examples` with row, id, split, texts and detail."""
     made: dict[str, Any]
     """Command, versions, machine, date, digests."""
 
@@ -239,10 +239,7 @@ def _dropped(material: Material) -> dict[str, Any]:
     reasons = [
         {
             **{name: drop[name] for name in ("stage", "reason", "count")},
-            "examples": [
-                {**row, "row": row["row"] + 1, "detail": _short(row["detail"])} for row in drop["examples"]
-            ],
-            "more": drop["count"] - len(drop["examples"]),
+            "examples": [_dropped_row(row) for row in drop["examples"]],
         }
         for drop in material.drops
     ]
@@ -258,13 +255,19 @@ def _dropped(material: Material) -> dict[str, Any]:
         "dev": cut["dev"],
         "test": cut["test"],
         "total": total,
+        "shown": sum(len(reason["examples"]) for reason in reasons),
         "reasons": reasons,
     }
 
 
-def _short(detail: str | None) -> str:
-    text = detail or ""
-    return text if len(text) <= DETAIL_CHARS else f"{text[:DETAIL_CHARS]}…"
+def _dropped_row(row: dict[str, Any]) -> dict[str, Any]:
+    """A dropped row to show. It may be a whole file in one field, so its texts are cut."""
+    cut = {name: _cut(row[name], DROPPED_CHARS) for name in ("question", "answer", "rationale")}
+    return {**row, **cut, "row": row["row"] + 1, "detail": _cut(row["detail"] or "", DETAIL_CHARS)}
+
+
+def _cut(text: str | None, limit: int) -> str | None:
+    return text if text is None or len(text) <= limit else f"{text[:limit]}…"
 
 
 def count_sizes(batches: Iterable[pa.RecordBatch], num_chunks: int) -> np.ndarray:

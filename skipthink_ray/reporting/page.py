@@ -1,39 +1,111 @@
-"""Renders a report dictionary as one HTML page without scripts or external resources. All data is escaped."""
+"""Renders a page as one HTML file that loads nothing: a run's report, or several runs or trials compared.
+
+Data is escaped, or a text node of the inspector. The templates, styles and scripts are in `web/`; Vega draws
+the charts.
+"""
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from typing import Any
 
+import vl_convert
 import yaml
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
-from skipthink_ray.method.markup import THOUGHT
-from skipthink_ray.reporting.charts import accuracy_chart, curve_chart
+from skipthink_ray.reporting.charts import accuracy_chart, curve_chart, kept_chart
+from skipthink_ray.reporting.charts_compared import charts_of
+from skipthink_ray.reporting.comparison import Comparison
+from skipthink_ray.reporting.entry import Entry, by_task
+from skipthink_ray.reporting.inspector import inspect
 
 ESTIMATE_DIGITS = 3
+FILES = {
+    "page_css": "page.css",
+    "inspector_css": "inspector.css",
+    "theme_js": "theme.js",
+    "page_js": "page.js",
+    "inspector_js": "inspector.js",
+}
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What a page of several runs shows."""
+
+    title: str
+    entries: Sequence[Entry]
+    comparison: Comparison
+    """The tables of the runs that answered test questions."""
+    failures: Sequence[str] = ()
+    """Trials that failed, with their reasons."""
 
 
 def render(report: dict[str, Any]) -> str:
-    """The page as HTML. The same report gives the same bytes."""
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update(number=number, short=short, span=span, thoughts=thoughts)
-    template = environment.from_string(
-        resources.files("skipthink_ray.reporting").joinpath("page.html").read_text("utf-8")
-    )
+    """A run's page as HTML. The same report gives the same bytes."""
     curves = report["curves"]
-    return template.render(
+    charts = {
+        "accuracy": accuracy_chart(report["modes"]),
+        "loss": curve_chart(curves, "loss_nats", "Training loss", "loss (nats per target token)"),
+        "tokens": curve_chart(curves, "target_tokens", "Target tokens per update", "target tokens (N)"),
+        "kept": kept_chart(report["chunks"]["positions"]),
+    }
+    return _page(
+        "run.html",
+        charts=charts,
+        inspector=inspect([Entry(report, report["name"])]),
         report=report,
-        accuracy_chart=accuracy_chart(report["modes"]),
-        loss_chart=curve_chart(
-            curves, "loss_nats", "Training loss over the updates", "loss (nats per target token)"
-        ),
-        tokens_chart=curve_chart(
-            curves, "target_tokens", "Target tokens per update (N)", "target tokens (N)"
-        ),
         config=yaml.safe_dump(report["made"]["config"], sort_keys=False, allow_unicode=True),
     )
+
+
+def render_compared(compared: Compared) -> str:
+    """The page of several runs or of a sweep."""
+    tasks = by_task([*compared.entries])
+    named = {
+        f"{name}-{number}": spec
+        for number, entries in enumerate(tasks.values())
+        for name, spec in charts_of(entries).items()
+    }
+    return _page(
+        "compared.html", charts=named, inspector=inspect(compared.entries), compared=compared, tasks=tasks
+    )
+
+
+def _page(template: str, charts: dict[str, Any], inspector: dict[str, Any], **values: Any) -> str:
+    environment = Environment(
+        loader=PackageLoader("skipthink_ray.reporting", "web"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}
+    environment.filters.update(number=number, short=short, span=span)
+    return environment.get_template(template).render(
+        charts=charts, inspector=inspector, vega_js=_vega(), **_files(), **values
+    )
+
+
+@cache
+def _vega() -> Markup:
+    """Vega, Vega-Lite and Vega-Embed as one script."""
+    return _script(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
+
+
+def _files() -> dict[str, Markup]:
+    folder = resources.files("skipthink_ray.reporting").joinpath("web")
+    return {name: _script(folder.joinpath(file).read_text("utf-8")) for name, file in FILES.items()}
+
+
+def _script(text: str) -> Markup:
+    """A script or style of this program, which stands in the page as it is."""
+    if "</script" in text or "<!--" in text:
+        raise RuntimeError("a script of the page would end its element")
+    return Markup(text)  # safe: holds no data
 
 
 def number(value: float, digits: int = 0) -> str:
@@ -52,8 +124,3 @@ def span(estimate: dict[str, float], digits: int | None = None) -> str:
     if digits is None:
         return f"{short(estimate['low'])} to {short(estimate['high'])}"
     return f"{number(estimate['low'], digits)} to {number(estimate['high'], digits)}"
-
-
-def thoughts(text: str) -> list[str]:
-    """The text pieces before, between and after the skipped chunks."""
-    return text.split(THOUGHT)

@@ -4,10 +4,12 @@ They lie on the run that has the parameters, not on the runs of its stages.
 """
 
 import json
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet
 
+from skipthink_ray.config import TrackingConfig
 from skipthink_ray.method.modes import STUDENT_OF
 from skipthink_ray.reporting.comparison import Published
 from skipthink_ray.rows import ANSWER_SCHEMA
@@ -20,7 +22,7 @@ REPORT_FILE, ANSWERS, LATENCIES = "report.json", "answers.parquet", "latencies.p
 """Files of a run with a report. The tables have ANSWER_SCHEMA without texts, and LATENCY_SCHEMA."""
 
 
-def publish(current: Run, tracker: Tracker) -> None:
+def publish(current: Run, tracker: Tracker, config: TrackingConfig) -> None:
     """Send the numbers of a run whose evaluation is finished, and its files if its report is."""
     if not current.is_done("evaluation"):
         return
@@ -30,6 +32,9 @@ def publish(current: Run, tracker: Tracker) -> None:
         tracker.artifact(REPORT_FILE, json.dumps(run.report, ensure_ascii=False).encode())
         tracker.artifact(ANSWERS, _parquet(run.answers))
         tracker.artifact(LATENCIES, _parquet(run.latencies))
+        if config.log_student:
+            with current.artifact("stt").local("student") as folder:
+                tracker.student(folder, digest(current.identities["stt"]), config.register_as)
 
 
 def published(current: Run) -> Published:
@@ -42,9 +47,14 @@ def published(current: Run) -> Published:
 
 def data_of(current: Run) -> str:
     """A digest of the source of the rationales: input files by content, filters, teacher; not of the seed."""
+    return digest(source_of(current))
+
+
+def source_of(current: Run) -> dict[str, Any]:
+    """The source of the rationales, as JSON values."""
     config = current.identities["rationales"]["config"]
     source = {key: value for key, value in config["rationales"].items() if key != "seed"}
-    return digest({**config, "rationales": source})
+    return {**config, "rationales": source}
 
 
 def _main_numbers(current: Run, run: Published | None) -> dict[str, float]:

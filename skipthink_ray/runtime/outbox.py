@@ -21,17 +21,21 @@ class Outbox:
     """Unsent data of one tracked run, in the order in which it is sent."""
 
     params: dict[str, str] = field(default_factory=dict[str, str])
+    dataset: dict[str, str] = field(default_factory=dict[str, str])
+    """Fields of MLflow's Dataset."""
     metrics: list[Metric] = field(default_factory=list[Metric])
     files: dict[str, bytes] = field(default_factory=dict[str, bytes])
     status: str | None = None
 
     def __bool__(self) -> bool:
-        return bool(self.params or self.metrics or self.files or self.status)
+        return bool(self.params or self.dataset or self.metrics or self.files or self.status)
 
     def drop_next(self) -> None:
         """Drop what would be sent next, because the server refuses it."""
         if self.params:
             self.params = {}
+        elif self.dataset:
+            self.dataset = {}
         elif self.metrics:
             self.metrics = []
         elif self.files:
@@ -47,7 +51,7 @@ class Outbox:
     def from_json(cls, value: dict[str, Any]) -> "Outbox":
         files = {name: base64.b64decode(content) for name, content in value["files"].items()}
         metrics = [(name, number, at, step) for name, number, at, step in value["metrics"]]
-        return cls(value["params"], metrics, files, value["status"])
+        return cls(value["params"], value["dataset"], metrics, files, value["status"])
 
 
 @dataclass(frozen=True)

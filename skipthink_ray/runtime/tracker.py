@@ -1,6 +1,7 @@
 """What the stages know of tracking: a tracker takes parameters, metrics and files of a run, or drops them."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 
@@ -23,6 +24,14 @@ class Tracker(Protocol):
 
     def artifact(self, name: str, content: bytes) -> None: ...
 
+    def dataset(self, name: str, digest: str, source: dict[str, Any]) -> None:
+        """Name the data that the run uses."""
+        ...
+
+    def student(self, folder: Path, key: str, registered_name: str | None) -> None:
+        """Log the folder of a student as a model, once per key, and register it if a name is given."""
+        ...
+
     def end(self, status: str) -> None:
         """End the run with the status FINISHED, FAILED or KILLED."""
         ...
@@ -41,6 +50,10 @@ class NullTracker:
     def metrics(self, metrics: dict[str, float], step: int) -> None: ...
 
     def artifact(self, name: str, content: bytes) -> None: ...
+
+    def dataset(self, name: str, digest: str, source: dict[str, Any]) -> None: ...
+
+    def student(self, folder: Path, key: str, registered_name: str | None) -> None: ...
 
     def end(self, status: str) -> None: ...
 

@@ -84,11 +84,15 @@ class Sweep:
             if f"{trial.name}.json" in names
         }
 
+    def all_records(self) -> list[Record]:
+        """Every record of the folder, also of trials that the present space does not draw."""
+        trials = self.folder.child("trials")
+        return [Record(**trials.read_json(name)) for name in trials.names() if name.endswith(".json")]
+
     def known_trials(self, bases: Sequence[PipelineConfig], space: Space) -> list[Trial]:
         """The trials that have a record and the same configuration as then."""
         trials = []
-        for file in self.folder.child("trials").names():
-            record = Record(**self.folder.read_json(f"trials/{file}"))
+        for record in self.all_records():
             for base in bases:
                 if base.task == record.task:
                     trial = trial_of(self.name, base, space, record.drawn)

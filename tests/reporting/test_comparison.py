@@ -63,7 +63,7 @@ def _run(name: str, seed: int = 0, torch: str = "2", data: str = "data", **chang
     return Published(report, pa.Table.from_pylist(answers), pa.Table.from_pylist(latencies), data)
 
 
-def _store(storage: Path, run: Published, tags: dict[str, str] | None = None) -> None:
+def store(storage: Path, run: Published, tags: dict[str, str] | None = None) -> None:
     name = run.report["name"]
     tags = {**(tags or {}), "data": run.data}
     tracker = start_tracker(TrackingConfig(), Folder.open(str(storage)), name, f"key of {name}", tags=tags)
@@ -183,9 +183,9 @@ def test_the_data_are_the_content_of_the_input_whatever_the_seed(tmp_path):
 def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A storage path whose MLflow database has three runs, one of them of a sweep."""
     storage = tmp_path_factory.mktemp("storage")
-    _store(storage, _run("one"))
-    _store(storage, _run("two", torch="3"))
-    _store(storage, _run("three", task="svamp"), {"sweep": "mine"})
+    store(storage, _run("one"))
+    store(storage, _run("two", torch="3"))
+    store(storage, _run("three", task="svamp"), {"sweep": "mine"})
     unfinished = start_tracker(TrackingConfig(), Folder.open(str(storage)), "dead", "key of dead")
     unfinished.end("KILLED")
     return storage

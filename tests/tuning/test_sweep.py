@@ -74,6 +74,7 @@ def test_a_diverging_trial_is_named_the_other_is_chosen_and_an_ablation_reuses_i
     assert chosen["cwt"]["optim"]["lr"] == LRS[0]
     assert chosen["evaluation"]["split"] == "test"
     assert (storage / chosen["name"] / "report/report.html").exists()
+    assert "multiarith-" + bad["key"] in (storage / "sweeps/tiny-rates/page.html").read_text()
     _assert_mlflow_compares_trials(storage, good)
     report = json.loads((storage / chosen["name"] / "report/report.json").read_text())
     (block,) = json.loads(_compare(storage, "tiny-rates", "--format", "json"))["blocks"]
@@ -124,4 +125,10 @@ def _assert_mlflow_compares_trials(storage: Path, good: dict[str, object]) -> No
     assert trial.data.metrics["dev/skip_tokens"] == numbers["skip_tokens"]
     assert all(name.startswith("dev/") for name in trial.data.metrics)
     assert {"test/skip_speedup", "test/full_latency_s"} <= chosen.data.metrics.keys()
+    (used,) = trial.inputs.dataset_inputs
+    assert used.dataset.name == "multiarith"
+    assert used.dataset.digest == trial.data.tags["skipthink.data"]
+    (model,) = client.search_logged_models([experiment.experiment_id])
+    assert model.source_run_id == chosen.info.run_id
+    assert (Path(model.artifact_location.removeprefix("file://")) / "model.safetensors").exists()
     assert max(len(trial.data.metrics), len(chosen.data.metrics)) <= 20

@@ -1,0 +1,108 @@
+"""The page of several runs and sweeps: their reports, and the trials that lie in the storage path."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+
+from skipthink_ray.config import PipelineConfig
+from skipthink_ray.identity import upstream
+from skipthink_ray.reporting.comparison import Comparison, Published, settings_of, varying
+from skipthink_ray.reporting.entry import Entry
+from skipthink_ray.reporting.material import read_material
+from skipthink_ray.reporting.numbers import build_report
+from skipthink_ray.reporting.page import Compared, render_compared
+from skipthink_ray.runtime.artifacts import Folder
+from skipthink_ray.runtime.console import say
+from skipthink_ray.runtime.store import REPORT, SWEEPS, artifact_of, is_made, read_view
+from skipthink_ray.tuning.progress import shown
+from skipthink_ray.tuning.sweep import Record, Sweep
+
+PAGE = "page.html"
+
+
+def page_of(
+    title: str, storage: Folder, names: Sequence[str], runs: Sequence[Published], comparison: Comparison
+) -> str:
+    """The page as HTML. Trials of the sweeps among `names` come first, if the storage path has them.
+
+    Raises ValueError if a report was written by an earlier version.
+    """
+    sweeps = [Sweep(storage, name) for name in names if storage.exists(f"{SWEEPS}/{name}/trials")]
+    chosen = {run.report["name"]: settings_of(run) for run in runs}
+    trials, failures = list[Entry](), list[str]()
+    for sweep in sweeps:
+        for record in sweep.all_records():
+            if reason := record.reason or _missing(storage, record):
+                failures.append(f"{record.name}: {reason}")
+            else:
+                trials.append(_trial(storage, record, chosen.get(f"{sweep.name}-{record.task}-chosen")))
+    return render_compared(Compared(title, [*trials, *_entries(runs)], comparison, failures))
+
+
+def write_page(
+    storage: Folder, sweep: str, runs: Sequence[Published], comparison: Comparison, console: Console
+) -> None:
+    """Write the page of a sweep or an ablation into its folder, and print where it is."""
+    folder = storage.child(f"{SWEEPS}/{sweep}")
+    folder.write_text(PAGE, page_of(sweep, storage, [sweep], runs, comparison))
+    say(console, f"Page: {folder.uri}/{PAGE}")
+
+
+def _missing(storage: Folder, record: Record) -> str:
+    """Why the artifacts of a trial cannot be read, or nothing."""
+    view = read_view(storage.child(record.run))
+    if view is None:
+        return "its run was deleted"
+    gone = [one for one in upstream(REPORT) if not is_made(storage, record.run, one, view["artifacts"][one])]
+    return f"deleted artifacts: {', '.join(gone)}" if gone else ""
+
+
+def _trial(storage: Folder, record: Record, chosen: dict[str, Any] | None) -> Entry:
+    """A trial's report, computed from its artifacts: it has no stage report.
+
+    chosen: the settings of the run that the sweep chose for the task
+    """
+    view = read_view(storage.child(record.run)) or {}
+    config = PipelineConfig.model_validate(view["config"])
+    folders = {stage: artifact_of(storage, stage, view["artifacts"][stage]) for stage in upstream(REPORT)}
+    made = {"command": view["command"], "digests": view["artifacts"], "folder": storage.child(record.run).uri}
+    report = build_report(read_material(config, folders, made))
+    return Entry(report, shown(_short(record.drawn)), record.drawn, _has(chosen, record.drawn))
+
+
+def _has(settings: dict[str, Any] | None, drawn: dict[str, Any]) -> bool:
+    return settings is not None and all(settings.get(key) == value for key, value in drawn.items())
+
+
+def _entries(runs: Sequence[Published]) -> list[Entry]:
+    """The runs with a report, each named by the settings in which it differs from the others of its task."""
+    for run in runs:
+        if "shown" not in run.report["dropped"]:
+            raise ValueError(
+                f"the report of run '{run.report['name']}' has no samples for a page; give its command "
+                "again, which writes the report anew and repeats nothing else, or leave the run out"
+            )
+    tasks = [run.report["task"] for run in runs]
+    settings: dict[str, list[dict[str, Any]]] = {}
+    for task, run in zip(tasks, runs, strict=True):
+        settings.setdefault(task, []).append(settings_of(run))
+    arms = [_arm(run, varying(settings[task])) for task, run in zip(tasks, runs, strict=True)]
+    often = Counter(zip(tasks, arms, strict=True))  # runs of different seeds have the same settings
+    return [
+        Entry(run.report, f"{arm} ({run.report['name']})" if often[task, arm] > 1 else arm)
+        for task, run, arm in zip(tasks, runs, arms, strict=True)
+    ]
+
+
+def _arm(run: Published, keys: set[str]) -> str:
+    settings = settings_of(run)
+    changed = {key: settings[key] for key in sorted(keys) if key in settings}
+    return shown(_short(changed)) or run.report["name"]
+
+
+def _short(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings by the last part of their keys, if that says which is which."""
+    short = {key.rpartition(".")[2]: value for key, value in settings.items()}
+    return short if len(short) == len(settings) else settings
