@@ -21,9 +21,11 @@ _COLOURS = {
     "full": "#030303",
     "staged": "#040404",
     "skip": "#050505",
+    "direct": "#060606",
     "base": "#030303",
     "cwt": "#040404",
     "stt": "#050505",
+    "icot": "#060606",
 }
 _VARIABLES = {
     _INK: "var(--ink)",
@@ -31,9 +33,10 @@ _VARIABLES = {
     "#030303": "var(--full)",
     "#040404": "var(--staged)",
     "#050505": "var(--skip)",
+    "#060606": "var(--direct)",
 }
-_MARKERS = {"full": "o", "staged": "s", "skip": "D"}
-_DASHES = {"base": "-", "cwt": (0, (5, 2)), "stt": (0, (1.5, 1.5))}
+_MARKERS = {"full": "o", "staged": "s", "skip": "D", "direct": "^"}
+_DASHES = {"base": "-", "cwt": (0, (5, 2)), "stt": (0, (1.5, 1.5)), "icot": (0, (5, 2, 1.5, 2))}
 _STYLE: dict[str, Any] = {
     "svg.hashsalt": "skipthink",
     "svg.fonttype": "none",

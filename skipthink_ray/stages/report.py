@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import ray
 
-from skipthink_ray.method.modes import STUDENT_OF
+from skipthink_ray.method.modes import modes_of
 from skipthink_ray.reporting.numbers import Material, build_report, count_sizes
 from skipthink_ray.reporting.page import render
 from skipthink_ray.reporting.table import print_table
@@ -48,12 +48,12 @@ def _read(context: Context) -> Material:
         config=context.config,
         summaries={name: folder.read_json("summary.json") for name, folder in inputs.items()},
         epochs=inputs["cwt"].read_json("epochs.json"),
-        histories={stage: inputs[stage].table("history").to_table() for stage in STUDENT_OF.values()},
+        histories={stage: inputs[stage].table("history").to_table() for stage in modes_of(inputs).values()},
         answers=inputs["evaluation"].table("answers").to_table(columns=numeric),
         latencies=inputs["evaluation"].table("latencies").to_table(),
         sizes_MS=count_sizes(inputs["cwt"].table("samples").to_batches(columns=["chunk_steps"]), num_chunks),
         samples=_samples(inputs["cwt"], inputs["skips"], shown),
-        questions=_questions(inputs["samples"], inputs["evaluation"], shown, evaluated),
+        questions=_questions(inputs, shown, evaluated),
         drops=[
             *_drops(inputs["rationales"], "rationales", "rows"),
             *_drops(inputs["samples"], "samples", "samples"),
@@ -80,16 +80,18 @@ def _samples(cwt: Folder, skips: Folder, number: int) -> list[dict[str, Any]]:
     return [{**sample, **row} for sample, row in zip(samples, kept, strict=True)]
 
 
-def _questions(
-    samples: Folder, evaluation: Folder, number: int, those: pc.Expression
-) -> list[dict[str, Any]]:
-    questions = _first(samples, "samples", ["row", "id", "question", "answer"], number, those).to_pylist()
+def _questions(inputs: dict[str, Folder], number: int, those: pc.Expression) -> list[dict[str, Any]]:
+    about, modes = ["row", "id", "question", "answer"], modes_of(inputs)
+    questions = _first(inputs["samples"], "samples", about, number, those).to_pylist()
     rows = pc.field("row").isin([question["row"] for question in questions])
     columns = ["text", "answer", "right", "tokens", "stopped"]
-    answers = evaluation.table("answers").to_table(columns=["row", "mode", *columns], filter=rows).to_pylist()
-    found = {(answer["row"], answer["mode"]): {name: answer[name] for name in columns} for answer in answers}
+    table = inputs["evaluation"].table("answers").to_table(columns=["row", "mode", *columns], filter=rows)
+    found = {
+        (answer["row"], answer["mode"]): {name: answer[name] for name in columns}
+        for answer in table.to_pylist()
+    }
     return [
-        {**question, "modes": {mode: found[question["row"], mode] for mode in STUDENT_OF}}
+        {**question, "modes": {mode: found[question["row"], mode] for mode in modes}}
         for question in questions
     ]
 
