@@ -58,7 +58,7 @@ def check_samples(config: PipelineConfig, samples: Folder) -> None:
     """
     summary = samples.read_json("summary.json")
     check_search(config.skips, planned_chunks(config, samples)[0])
-    check_removal(config, samples, summary["train"])
+    check_removal(config, samples)
     split = config.evaluation.split
     if not summary[split]:
         other = "dev" if split == "test" else "test"

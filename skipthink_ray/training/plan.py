@@ -51,10 +51,11 @@ def longest_rationale(samples: Folder) -> int:
     return pc.max(samples.table("samples").to_table(columns=tokens, filter=TRAIN)["tokens"]).as_py() or 0
 
 
-def check_removal(config: PipelineConfig, samples: Folder, num_samples: int) -> None:
-    """Refuses icot if its last epoch would still have rationale tokens. Arguments as in `total_updates`."""
-    if config.icot.removal != "stepwise" or not num_samples:
+def check_removal(config: PipelineConfig, samples: Folder) -> None:
+    """Refuses icot if its last epoch would still have rationale tokens."""
+    if config.icot.removal != "stepwise":
         return
+    num_samples: int = samples.read_json("summary.json")["train"]
     updates = total_updates(config, "icot", samples, num_samples)
     per_epoch = updates_per_epoch("icot", config.icot, num_samples, 1)
     removal = Removal(config.icot, per_epoch, longest_rationale(samples))
