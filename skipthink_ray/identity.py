@@ -55,8 +55,11 @@ def visible(name: str, config: PipelineConfig) -> PipelineConfig:
     A stage sees its own fields, those of the stages it depends on, and EXECUTION.
     """
     values: dict[str, Any] = {field: getattr(config, field) for field in EXECUTION}
-    for needed in [*upstream(name, stages_of(config)), name]:
+    stages = [*upstream(name, stages_of(config)), name]
+    for needed in stages:
         values |= _own(needed, config)
+    if "cwt" in stages:
+        values |= _own("cwt", config)  # all of it; base and icot read only a part
     seen = config.model_copy()
     for field in PipelineConfig.model_fields:
         if field in values:

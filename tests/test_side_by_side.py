@@ -75,7 +75,7 @@ def test_base_and_cwt_run_at_the_same_time_if_there_is_room_for_both():
     log = toys.run(room=2)
     assert max(log.index("+base"), log.index("+cwt")) < min(log.index("-base"), log.index("-cwt"))
     for name in STAGES:
-        for needed in upstream(name):
+        for needed in upstream(name, STAGES):
             assert log.index(f"-{needed}") < log.index(f"+{name}")
 
 

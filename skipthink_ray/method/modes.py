@@ -5,7 +5,7 @@ from typing import Literal
 
 Mode = Literal["full", "staged", "skip", "direct"]
 STUDENT_OF: dict[Mode, str] = {"full": "base", "staged": "cwt", "skip": "stt", "direct": "icot"}
-"""Each mode, and the stage that trains its student."""
+"""Each mode, and the stage that trains its student. A run has direct only if icot is on."""
 MODE_OF: dict[str, Mode] = {student: mode for mode, student in STUDENT_OF.items()}
 UNMARKED = ("base", "icot")
 """Stages whose items have no marker. Their prompt is that of full thinking."""
