@@ -41,7 +41,7 @@ STAGES = {
 
 def stages_of(config: PipelineConfig) -> list[str]:
     """The stages of a run: all, or all but icot, which is off by default."""
-    return [name for name in STAGES if name != "icot" or config.icot.removal != "off"]
+    return [name for name in STAGES if name != "icot" or config.icot.removal]
 
 
 def needs_of(name: str, stages: Collection[str]) -> list[str]:

@@ -44,7 +44,7 @@ def run(
     watch: may give up a stage that trains; then Stopped is raised.
     """
     names = [*(only or stages_of(config))]
-    if "icot" in names and config.icot.removal == "off":
+    if "icot" in names and not config.icot.removal:
         raise ValueError("icot.removal: the stage icot is off; set --icot.removal stepwise (ICoT-SI) or all")
     current, tell = open_run(config), partial(say, console)
     if all(current.is_done(name) for name in names) and current.is_recorded():

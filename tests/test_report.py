@@ -288,7 +288,8 @@ def test_a_run_with_icot_has_a_fourth_mode_compared_with_full_thinking(page: str
     assert {*found["questions"][0]["modes"]} == {*found["modes"]}
     assert "Four ways to answer" in shown
     assert "2 epochs of base, 2 of cwt, 2 of stt, 2 of icot." in shown
-    assert "direct" not in page
+    assert 'class="mode direct"' in shown
+    assert 'class="mode direct"' not in page
     screen = Console(file=StringIO(), width=100)
     print_table(found, "report.html", screen)
     assert isinstance(screen.file, StringIO)

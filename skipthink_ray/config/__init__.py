@@ -156,9 +156,9 @@ class SttConfig(TrainConfig):
 class IcotConfig(TrainConfig):
     """Optional stage: a student that answers without a rationale (ICoT-SI, arXiv 2405.14838; answer only)."""
 
-    removal: Literal["off", "stepwise", "all"] = "off"
-    """off: the stage does not run; stepwise: rationale tokens are removed from the left during training
-    (ICoT-SI); all: no item has a rationale (answer only)."""
+    removal: Literal["stepwise", "all"] | None = None
+    """stepwise: rationale tokens are removed from the left during training (ICoT-SI);
+    all: no item has a rationale (answer only). None: the stage does not run."""
     tokens_per_epoch: PositiveInt = 8
     """stepwise: rationale tokens that an epoch removes, one after another (Δ). `match` and `updates` decide
     how long icot trains. A run is refused if its last epoch would still have rationale tokens."""

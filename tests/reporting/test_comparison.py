@@ -45,7 +45,7 @@ def _run(name: str, seed: int = 0, torch: str = "2", data: str = "data", **chang
         else:
             config[place] = value
     digests = {"base": f"base{seed}", "cwt": name, "stt": name}
-    if config["icot"]["removal"] != "off":
+    if config["icot"]["removal"]:
         digests["icot"] = name
     made = {**MADE, "config": config, "digests": digests}
     made["versions"] = {**made["versions"], "torch": torch}
