@@ -21,7 +21,7 @@ from rich.console import Console
 from benchmarks.arguments import at_least
 from benchmarks.bench_rationales import GIB, IDLE_SAMPLES, SAMPLE_S, Sampler
 from skipthink_ray.config import PipelineConfig
-from skipthink_ray.identity import STAGES
+from skipthink_ray.identity import stages_of
 from skipthink_ray.pipeline import run
 from skipthink_ray.runtime import cluster
 
@@ -91,7 +91,7 @@ def measure(config: PipelineConfig, rationales: int) -> dict[str, Any]:
     time.sleep(SAMPLE_S * (IDLE_SAMPLES + 4))
     idle = max(own + shared for _, own, shared in sampler.memory[-IDLE_SAMPLES:])
     stages = {}
-    for stage in STAGES:
+    for stage in stages_of(config):
         before = sampler.seconds()
         run(config, Console(file=io.StringIO(), width=120), "bench_long", only=[stage])
         used = [own + shared for at, own, shared in sampler.memory if at >= before]

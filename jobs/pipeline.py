@@ -1,4 +1,4 @@
-"""All eight stages.
+"""All stages of a run.
 
 ray job submit --working-dir . -- python -m jobs.pipeline --config configs/NAME.yaml
 """

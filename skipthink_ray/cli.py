@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from skipthink_ray.config import PipelineConfig
     from skipthink_ray.options import Parser
 
-STAGES = ("rationales", "samples", "base", "cwt", "skips", "stt", "evaluation", "report")
+STAGES = ("rationales", "samples", "base", "cwt", "skips", "stt", "icot", "evaluation", "report")
 PRESETS = ("default", "toy", "tiny", "gpt2", "smollm2")
 CONFIGURED = {
     "demo": "run the whole method on a toy task; takes about ten minutes on two cores",
-    "run": "run all eight stages; the same command resumes a stopped run",
+    "run": "run all stages; the same command resumes a stopped run",
     **{stage: f"run only the stage {stage}" for stage in STAGES},
     "look": "describe the data set: how it is read, dropped rows, steps, tokens, chunks",
     "tune": "search M, eta and other keys for some tasks, and choose by dev questions",

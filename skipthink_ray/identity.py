@@ -1,10 +1,11 @@
 """What each stage may read of the configuration, and the identity of its artifact, made from exactly that."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 from skipthink_ray.config import CwtConfig, OwnTaskConfig, PipelineConfig
-from skipthink_ray.method.modes import STUDENT_OF, Mode
+from skipthink_ray.method.modes import Mode, modes_of
 
 EXECUTION = ("cluster", "endpoint", "tracking", "storage_path")
 """Where and how a run executes. Every stage may read these; no identity contains them."""
@@ -29,13 +30,24 @@ STAGES = {
     "cwt": Stage(("samples",), ("seed", "updates", "own_task", "cwt")),
     "skips": Stage(("samples", "cwt"), ("seed", "skips")),
     "stt": Stage(("samples", "cwt", "skips"), ("seed", "match", "updates", "stt")),
-    "evaluation": Stage(("samples", "base", "cwt", "stt"), ("evaluation",)),
+    "icot": Stage(("samples",), ("seed", "match", "updates", "icot")),
+    "evaluation": Stage(("samples", "base", "cwt", "stt", "icot"), ("evaluation",)),
     "report": Stage(
-        ("rationales", "samples", "base", "cwt", "skips", "stt", "evaluation"),
+        ("rationales", "samples", "base", "cwt", "skips", "stt", "icot", "evaluation"),
         ("name", "seed", "report"),
         version=2,
     ),
 }
+
+
+def stages_of(config: PipelineConfig) -> list[str]:
+    """The stages of a run: all, or all but icot, which is off by default."""
+    return [name for name in STAGES if name != "icot" or config.icot.removal]
+
+
+def needs_of(name: str, stages: Collection[str]) -> list[str]:
+    """Those of these stages whose artifacts a stage reads."""
+    return [needed for needed in STAGES[name].needs if needed in stages]
 
 
 def visible(name: str, config: PipelineConfig) -> PipelineConfig:
@@ -44,8 +56,11 @@ def visible(name: str, config: PipelineConfig) -> PipelineConfig:
     A stage sees its own fields, those of the stages it depends on, and EXECUTION.
     """
     values: dict[str, Any] = {field: getattr(config, field) for field in EXECUTION}
-    for needed in [*upstream(name), name]:
+    stages = [*upstream(name, stages_of(config)), name]
+    for needed in stages:
         values |= _own(needed, config)
+    if "cwt" in stages:
+        values |= _own("cwt", config)  # all of it; base and icot read only a part
     seen = config.model_copy()
     for field in PipelineConfig.model_fields:
         if field in values:
@@ -55,11 +70,11 @@ def visible(name: str, config: PipelineConfig) -> PipelineConfig:
     return seen
 
 
-def upstream(name: str) -> list[str]:
-    """All stages that a stage depends on, directly or not, in the order of the pipeline."""
-    needs = set(STAGES[name].needs)
-    for needed in STAGES[name].needs:
-        needs |= set(upstream(needed))
+def upstream(name: str, stages: Collection[str] = tuple(STAGES)) -> list[str]:
+    """Those of these stages that a stage depends on, directly or not, in the order of the pipeline."""
+    needs = {*needs_of(name, stages)}
+    for needed in [*needs]:
+        needs |= {*upstream(needed, stages)}
     return [stage for stage in STAGES if stage in needs]
 
 
@@ -70,8 +85,8 @@ def _own(name: str, config: PipelineConfig) -> dict[str, Any]:
         values["rationales"] = config.rationales.model_copy(update={"seed": config.data_seed})
         if isinstance(config.own_task, OwnTaskConfig):  # M is for cwt
             values["own_task"] = config.own_task.model_copy(update={"num_chunks": None})
-    if name == "base" and config.match == "updates" and config.updates is None:
-        # base makes as many updates as cwt, whose number of items depends on M
+    if name in ("base", "icot") and config.match == "updates" and config.updates is None:
+        # both make as many updates as cwt, whose number of items depends on M
         deciding = config.cwt.model_dump(include={"num_chunks", "epochs", "batch_size", "stage_updates"})
         values["cwt"] = CwtConfig().model_copy(update=deciding)
         values["own_task"] = config.own_task
@@ -88,7 +103,8 @@ def identify(config: PipelineConfig) -> dict[str, dict[str, Any]]:
     from skipthink_ray.runtime.artifacts import digest  # here, so that a stage's --help does not load pyarrow
 
     identities: dict[str, dict[str, Any]] = {}
-    for name, stage in STAGES.items():
+    for name in stages_of(config):
+        stage = STAGES[name]
         part: dict[str, Any] = {
             field: value.model_dump(mode="json") if hasattr(value, "model_dump") else value
             for field, value in _own(name, config).items()
@@ -97,10 +113,10 @@ def identify(config: PipelineConfig) -> dict[str, dict[str, Any]]:
             part["rationales"] |= _files(config)
         elif name == "samples":
             part["student"] |= _student(config)
-        inputs = {needed: digest(identities[needed]) for needed in stage.needs}
+        inputs = {needed: digest(identities[needed]) for needed in needs_of(name, identities)}
         identities[name] = {"stage": name, "version": stage.version, "config": part, "inputs": inputs}
     decoding = config.evaluation.model_dump(mode="json", include={"split", "batch_size", "max_new_tokens"})
-    for mode, student in STUDENT_OF.items():
+    for mode, student in modes_of(identities).items():
         inputs = {needed: digest(identities[needed]) for needed in ("samples", student)}
         identities[answers_of(mode)] = {"version": ANSWERS_VERSION, "config": decoding, "inputs": inputs}
     return identities

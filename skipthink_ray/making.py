@@ -8,8 +8,8 @@ from functools import partial
 from rich.console import Console
 
 from skipthink_ray.config import PipelineConfig
-from skipthink_ray.identity import STAGES, answers_of, visible
-from skipthink_ray.method.modes import STUDENT_OF, Mode
+from skipthink_ray.identity import answers_of, needs_of, visible
+from skipthink_ray.method.modes import Mode, modes_of
 from skipthink_ray.options import flatten
 from skipthink_ray.preflight import check_samples
 from skipthink_ray.runtime.artifacts import begin, digest, finish
@@ -44,7 +44,7 @@ class Maker:
             self._say(name, "already done")
         else:
             self._wait_or_make(name)
-        if name == "samples" and {"skips", "evaluation"} & {*self.names}:
+        if name == "samples" and {"skips", "icot", "evaluation"} & {*self.names}:
             check_samples(self.config, self.current.artifact(name))
 
     def _wait_or_make(self, name: str) -> None:
@@ -61,7 +61,8 @@ class Maker:
         self.current.link(name)
         tracker = self.tracker.child(name, f"{out.uri} {digest(identity)}")
         with tracked(tracker):
-            inputs = {needed: self.current.artifact(needed) for needed in STAGES[name].needs}
+            needs = needs_of(name, self.current.identities)
+            inputs = {needed: self.current.artifact(needed) for needed in needs}
             seen = visible(name, self.config)
             answers = self._answers() if name == "evaluation" else {}
             context = Context(
@@ -78,7 +79,8 @@ class Maker:
     def _answers(self) -> dict[Mode, SharedTable]:
         say = partial(self._say, "evaluation")
         return {
-            mode: SharedTable(self.current, answers_of(mode), say, self.stopper.pause) for mode in STUDENT_OF
+            mode: SharedTable(self.current, answers_of(mode), say, self.stopper.pause)
+            for mode in modes_of(self.current.identities)
         }
 
     def _say(self, name: str, text: str) -> None:

@@ -1,4 +1,4 @@
-"""The eight stages of a run. Each reads artifacts and makes one, unless a run has made it already.
+"""The stages of a run. Each reads artifacts and makes one, unless a run has made it already.
 
 Stages that do not need each other train side by side if the cluster has room: base beside cwt, skips and stt.
 """
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from skipthink_ray.config import PipelineConfig
-from skipthink_ray.identity import STAGES, identify, upstream
+from skipthink_ray.identity import identify, stages_of, upstream
 from skipthink_ray.method.modes import STUDENT_OF
 from skipthink_ray.options import flatten
 from skipthink_ray.runtime.artifacts import Folder, digest
@@ -43,7 +43,9 @@ def run(
     at_once: the most workers or actors to use at once; None: as many as fit on the cluster.
     watch: may give up a stage that trains; then Stopped is raised.
     """
-    names = [*(only or STAGES)]
+    names = [*(only or stages_of(config))]
+    if "icot" in names and not config.icot.removal:
+        raise ValueError("icot.removal: the stage icot is off; set --icot.removal stepwise (ICoT-SI) or all")
     current, tell = open_run(config), partial(say, console)
     if all(current.is_done(name) for name in names) and current.is_recorded():
         if "report" in names:
@@ -89,7 +91,7 @@ def _make_all(names: list[str], maker: "Maker", at_once: int | None) -> None:
     stages = {
         name: Work(
             make=partial(maker.make, name),
-            needs=frozenset(upstream(name)),
+            needs=frozenset(upstream(name, stages_of(maker.config))),
             processes=0 if maker.current.is_done(name) else processes(name, maker.config),
             in_thread=name in TRAINING,
         )

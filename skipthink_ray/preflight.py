@@ -11,12 +11,12 @@ checked in config/, and the input files while their content is hashed (`identify
 from collections.abc import Callable
 
 from skipthink_ray.config import PipelineConfig
-from skipthink_ray.identity import STAGES
+from skipthink_ray.identity import needs_of
 from skipthink_ray.method.skipping import check_search
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.runtime.store import Run
 from skipthink_ray.tasks import check_source
-from skipthink_ray.training.plan import planned_chunks
+from skipthink_ray.training.plan import check_removal, planned_chunks
 
 Say = Callable[[str], None]
 
@@ -47,14 +47,18 @@ def check_run(config: PipelineConfig, current: Run, names: list[str], say: Say) 
     if "rationales" in to_make:
         _check_source_of_rows(config)
     check_cluster(config)
-    if {"skips", "evaluation"} & {*to_make} and current.is_done("samples"):
+    if {"skips", "icot", "evaluation"} & {*to_make} and current.is_done("samples"):
         check_samples(config, current.artifact("samples"))
 
 
 def check_samples(config: PipelineConfig, samples: Folder) -> None:
-    """Refuses a split without questions, too many chunks for the search for skips, and empty folds."""
+    """Refuses a split without questions, too many chunks for the search for skips, and empty folds.
+
+    Also refuses icot if its last epoch would still have rationale tokens.
+    """
     summary = samples.read_json("summary.json")
     check_search(config.skips, planned_chunks(config, samples)[0])
+    check_removal(config, samples)
     split = config.evaluation.split
     if not summary[split]:
         other = "dev" if split == "test" else "test"
@@ -78,7 +82,7 @@ def check_student(config: PipelineConfig, say: Say) -> None:
 def _check_inputs(current: Run, names: list[str]) -> None:
     """Refuses stages whose inputs are neither finished nor made before them."""
     for name in names:
-        for needed in STAGES[name].needs:
+        for needed in needs_of(name, current.identities):
             if needed not in names and not current.is_done(needed):
                 raise ValueError(
                     f"{name} needs the stage '{needed}', which is not finished for this configuration; "

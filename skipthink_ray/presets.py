@@ -6,6 +6,7 @@ from skipthink_ray.config import (
     ClusterConfig,
     CwtConfig,
     EvaluationConfig,
+    IcotConfig,
     OptimConfig,
     PipelineConfig,
     RationalesConfig,
@@ -32,6 +33,7 @@ def toy() -> PipelineConfig:
         base=TrainConfig(**shared),
         cwt=CwtConfig(**shared, epochs=2),
         stt=SttConfig(**shared, skip_share=0.5),
+        icot=IcotConfig(**shared, tokens_per_epoch=16),
     )
 
 
@@ -46,6 +48,7 @@ def tiny() -> PipelineConfig:
         base=TrainConfig(optim=optim),
         cwt=CwtConfig(optim=optim),
         stt=SttConfig(optim=optim),
+        icot=IcotConfig(optim=optim, tokens_per_epoch=32),
         evaluation=EvaluationConfig(max_new_tokens=24, latency_questions=4),
         cluster=ClusterConfig(num_workers=1, num_actors=1, backend="ddp"),
     )
@@ -69,6 +72,7 @@ def smollm2() -> PipelineConfig:
         base=TrainConfig(**shared),
         cwt=CwtConfig(**shared, epochs=2, num_chunks=4),
         stt=SttConfig(**shared),
+        icot=IcotConfig(**shared, tokens_per_epoch=32),
         evaluation=EvaluationConfig(max_new_tokens=192),
     )
 

@@ -190,9 +190,10 @@ def test_evaluation_counts_what_its_findings_need(tmp_path):
     out.write_table("answers", pa.Table.from_pylist(answers, schema=ANSWER_SCHEMA))
     screen = StringIO()
     console = Console(file=screen, width=80)
-    context = Context("evaluation", PipelineConfig(), console, NullTracker(), out, {}, Bars(), Stopper())
+    inputs = dict.fromkeys(("base", "cwt", "stt"), out)
+    context = Context("evaluation", PipelineConfig(), console, NullTracker(), out, inputs, Bars(), Stopper())
     summary = evaluation._summary(context, len(rows))
-    trained = dict.fromkeys(("base", "cwt", "stt"), TRAINED)
+    trained = dict.fromkeys(inputs, TRAINED)
     stored = context.warn(evaluation_findings(DEFAULT, summary, trained))
     assert [warning["code"] for warning in stored] == ["staged-empty", "answers-endless"]
     told = [line for line in screen.getvalue().splitlines() if "Warning: " in line]

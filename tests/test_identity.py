@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from skipthink_ray.config import OwnTaskConfig, PipelineConfig
-from skipthink_ray.identity import EXECUTION, STAGES, identify, visible
+from skipthink_ray.config import IcotConfig, OwnTaskConfig, PipelineConfig
+from skipthink_ray.identity import EXECUTION, STAGES, identify, stages_of, visible
 from skipthink_ray.presets import PRESETS
 from skipthink_ray.runtime.artifacts import digest
 from skipthink_ray.stages.table import MAKE
@@ -16,6 +16,7 @@ CONFIGS = {
     "as many updates as cwt": PipelineConfig(own_task=OwnTaskConfig(), task="mine"),
     "own epochs": PipelineConfig(match="epochs"),
     "a number of updates": PipelineConfig(updates=10),
+    "with icot": PipelineConfig(icot=IcotConfig(removal="stepwise")),
 }
 
 
@@ -51,7 +52,7 @@ def test_a_field_changes_the_identity_of_a_stage_exactly_if_the_stage_can_read_i
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pydantic warns of the changed value's type
             after = identify(other)
-        for stage in STAGES:
+        for stage in stages_of(config):
             reads_it = _seen(stage, config) != _seen(stage, other)
             assert reads_it == (before[stage] != after[stage]), f"{stage}: {'.'.join(path)}"
 
@@ -108,6 +109,24 @@ GOLDEN = {
     },
 }
 """The digests of the identities by preset and stage."""
+
+
+def test_the_stage_icot_is_in_no_identity_until_it_is_on():
+    off, on = PipelineConfig(), PipelineConfig(icot=IcotConfig(removal="all"))
+    other = PipelineConfig(icot=IcotConfig(epochs=3, tokens_per_epoch=1))
+    assert identify(other) == identify(off)
+    before, after = identify(off), identify(on)
+    assert after.keys() - before.keys() == {"icot", "answers-direct"}
+    assert {stage for stage in before if before[stage] != after[stage]} == {"evaluation", "report"}
+
+
+def test_the_identity_of_icot_is_the_recorded_one():
+    """As GOLDEN, for the stage that no preset turns on."""
+    identities = identify(CONFIGS["with icot"])
+    assert {name: digest(identities[name]) for name in ("icot", "answers-direct")} == {
+        "icot": "4954dae8ad80079b",
+        "answers-direct": "46fd3cd3a6cd239a",
+    }
 
 
 @pytest.mark.parametrize("preset", GOLDEN)

@@ -1,17 +1,21 @@
 """What is refused before work starts. test_bad_input.py tests most checks through the command line."""
 
 import re
+from typing import Any
 
 import pytest
 import ray
+from rich.console import Console
 
 from skipthink_ray import preflight
 from skipthink_ray.config import CwtConfig, PipelineConfig
-from skipthink_ray.identity import STAGES, identify
+from skipthink_ray.identity import STAGES, identify, stages_of
 from skipthink_ray.method.skipping import fold_of
-from skipthink_ray.pipeline import open_run
+from skipthink_ray.options import nested
+from skipthink_ray.pipeline import open_run, run
 from skipthink_ray.runtime import cluster
 from skipthink_ray.runtime.artifacts import Folder, begin, finish
+from skipthink_ray.settings import configure
 from tests.toys import make_samples, make_student
 
 
@@ -19,20 +23,20 @@ def _config(tmp_path, **values) -> PipelineConfig:
     return PipelineConfig.model_validate({"storage_path": str(tmp_path), **values})
 
 
-def _samples(config: PipelineConfig, dev: int = 0, test: int = 5) -> Folder:
+def _samples(config: PipelineConfig, dev: int = 0, test: int = 5, train: int = 10) -> Folder:
     """The finished artifacts of rationales and samples; of the samples, only counts are there."""
-    held_out = {"dev": dev, "test": test}
+    counts = {"train": train, "dev": dev, "test": test}
     current = open_run(config)
     for stage in ("rationales", "samples"):
         begin(current.artifact(stage), identify(config)[stage])
-        finish(current.artifact(stage), held_out)
+        finish(current.artifact(stage), counts)
     current.artifact("samples").write_json("steps.json", {"5": 10})
     return current.artifact("samples")
 
 
 @pytest.mark.parametrize("stage", [stage for stage in STAGES if STAGES[stage].needs])
 def test_a_stage_without_its_inputs_is_refused_before_ray_starts(tmp_path, stage):
-    config = _config(tmp_path)
+    config = _config(tmp_path, icot={"removal": "all"})
     with pytest.raises(ValueError, match=f"{stage} needs the stage '{STAGES[stage].needs[0]}', which is not"):
         preflight.check_run(config, open_run(config), [stage], print)
     assert not ray.is_initialized()
@@ -43,7 +47,7 @@ def test_a_pretrained_student_is_checked_if_the_samples_are_to_be_made(tmp_path)
     folder.mkdir()
     config = _config(tmp_path / "runs", student={"pretrained": str(folder)})
     with pytest.raises(ValueError, match=re.escape(f"'{folder}' has no model")):
-        preflight.check_run(config, open_run(config), list(STAGES), print)
+        preflight.check_run(config, open_run(config), stages_of(config), print)
 
 
 def test_chunks_that_are_too_many_for_the_search_for_skips_are_refused(tmp_path):
@@ -63,6 +67,41 @@ def test_an_empty_fold_is_refused(tmp_path, rows):
     samples.write_table("samples", make_samples(of_one, tokenizer).table)
     with pytest.raises(ValueError, match=f"skips.folds: {len(of_one)} samples leave one of 2 folds empty"):
         preflight.check_samples(config, samples)
+
+
+@pytest.mark.parametrize(
+    "budget",
+    [{"updates": 40}, {"cwt": {"epochs": 2, "num_chunks": 3}}, {"match": "epochs", "icot": {"epochs": 8}}],
+)
+def test_a_removal_that_does_not_end_is_refused_and_each_option_that_the_message_names_makes_it_end(
+    tmp_path, rows, budget
+):
+    """60 rationales are 8 updates an epoch. 8 epochs at most are too short for 8 tokens an epoch."""
+    icot = {"removal": "stepwise", **budget.get("icot", {})}
+    config = _config(tmp_path, **{**budget, "icot": icot})
+    samples = _samples(config, train=60)
+    samples.write_table("samples", make_samples(rows[:60], make_student(rows[:60]).tokenizer).table)
+    with pytest.raises(
+        ValueError, match=r"icot\.tokens_per_epoch: 8 tokens per epoch do not remove"
+    ) as refused:
+        preflight.check_samples(config, samples)
+    remedies = re.findall(r"(--\S+) (\d+)", str(refused.value))
+    assert len(remedies) == 2
+    for option, number in remedies:
+        preflight.check_samples(configure(config, _option(option, int(number))), samples)
+        with pytest.raises(ValueError, match="do not remove"):
+            preflight.check_samples(configure(config, _option(option, int(number) - 1)), samples)
+
+
+def _option(option: str, value: int) -> dict[str, Any]:
+    return nested({option.removeprefix("--").replace("-", "_"): value})
+
+
+def test_the_stage_icot_is_refused_while_it_is_off(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"icot\.removal: the stage icot is off; set --icot\.removal stepwise"
+    ):
+        run(_config(tmp_path), Console(), "skipthink icot", ["icot"])
 
 
 @pytest.mark.parametrize(("split", "other"), [("test", "dev"), ("dev", "test")])

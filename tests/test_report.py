@@ -12,11 +12,12 @@ import pyarrow as pa
 import pytest
 from rich.console import Console
 
-from skipthink_ray.config import PipelineConfig, SkipsConfig
+from skipthink_ray.config import IcotConfig, PipelineConfig, SkipsConfig
+from skipthink_ray.identity import stages_of
 from skipthink_ray.method.intervals import bootstrap, bounded_mean
 from skipthink_ray.method.metrics import percent, ratio_of_sums, smooth_curve
 from skipthink_ray.reporting.page import number, render, short
-from skipthink_ray.reporting.table import print_table, show_report
+from skipthink_ray.reporting.table import add_runs, main_numbers, plain_table, print_table, show_report
 from skipthink_ray.rows import (
     ANSWER_SCHEMA,
     CHUNKED_SCHEMA,
@@ -38,8 +39,9 @@ CONFIG = PipelineConfig.model_validate(
 )
 HOSTILE = "<script>alert(1)</script> How many & why?"
 TEST_ROWS, TRAIN_ROWS, WRONG_ROWS = range(10), range(10, 16), range(16, 23)
+DIRECT = {"direct": [True] * 4 + [False] * 6}
 RIGHT = {"full": [True] * 9 + [False], "staged": [True] * 8 + [False] * 2, "skip": [True] * 7 + [False] * 3}
-TOKENS = {"full": 40, "staged": 48, "skip": 20}
+TOKENS = {"full": 40, "staged": 48, "skip": 20, "direct": 3}
 WARNING = {
     "code": "markers-together",
     "stage": "cwt",
@@ -47,7 +49,7 @@ WARNING = {
     "remedy": "Raise cwt.optim.lr.",
     "keys": [],
 }
-SECONDS = {"full": 0.4, "staged": 0.6, "skip": 0.1}
+SECONDS = {"full": 0.4, "staged": 0.6, "skip": 0.1, "direct": 0.05}
 
 
 def write(folder: Folder, name: str, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
@@ -103,7 +105,7 @@ def write_evaluation(run: Folder, right: dict[str, list[bool]]) -> None:
     timed = [
         {"row": row, "mode": mode, "seconds": SECONDS[mode] * (row + 1), "tokens": 9}
         for row in range(6)
-        for mode in RIGHT
+        for mode in right
     ]
     write(run.child("evaluation"), "latencies", timed, LATENCY_SCHEMA)
 
@@ -129,7 +131,7 @@ def write_summaries(run: Folder) -> None:
             "test": 10,
             "reasons": {"too many tokens": 1},
         },
-        **dict.fromkeys(("base", "cwt", "stt"), trained),
+        **dict.fromkeys(("base", "cwt", "stt", "icot"), trained),
         "skips": {
             "samples": 6,
             "right_share": 1.0,
@@ -160,7 +162,7 @@ def write_summaries(run: Folder) -> None:
         {"update": n, "epoch": 0, "loss_nats": 2 / (n + 1), "target_tokens": 100, "lr": 0.1}
         for n in range(90)
     ]
-    for name in ("base", "cwt", "stt"):
+    for name in ("base", "cwt", "stt", "icot"):
         write(run.child(name), "history", history, HISTORY_SCHEMA)
     run.write_json("run.json", {"command": "skipthink run --name small", "config": CONFIG.model_dump()})
 
@@ -173,15 +175,12 @@ def write_run(path: Path, right: dict[str, list[bool]] = RIGHT) -> Folder:
     return run
 
 
-def make_report(run: Folder) -> tuple[Folder, dict[str, Any]]:
+def make_report(run: Folder, config: PipelineConfig = CONFIG) -> tuple[Folder, dict[str, Any]]:
     """The report's folder, and the return value of the stage."""
-    inputs = {
-        name: run.child(name)
-        for name in ("rationales", "samples", "base", "cwt", "skips", "stt", "evaluation")
-    }
+    inputs = {name: run.child(name) for name in stages_of(config) if name != "report"}
     console = Console(file=StringIO(), width=100)
     return run.child("report"), stage.make(
-        Context("report", CONFIG, console, NullTracker(), run.child("report"), inputs, Bars(), Stopper())
+        Context("report", config, console, NullTracker(), run.child("report"), inputs, Bars(), Stopper())
     )
 
 
@@ -274,6 +273,41 @@ def test_accuracy_speedup_and_tokens_equal_a_hand_computation(
     assert skip["at_limit_pct"] == 10.0
     assert skip["questions_per_s"] == pytest.approx(20.0)
     assert made[1]["skip_accuracy_pct"] == 70.0
+
+
+def test_a_run_with_icot_has_a_fourth_mode_compared_with_full_thinking(page: str, tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"icot": IcotConfig(removal="all")})
+    folder, numbers = make_report(write_run(tmp_path, RIGHT | DIRECT), config)
+    found, shown = folder.read_json("report.json"), folder.read_text("report.html")
+    assert list(found["modes"]) == ["full", "staged", "skip", "direct"]
+    assert found["modes"]["direct"]["difference_points"]["value"] == -50.0
+    assert numbers["direct_accuracy_pct"] == 40.0
+    assert list(found["training"]["stages"]) == list(found["curves"]) == ["base", "cwt", "stt", "icot"]
+    assert {*found["questions"][0]["modes"]} == {*found["modes"]}
+    assert "Four ways to answer" in shown
+    assert "2 epochs of base, 2 of cwt, 2 of stt, 2 of icot." in shown
+    assert 'class="mode direct"' in shown
+    assert 'class="mode direct"' not in page
+    screen = Console(file=StringIO(), width=100)
+    print_table(found, "report.html", screen)
+    assert isinstance(screen.file, StringIO)
+    assert "direct (icot)" in screen.file.getvalue()
+
+
+def test_the_column_of_the_mode_direct_is_there_if_a_run_has_it(tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"icot": IcotConfig(removal="all")})
+    without = main_numbers(make_report(write_run(tmp_path / "a"))[0])
+    having = main_numbers(make_report(write_run(tmp_path / "b", RIGHT | DIRECT), config)[0])
+    for runs, titles in (([without], []), ([without, having], ["direct %"])):
+        table = plain_table()
+        table.add_column("run")
+        add_runs(table, [(["a run"], numbers) for numbers in runs])
+        assert [column.header for column in table.columns] == [
+            *("run", "Base %", "staged %", "skip %"),
+            *titles,
+            *("tokens, full / skip", "speed-up"),
+        ]
+    assert [*table.columns[4].cells] == ["-", "40.0"]
 
 
 def test_the_result_is_a_sentence_with_accuracy_beside_speed(report: dict[str, Any]) -> None:

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from skipthink_ray.cli import STAGES
+from skipthink_ray.config import PipelineConfig
+from skipthink_ray.identity import stages_of
 
+STAGES = stages_of(PipelineConfig())
 OPTIONS = {
     "rationales.train-questions": 24,
     "rationales.test-questions": 8,

@@ -7,13 +7,14 @@ from collections.abc import Callable
 import pytest
 
 from skipthink_ray.config import PipelineConfig
-from skipthink_ray.identity import STAGES, upstream
+from skipthink_ray.identity import stages_of, upstream
 from skipthink_ray.pipeline import TRAINING, processes
 from skipthink_ray.runtime.cluster import NoRoom
 from skipthink_ray.side_by_side import Schedule, Work
 
 LONG_S = 30.0
 """A wait that only a failing test reaches the end of."""
+STAGES = stages_of(PipelineConfig())
 
 
 class Toys:
@@ -38,7 +39,7 @@ class Toys:
         stages = {
             name: Work(
                 lambda name=name: self.make(name),
-                frozenset(upstream(name)),
+                frozenset(upstream(name, STAGES)),
                 processes(name, config),
                 name in TRAINING,
             )
@@ -74,7 +75,7 @@ def test_base_and_cwt_run_at_the_same_time_if_there_is_room_for_both():
     log = toys.run(room=2)
     assert max(log.index("+base"), log.index("+cwt")) < min(log.index("-base"), log.index("-cwt"))
     for name in STAGES:
-        for needed in upstream(name):
+        for needed in upstream(name, STAGES):
             assert log.index(f"-{needed}") < log.index(f"+{name}")
 
 

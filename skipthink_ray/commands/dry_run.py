@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import yaml
 
 from skipthink_ray.config import PipelineConfig
-from skipthink_ray.identity import STAGES
+from skipthink_ray.identity import stages_of
 from skipthink_ray.pipeline import open_run
 
 
@@ -28,7 +28,7 @@ def _dry_run(config: PipelineConfig) -> list[str]:
         current.refuse_other_folders()
     except ValueError as error:
         faults.append(str(error))
-    for name in STAGES:
+    for name in stages_of(config):
         print(f"{name:<11} {'done' if current.is_done(name) else 'to do'}")
     if config.rationales.teacher.kind != "given":
         from skipthink_ray.teacher.estimate import estimate

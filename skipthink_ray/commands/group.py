@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from skipthink_ray.config import PipelineConfig
-from skipthink_ray.reporting.table import NUMBERS, main_cells, plain_table
+from skipthink_ray.reporting.table import FAILED, Row, add_runs, main_numbers, plain_table
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.runtime.console import TERMINATED, say
 from skipthink_ray.runtime.store import REPORT
@@ -52,10 +52,11 @@ def _outcome(config: PipelineConfig, run: Callable[[PipelineConfig], int]) -> Ou
 def table_of(outcomes: list[Outcome]) -> Table:
     """One row per task: accuracy in every mode, token ratio and speed-up, or "failed"."""
     table = plain_table()
-    for name in ("task", *NUMBERS):
-        table.add_column(name, justify="left" if name == "task" else "right")
+    table.add_column("task")
+    rows = list[Row]()
     for outcome in outcomes:
         config = outcome.config
         report = Folder.open(config.storage_path).child(config.name).child(REPORT)
-        table.add_row(config.task, *(["failed"] if outcome.code else main_cells(report)))
+        rows.append(([config.task], FAILED if outcome.code else main_numbers(report)))
+    add_runs(table, rows)
     return table

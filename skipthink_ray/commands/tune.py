@@ -17,7 +17,7 @@ from skipthink_ray.pipeline import open_run
 from skipthink_ray.preflight import check_settings
 from skipthink_ray.reporting.comparison import Draws, compare
 from skipthink_ray.reporting.published import published
-from skipthink_ray.reporting.table import NUMBERS, main_cells, plain_table
+from skipthink_ray.reporting.table import FAILED, Row, add_runs, main_numbers, plain_table
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.runtime.console import say
 from skipthink_ray.runtime.experiment import how_to_compare
@@ -230,11 +230,13 @@ def _table(plan: Plan, rows: list[tuple[Record, str]]) -> Table:
     """A row per task: the chosen draw, its dev accuracy, and the numbers of its run on test."""
     mode = plan.space.choose.mode
     table = plain_table()
-    for title in ("task", "chosen", f"dev {mode} %", *NUMBERS):
+    for title in ("task", "chosen", f"dev {mode} %"):
         table.add_column(title, justify="left" if title in ("task", "chosen") else "right")
+    of_tasks = list[Row]()
     for chosen, name in rows:
         report = plan.sweep.storage.child(name).child(REPORT)
-        numbers = main_cells(report) if report.exists("report.json") else ["failed"] * len(NUMBERS)
+        numbers = main_numbers(report) if report.exists("report.json") else FAILED
         dev = f"{chosen.numbers[f'{mode}_accuracy_pct']:.1f}"
-        table.add_row(chosen.task, shown(chosen.drawn), dev, *numbers)
+        of_tasks.append(([chosen.task, shown(chosen.drawn), dev], numbers))
+    add_runs(table, of_tasks)
     return table

@@ -33,6 +33,7 @@ __all__ = [
     "EndpointConfig",
     "EvaluationConfig",
     "FiltersConfig",
+    "IcotConfig",
     "OptimConfig",
     "OwnTaskConfig",
     "PipelineConfig",
@@ -115,10 +116,10 @@ class OptimConfig(Config):
 
 
 class TrainConfig(Config):
-    """Stages 3, 4 and 6: one training run of a student."""
+    """Stages 3, 4, 6 and icot: one training run of a student."""
 
     epochs: PositiveInt = 20
-    """Passes over the training items. base and stt use it only with `match: epochs`."""
+    """Passes over the training items. base, stt and icot use it only with `match: epochs`."""
     batch_size: PositiveInt = 8
     """Training items per update, over all workers and micro-batches."""
     stage_updates: Literal["grouped", "mixed"] = "mixed"
@@ -152,8 +153,22 @@ class SttConfig(TrainConfig):
     None uses one skip item per rationale, besides its M+1 CWT items."""
 
 
+class IcotConfig(TrainConfig):
+    """Optional stage: a student that answers without a rationale (ICoT-SI, arXiv 2405.14838; answer only)."""
+
+    removal: Literal["stepwise", "all"] | None = None
+    """stepwise: rationale tokens are removed from the left during training (ICoT-SI);
+    all: no item has a rationale (answer only). None: the stage does not run."""
+    tokens_per_epoch: PositiveInt = 8
+    """stepwise: rationale tokens that an epoch removes, one after another (Δ). `match` and `updates` decide
+    how long icot trains. A run is refused if its last epoch would still have rationale tokens."""
+    smoothing: Annotated[float, Field(gt=0.0)] | None = 4.0
+    """stepwise: each item loses o further tokens, with probability proportional to exp(-smoothing * o) (λ).
+    None: no further tokens."""
+
+
 class EvaluationConfig(Config):
-    """Stage 7: accuracy, tokens and seconds of full, staged and skip inference."""
+    """Stage 7: accuracy, tokens and seconds of full, staged and skip inference, and direct if icot is on."""
 
     split: Literal["test", "dev"] = "test"
     """The questions to answer. Choose settings on dev, if the input has a dev or validation split, and read
@@ -232,9 +247,9 @@ class PipelineConfig(Config):
     own_task: OwnTaskConfig | None = None
     """A task that is not built in; `task` is then only its name."""
     match: Literal["updates", "epochs"] = "updates"
-    """How long base and stt train. updates: as many updates as cwt; epochs: their own `epochs`."""
+    """How long base, stt and icot train. updates: as many updates as cwt; epochs: their own `epochs`."""
     updates: PositiveInt | None = None
-    """Number of updates of base, cwt and stt. None: as `match` says. Set it to compare different M."""
+    """Number of updates of base, cwt, stt and icot. None: as `match` says. Set it to compare different M."""
     student: StudentConfig = StudentConfig()
     rationales: RationalesConfig = RationalesConfig()
     samples: SamplesConfig = SamplesConfig()
@@ -242,6 +257,7 @@ class PipelineConfig(Config):
     cwt: CwtConfig = CwtConfig()
     skips: SkipsConfig = SkipsConfig()
     stt: SttConfig = SttConfig()
+    icot: IcotConfig = IcotConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     report: ReportConfig = ReportConfig()
     cluster: ClusterConfig = ClusterConfig()
@@ -270,7 +286,7 @@ class PipelineConfig(Config):
                 f"rationales.teacher.temperature: {teacher.samples} greedy samples would be the same; "
                 "set it above 0"
             )
-        for stage in ("base", "cwt", "stt"):
+        for stage in ("base", "cwt", "stt", "icot"):
             if (
                 getattr(self, stage).precision == "bf16"
                 and self.cluster.zero_stage == 0

@@ -71,9 +71,10 @@ def join(parts: Iterable[Ids]) -> list[int]:
     return list(chain.from_iterable(parts))
 
 
-def full_item(sample: Sample, ids: MarkerIds) -> Item:
-    """Base: prompt q; target r and ` --> y`."""
-    return Item(prompt(ids, None, sample.question), [*join(sample.steps), *sample.conclusion, ids.eos])
+def full_item(sample: Sample, ids: MarkerIds, removed: int = 0) -> Item:
+    """Base and icot: prompt q; target r without its first `removed` tokens, and ` --> y`."""
+    rationale = join(sample.steps)[removed:]
+    return Item(prompt(ids, None, sample.question), [*rationale, *sample.conclusion, ids.eos])
 
 
 def stage_item(sample: Sample, ids: MarkerIds, stage: int) -> Item:

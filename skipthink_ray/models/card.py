@@ -14,6 +14,7 @@ _ABOUT = {
         "Skip-thinking: it writes only the chunks it needs, `[thought]` for those it skips, then the answer.",
         "[skip]",
     ),
+    "icot": ("Direct: it writes the answer without a rationale.", ""),
 }
 
 _SERVED = (

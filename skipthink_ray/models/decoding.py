@@ -1,4 +1,4 @@
-"""Greedy decoding with the `generate` of transformers, in the three modes of inference (method §6)."""
+"""Greedy decoding with the `generate` of transformers, in the modes of inference (method §6)."""
 
 import sys
 from collections.abc import Sequence

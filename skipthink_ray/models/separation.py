@@ -6,6 +6,7 @@ A pretrained student's markers start close together. If they stay close, the stu
 
 import torch
 
+from skipthink_ray.method.modes import UNMARKED
 from skipthink_ray.models.student import Student
 
 PAIRS, SEED = 4096, 0
@@ -17,9 +18,9 @@ def marker_separation(student: Student, stage: str) -> dict[str, float]:
     """{"marker_separation": smallest distance between two markers / median distance between two tokens}.
 
     The markers are those in the stage's items: for cwt `[1]`..`[M]` and `[answer]`, for stt also `[skip]` and
-    `[thought]`. Base has no markers and gets {}. Distances are Euclidean, between input embeddings.
+    `[thought]`. Those of base and icot have none: {}. Distances are Euclidean, between input embeddings.
     """
-    if stage == "base":
+    if stage in UNMARKED:
         return {}
     ids = student.ids
     markers = [*ids.stages, ids.answer, *([ids.skip, ids.thought] if stage == "stt" else [])]

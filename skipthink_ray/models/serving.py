@@ -11,7 +11,7 @@ from skipthink_ray.method.markup import SKIP
 from skipthink_ray.models.pretrained import describe
 from skipthink_ray.models.student import Student
 
-MARKER_OF = {"base": "", "stt": SKIP}
+MARKER_OF = {"base": "", "stt": SKIP, "icot": ""}
 """The marker before the question, by the student's stage. A cwt student has one prompt per chunk instead."""
 
 

@@ -4,16 +4,16 @@ Every colour is a variable of the page's style sheet, so a chart follows the the
 same bytes.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
 
-MODES = ["full", "staged", "skip"]
-STUDENTS = ["base", "cwt", "stt"]
-MODE_COLOURS = alt.Scale(domain=MODES, range=[f"var(--{mode})" for mode in MODES])
-MODE_SHAPES = alt.Scale(domain=MODES, range=["circle", "square", "diamond"])
-STUDENT_COLOURS = alt.Scale(domain=STUDENTS, range=[f"var(--{mode})" for mode in MODES])
-STUDENT_DASHES = alt.Scale(domain=STUDENTS, range=[[1, 0], [6, 3], [2, 2]])
+MODES = ["full", "staged", "skip", "direct"]
+STUDENTS = ["base", "cwt", "stt", "icot"]
+COLOURS = [f"var(--{mode})" for mode in MODES]
+SHAPES = ["circle", "square", "diamond", "triangle-up"]
+DASHES = [[1, 0], [6, 3], [2, 2], [8, 3, 2, 3]]
 HEIGHT = 280
 """Height of a chart in pixels."""
 ABOVE = alt.Legend(title=None, orient="top")
@@ -77,12 +77,18 @@ def accuracies(points: list[dict[str, Any]]) -> alt.Scale:
     return alt.Scale(domain=[low, high], nice=False, zero=False)
 
 
+def _scale(shown: list[str], names: list[str], looks: Sequence[Any]) -> alt.Scale:
+    """The looks of the names that are shown, so that the legend has no others."""
+    return alt.Scale(domain=shown, range=[looks[names.index(name)] for name in shown])
+
+
 def points_with_intervals(points: list[dict[str, Any]], x: str, y: str, title: str) -> Any:
     """Points by mode, with both intervals. The axes do not start at zero."""
     across = alt.X(x, title=title, **NUMBER, axis=alt.Axis(tickCount=8))
     up = alt.Y(y, title="accuracy (%)", type="quantitative", scale=accuracies(points))
-    colour = alt.Color("mode:N", scale=MODE_COLOURS, legend=ABOVE)
-    shape = alt.Shape("mode:N", scale=MODE_SHAPES, legend=ABOVE)
+    modes = [mode for mode in MODES if any(point["mode"] == mode for point in points)]
+    colour = alt.Color("mode:N", scale=_scale(modes, MODES, COLOURS), legend=ABOVE)
+    shape = alt.Shape("mode:N", scale=_scale(modes, MODES, SHAPES), legend=ABOVE)
     told = [name for name in points[0] if not name.endswith((" low", " high"))]
     chart = alt.Chart(rows(points))
     bars: dict[str, Any] = {"strokeWidth": 1.2, "opacity": 0.55}
@@ -123,8 +129,8 @@ def curve_chart(curves: dict[str, Any], name: str, title: str, label: str) -> Sp
         .encode(
             alt.X("update:Q", title="update"),
             alt.Y(name, type="quantitative", title=label, scale=alt.Scale(type="log", nice=False)),
-            alt.Color("student:N", scale=STUDENT_COLOURS, legend=ABOVE),
-            alt.StrokeDash("student:N", scale=STUDENT_DASHES, legend=ABOVE),
+            alt.Color("student:N", scale=_scale([*curves], STUDENTS, COLOURS), legend=ABOVE),
+            alt.StrokeDash("student:N", scale=_scale([*curves], STUDENTS, DASHES), legend=ABOVE),
         )
     )
     return finished(chart, f"{title}: {'; '.join(ranges)}")

@@ -7,7 +7,6 @@ import altair as alt
 
 from skipthink_ray.reporting.charts import (
     ABOVE,
-    MODES,
     Spec,
     accuracies,
     ends,
@@ -64,7 +63,7 @@ def front_chart(entries: Sequence[Entry]) -> Spec:
     title = "tokens of full / tokens (x)" if is_sweep else "speed-up over full thinking, batch 1 (x)"
     seen: dict[tuple[Any, ...], dict[str, Any]] = {}
     for entry in entries:
-        for mode in MODES:
+        for mode in entry.report["modes"]:
             accuracy = entry.report["modes"][mode]["accuracy_pct"]
             point = {
                 "arm": entry.arm,

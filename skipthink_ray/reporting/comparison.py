@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from skipthink_ray.method.intervals import Estimate, bounded_mean, nested_bootstrap
 from skipthink_ray.method.metrics import percent, ratio_of_sums
-from skipthink_ray.method.modes import STUDENT_OF, Mode
+from skipthink_ray.method.modes import STUDENT_OF, Mode, modes_of
 from skipthink_ray.options import flatten
 from skipthink_ray.runtime.artifacts import digest
 
@@ -41,7 +41,8 @@ class Published:
 
 
 class Row(BaseModel):
-    """One student: Base (full), CWT (staged) or STT (skip), over all seeds of its configuration."""
+    """One student, over all seeds of its configuration: Base (full), CWT (staged), STT (skip), or that of
+    icot (direct)."""
 
     arm: str
     settings: dict[str, Any]
@@ -152,6 +153,8 @@ def _block(circumstances: dict[str, Any], runs: list[Published], draws: Draws, r
     for mode in STUDENT_OF:
         students: dict[tuple[str, ...], list[Published]] = {}
         for arm in members:
+            if mode not in _modes(arm[0]):
+                continue
             students.setdefault(_students(arm, mode), arm)  # arms may share a student
         settings = [settings_of(arm[0], reads[mode]) for arm in students.values()]
         differing = varying(settings)
@@ -171,14 +174,19 @@ def _newest_per_seed(arm: list[Published]) -> list[Published]:
 def settings_of(run: Published, parts: Collection[str] | None = None) -> dict[str, Any]:
     """The keys that make an arm, or those of them whose first part is one of `parts`."""
     flat = flatten(run.report["made"]["config"])
+    uncompared = {*UNCOMPARED, *STUDENT_OF.values()} - {*_modes(run).values()}
     return {
         key: value
         for key, value in flat.items()
         if key not in SEEDS
-        and key.split(".")[0] not in UNCOMPARED
+        and key.split(".")[0] not in uncompared
         and key != "rationales.path"
         and (parts is None or key.split(".")[0] in parts)
     }
+
+
+def _modes(run: Published) -> dict[Mode, str]:
+    return modes_of(run.report["made"]["digests"])
 
 
 def varying(settings: list[dict[str, Any]]) -> set[str]:
@@ -209,7 +217,7 @@ def _row(mode: Mode, settings: dict[str, Any], arm: list[Published], draws: Draw
     every = pa.concat_tables([here for here, _ in answers])
     changed = ", ".join(f"{key}={value}" for key, value in sorted(settings.items()))
     return Row(
-        arm=f"{NAMES[mode]}{f' ({changed})' if changed else ''}",
+        arm=f"{_name(mode, arm[0])}{f' ({changed})' if changed else ''}",
         settings=settings,
         mode=mode,
         seeds=[run.report["evaluation"]["seed"] for run in arm],
@@ -226,6 +234,12 @@ def _row(mode: Mode, settings: dict[str, Any], arm: list[Published], draws: Draw
 
 
 NAMES: dict[Mode, str] = {"full": "Base", "staged": "CWT, staged", "skip": "STT, skip"}
+DIRECT_NAMES = {"stepwise": "ICoT-SI", "all": "answer only"}
+"""Names of the students of icot, by `icot.removal`."""
+
+
+def _name(mode: Mode, run: Published) -> str:
+    return NAMES.get(mode) or DIRECT_NAMES[run.report["made"]["config"]["icot"]["removal"]]
 
 
 def _paired(table: pa.Table, mode: Mode) -> tuple[pa.Table, pa.Table]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from skipthink_ray.config import PipelineConfig
-from skipthink_ray.method.modes import STUDENT_OF
+from skipthink_ray.method.modes import modes_of
 
 Code = Literal[
     "markers-together",
@@ -56,12 +56,14 @@ class Finding:
 
 
 def training_findings(stage: str, config: PipelineConfig, summary: Summary) -> list[Finding]:
-    """Warnings for base, cwt or stt: markers too close together, or a loss that hardly fell."""
+    """Warnings for a student: markers too close together, or a loss that hardly fell."""
     findings = []
     if "marker_separation" in summary and summary["marker_separation"] < MARKER_SEPARATION:
         findings.append(_markers_together(stage, config, summary["marker_separation"]))
     continued = stage == "stt" and config.stt.start == "cwt"  # its loss is low from the start
-    if summary["final_loss_nats"] > LOSS_LEFT * summary["first_loss_nats"] and not continued:
+    changing = stage == "icot" and config.icot.removal == "stepwise"  # the last items lack the easy tokens
+    falls = summary["final_loss_nats"] <= LOSS_LEFT * summary["first_loss_nats"]
+    if not (falls or continued or changing):
         findings.append(_loss_flat(stage, config, summary))
     return findings
 
@@ -82,20 +84,18 @@ def evaluation_findings(
 ) -> list[Finding]:
     """Warnings for empty, unreadable and endless answers, and for students that memorised their data.
 
-    `trained`: the summaries of base, cwt and stt.
+    `trained`: the summaries of the students.
     """
-    findings = []
+    findings, students = [], modes_of(trained)
     if summary["staged_format_errors_pct"] > ANSWERS_PCT:
         findings.append(_staged_empty(config, summary["staged_format_errors_pct"]))
-    errors = _modes_above(summary, "format_errors_pct", ("full", "skip"))
+    errors = _modes_above(summary, "format_errors_pct", [mode for mode in students if mode != "staged"])
     if errors:
-        findings.append(_no_answer(config, errors))
-    at_limit, loops = (
-        _modes_above(summary, name, tuple(STUDENT_OF)) for name in ("at_limit_pct", "loops_pct")
-    )
+        findings.append(_no_answer(config, errors, [*trained]))
+    at_limit, loops = (_modes_above(summary, name, [*students]) for name in ("at_limit_pct", "loops_pct"))
     if at_limit or loops:
-        findings.append(_answers_endless(config, at_limit, loops))
-    for mode, stage in STUDENT_OF.items():
+        findings.append(_answers_endless(at_limit, loops, config, [*trained]))
+    for mode, stage in students.items():
         accuracy_pct, loss_nats = summary[f"{mode}_accuracy_pct"], trained[stage]["final_loss_nats"]
         if loss_nats < MEMORISED_NATS and accuracy_pct < MEMORISED_PCT:
             findings.append(_memorised(stage, config, accuracy_pct, trained[stage]))
@@ -115,9 +115,9 @@ def _longer(stage: str, config: PipelineConfig) -> str:
     return f"{stage}.epochs" if stage == "cwt" or config.match == "epochs" else "cwt.epochs"
 
 
-def _all_longer(config: PipelineConfig) -> tuple[str, ...]:
+def _all_longer(config: PipelineConfig, stages: Sequence[str]) -> tuple[str, ...]:
     """The keys that make all students train longer."""
-    return tuple(dict.fromkeys(_longer(stage, config) for stage in STUDENT_OF.values()))
+    return tuple(dict.fromkeys(_longer(stage, config) for stage in stages))
 
 
 def _markers_together(stage: str, config: PipelineConfig, separation: float) -> Finding:
@@ -222,8 +222,8 @@ def _staged_empty(config: PipelineConfig, share_pct: float) -> Finding:
     )
 
 
-def _no_answer(config: PipelineConfig, errors: str) -> Finding:
-    keys = _all_longer(config)
+def _no_answer(config: PipelineConfig, errors: str, stages: Sequence[str]) -> Finding:
+    keys = _all_longer(config, stages)
     return Finding(
         "no-answer",
         "evaluation",
@@ -233,8 +233,8 @@ def _no_answer(config: PipelineConfig, errors: str) -> Finding:
     )
 
 
-def _answers_endless(config: PipelineConfig, at_limit: str, loops: str) -> Finding:
-    seen, remedy, keys = [], "", _all_longer(config)
+def _answers_endless(at_limit: str, loops: str, config: PipelineConfig, stages: Sequence[str]) -> Finding:
+    seen, remedy, keys = [], "", _all_longer(config, stages)
     longer = f"Train longer ({', '.join(keys)}) if the student repeats itself."
     if at_limit:
         limit = "evaluation.max_new_tokens"

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from skipthink_ray.config import PipelineConfig
-from skipthink_ray.method.modes import STUDENT_OF
+from skipthink_ray.method.modes import modes_of
 from skipthink_ray.reporting.numbers import Material, count_sizes
 from skipthink_ray.rows import HELD_OUT
 from skipthink_ray.runtime.artifacts import Folder
@@ -26,12 +26,12 @@ def read_material(config: PipelineConfig, inputs: dict[str, Folder], made: dict[
         config=config,
         summaries={name: folder.read_json("summary.json") for name, folder in inputs.items()},
         epochs=inputs["cwt"].read_json("epochs.json"),
-        histories={stage: inputs[stage].table("history").to_table() for stage in STUDENT_OF.values()},
+        histories={stage: inputs[stage].table("history").to_table() for stage in modes_of(inputs).values()},
         answers=inputs["evaluation"].table("answers").to_table(columns=numeric),
         latencies=inputs["evaluation"].table("latencies").to_table(),
         sizes_MS=count_sizes(inputs["cwt"].table("samples").to_batches(columns=["chunk_steps"]), num_chunks),
         samples=_samples(inputs["cwt"], inputs["skips"], shown),
-        questions=_questions(inputs["samples"], inputs["evaluation"], shown, evaluated),
+        questions=_questions(inputs, shown, evaluated),
         drops=[
             *_drops(inputs["rationales"], "rationales", "rows", shown),
             *_drops(inputs["samples"], "samples", "samples", shown),
@@ -58,16 +58,17 @@ def _samples(cwt: Folder, skips: Folder, number: int) -> list[dict[str, Any]]:
     return [{**sample, **row} for sample, row in zip(samples, kept, strict=True)]
 
 
-def _questions(
-    samples: Folder, evaluation: Folder, number: int, those: pc.Expression
-) -> list[dict[str, Any]]:
-    questions = _first(samples, "samples", QUESTION, number, those).to_pylist()
+def _questions(inputs: dict[str, Folder], number: int, those: pc.Expression) -> list[dict[str, Any]]:
+    questions = _first(inputs["samples"], "samples", QUESTION, number, those).to_pylist()
     rows = pc.field("row").isin([question["row"] for question in questions])
-    columns = ["text", "answer", "right", "tokens", "stopped"]
-    answers = evaluation.table("answers").to_table(columns=["row", "mode", *columns], filter=rows).to_pylist()
-    found = {(answer["row"], answer["mode"]): {name: answer[name] for name in columns} for answer in answers}
+    columns, modes = ["text", "answer", "right", "tokens", "stopped"], modes_of(inputs)
+    table = inputs["evaluation"].table("answers").to_table(columns=["row", "mode", *columns], filter=rows)
+    found = {
+        (answer["row"], answer["mode"]): {name: answer[name] for name in columns}
+        for answer in table.to_pylist()
+    }
     return [
-        {**question, "modes": {mode: found[question["row"], mode] for mode in STUDENT_OF}}
+        {**question, "modes": {mode: found[question["row"], mode] for mode in modes}}
         for question in questions
     ]
 

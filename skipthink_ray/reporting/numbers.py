@@ -17,7 +17,7 @@ from skipthink_ray.config import EvaluationConfig, PipelineConfig
 from skipthink_ray.method.chunking import LARGEST_SIZE
 from skipthink_ray.method.intervals import bootstrap, bounded_mean
 from skipthink_ray.method.metrics import percent, ratio_of_sums, smooth_curve
-from skipthink_ray.method.modes import STUDENT_OF, Mode
+from skipthink_ray.method.modes import STUDENT_OF, Mode, modes_of
 from skipthink_ray.method.steps import split_steps
 from skipthink_ray.models.pretrained import describe
 from skipthink_ray.reporting.result import result_sentences
@@ -36,7 +36,7 @@ class Material:
     epochs: list[dict[str, Any]]
     """epochs.json of cwt."""
     histories: dict[str, pa.Table]
-    """HISTORY_SCHEMA of base, cwt and stt."""
+    """HISTORY_SCHEMA of every student."""
     answers: pa.Table
     """ANSWER_SCHEMA without texts, all questions of the evaluated split."""
     latencies: pa.Table
@@ -56,7 +56,10 @@ class Material:
 def build_report(material: Material) -> dict[str, Any]:
     """report.json."""
     config, summaries = material.config, material.summaries
-    modes = {mode: mode_numbers(mode, config, material.answers, material.latencies) for mode in STUDENT_OF}
+    modes = {
+        mode: mode_numbers(mode, config, material.answers, material.latencies)
+        for mode in modes_of(material.histories)
+    }
     timed = len(_of_mode(material.latencies, "full"))
     evaluation = {
         "questions": len(_of_mode(material.answers, "full")),
@@ -79,7 +82,7 @@ def build_report(material: Material) -> dict[str, Any]:
         "evaluation": evaluation,
         "modes": modes,
         "training": _training(material),
-        "curves": {stage: _curve(material.histories[stage]) for stage in STUDENT_OF.values()},
+        "curves": {stage: _curve(history) for stage, history in material.histories.items()},
         "chunks": _chunks(material),
         "samples": [_sample(row) for row in material.samples],
         "questions": [{**row, "row": row["row"] + 1} for row in material.questions],
@@ -151,7 +154,7 @@ def _ratio(full: np.ndarray, here: np.ndarray, config: EvaluationConfig, seed: i
 
 def _training(material: Material) -> dict[str, Any]:
     stages = {}
-    for stage in STUDENT_OF.values():
+    for stage in material.histories:
         summary = material.summaries[stage]
         stages[stage] = {
             "updates": summary["updates"],

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from skipthink_ray.config import TrackingConfig
-from skipthink_ray.method.modes import STUDENT_OF
+from skipthink_ray.method.modes import modes_of
 from skipthink_ray.reporting.comparison import Published
 from skipthink_ray.rows import ANSWER_SCHEMA
 from skipthink_ray.runtime.artifacts import digest
@@ -64,10 +64,11 @@ def _main_numbers(current: Run, run: Published | None) -> dict[str, float]:
     at batch 1) and `skip_speedup` (full / skip) with its interval, `_low` and `_high`.
     """
     summary = current.artifact("evaluation").read_json("summary.json")
-    numbers = {f"{mode}_{name}": summary[f"{mode}_{name}"] for mode in STUDENT_OF for name in OF_ANSWERS}
+    answered = modes_of(current.identities)
+    numbers = {f"{mode}_{name}": summary[f"{mode}_{name}"] for mode in answered for name in OF_ANSWERS}
     if run:
         modes = run.report["modes"]
-        numbers |= {f"{mode}_latency_s": modes[mode]["latency_s"]["value"] for mode in STUDENT_OF}
+        numbers |= {f"{mode}_latency_s": modes[mode]["latency_s"]["value"] for mode in answered}
         speedup = modes["skip"]["speedup"]
         numbers["skip_speedup"] = speedup["value"]
         numbers |= {f"skip_speedup_{end}": speedup[end] for end in ("low", "high")}

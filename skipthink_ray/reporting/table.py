@@ -1,6 +1,6 @@
 """Prints the result and the table of modes to the terminal, from a report dictionary or a finished report."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rich import box
@@ -10,6 +10,7 @@ from rich.table import Table
 from skipthink_ray.method.modes import STUDENT_OF
 from skipthink_ray.runtime.artifacts import Folder
 
+UNKNOWN = "-"
 TITLES: dict[str, str] = {mode: f"{mode} ({student})" for mode, student in STUDENT_OF.items()}
 
 
@@ -46,18 +47,32 @@ def print_table(report: dict[str, Any], page: str, console: Console) -> None:
     console.print(f"Report: {page}", highlight=False, markup=False, soft_wrap=True)
 
 
-NUMBERS = ("Base %", "staged %", "skip %", "tokens, full / skip", "speed-up")
-"""Titles of `main_cells`."""
+ACCURACIES = {"full": "Base %", "staged": "staged %", "skip": "skip %", "direct": "direct %"}
+RATIOS = {"token_ratio": "tokens, full / skip", "speedup": "speed-up"}
+"""Titles of `main_numbers`."""
 
 
-def main_cells(report: Folder) -> list[str]:
-    """The main numbers of a finished report, for a row of a table of several runs."""
+def main_numbers(report: Folder) -> dict[str, str]:
+    """The main numbers of a finished report by title, for a row of a table of several runs."""
     modes = report.read_json("report.json")["modes"]
-    return [
-        *(f"{modes[mode]['accuracy_pct']['value']:.1f}" for mode in TITLES),
-        f"{modes['skip']['token_ratio']['value']:.2f}",
-        f"{modes['skip']['speedup']['value']:.2f}",
-    ]
+    accuracies = {ACCURACIES[mode]: f"{here['accuracy_pct']['value']:.1f}" for mode, here in modes.items()}
+    return accuracies | {title: f"{modes['skip'][name]['value']:.2f}" for name, title in RATIOS.items()}
+
+
+Row = tuple[Sequence[str], dict[str, str]]
+"""A run in a table of several: its cells in the table's own columns, and its main numbers by title."""
+FAILED = {ACCURACIES["full"]: "failed"}
+
+
+def add_runs(table: Table, rows: Sequence[Row]) -> None:
+    """Add columns for the main numbers, and the rows. The mode direct has a column if a run has it."""
+    direct = ACCURACIES["direct"]
+    has_direct = any(direct in numbers for _, numbers in rows)
+    titles = [title for title in (*ACCURACIES.values(), *RATIOS.values()) if title != direct or has_direct]
+    for title in titles:
+        table.add_column(title, justify="right")
+    for cells, numbers in rows:
+        table.add_row(*cells, *(numbers.get(title, UNKNOWN) for title in titles))
 
 
 def plain_table() -> Table:

@@ -1,5 +1,7 @@
 """Stage 7: answers held-out questions in full (base), staged (cwt) and skip (stt) mode (method §6).
 
+If the stage icot is on, its student answers too, in direct mode.
+
 Artifact: `answers/` (ANSWER_SCHEMA: every question in every mode) and `latencies/` (LATENCY_SCHEMA: some
 questions at batch 1, all modes in turn in one process). A pool of actors decodes the answers. Those of each
 mode are an artifact of their own, so that base answers once for all runs that share it.
@@ -15,7 +17,7 @@ import ray
 
 from skipthink_ray.config import PipelineConfig
 from skipthink_ray.method.metrics import has_loop, percent
-from skipthink_ray.method.modes import STUDENT_OF, Mode
+from skipthink_ray.method.modes import Mode, modes_of
 from skipthink_ray.models.decoding import answer_questions
 from skipthink_ray.models.student import Student, load_student, place
 from skipthink_ray.reporting.findings import evaluation_findings
@@ -78,7 +80,9 @@ def make(context: Context) -> dict[str, Any]:
     table = samples.table("samples")
     evaluated = HELD_OUT[config.evaluation.split]
     total = table.count_rows(filter=evaluated)
-    folders: dict[Mode, Folder] = {mode: context.inputs[stage] for mode, stage in STUDENT_OF.items()}
+    folders: dict[Mode, Folder] = {
+        mode: context.inputs[stage] for mode, stage in modes_of(context.inputs).items()
+    }
     with context.line("questions", total) as line:
         answers, answered_before = _answers(context, folders, line.board)
         context.out.write_table("answers", answers)
@@ -88,7 +92,9 @@ def make(context: Context) -> dict[str, Any]:
         timing = ray.remote(scheduling_strategy="DEFAULT", **actors.resources(config.cluster))(_time_modes)
         context.out.write_table("latencies", ray.get(timing.remote(config, folders, timed)))
     summary = _summary(context, total)
-    trained = {stage: context.inputs[stage].read_json("summary.json") for stage in STUDENT_OF.values()}
+    trained = {
+        stage: context.inputs[stage].read_json("summary.json") for stage in modes_of(context.inputs).values()
+    }
     warnings = context.warn(evaluation_findings(config, summary, trained))
     return {**summary, "answered_before": answered_before, "warnings": warnings}
 
@@ -129,7 +135,7 @@ def _time_modes(config: PipelineConfig, folders: dict[Mode, Folder], rows: list[
     students = _load(config, folders)
     timings = []
     for number, row in enumerate([rows[0], *rows]):
-        for mode in STUDENT_OF:
+        for mode in students:
             started = time.perf_counter()
             answer = answer_questions(
                 students[mode], mode, [row["question_tokens"]], config.evaluation.max_new_tokens
@@ -144,12 +150,13 @@ def _summary(context: Context, total: int) -> dict[str, Any]:
     answers = context.out.table("answers").to_table(
         columns=["mode", "answer", "right", "tokens", "stopped", "loops"]
     )
-    if answers.num_rows != total * len(STUDENT_OF):
+    modes = modes_of(context.inputs)
+    if answers.num_rows != total * len(modes):
         raise RuntimeError(
-            f"evaluation: {total} questions in {len(STUDENT_OF)} modes gave {answers.num_rows} answers"
+            f"evaluation: {total} questions in {len(modes)} modes gave {answers.num_rows} answers"
         )
     summary: dict[str, Any] = {"questions": total}
-    for mode in STUDENT_OF:
+    for mode in modes:
         of_mode = answers.filter(pc.equal(answers["mode"], mode))
         summary[f"{mode}_accuracy_pct"] = 100 * pc.mean(of_mode["right"]).as_py()
         summary[f"{mode}_tokens"] = pc.mean(of_mode["tokens"]).as_py()
@@ -159,7 +166,7 @@ def _summary(context: Context, total: int) -> dict[str, Any]:
     context.say(
         ", ".join(
             f"{mode} {summary[f'{mode}_accuracy_pct']:.1f} % in {summary[f'{mode}_tokens']:.1f} tokens"
-            for mode in STUDENT_OF
+            for mode in modes
         )
     )
     return summary

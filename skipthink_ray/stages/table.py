@@ -7,7 +7,7 @@ seconds.
 from collections.abc import Callable
 from typing import Any
 
-from skipthink_ray.stages import base, cwt, rationales, report, samples, stt
+from skipthink_ray.stages import base, cwt, icot, rationales, report, samples, stt
 from skipthink_ray.stages.context import Context
 
 
@@ -30,6 +30,7 @@ MAKE: dict[str, Callable[[Context], dict[str, Any]]] = {
     "cwt": cwt.make,
     "skips": _skips,
     "stt": stt.make,
+    "icot": icot.make,
     "evaluation": _evaluation,
     "report": report.make,
 }

@@ -1,4 +1,4 @@
-"""Shared by base, cwt and stt: training with a progress line, the printed result, and warnings."""
+"""Shared by base, cwt, stt and icot: training with a progress line, the printed result, and warnings."""
 
 from typing import Any
 

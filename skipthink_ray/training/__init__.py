@@ -1,1 +1,1 @@
-"""Training, shared by base, cwt and stt, on torch and DeepSpeed. Only launch.py imports Ray."""
+"""Training, shared by base, cwt, stt and icot, on torch and DeepSpeed. Only launch.py imports Ray."""

@@ -13,9 +13,10 @@ import numpy as np
 
 from skipthink_ray.config import SttConfig, TrainConfig
 from skipthink_ray.method import markup
+from skipthink_ray.method.modes import UNMARKED
 from skipthink_ray.method.samples import Samples
 
-Stage = Literal["base", "cwt", "stt"]
+Stage = Literal["base", "cwt", "stt", "icot"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Items:
     """Chunks that a CWT answer item sees."""
     skip_kept_RM: np.ndarray
     """Chunks that a skip item shows."""
+    removed_I: np.ndarray
+    """Rationale tokens that a full item lacks, from the left (icot; see removal.py)."""
 
 
 def epoch_items(
@@ -45,14 +48,14 @@ def epoch_items(
     kept_RM: np.ndarray | None = None,
     start_tokens: int = 0,
 ) -> Items:
-    """All items of one epoch: full items for base; CWT items for cwt; CWT and skip items for stt.
+    """All items of one epoch: full items for base and icot; CWT items for cwt; CWT and skip items for stt.
 
     kept_RM: the chunks that skip items show; None: all.
     start_tokens: number of tokens in front of every prompt.
     """
     num_rows, num_chunks = samples.ends_RM.shape
     shown_RM = samples.present_RM if kept_RM is None else kept_RM & samples.present_RM
-    if stage == "base":
+    if stage in UNMARKED:
         parts = np.full((1, num_rows), num_chunks + 2)
     else:
         last = num_chunks + (2 if stage == "stt" else 1)
@@ -63,9 +66,8 @@ def epoch_items(
         rows, parts = _weigh_skips(rows, parts, num_chunks + 1, config.skip_share, rng)
     answer_kept_RM = _drop_chunks(samples.present_RM, config.answer_chunk_dropout, rng)
     tokens, targets = _lengths(samples, answer_kept_RM, shown_RM)
-    return Items(
-        rows, parts, tokens[rows, parts] + start_tokens, targets[rows, parts], answer_kept_RM, shown_RM
-    )
+    lengths = tokens[rows, parts] + start_tokens, targets[rows, parts]
+    return Items(rows, parts, *lengths, answer_kept_RM, shown_RM, np.zeros_like(rows))
 
 
 def plan_updates(items: Items, config: TrainConfig, rng: np.random.Generator) -> list[np.ndarray]:
@@ -90,7 +92,7 @@ def plan_updates(items: Items, config: TrainConfig, rng: np.random.Generator) ->
 
 def updates_per_epoch(stage: Stage, config: TrainConfig, num_rows: int, num_chunks: int) -> int:
     """Number of updates that `plan_updates` makes from `epoch_items`, computed without listing the items."""
-    groups = [num_rows] * {"base": 1, "cwt": num_chunks + 1, "stt": num_chunks + 1}[stage]
+    groups = [num_rows] * {"base": 1, "icot": 1}.get(stage, num_chunks + 1)
     if stage == "stt":
         share = config.skip_share if isinstance(config, SttConfig) else None
         groups = [0] * len(groups) if share == 1 else groups
@@ -115,7 +117,7 @@ def build_item(items: Items, number: int, samples: Samples, ids: markup.MarkerId
         return markup.answer_item(sample, ids, items.answer_kept_RM[row])
     if part == num_chunks + 1:
         return markup.skip_item(sample, ids, items.skip_kept_RM[row])
-    return markup.full_item(sample, ids)
+    return markup.full_item(sample, ids, items.removed_I[number])
 
 
 def padding_share(items: Items, updates: list[np.ndarray], world: int, accumulation: int) -> float:

@@ -36,7 +36,7 @@ class Request:
     config: PipelineConfig
     updates: int
     num_chunks: int
-    """M; 1 for base, which trains on whole rationales."""
+    """M; 1 for base and icot, which have no chunks."""
     samples: Folder
     """Artifact with the `samples` table."""
     student: Folder

@@ -1,4 +1,4 @@
-"""The training loop of base, cwt and stt. Uses torch but not Ray; `Hooks` connects it to its caller.
+"""The training loop of base, cwt, stt and icot. Uses torch but not Ray; `Hooks` connects it to its caller.
 
 An epoch searches chunks (cwt only), lists the items, plans the updates and runs them. Order, dropout and
 chunks are functions of (seed, epoch, update), so a run resumed from a checkpoint equals one that never
@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from skipthink_ray.config import CwtConfig, TrainConfig
+from skipthink_ray.method.removal import Removal
 from skipthink_ray.method.samples import Samples
 from skipthink_ray.models.batching import collate
 from skipthink_ray.models.student import Student
@@ -30,6 +31,12 @@ from skipthink_ray.training.batches import (
 from skipthink_ray.training.checkpoint import NonFiniteLoss, Progress
 from skipthink_ray.training.engine import Engine, MicroBatch, rank, world
 from skipthink_ray.training.rechunk import rechunk
+from skipthink_ray.training.removal import (
+    plan_with_removal,
+    removal_of,
+    removal_record,
+    reset_optimizer,
+)
 from skipthink_ray.training.schedule import learning_rate
 
 CHECK_EVERY_UPDATES = 10
@@ -70,6 +77,8 @@ class _Run:
     engine: Engine
     progress: Progress
     hooks: Hooks
+    removal: Removal | None
+    """Of rationale tokens (icot only)."""
 
 
 def train(
@@ -79,14 +88,18 @@ def train(
 
     Raises NonFiniteLoss on all ranks together.
     """
-    run = _Run(job, student, engine, progress, hooks)
+    run = _Run(job, student, engine, progress, hooks, removal_of(job.config, samples))
     while progress.update < job.updates:
         started = time.perf_counter()
         if progress.position == 0:
             samples = _search_chunks(run, samples)
         rng, start_tokens = np.random.default_rng((job.seed, progress.epoch)), len(student.ids.start)
         items = epoch_items(job.stage, job.config, samples, rng, job.kept_RM, start_tokens)
-        updates = plan_updates(items, job.config, rng)
+        if run.removal:
+            first = progress.update - progress.position
+            items, updates = plan_with_removal(items, samples, run.removal, first, rng)
+        else:
+            updates = plan_updates(items, job.config, rng)
         if not updates:
             raise ValueError(f"{job.stage}: there are no samples to train on")
         if progress.position == 0:
@@ -96,6 +109,9 @@ def train(
                 "updates": len(updates),
                 "padding_share": padding,
             }
+            if run.removal:
+                last = updates[: job.updates - progress.update][-1]
+                progress.epochs[-1] |= removal_record(items, samples, last)
         updates = updates[progress.position : progress.position + job.updates - progress.update]
         _run_updates(run, samples, items, updates)
         progress.epoch, progress.position = progress.epoch + 1, 0
@@ -141,6 +157,8 @@ def _run_updates(run: _Run, samples: Samples, items: Items, updates: list[np.nda
         ]
         num_targets = int(items.targets_I[update].sum())  # N, the denominator of the loss
         lr = learning_rate(job.config.optim, progress.update, job.updates)
+        if run.removal and run.removal.grows(progress.update):
+            reset_optimizer(engine)
         loss = engine.update(micro_batches, num_targets, lr)
         row = {"update": progress.update, "epoch": progress.epoch, "target_tokens": num_targets, "lr": lr}
         fresh.append((row, loss))

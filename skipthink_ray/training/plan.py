@@ -3,8 +3,13 @@
 from collections import Counter
 from collections.abc import Iterator
 
+import pyarrow.compute as pc
+
 from skipthink_ray.config import PipelineConfig, TrainConfig
 from skipthink_ray.method.choosing import decide_num_chunks
+from skipthink_ray.method.modes import UNMARKED
+from skipthink_ray.method.removal import Removal
+from skipthink_ray.rows import TRAIN
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.training.batches import Stage, updates_per_epoch
 
@@ -36,5 +41,41 @@ def total_updates(config: PipelineConfig, stage: Stage, samples: Folder, num_sam
         return config.updates
     measured: Stage = stage if stage == "cwt" or config.match == "epochs" else "cwt"
     train_config: TrainConfig = getattr(config, measured)
-    num_chunks = 1 if measured == "base" else planned_chunks(config, samples)[0]
+    num_chunks = 1 if measured in UNMARKED else planned_chunks(config, samples)[0]
     return updates_per_epoch(measured, train_config, num_samples, num_chunks) * train_config.epochs
+
+
+def longest_rationale(samples: Folder) -> int:
+    """Tokens of the longest training rationale."""
+    tokens = {"tokens": pc.list_value_length(pc.field("rationale_tokens"))}
+    return pc.max(samples.table("samples").to_table(columns=tokens, filter=TRAIN)["tokens"]).as_py() or 0
+
+
+def check_removal(config: PipelineConfig, samples: Folder) -> None:
+    """Refuses icot if its last epoch would still have rationale tokens."""
+    if config.icot.removal != "stepwise":
+        return
+    num_samples: int = samples.read_json("summary.json")["train"]
+    updates = total_updates(config, "icot", samples, num_samples)
+    per_epoch = updates_per_epoch("icot", config.icot, num_samples, 1)
+    removal = Removal(config.icot, per_epoch, longest_rationale(samples))
+    rate, before_last = config.icot.tokens_per_epoch, updates - per_epoch
+    if before_last >= 0 and removal.scheduled(before_last) == removal.longest:
+        return
+    remedies = [_longer(config, updates, per_epoch - (-removal.longest * per_epoch // rate))]
+    if before_last > 0:
+        remedies.insert(0, f"--icot.tokens-per-epoch {-(-removal.longest * per_epoch // before_last)}")
+    raise ValueError(
+        f"icot.tokens_per_epoch: {rate} tokens per epoch do not remove the longest rationale "
+        f"({removal.longest} tokens) before the last of {updates / per_epoch:.1f} epochs; "
+        f"set {' or '.join(remedies)}"
+    )
+
+
+def _longer(config: PipelineConfig, updates: int, enough: int) -> str:
+    """The option that makes icot train for `enough` updates instead of `updates`."""
+    if config.updates is not None:
+        return f"--updates {enough}"
+    stage = "icot" if config.match == "epochs" else "cwt"
+    epochs: int = getattr(config, stage).epochs
+    return f"--{stage}.epochs {-(-enough * epochs // updates)}"

@@ -11,6 +11,7 @@ import ray.train
 import torch
 from ray.train.torch import get_device
 
+from skipthink_ray.method.modes import UNMARKED
 from skipthink_ray.method.samples import Samples
 from skipthink_ray.models.batching import collate
 from skipthink_ray.models.student import Student, load_student, with_stages
@@ -83,10 +84,10 @@ def work(arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def _student(request: "Request") -> Student:
-    """The student to start from, with stage markers unless the stage is base."""
+    """The student to start from, with stage markers unless its items have no markers."""
     with request.student.local("student") as folder:
         student = load_student(folder)
-    if request.stage == "base" or student.ids.stages:  # stt may start from cwt
+    if request.stage in UNMARKED or student.ids.stages:  # stt may start from cwt
         return student
     return with_stages(student, request.num_chunks, request.config.student.marker_start, request.config.seed)
 

@@ -7,9 +7,10 @@ from itertools import chain
 from typing import Any, Protocol
 
 from skipthink_ray.config import PipelineConfig
-from skipthink_ray.identity import identify
+from skipthink_ray.identity import identify, stages_of
 from skipthink_ray.options import nested
 from skipthink_ray.runtime.artifacts import digest
+from skipthink_ray.runtime.store import REPORT
 from skipthink_ray.settings import configure
 from skipthink_ray.tuning.space import Space
 
@@ -17,8 +18,6 @@ TRIED = 1000
 """Number of draws that are checked before the first trial, besides every extreme value."""
 TRIES_PER_SAMPLE = 100
 """How many draws a new trial may take; a small space repeats itself."""
-STAGES = ("rationales", "samples", "base", "cwt", "skips", "stt", "evaluation")
-"""The stages of a trial. Its evaluation answers dev questions."""
 KEY_LENGTH = 8
 UNSET = PipelineConfig()
 
@@ -39,6 +38,11 @@ class Trial:
     @property
     def name(self) -> str:
         return f"{self.task}-{self.key}"
+
+    @property
+    def stages(self) -> list[str]:
+        """All but the report. The evaluation answers dev questions."""
+        return [stage for stage in stages_of(self.config) if stage != REPORT]
 
 
 def processes_at_once(config: PipelineConfig) -> int:

@@ -17,7 +17,7 @@ from skipthink_ray.runtime.stopping import Stopped
 from skipthink_ray.runtime.tracker import Labels
 from skipthink_ray.training.launch import WouldFailAgain
 from skipthink_ray.tuning.early_stopping import Watch
-from skipthink_ray.tuning.plan import STAGES, Trial, processes_at_once
+from skipthink_ray.tuning.plan import Trial, processes_at_once
 from skipthink_ray.tuning.space import EarlyStop
 from skipthink_ray.tuning.sweep import Record, Sweep, done, failed, stopped
 
@@ -58,7 +58,9 @@ def _attempt(trial: Trial, command: str, watch: Watch | None, console: Console) 
     tags = {"task": trial.task, "sweep": trial.sweep, "trial": trial.key}
     labels = Labels(trial.drawn, tags)
     try:
-        current = run(trial.config, console, command, STAGES, labels, processes_at_once(trial.config), watch)
+        current = run(
+            trial.config, console, command, trial.stages, labels, processes_at_once(trial.config), watch
+        )
         return done(trial, current.artifact("evaluation").read_json("summary.json"))
     except Stopped as given_up:
         return stopped(trial, str(given_up))

@@ -28,7 +28,7 @@ def test_questions_get_the_same_answers_in_a_batch_as_alone(trained, questions, 
     alone = [answer_questions(student, mode, [question], LIMIT)[0] for question in questions]
     assert together == alone
     assert len({answer.text for answer in together}) > 5
-    if mode != "full":
+    if mode in ("staged", "skip"):  # those the student has learned
         assert any(answer.answer for answer in together)
 
 

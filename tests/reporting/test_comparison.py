@@ -16,7 +16,7 @@ from skipthink_ray.commands.compare import students_read
 from skipthink_ray.config import PipelineConfig, RationalesConfig, TrackingConfig
 from skipthink_ray.method.intervals import bounded_mean, nested_bootstrap
 from skipthink_ray.method.metrics import ratio_of_sums
-from skipthink_ray.method.modes import STUDENT_OF
+from skipthink_ray.method.modes import modes_of
 from skipthink_ray.pipeline import open_run
 from skipthink_ray.reporting.comparison import Comparison, Draws, Published, compare
 from skipthink_ray.reporting.published import ANSWERS, LATENCIES, REPORT_FILE, data_of
@@ -24,8 +24,8 @@ from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.runtime.tracking import start_tracker
 
 QUESTIONS = 60
-SHARES = {"full": 0.8, "staged": 0.6, "skip": 0.7}
-TOKENS = {"full": 50, "staged": 60, "skip": 20}
+SHARES = {"full": 0.8, "staged": 0.6, "skip": 0.7, "direct": 0.3}
+TOKENS = {"full": 50, "staged": 60, "skip": 20, "direct": 3}
 MADE: dict[str, Any] = {
     "versions": {"skipthink_ray": "1", "torch": "2", "transformers": "5"},
     "machine": {"platform": "Linux-6", "cpus": 2},
@@ -45,6 +45,8 @@ def _run(name: str, seed: int = 0, torch: str = "2", data: str = "data", **chang
         else:
             config[place] = value
     digests = {"base": f"base{seed}", "cwt": name, "stt": name}
+    if config["icot"]["removal"]:
+        digests["icot"] = name
     made = {**MADE, "config": config, "digests": digests}
     made["versions"] = {**made["versions"], "torch": torch}
     evaluation = {"split": "test", "questions": QUESTIONS, "seed": seed}
@@ -52,12 +54,12 @@ def _run(name: str, seed: int = 0, torch: str = "2", data: str = "data", **chang
     answers = [
         {"row": row, "mode": mode, "answer": None if rng.random() < 0.1 else "1", "loops": False}
         | {"right": bool(rng.random() < SHARES[mode]), "tokens": int(TOKENS[mode] + rng.integers(9))}
-        for mode in STUDENT_OF
+        for mode in modes_of(digests)
         for row in range(QUESTIONS)
     ]
     latencies = [
         {"row": row, "mode": mode, "seconds": TOKENS[mode] / 100 + 0.1 * rng.random()}
-        for mode in STUDENT_OF
+        for mode in modes_of(digests)
         for row in range(10)
     ]
     return Published(report, pa.Table.from_pylist(answers), pa.Table.from_pylist(latencies), data)
@@ -156,6 +158,28 @@ def test_runs_that_share_a_cwt_student_share_its_row_which_does_not_name_the_sea
         "CWT, staged",
         "STT, skip (skips.search=sequential)",
         "STT, skip (skips.search=all)",
+    ]
+
+
+def test_the_students_of_icot_are_rows_named_by_how_they_were_trained_and_paired_with_base():
+    runs = [_run("a"), _run("b", icot__removal="all"), _run("c", icot__removal="stepwise")]
+    (block,) = compare(runs, Draws(), students_read()).blocks
+    assert [row.arm for row in block.rows if row.mode == "full"] == ["Base"]
+    answer_only, icot = [row for row in block.rows if row.mode == "direct"]
+    assert answer_only.arm == "answer only (icot.removal=all)"
+    assert icot.arm == "ICoT-SI (icot.removal=stepwise)"
+    full, here = (100 * _values(runs[2], mode, "right") for mode in ("full", "direct"))
+    assert icot.minus_base_points == bounded_mean(here - full, (-100.0, 100.0), 1000, 0.95, 0)
+    (block,) = compare(runs[2:], Draws(), students_read()).blocks
+    assert block.rows[-1].arm == "ICoT-SI"
+
+
+def test_settings_of_icot_make_no_other_arm_while_it_is_off():
+    (block,) = compare([_run("a", 0), _run("b", 1, icot__epochs=3)], Draws(), students_read()).blocks
+    assert [(row.arm, row.seeds) for row in block.rows] == [
+        ("Base", [0, 1]),
+        ("CWT, staged", [0, 1]),
+        ("STT, skip", [0, 1]),
     ]
 
 

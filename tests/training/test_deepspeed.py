@@ -22,10 +22,17 @@ from skipthink_ray.method.samples import Samples
 from skipthink_ray.models.batching import collate
 from skipthink_ray.training.backend import deepspeed_problem
 from skipthink_ray.training.batches import share_of
-from skipthink_ray.training.checkpoint import Progress, load_checkpoint, load_weights, save_checkpoint
+from skipthink_ray.training.checkpoint import (
+    Progress,
+    adam_step,
+    load_checkpoint,
+    load_weights,
+    save_checkpoint,
+)
 from skipthink_ray.training.deepspeed import load_communication_op
 from skipthink_ray.training.engine import Engine, start_engine
 from skipthink_ray.training.markers import attach
+from skipthink_ray.training.removal import reset_optimizer
 from tests.toys import tiny_llama, token_samples
 
 BATCH = 8
@@ -143,6 +150,51 @@ def test_a_checkpoint_resumes_in_any_zero_stage_and_world_size(tmp_path, zero_be
     world = 1 if zero_before != zero_after else 2
     resumed = _train(tmp_path / "rest", world, 1, zero_after, resume=tmp_path / "half", updates=2)
     _assert_same((whole[0][2:], whole[1]), resumed, tolerance=2e-6)
+
+
+def _reset_rank(rank: int, world: int, zero: int, backend: str, folder: str) -> None:
+    """Two updates, a reset, one update. Notes the largest moment and the step count after the reset."""
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world)
+    train = TrainConfig(batch_size=BATCH, optim=OptimConfig(lr=0.01, marker_lr_stds=2.0))
+    cluster, model = ClusterConfig(zero_stage=zero), tiny_llama()  # type: ignore[arg-type]
+    engine = start_engine(model, train, cluster, backend, attach(model, MARKERS, train.optim))
+    for number in range(2):
+        _update(engine, number, rank, world, 1)
+    reset_optimizer(engine)
+    moments = [
+        float(engine.state(name, parameter, key).abs().max())
+        for key in ("exp_avg", "exp_avg_sq")
+        for name, parameter in engine.model.named_parameters()
+    ]
+    after = torch.tensor([max(moments), adam_step(engine)])
+    losses = [_update(engine, 2, rank, world, 1)]
+    progress = Progress(update=3)
+    save_checkpoint(Path(folder), engine, progress, _samples())
+    if rank == 0:
+        save_file({"after": after, "losses": torch.tensor(losses)}, f"{folder}/reset.safetensors")
+    dist.barrier()
+    os._exit(0)  # as in _rank
+
+
+def _reset(folder: Path, world: int, zero: int, backend: str = "deepspeed"):
+    """(loss of the update after the reset, final weights), after a reset that left nothing."""
+    folder.mkdir()
+    mp.start_processes(_reset_rank, (world, zero, backend, str(folder)), nprocs=world, start_method="spawn")
+    found = load_file(folder / "reset.safetensors")
+    assert found["after"].tolist() == [0.0, 0.0]
+    return found["losses"], load_file(folder / "weights.safetensors")
+
+
+@pytest.fixture(scope="module")
+def reset_reference(tmp_path_factory):
+    """On torch alone, where test_removal.py compares a reset with a new optimiser."""
+    return _reset(tmp_path_factory.mktemp("reset") / "run", world=1, zero=0, backend="ddp")
+
+
+@pytest.mark.parametrize(("world", "zero"), [(1, 0), (2, 1), (2, 2), (2, 3)])
+def test_a_reset_clears_the_optimiser_in_every_zero_stage(reset_reference, tmp_path, world, zero):
+    _assert_same(reset_reference, _reset(tmp_path / "run", world, zero), tolerance=2e-6)
 
 
 def test_a_killed_build_makes_no_process_wait_and_another_ninja_compiles_nothing_again(tmp_path):

@@ -10,7 +10,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from skipthink_ray.config import CwtConfig, CwtSearchConfig, OptimConfig, StudentConfig
+from skipthink_ray.config import (
+    CwtConfig,
+    CwtSearchConfig,
+    IcotConfig,
+    OptimConfig,
+    StudentConfig,
+    TrainConfig,
+)
 from skipthink_ray.method.samples import Samples
 from skipthink_ray.models.batching import collate
 from skipthink_ray.training.checkpoint import KEYS, Progress, load_checkpoint, load_weights, save_checkpoint
@@ -53,7 +60,7 @@ def _config(optim: OptimConfig = OPTIM, search: CwtSearchConfig = SEARCH) -> Cwt
     return CwtConfig(batch_size=5, answer_chunk_dropout=0.5, optim=optim, search=search)
 
 
-def _start(make: Callable[[], Any], samples: Samples, config: CwtConfig, checkpoint: Path | None):
+def _start(make: Callable[[], Any], samples: Samples, config: TrainConfig, checkpoint: Path | None):
     """(student, engine, progress, samples), loaded from a checkpoint as in a restarted worker."""
     student = make()
     markers = attach(student.model, student.ids, config.optim)
@@ -67,7 +74,7 @@ def _start(make: Callable[[], Any], samples: Samples, config: CwtConfig, checkpo
 
 def _run(
     tiny,
-    config: CwtConfig,
+    config: TrainConfig,
     folder: Path,
     resume: bool = False,
     watch: Callable[[str, Progress], None] = lambda *_: None,
@@ -86,7 +93,8 @@ def _run(
         save_checkpoint(folder, engine, progress, samples)
         watch("epoch", progress)
 
-    job, hooks = Job("cwt", config, UPDATES, seed=3), Hooks(on_updates, on_epoch)
+    stage = "icot" if isinstance(config, IcotConfig) else "cwt"
+    job, hooks = Job(stage, config, UPDATES, seed=3), Hooks(on_updates, on_epoch)
     train(job, samples, student, engine, progress, hooks)
     return Run(losses, ends, progress, student.model.state_dict())
 
@@ -172,6 +180,23 @@ def test_a_checkpoint_in_the_middle_of_an_epoch_resumes_at_the_next_update(tiny,
     resumed = _run(tiny, config, tmp_path, resume=True)
     assert len(resumed.losses) == UPDATES - PER_EPOCH - CHECK_EVERY_UPDATES
     _assert_same_end(resumed, whole)
+
+
+def test_a_run_that_removes_rationale_tokens_resumes_with_the_same_items_and_optimiser(tiny, tmp_path):
+    """The first kill is while the optimiser is reset before every update, the second when nothing is left."""
+    config = IcotConfig(removal="stepwise", tokens_per_epoch=20, smoothing=0.5, batch_size=5, optim=OPTIM)
+    whole = _run(tiny, config, tmp_path)
+    assert (
+        whole.progress.epochs[-1]["last_rationale_tokens"] == 0 < whole.progress.epochs[0]["rationale_tokens"]
+    )
+    for update in (5, 40):
+        with pytest.raises(Killed):
+            _run(tiny, config, tmp_path, watch=_kill_at("epoch", update))
+        resumed = _run(tiny, config, tmp_path, resume=True)
+        assert 0 < len(resumed.losses) < UPDATES
+        assert [row["loss_nats"] for row in resumed.progress.history] == whole.losses
+        assert resumed.progress.epochs == whole.progress.epochs
+        assert all(torch.equal(weight, whole.weights[name]) for name, weight in resumed.weights.items())
 
 
 def test_resuming_a_finished_run_does_nothing(undisturbed, tiny, tmp_path):

@@ -4,6 +4,7 @@
 (() => {
   const data = JSON.parse(document.getElementById("inspector-data").textContent);
   const MODES = ["full", "staged", "skip"];
+  const answered = (answers) => [...MODES, "direct"].filter((mode) => mode in answers);  // not every run has direct
   const KINDS = { questions: "Questions", training: "Training", dropped: "Dropped" };
   const HUES = [215, 35, 285, 180, 325, 75, 250, 10];
   const PLAIN = { kind: "questions", arm: "", full: "", staged: "", skip: "", disagree: "", gate: "", skipped: "", reason: "", q: "", sample: "" };
@@ -26,7 +27,7 @@
 
   const words = (item) => [
     item.id, item.question, item.answer, item.reason, item.detail, ...(item.steps ?? []),
-    ...armsOf(item).flatMap((arm) => (item.kind === "questions" ? MODES.map((mode) => task().texts[item.by[arm][mode].text]) : [])),
+    ...armsOf(item).flatMap((arm) => (item.kind === "questions" ? answered(item.by[arm]).map((mode) => task().texts[item.by[arm][mode].text]) : [])),
   ].filter(Boolean).join("\n").toLowerCase();
 
   const passes = {
@@ -103,7 +104,7 @@
     const [first] = armsOf(item);
     const node = element("span", { class: "marks" });
     if (item.kind === "questions") {
-      for (const mode of MODES) {
+      for (const mode of answered(item.by[first])) {
         const { right } = item.by[first][mode];
         node.append(element("span", { class: right ? "yes" : "no", title: `${mode}: ${right ? "right" : "wrong"}` }, right ? "✓" : "✗"));
       }
@@ -161,7 +162,7 @@
   }
 
   function answers(item, by) {
-    return element("div", { class: "modes" }, ...MODES.map((mode) => {
+    return element("div", { class: "modes" }, ...answered(by).map((mode) => {
       const { right, answer, tokens, stopped, text } = by[mode];
       const facts = `${answer === null ? "no answer found" : `answer ${answer}`}, ${tokens} tokens${stopped ? "" : ", length limit reached"}`;
       return element("div", { class: mode }, element("h4", {}, element("span", { class: `mode ${mode}` }, mode)),
