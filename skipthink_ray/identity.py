@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import BaseModel
+
 from skipthink_ray.config import CwtConfig, OwnTaskConfig, PipelineConfig
 from skipthink_ray.method.modes import STUDENT_OF, Mode
 
@@ -10,6 +12,10 @@ EXECUTION = ("cluster", "endpoint", "tracking", "storage_path")
 """Where and how a run executes. Every stage may read these; no identity contains them."""
 ANSWERS, ANSWERS_VERSION = "answers-", 1
 """Start of the names of the artifacts with answers, and their version (see `Stage.version`)."""
+
+YOUNGER = {"answer_marker"}
+"""Fields that are younger than artifacts which people have. An identity leaves such a field out while it has
+its default, so that the artifacts stay valid."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +78,8 @@ def _own(name: str, config: PipelineConfig) -> dict[str, Any]:
             values["own_task"] = config.own_task.model_copy(update={"num_chunks": None})
     if name == "base" and config.match == "updates" and config.updates is None:
         # base makes as many updates as cwt, whose number of items depends on M
-        deciding = config.cwt.model_dump(include={"num_chunks", "epochs", "batch_size", "stage_updates"})
-        values["cwt"] = CwtConfig().model_copy(update=deciding)
+        deciding = {"num_chunks", "answer_marker", "epochs", "batch_size", "stage_updates"}
+        values["cwt"] = CwtConfig().model_copy(update=config.cwt.model_dump(include=deciding))
         values["own_task"] = config.own_task
     return values
 
@@ -90,7 +96,7 @@ def identify(config: PipelineConfig) -> dict[str, dict[str, Any]]:
     identities: dict[str, dict[str, Any]] = {}
     for name, stage in STAGES.items():
         part: dict[str, Any] = {
-            field: value.model_dump(mode="json") if hasattr(value, "model_dump") else value
+            field: _written(value) if isinstance(value, BaseModel) else value
             for field, value in _own(name, config).items()
         }
         if name == "rationales":
@@ -104,6 +110,12 @@ def identify(config: PipelineConfig) -> dict[str, dict[str, Any]]:
         inputs = {needed: digest(identities[needed]) for needed in ("samples", student)}
         identities[answers_of(mode)] = {"version": ANSWERS_VERSION, "config": decoding, "inputs": inputs}
     return identities
+
+
+def _written(part: BaseModel) -> dict[str, Any]:
+    fields = type(part).model_fields
+    younger = {name for name in YOUNGER & {*fields} if getattr(part, name) == fields[name].default}
+    return part.model_dump(mode="json", exclude=younger)
 
 
 def answers_of(mode: Mode) -> str:

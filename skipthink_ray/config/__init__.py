@@ -136,9 +136,13 @@ class TrainConfig(Config):
 class CwtConfig(TrainConfig):
     """Stage 4: chunk-wise training."""
 
-    num_chunks: Annotated[int | Literal["auto"] | None, BeforeValidator(_positive)] = None
+    num_chunks: Annotated[int | Literal["auto", "steps"] | None, BeforeValidator(_positive)] = None
     """Chunks per rationale (M). None: the task's default (4 for arithmetic, else the mean number of steps).
-    auto: the largest M up to 8 such that at least four fifths of the rationales have more than M steps."""
+    auto: the largest M up to 8 such that at least four fifths of the rationales have more than M steps;
+    steps: no fixed M. Each step is a chunk, all stages have one marker, and an empty chunk ends them."""
+    answer_marker: bool = True
+    """Whether the answer has an item of its own, with the marker `[answer]`.
+    False: stage M writes the last chunk and then the answer."""
     search: CwtSearchConfig = CwtSearchConfig()
 
 

@@ -28,6 +28,9 @@ def decide_num_chunks(config: PipelineConfig, num_steps: Iterable[int]) -> tuple
     configured, task = config.cwt.num_chunks, task_of(config)
     if configured == "auto":
         return choose_num_chunks(np.fromiter(num_steps, dtype=np.int64)), "chosen by cwt.num_chunks: auto"
+    if configured == "steps":
+        longest = max(num_steps)
+        return longest + 1, f"one chunk per step, at most {longest}, and the empty chunk that ends them"
     if configured:
         return configured, "as configured"
     if task.num_chunks:

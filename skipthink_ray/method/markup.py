@@ -32,12 +32,29 @@ class MarkerIds:
     """Token ids of the markers, of EOS, and of the start of every prompt."""
 
     stages: tuple[int, ...]
+    """The marker of each stage; with one chunk per step, `[1]` for every stage."""
     answer: int
+    """The marker under which the student writes the answer: `[answer]`, or without it `[M]`."""
     skip: int
     thought: int
     eos: int
     start: tuple[int, ...] = ()
     """Start of every prompt (`student.prompt_start`); often empty."""
+
+    @property
+    def markers(self) -> tuple[int, ...]:
+        """Every marker once."""
+        return tuple(dict.fromkeys((*self.stages, self.answer, self.skip, self.thought)))
+
+    @property
+    def chunk_per_step(self) -> bool:
+        """Whether all stages share a marker, so that an empty chunk ends the rationale."""
+        return len({*self.stages}) < len(self.stages)
+
+    @property
+    def answer_in_last_chunk(self) -> bool:
+        """Whether stage M writes ` --> y` after its chunk, because there is no `[answer]` marker."""
+        return self.answer in self.stages
 
 
 @dataclass(frozen=True)
@@ -77,11 +94,19 @@ def full_item(sample: Sample, ids: MarkerIds) -> Item:
 
 
 def stage_item(sample: Sample, ids: MarkerIds, stage: int) -> Item:
-    """CWT stage m = `stage` + 1: prompt `[m]` q c_1..c_m-1; target c_m, or EOS alone if c_m is empty."""
-    chunks = sample.chunks
+    """CWT stage m = `stage` + 1: prompt `[m]` q c_1..c_m-1; target c_m, or EOS alone if c_m is empty.
+
+    Without the `[answer]` marker, the target of stage M continues with ` --> y`.
+    """
     return Item(
-        prompt(ids, ids.stages[stage], sample.question, join(chunks[:stage])), [*chunks[stage], ids.eos]
+        prompt(ids, ids.stages[stage], sample.question, join(sample.chunks[:stage])),
+        stage_target(sample, ids, stage),
     )
+
+
+def stage_target(sample: Sample, ids: MarkerIds, stage: int) -> list[int]:
+    concludes = ids.answer_in_last_chunk and stage == len(ids.stages) - 1
+    return [*sample.chunks[stage], *(sample.conclusion if concludes else ()), ids.eos]
 
 
 def answer_item(sample: Sample, ids: MarkerIds, kept: Kept) -> Item:

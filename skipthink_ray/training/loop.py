@@ -84,8 +84,8 @@ def train(
         started = time.perf_counter()
         if progress.position == 0:
             samples = _search_chunks(run, samples)
-        rng, start_tokens = np.random.default_rng((job.seed, progress.epoch)), len(student.ids.start)
-        items = epoch_items(job.stage, job.config, samples, rng, job.kept_RM, start_tokens)
+        rng = np.random.default_rng((job.seed, progress.epoch))
+        items = epoch_items(job.stage, job.config, samples, rng, job.kept_RM, student.ids)
         updates = plan_updates(items, job.config, rng)
         if not updates:
             raise ValueError(f"{job.stage}: there are no samples to train on")

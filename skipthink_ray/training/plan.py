@@ -3,6 +3,8 @@
 from collections import Counter
 from collections.abc import Iterator
 
+import numpy as np
+
 from skipthink_ray.config import PipelineConfig, TrainConfig
 from skipthink_ray.method.choosing import decide_num_chunks
 from skipthink_ray.runtime.artifacts import Folder
@@ -36,5 +38,15 @@ def total_updates(config: PipelineConfig, stage: Stage, samples: Folder, num_sam
         return config.updates
     measured: Stage = stage if stage == "cwt" or config.match == "epochs" else "cwt"
     train_config: TrainConfig = getattr(config, measured)
-    num_chunks = 1 if measured == "base" else planned_chunks(config, samples)[0]
-    return updates_per_epoch(measured, train_config, num_samples, num_chunks) * train_config.epochs
+    cwt_items = [] if measured == "base" else _cwt_items(config, samples, num_samples)
+    return updates_per_epoch(measured, train_config, num_samples, cwt_items) * train_config.epochs
+
+
+def _cwt_items(config: PipelineConfig, samples: Folder, num_samples: int) -> list[int]:
+    """Number of CWT items of each kind in an epoch on `num_samples` of the samples."""
+    num_chunks = planned_chunks(config, samples)[0]
+    if config.cwt.num_chunks == "steps":
+        num_steps_R = np.fromiter(_num_steps(samples), dtype=np.int64)
+        shares = [float(np.mean(num_steps_R >= stage)) for stage in range(num_chunks)]
+        return [*(round(share * num_samples) for share in shares), num_samples]
+    return [num_samples] * (num_chunks + config.cwt.answer_marker)

@@ -78,8 +78,9 @@ def rechunk(
     `seed` is (seed, epoch). `bf16` runs the forward passes in bf16 if the device supports it.
     """
     ends_RM = samples.ends_RM
+    scored = samples.concluded() if ids.answer_in_last_chunk else samples
     rows = np.nonzero(chunking.movable(ends_RM))[0]
-    tokens = samples.question.lengths[rows] + samples.rationale.lengths[rows] + len(ids.start) + 1
+    tokens = scored.question.lengths[rows] + scored.rationale.lengths[rows] + len(ids.start) + 1
     batches = length_batches(
         rows, tokens, BATCH_TOKENS["cuda" if next(model.parameters()).is_cuda else "cpu"]
     )
@@ -96,7 +97,7 @@ def rechunk(
         until_BM = until_RM[batch]
         if any(other % every == 0 for other in together):  # one rank measures, so all run the same passes
             until_BM[:, -1] = ends_RM[batch, -1]
-        losses = stage_losses(model, ids, samples, batch, until_BM, bf16)
+        losses = stage_losses(model, ids, scored, batch, until_BM, bf16)
         if number == start + rank():  # otherwise this pass only kept the ranks in lockstep
             waiting.append(Scored(batch, losses, number % every == 0))
         padded = sum(len(part.rows) for part in waiting) * losses.nll_RMK[0].size  # later batches are longer

@@ -88,7 +88,8 @@ def _student(request: "Request") -> Student:
         student = load_student(folder)
     if request.stage == "base" or student.ids.stages:  # stt may start from cwt
         return student
-    return with_stages(student, request.num_chunks, request.config.student.marker_start, request.config.seed)
+    config = request.config
+    return with_stages(student, request.num_chunks, config.student.marker_start, config.seed, config.cwt)
 
 
 def _kept(request: "Request", samples: Samples) -> np.ndarray | None:
