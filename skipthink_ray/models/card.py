@@ -29,7 +29,8 @@ def model_card(stage: str, config: PipelineConfig, student: Student, summary: di
     question = config.samples.question_format.format(question="How many apples are left?")
     num_markers = len({*student.ids.stages})
     stages = f"{num_markers} chunk marker{'s' if num_markers > 1 else ''}, " if num_markers else ""
-    prompt = student.model.config.skipthink["prompt_start"] + marker + question
+    asked = question + marker if stage == "cwt" and student.ids.chunk_per_step else marker + question
+    prompt = student.model.config.skipthink["prompt_start"] + asked
     return f"""---
 library_name: transformers
 pipeline_tag: text-generation

@@ -82,9 +82,9 @@ def _answer_parts(student: Student, sample: Sample) -> tuple[list[int], list[int
 
 
 def before(trigger: list[int], ids: list[int]) -> list[int]:
-    """The tokens before the last trigger; all if the trigger is empty or missing."""
-    ends = [at for at in range(len(ids)) if trigger and ids[at : at + len(trigger)] == trigger]
-    return ids[: ends[-1]] if ends else ids
+    """The tokens before the trigger; all if the trigger is empty or missing."""
+    starts = range(len(ids) if trigger else 0)
+    return ids[: next((at for at in starts if ids[at : at + len(trigger)] == trigger), len(ids))]
 
 
 def without_eos(ids: list[int], eos: int) -> list[int]:

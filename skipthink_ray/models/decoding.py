@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from skipthink_ray.method.markup import Ids, MarkerIds, parse_conclusion, prompt
+from skipthink_ray.method.markup import Ids, parse_conclusion, prompt
 from skipthink_ray.method.modes import Mode
 from skipthink_ray.models.student import Student
 
@@ -93,47 +93,30 @@ def _answer_in_stages(student: Student, questions: Sequence[Ids], max_new_tokens
     """Prompt with `[1]` .. `[M]` and `[answer]` in turn, each with the question and all chunks so far.
 
     With one chunk per step, a student is asked for another chunk until it writes an empty one. Without the
-    `[answer]` marker, the answer is read from what it writes last.
+    `[answer]` marker, the answer is what it concludes in its last chunk.
     """
-    ids = student.ids
+    ids, answers = student.ids, list[str | None]()
     contexts: list[list[int]] = [[] for _ in questions]
     tokens, stopped, ended = [0] * len(questions), [True] * len(questions), [False] * len(questions)
-    for marker in stage_prompts(ids):
-        asked = [at for at in range(len(questions)) if not ended[at]]
+    for marker in ids.stages * (STEP_LIMIT if ids.chunk_per_step else 1):
+        asked = [at for at, end in enumerate(ended) if not end]
         prompts = [prompt(ids, marker, questions[at], contexts[at]) for at in asked]
         for at, written in zip(asked, generate(student, prompts, max_new_tokens), strict=True):
             tokens[at] += len(written)
             stopped[at] &= _stopped(student, written)
             ended[at] = ids.chunk_per_step and written == [ids.eos]
             contexts[at].extend(token for token in written if token != ids.eos)
-    if ids.chunk_per_step:
-        stopped = [one and end for one, end in zip(stopped, ended, strict=True)]
     texts = [text_of(student, context) for context in contexts]
     if ids.answer_in_last_chunk:
         answers = [parse_conclusion(text) for text in texts]
         return [Answer(*fields) for fields in zip(texts, answers, tokens, stopped, strict=True)]
     prompts = [prompt(ids, ids.answer, *parts) for parts in zip(questions, contexts, strict=True)]
-    written = generate(student, prompts, max_new_tokens)
-    return [
-        _with_answer(student, Answer(text, None, count, stop), last)
-        for text, count, stop, last in zip(texts, tokens, stopped, written, strict=True)
-    ]
-
-
-def _with_answer(student: Student, chunks: Answer, written: list[int]) -> Answer:
-    """What a student wrote in all stages, and then under the marker `[answer]`."""
-    answer = text_of(student, written).strip() or None
-    return Answer(
-        f"{chunks.text} --> {answer or ''}",
-        answer,
-        chunks.tokens + len(written),
-        chunks.stopped and _stopped(student, written),
-    )
-
-
-def stage_prompts(ids: MarkerIds) -> tuple[int, ...]:
-    """The markers under which a student is asked for chunks, in turn."""
-    return ids.stages * (STEP_LIMIT if ids.chunk_per_step else 1)
+    for at, written in enumerate(generate(student, prompts, max_new_tokens)):
+        tokens[at] += len(written)
+        stopped[at] &= _stopped(student, written) and ended[at] == ids.chunk_per_step
+        answers.append(text_of(student, written).strip() or None)
+        texts[at] += f" --> {answers[at] or ''}"
+    return [Answer(*fields) for fields in zip(texts, answers, tokens, stopped, strict=True)]
 
 
 def _until_eos(ids: list[int], eos: int) -> list[int]:
