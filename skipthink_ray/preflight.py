@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from skipthink_ray.config import PipelineConfig
 from skipthink_ray.identity import STAGES
+from skipthink_ray.method.choosing import check_chunk_per_step
 from skipthink_ray.method.skipping import check_search
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.runtime.store import Run
@@ -27,27 +28,13 @@ def check_settings(config: PipelineConfig) -> None:
     Also refuses what one chunk per step does not allow.
     """
     check_source(config)
-    if config.cwt.num_chunks == "steps":
-        _check_chunk_per_step(config)
+    check_chunk_per_step(config)
     rationales = config.rationales
     if rationales.source == "toy" and rationales.path:
         raise ValueError("rationales.path: a toy reads no file; add --rationales.source file (or dataset)")
     if rationales.source == "toy" and config.evaluation.split == "dev" and not rationales.dev_share:
         raise ValueError(
             "evaluation.split: a toy has no dev questions; hold some out with --rationales.dev-share 0.1"
-        )
-
-
-def _check_chunk_per_step(config: PipelineConfig) -> None:
-    if not config.cwt.answer_marker:
-        raise ValueError(
-            "cwt.answer_marker: false needs a last chunk, which cwt.num_chunks steps does not have; "
-            "set a number for --cwt.num-chunks, or --cwt.answer-marker"
-        )
-    if config.skips.judge == "writing":
-        raise ValueError(
-            "skips.judge: writing asks for the chunk after the one that was left out, "
-            "but with cwt.num_chunks steps all chunks have one marker; set --skips.judge reading"
         )
 
 

@@ -27,7 +27,7 @@ from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.tasks import TASKS
 from skipthink_ray.training.batches import build_item, epoch_items, plan_updates
 from skipthink_ray.training.plan import STEPS, planned_chunks, total_updates
-from skipthink_ray.training.rechunk import rechunk
+from skipthink_ray.training.rechunk import concluded, rechunk
 from tests.toys import make_samples, make_student, token_samples, train_briefly
 
 NO_MARKER, PER_STEP = {"answer_marker": False}, {"num_chunks": "steps"}
@@ -230,7 +230,7 @@ def test_without_the_marker_the_search_uses_the_losses_of_the_items(without_mark
     student, samples = without_marker.student, without_marker.samples
     rows = np.flatnonzero(samples.step_tokens.lengths > FIXED_M)
     whole_RM = np.repeat(samples.ends_RM[rows, -1:], FIXED_M, axis=1)
-    losses = stage_losses(student.model, student.ids, samples.concluded(), rows, whole_RM)
+    losses = stage_losses(student.model, student.ids, concluded(samples), rows, whole_RM)
     for row, found in zip(rows, energy(losses, samples.ends_RM[rows]), strict=True):
         literal = 0.0
         for stage in range(FIXED_M):

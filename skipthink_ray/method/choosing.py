@@ -39,6 +39,22 @@ def decide_num_chunks(config: PipelineConfig, num_steps: Iterable[int]) -> tuple
     return max(1, round(mean)), f"the mean number of steps is {mean:.2f}"
 
 
+def check_chunk_per_step(config: PipelineConfig) -> None:
+    """Raise ValueError for settings that one chunk per step does not allow."""
+    if config.cwt.num_chunks != "steps":
+        return
+    if not config.cwt.answer_marker:
+        raise ValueError(
+            "cwt.answer_marker: false needs a last chunk, which cwt.num_chunks steps does not have; "
+            "set a number for --cwt.num-chunks, or --cwt.answer-marker"
+        )
+    if config.skips.judge == "writing":
+        raise ValueError(
+            "skips.judge: writing asks for the chunk after the one that was left out, "
+            "but with cwt.num_chunks steps all chunks have one marker; set --skips.judge reading"
+        )
+
+
 def choose_num_chunks(num_steps_R: np.ndarray) -> int:
     """The largest M up to 8 such that at least four fifths of the rationales have more than M steps, or 1.
 

@@ -143,27 +143,6 @@ class Samples:
             return replace(self, table=self.table.append_column(CHUNK_STEPS, sizes))
         return replace(self, table=self.table.set_column(at, CHUNK_STEPS, sizes))
 
-    def concluded(self) -> "Samples":
-        """The same samples, with ` --> y` as part of the last step."""
-        before_R, after_R = self.rationale.lengths, self.conclusion.lengths
-        joined = np.insert(
-            self.rationale.values,
-            np.repeat(self.rationale.offsets[1:], after_R),
-            self.conclusion.values,
-        )
-        steps = self.step_tokens.values.copy()
-        steps[self.step_tokens.offsets[1:] - 1] += after_R
-        offsets = np.concatenate([[0], (before_R + after_R).cumsum()])
-        table = self.table
-        for name, values, at in (
-            ("rationale_tokens", joined, offsets),
-            ("step_tokens", steps, self.step_tokens.offsets),
-        ):
-            field = table.schema.field(name)
-            lists = pa.ListArray.from_arrays(at.astype(np.int32), pa.array(values, field.type.value_type))
-            table = table.set_column(table.schema.get_field_index(name), field, lists)
-        return replace(self, table=table)
-
     def in_average_chunks(self, num_chunks: int) -> "Samples":
         """The same samples in M average chunks (method §4)."""
         return self.with_ends(average_chunks(self.step_tokens.lengths, num_chunks))

@@ -10,6 +10,7 @@ numpy's call overhead.
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 import torch
 import torch.distributed as dist
 
@@ -78,7 +79,7 @@ def rechunk(
     `seed` is (seed, epoch). `bf16` runs the forward passes in bf16 if the device supports it.
     """
     ends_RM = samples.ends_RM
-    scored = samples.concluded() if ids.answer_in_last_chunk else samples
+    scored = concluded(samples) if ids.answer_in_last_chunk else samples
     rows = np.nonzero(chunking.movable(ends_RM))[0]
     tokens = scored.question.lengths[rows] + scored.rationale.lengths[rows] + len(ids.start) + 1
     batches = length_batches(
@@ -111,6 +112,28 @@ def rechunk(
         movable=len(rows) * (ends_RM.shape[1] - 1),
         energy_nats=float(energy[0] / max(energy[1], 1)),
     )
+
+
+def concluded(samples: Samples) -> Samples:
+    """The same samples, with ` --> y` as part of the last step."""
+    before_R, after_R = samples.rationale.lengths, samples.conclusion.lengths
+    joined = np.insert(
+        samples.rationale.values,
+        np.repeat(samples.rationale.offsets[1:], after_R),
+        samples.conclusion.values,
+    )
+    steps = samples.step_tokens.values.copy()
+    steps[samples.step_tokens.offsets[1:] - 1] += after_R
+    offsets = np.concatenate([[0], (before_R + after_R).cumsum()])
+    table = samples.table
+    for name, values, at in (
+        ("rationale_tokens", joined, offsets),
+        ("step_tokens", steps, samples.step_tokens.offsets),
+    ):
+        field = table.schema.field(name)
+        lists = pa.ListArray.from_arrays(at.astype(np.int32), pa.array(values, field.type.value_type))
+        table = table.set_column(table.schema.get_field_index(name), field, lists)
+    return Samples(table)
 
 
 @dataclass(frozen=True)
