@@ -105,7 +105,8 @@ def numbers_of(arm: ToyArm) -> dict[str, Any]:
     prepared = prepare(
         config,
         lambda samples: (
-            config.cwt.epochs * updates_per_epoch("cwt", config.cwt, len(samples), samples.num_chunks)
+            config.cwt.epochs
+            * updates_per_epoch("cwt", config.cwt, len(samples), [len(samples)] * (samples.num_chunks + 1))
         ),
     )
     base = train_student(prepared, "base", prepared.samples)

@@ -128,7 +128,8 @@ def _updates(run: Run, samples: Samples) -> int:
     if not run.arm.equal_epochs:
         return updates
     cwt = run.config().cwt
-    per_epoch = {stage: updates_per_epoch(stage, cwt, len(samples), samples.num_chunks) for stage in STAGES}
+    cwt_items = [len(samples)] * (samples.num_chunks + 1)
+    per_epoch = {stage: updates_per_epoch(stage, cwt, len(samples), cwt_items) for stage in STAGES}
     return round(updates * per_epoch["base"] / per_epoch["cwt"])
 
 

@@ -82,9 +82,8 @@ class Data:
         with self.artifact.local("student") as folder:
             student = load_student(folder)
         student = with_stages(student, self.num_chunks, config.student.marker_start, config.seed)
-        return replace(
-            student, ids=marker_ids(student.tokenizer, prompt_start(config.student), self.num_chunks)
-        )
+        made = student.model.config.skipthink | {"prompt_start": prompt_start(config.student)}
+        return replace(student, ids=marker_ids(student.tokenizer, made))
 
 
 @dataclass(frozen=True)
@@ -118,7 +117,7 @@ def _best_epoch(data: Data, arm: Arm) -> Trained:
     by_epoch = last.numbers["dev_accuracy_pct_by_epoch"]
     epoch = int(np.argmax(by_epoch)) + 1
     samples, folder = last.samples, data.cache / replace(arm, best_epoch=False).key
-    per_epoch = updates_per_epoch("base", arm.config().base, len(samples), samples.num_chunks)
+    per_epoch = updates_per_epoch("base", arm.config().base, len(samples), [])
     numbers = {"updates": min(epoch * per_epoch, arm.updates), "epochs": epoch}
     return Trained(_with_weights(last.student, folder / BEST), samples, numbers)
 

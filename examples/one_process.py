@@ -68,7 +68,9 @@ def main(config: PipelineConfig) -> dict[str, Any]:
     cut_rows = Samples(cut(train_rows, partial(encode, new_student().tokenizer), config.samples))
     num_chunks, _ = decide_num_chunks(config, cut_rows.step_tokens.lengths)  # M
     samples = cut_rows.in_average_chunks(num_chunks)
-    updates = config.cwt.epochs * updates_per_epoch("cwt", config.cwt, len(samples), num_chunks)
+    updates = config.cwt.epochs * updates_per_epoch(
+        "cwt", config.cwt, len(samples), [len(samples)] * (num_chunks + 1)
+    )
     print(f"M = {num_chunks}; {len(samples)} rationales, {len(test_rows)} test questions, {updates} updates")
 
     # Base: an item is a question, its whole rationale and the answer.
@@ -121,7 +123,7 @@ def train(
             seed = config.seed, epoch
             samples = rechunk(student.model, student.ids, samples, search, seed).samples
         rng = np.random.default_rng((config.seed, epoch))
-        items = epoch_items(stage, settings, samples, rng, kept_RM, len(student.ids.start))
+        items = epoch_items(stage, settings, samples, rng, kept_RM, student.ids)
         student.model.train()
         for update in plan_updates(items, settings, rng)[: updates - done]:
             batch = [build_item(items, number, samples, student.ids) for number in update]

@@ -4,6 +4,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import BaseModel
+
 from skipthink_ray.config import CwtConfig, OwnTaskConfig, PipelineConfig
 from skipthink_ray.method.modes import Mode, modes_of
 
@@ -87,8 +89,8 @@ def _own(name: str, config: PipelineConfig) -> dict[str, Any]:
             values["own_task"] = config.own_task.model_copy(update={"num_chunks": None})
     if name in ("base", "icot") and config.match == "updates" and config.updates is None:
         # both make as many updates as cwt, whose number of items depends on M
-        deciding = config.cwt.model_dump(include={"num_chunks", "epochs", "batch_size", "stage_updates"})
-        values["cwt"] = CwtConfig().model_copy(update=deciding)
+        deciding = {"num_chunks", "answer_marker", "epochs", "batch_size", "stage_updates"}
+        values["cwt"] = CwtConfig().model_copy(update=config.cwt.model_dump(include=deciding))
         values["own_task"] = config.own_task
     return values
 
@@ -106,7 +108,7 @@ def identify(config: PipelineConfig) -> dict[str, dict[str, Any]]:
     for name in stages_of(config):
         stage = STAGES[name]
         part: dict[str, Any] = {
-            field: value.model_dump(mode="json") if hasattr(value, "model_dump") else value
+            field: value.model_dump(mode="json") if isinstance(value, BaseModel) else value
             for field, value in _own(name, config).items()
         }
         if name == "rationales":

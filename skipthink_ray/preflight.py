@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from skipthink_ray.config import PipelineConfig
 from skipthink_ray.identity import needs_of
+from skipthink_ray.method.choosing import check_chunk_per_step
 from skipthink_ray.method.skipping import check_search
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.runtime.store import Run
@@ -22,8 +23,12 @@ Say = Callable[[str], None]
 
 
 def check_settings(config: PipelineConfig) -> None:
-    """Refuses an unknown task, a group, a source that the task lacks, a toy with a path or without dev."""
+    """Refuses an unknown task, a group, a source that the task lacks, a toy with a path or without dev.
+
+    Also refuses what one chunk per step does not allow.
+    """
     check_source(config)
+    check_chunk_per_step(config)
     rationales = config.rationales
     if rationales.source == "toy" and rationales.path:
         raise ValueError("rationales.path: a toy reads no file; add --rationales.source file (or dataset)")

@@ -49,7 +49,7 @@ ANSWERS = {
 def prepared() -> tuple[Any, markup.MarkerIds, Samples]:
     tokenizer = train_tokenizer([*written([ROW]), ROW.answer], 1024)
     tokenizer.add_tokens([*markup.stage_markers(M), *markup.COMMON_MARKERS], special_tokens=True)
-    return tokenizer, marker_ids(tokenizer), make_samples([ROW], tokenizer, M)
+    return tokenizer, marker_ids(tokenizer, {}), make_samples([ROW], tokenizer, M)
 
 
 def losses() -> StageLosses:

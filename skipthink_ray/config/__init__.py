@@ -22,6 +22,7 @@ from skipthink_ray.config.rationales import (
 )
 from skipthink_ray.config.search import CwtSearchConfig, SearchConfig
 from skipthink_ray.config.skips import SkipsConfig
+from skipthink_ray.config.tracking import TrackingConfig
 
 __all__ = [
     "Address",
@@ -137,9 +138,13 @@ class TrainConfig(Config):
 class CwtConfig(TrainConfig):
     """Stage 4: chunk-wise training."""
 
-    num_chunks: Annotated[int | Literal["auto"] | None, BeforeValidator(_positive)] = None
+    num_chunks: Annotated[int | Literal["auto", "steps"] | None, BeforeValidator(_positive)] = None
     """Chunks per rationale (M). None: the task's default (4 for arithmetic, else the mean number of steps).
-    auto: the largest M up to 8 such that at least four fifths of the rationales have more than M steps."""
+    auto: the largest M up to 8 such that at least four fifths of the rationales have more than M steps;
+    steps: no fixed M. Each step is a chunk, all stages have one marker, and an empty chunk ends them."""
+    answer_marker: bool = True
+    """Whether the answer has an item of its own, with the marker `[answer]`.
+    False: stage M writes the last chunk and then the answer."""
     search: CwtSearchConfig = CwtSearchConfig()
 
 
@@ -215,21 +220,6 @@ class ClusterConfig(Config):
     """How often Ray Train may restart a stage's workers from the last checkpoint."""
     wait_s: Annotated[float, Field(ge=0.0)] = 0.0
     """Seconds to wait for an autoscaling cluster to grow before reporting that the request does not fit."""
-
-
-class TrackingConfig(Config):
-    """Where metrics are logged."""
-
-    backend: Literal["mlflow", "off"] = "mlflow"
-    """mlflow: log to MLflow; off: no tracking."""
-    uri: Address | None = None
-    """MLflow tracking URI. None: MLFLOW_TRACKING_URI, or SQLite under the storage path (if it is local)."""
-    experiment: str = "skipthink"
-    """Name of the MLflow experiment."""
-    log_student: bool = False
-    """Whether the skip student is logged as a model when the report is made. A sweep logs the chosen one."""
-    register_as: Annotated[str | None, Field(pattern=r"^[\w][\w .-]*$")] = None
-    """Name under which a logged student is registered in MLflow's model registry. None: not registered."""
 
 
 class PipelineConfig(Config):

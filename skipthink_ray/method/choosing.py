@@ -28,12 +28,31 @@ def decide_num_chunks(config: PipelineConfig, num_steps: Iterable[int]) -> tuple
     configured, task = config.cwt.num_chunks, task_of(config)
     if configured == "auto":
         return choose_num_chunks(np.fromiter(num_steps, dtype=np.int64)), "chosen by cwt.num_chunks: auto"
+    if configured == "steps":
+        longest = max(num_steps)
+        return longest + 1, f"one chunk per step, at most {longest}, and the empty chunk that ends them"
     if configured:
         return configured, "as configured"
     if task.num_chunks:
         return task.num_chunks, f"the default of the task '{task.name}'"
     mean = float(np.mean(np.fromiter(num_steps, dtype=np.int64)))
     return max(1, round(mean)), f"the mean number of steps is {mean:.2f}"
+
+
+def check_chunk_per_step(config: PipelineConfig) -> None:
+    """Raise ValueError for settings that one chunk per step does not allow."""
+    if config.cwt.num_chunks != "steps":
+        return
+    if not config.cwt.answer_marker:
+        raise ValueError(
+            "cwt.answer_marker: false needs a last chunk, which cwt.num_chunks steps does not have; "
+            "set a number for --cwt.num-chunks, or --cwt.answer-marker"
+        )
+    if config.skips.judge == "writing":
+        raise ValueError(
+            "skips.judge: writing asks for the chunk after the one that was left out, "
+            "but with cwt.num_chunks steps all chunks have one marker; set --skips.judge reading"
+        )
 
 
 def choose_num_chunks(num_steps_R: np.ndarray) -> int:

@@ -32,12 +32,29 @@ class MarkerIds:
     """Token ids of the markers, of EOS, and of the start of every prompt."""
 
     stages: tuple[int, ...]
+    """The marker of each stage; with one chunk per step, `[1]` for every stage."""
     answer: int
+    """The marker under which the student writes the answer: `[answer]`, or without it `[M]`."""
     skip: int
     thought: int
     eos: int
     start: tuple[int, ...] = ()
     """Start of every prompt (`student.prompt_start`); often empty."""
+
+    @property
+    def markers(self) -> tuple[int, ...]:
+        """Every marker once."""
+        return tuple(dict.fromkeys((*self.stages, self.answer, self.skip, self.thought)))
+
+    @property
+    def chunk_per_step(self) -> bool:
+        """Whether all stages share a marker, so that an empty chunk ends the rationale."""
+        return len({*self.stages}) < len(self.stages)
+
+    @property
+    def answer_in_last_chunk(self) -> bool:
+        """Whether stage M writes ` --> y` after its chunk, because there is no `[answer]` marker."""
+        return self.answer in self.stages
 
 
 @dataclass(frozen=True)
@@ -78,11 +95,19 @@ def full_item(sample: Sample, ids: MarkerIds, removed: int = 0) -> Item:
 
 
 def stage_item(sample: Sample, ids: MarkerIds, stage: int) -> Item:
-    """CWT stage m = `stage` + 1: prompt `[m]` q c_1..c_m-1; target c_m, or EOS alone if c_m is empty."""
-    chunks = sample.chunks
+    """CWT stage m = `stage` + 1: prompt `[m]` q c_1..c_m-1; target c_m, or EOS alone if c_m is empty.
+
+    Without the `[answer]` marker, the target of stage M continues with ` --> y`.
+    """
     return Item(
-        prompt(ids, ids.stages[stage], sample.question, join(chunks[:stage])), [*chunks[stage], ids.eos]
+        prompt(ids, ids.stages[stage], sample.question, join(sample.chunks[:stage])),
+        stage_target(sample, ids, stage),
     )
+
+
+def stage_target(sample: Sample, ids: MarkerIds, stage: int) -> list[int]:
+    concludes = ids.answer_in_last_chunk and stage == len(ids.stages) - 1
+    return [*sample.chunks[stage], *(sample.conclusion if concludes else ()), ids.eos]
 
 
 def answer_item(sample: Sample, ids: MarkerIds, kept: Kept) -> Item:
@@ -108,8 +133,15 @@ def kept_tokens(sample: Sample, kept: Kept) -> list[int]:
 
 
 def prompt(ids: MarkerIds, marker: int | None, question: Ids, context: Ids = ()) -> list[int]:
-    """The prompt for training, scoring and inference: start, marker (None: full thinking), q and context."""
-    return [*ids.start, *([] if marker is None else [marker]), *question, *context]
+    """The prompt for training, scoring and inference: start, marker (None: full thinking), q and context.
+
+    With one chunk per step, the stage marker comes last. In front it would leave open where the context ends:
+    after `[1]` q c_1, the item of step 1 ends and that of step 2 goes on.
+    """
+    asked = [] if marker is None else [marker]
+    if ids.chunk_per_step and marker == ids.stages[0]:
+        return [*ids.start, *question, *context, *asked]
+    return [*ids.start, *asked, *question, *context]
 
 
 def parse_conclusion(text: str) -> str | None:

@@ -9,7 +9,7 @@ from skipthink_ray.models.student import Student
 
 _ABOUT = {
     "base": ("Full thinking: it writes the whole rationale, then the answer.", ""),
-    "cwt": ("Chunk-wise training: it writes one chunk per prompt, `[1]` to `[M]`, then `[answer]`.", "[1]"),
+    "cwt": ("Chunk-wise training: it writes one chunk per prompt, and then the answer.", "[1]"),
     "stt": (
         "Skip-thinking: it writes only the chunks it needs, `[thought]` for those it skips, then the answer.",
         "[skip]",
@@ -28,9 +28,10 @@ def model_card(stage: str, config: PipelineConfig, student: Student, summary: di
     """Markdown with the metadata block that model hubs read."""
     about, marker = _ABOUT[stage]
     question = config.samples.question_format.format(question="How many apples are left?")
-    num_chunks = len(student.ids.stages)
-    stages = f"{num_chunks} chunk markers, " if num_chunks else ""
-    prompt = student.model.config.skipthink["prompt_start"] + marker + question
+    num_markers = len({*student.ids.stages})
+    stages = f"{num_markers} chunk marker{'s' if num_markers > 1 else ''}, " if num_markers else ""
+    asked = question + marker if stage == "cwt" and student.ids.chunk_per_step else marker + question
+    prompt = student.model.config.skipthink["prompt_start"] + asked
     return f"""---
 library_name: transformers
 pipeline_tag: text-generation

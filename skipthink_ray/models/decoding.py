@@ -10,6 +10,10 @@ from skipthink_ray.method.markup import Ids, parse_conclusion, prompt
 from skipthink_ray.method.modes import Mode
 from skipthink_ray.models.student import Student
 
+STEP_LIMIT = 2
+"""With one chunk per step: a student may write this many times M chunks. M - 1 is the number of steps of the
+longest training rationale."""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -20,7 +24,7 @@ class Answer:
     tokens: int
     """Generated tokens of all stages, EOS included."""
     stopped: bool
-    """Every decoding ended in EOS before the length limit."""
+    """Every decoding ended in EOS before the length limit. With one chunk per step, the chunks ended too."""
 
 
 def generate(student: Student, prompts: list[list[int]], max_new_tokens: int) -> list[list[int]]:
@@ -86,23 +90,32 @@ def answer_questions(
 
 
 def _answer_in_stages(student: Student, questions: Sequence[Ids], max_new_tokens: int) -> list[Answer]:
-    """Prompt with `[1]` .. `[M]` and `[answer]` in turn, each with the question and all chunks so far."""
+    """Prompt with `[1]` .. `[M]` and `[answer]` in turn, each with the question and all chunks so far.
+
+    With one chunk per step, a student is asked for another chunk until it writes an empty one. Without the
+    `[answer]` marker, the answer is what it concludes in its last chunk.
+    """
+    ids, answers = student.ids, list[str | None]()
     contexts: list[list[int]] = [[] for _ in questions]
-    tokens, stopped = [0] * len(questions), [True] * len(questions)
-    written: list[list[int]] = []
-    for marker in (*student.ids.stages, student.ids.answer):
-        prompts = [prompt(student.ids, marker, *parts) for parts in zip(questions, contexts, strict=True)]
-        written = generate(student, prompts, max_new_tokens)
-        for at, ids in enumerate(written):
-            tokens[at] += len(ids)
-            stopped[at] &= _stopped(student, ids)
-            if marker != student.ids.answer:
-                contexts[at].extend(token for token in ids if token != student.ids.eos)
-    answers = [text_of(student, ids).strip() or None for ids in written]
-    texts = [
-        f"{text_of(student, context)} --> {answer or ''}"
-        for context, answer in zip(contexts, answers, strict=True)
-    ]
+    tokens, stopped, ended = [0] * len(questions), [True] * len(questions), [False] * len(questions)
+    for marker in ids.stages * (STEP_LIMIT if ids.chunk_per_step else 1):
+        asked = [at for at, end in enumerate(ended) if not end]
+        prompts = [prompt(ids, marker, questions[at], contexts[at]) for at in asked]
+        for at, written in zip(asked, generate(student, prompts, max_new_tokens), strict=True):
+            tokens[at] += len(written)
+            stopped[at] &= _stopped(student, written)
+            ended[at] = ids.chunk_per_step and written == [ids.eos]
+            contexts[at].extend(token for token in written if token != ids.eos)
+    texts = [text_of(student, context) for context in contexts]
+    if ids.answer_in_last_chunk:
+        answers = [parse_conclusion(text) for text in texts]
+        return [Answer(*fields) for fields in zip(texts, answers, tokens, stopped, strict=True)]
+    prompts = [prompt(ids, ids.answer, *parts) for parts in zip(questions, contexts, strict=True)]
+    for at, written in enumerate(generate(student, prompts, max_new_tokens)):
+        tokens[at] += len(written)
+        stopped[at] &= _stopped(student, written) and ended[at] == ids.chunk_per_step
+        answers.append(text_of(student, written).strip() or None)
+        texts[at] += f" --> {answers[at] or ''}"
     return [Answer(*fields) for fields in zip(texts, answers, tokens, stopped, strict=True)]
 
 

@@ -23,7 +23,8 @@ def marker_separation(student: Student, stage: str) -> dict[str, float]:
     if stage in UNMARKED:
         return {}
     ids = student.ids
-    markers = [*ids.stages, ids.answer, *([ids.skip, ids.thought] if stage == "stt" else [])]
+    cwt = dict.fromkeys((*ids.stages, ids.answer))
+    markers = [*cwt, *([ids.skip, ids.thought] if stage == "stt" else [])]
     weight_VD = student.model.get_input_embeddings().weight.float()
     added = set(student.tokenizer.get_added_vocab().values())
     ordinary = torch.tensor([token for token in range(len(student.tokenizer)) if token not in added])

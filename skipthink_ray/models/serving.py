@@ -21,10 +21,9 @@ def prepare_for_serving(student: Student, stage: str, config: PipelineConfig) ->
     Also stops the tokenizer from adding BOS or EOS: no prompt of the method has them, and a server for plain
     text has no option to leave them out.
     """
-    question_format, start = config.samples.question_format, student.model.config.skipthink["prompt_start"]
+    made, question_format = student.model.config.skipthink, config.samples.question_format
     student.model.config.skipthink = {
-        "prompt_start": start,
-        "num_chunks": len(student.ids.stages),
+        **made,
         "stage": stage,
         "task": config.task,
         "own_task": config.own_task.model_dump() if config.own_task else None,
@@ -32,7 +31,7 @@ def prepare_for_serving(student: Student, stage: str, config: PipelineConfig) ->
         "started_from": describe(config.student.pretrained),
     }
     student.tokenizer.add_bos_token = student.tokenizer.add_eos_token = False
-    student.tokenizer.chat_template = chat_template(stage, start, question_format)
+    student.tokenizer.chat_template = chat_template(stage, made["prompt_start"], question_format)
 
 
 def prompt_text(stage: str, start: str, question_format: str, question: str) -> str:

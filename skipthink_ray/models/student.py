@@ -3,7 +3,7 @@
 No pickle is read: weights are safetensors, and `trust_remote_code` stays off.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from skipthink_ray.config import ClusterConfig, StudentConfig
+from skipthink_ray.config import ClusterConfig, CwtConfig, StudentConfig
 from skipthink_ray.method.markup import (
     ANSWER,
     COMMON_MARKERS,
@@ -36,6 +36,7 @@ from skipthink_ray.models.pretrained import resolve
 
 PAD, EOS = "[pad]", "[eos]"
 LINE_BREAK = "\n"
+FIXED_M = CwtConfig()
 
 
 @dataclass(frozen=True)
@@ -114,26 +115,34 @@ def build_student(config: StudentConfig, tokenizer: Any, seed: int) -> Student:
         add_embeddings(model, known, len(tokenizer))
     start_markers(model, tokenizer, config.marker_start, list(COMMON_MARKERS), seed)
     _set_token_ids(model, tokenizer)
-    start = prompt_start(config)
-    model.config.skipthink = {"prompt_start": start, "num_chunks": 0}
-    return Student(model, tokenizer, marker_ids(tokenizer, start, 0), int(tokenizer.pad_token_id or 0))
+    made = model.config.skipthink = {"prompt_start": prompt_start(config), "num_chunks": 0}
+    return Student(model, tokenizer, marker_ids(tokenizer, made), int(tokenizer.pad_token_id or 0))
 
 
-def with_stages(student: Student, num_chunks: int, marker_start: str, seed: int) -> Student:
-    """The student with the stage markers `[1]` to `[M]`, and all its markers at their start.
+def with_stages(
+    student: Student, num_chunks: int, marker_start: str, seed: int, config: CwtConfig = FIXED_M
+) -> Student:
+    """The student with the stage markers, and all its markers at their start.
 
-    Changes the model and the tokenizer in place. marker_start: `student.marker_start`. Raises ValueError if
-    the student has stage markers.
+    The stage markers are `[1]` to `[M]`; with one chunk per step, only `[1]`. Changes the model and the
+    tokenizer in place. marker_start: `student.marker_start`. Raises ValueError if the student has stage
+    markers.
     """
     model, tokenizer = student.model, student.tokenizer
     if student.ids.stages:
         raise ValueError(f"the student already has markers for {len(student.ids.stages)} chunks")
-    known, stages = len(tokenizer), stage_markers(num_chunks)
+    shared = config.num_chunks == "steps"
+    known, stages = len(tokenizer), stage_markers(1 if shared else num_chunks)
     tokenizer.add_tokens(stages, special_tokens=True)
     add_embeddings(model, known, len(tokenizer))
     start_markers(model, tokenizer, marker_start, [*stages, *COMMON_MARKERS], seed)
-    model.config.skipthink = {**model.config.skipthink, "num_chunks": num_chunks}
-    return replace(student, ids=marker_ids(tokenizer, model.config.skipthink["prompt_start"], num_chunks))
+    made = model.config.skipthink = {
+        **model.config.skipthink,
+        "num_chunks": num_chunks,
+        "chunk_per_step": shared,
+        "answer_marker": config.answer_marker,
+    }
+    return replace(student, ids=marker_ids(tokenizer, made))
 
 
 def prompt_start(config: StudentConfig) -> str:
@@ -155,15 +164,15 @@ def load_student(folder: str | Path) -> Student:
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
     except (OSError, ValueError) as error:
         raise ValueError(f"'{folder}' is not a student's folder (model and tokenizer): {error}") from error
-    made = getattr(model.config, "skipthink", {})
-    ids = marker_ids(tokenizer, made.get("prompt_start", ""), made.get("num_chunks"))
+    ids = marker_ids(tokenizer, getattr(model.config, "skipthink", {}))
     return Student(model, tokenizer, ids, tokenizer.pad_token_id)
 
 
-def marker_ids(tokenizer: Any, start: str = "", num_chunks: int | None = None) -> MarkerIds:
+def marker_ids(tokenizer: Any, made: Mapping[str, Any]) -> MarkerIds:
     """The ids of the markers and of the prompt start. Raises ValueError if the tokenizer lacks markers.
 
-    num_chunks: M, or 0 for base and before cwt; None counts the stage markers of the tokenizer.
+    made: `skipthink` in the student's config.json. Its `num_chunks` is M, or 0 for base and before cwt;
+    without it, the stage markers of the tokenizer are counted.
     """
     vocabulary = tokenizer.get_added_vocab()
     missing = [marker for marker in COMMON_MARKERS if marker not in vocabulary]
@@ -171,13 +180,14 @@ def marker_ids(tokenizer: Any, start: str = "", num_chunks: int | None = None) -
         raise ValueError(
             f"the tokenizer lacks the markers {', '.join(missing)}; use a student that skipthink trained"
         )
+    num_chunks, start = made.get("num_chunks"), made.get("prompt_start")
     if num_chunks is None:
         num_chunks = next(m for m in range(1, len(vocabulary) + 2) if f"[{m}]" not in vocabulary) - 1
-    stages = tuple(vocabulary[f"[{stage}]"] for stage in range(1, num_chunks + 1))
+    names = stage_markers(1) * num_chunks if made.get("chunk_per_step") else stage_markers(num_chunks)
+    stages = tuple(vocabulary[name] for name in names)
+    answer = vocabulary[ANSWER] if made.get("answer_marker", True) else stages[-1]
     first = tuple(encode(tokenizer, [start])[0]) if start else ()
-    return MarkerIds(
-        stages, vocabulary[ANSWER], vocabulary[SKIP], vocabulary[THOUGHT], tokenizer.eos_token_id, first
-    )
+    return MarkerIds(stages, answer, vocabulary[SKIP], vocabulary[THOUGHT], tokenizer.eos_token_id, first)
 
 
 def _from_pretrained(name: str) -> Any:

@@ -72,12 +72,17 @@ def check_student_folder(uri: str) -> None:
             raise ValueError(f"student: {uri} contains no weights (*.safetensors)")
         try:
             made = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("skipthink", {})
-            ids = marker_ids(AutoTokenizer.from_pretrained(folder), num_chunks=made.get("num_chunks"))
+            ids = marker_ids(AutoTokenizer.from_pretrained(folder), made)
         except (OSError, KeyError) as error:
             raise ValueError(f"student: cannot load a tokenizer from {uri}: {error}") from error
         if not ids.stages:
             raise ValueError(
                 f"student: {uri} has no stage markers, so it cannot judge chunks; use that of cwt or stt"
+            )
+        if ids.chunk_per_step:
+            raise ValueError(
+                f"student: {uri} writes one chunk per step, so there is nothing to search; "
+                "use a student with a fixed number of chunks"
             )
 
 

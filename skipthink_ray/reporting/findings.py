@@ -87,9 +87,12 @@ def evaluation_findings(
     `trained`: the summaries of the students.
     """
     findings, students = [], modes_of(trained)
-    if summary["staged_format_errors_pct"] > ANSWERS_PCT:
-        findings.append(_staged_empty(config, summary["staged_format_errors_pct"]))
-    errors = _modes_above(summary, "format_errors_pct", [mode for mode in students if mode != "staged"])
+    concluding = [*students]  # the modes whose answers follow `-->`
+    if config.cwt.answer_marker:
+        concluding.remove("staged")
+        if summary["staged_format_errors_pct"] > ANSWERS_PCT:
+            findings.append(_staged_empty(config, summary["staged_format_errors_pct"]))
+    errors = _modes_above(summary, "format_errors_pct", concluding)
     if errors:
         findings.append(_no_answer(config, errors, [*trained]))
     at_limit, loops = (_modes_above(summary, name, [*students]) for name in ("at_limit_pct", "loops_pct"))
@@ -162,7 +165,8 @@ def _gate_rarely_right(config: PipelineConfig, right_share: float) -> Finding:
 
 
 def _gate_keeps_all(config: PipelineConfig, kept_share: float) -> Finding:
-    remedies = {"cwt.num_chunks": "cut the rationales into more chunks (cwt.num_chunks)"}
+    more = "set a number of" if config.cwt.num_chunks == "steps" else "cut the rationales into more"
+    remedies = {"cwt.num_chunks": f"{more} chunks (cwt.num_chunks)"}
     if config.skips.skippable == "interior":
         remedies["skips.skippable"] = "allow skipping the first and the last chunk (skips.skippable any)"
     if config.skips.judge == "writing":
@@ -178,7 +182,7 @@ def _gate_keeps_all(config: PipelineConfig, kept_share: float) -> Finding:
 
 def _gate_skips_all(config: PipelineConfig, kept_share: float) -> Finding:
     skips, remedies = config.skips, {"skips.margin_nats": "raise skips.margin_nats"}
-    if skips.judge == "reading":
+    if skips.judge == "reading" and config.cwt.num_chunks != "steps":
         remedies["skips.judge"] = "let the student write the chunks after a removed one (skips.judge writing)"
     if skips.gate == "own":
         remedies["skips.gate"] = "ask a student that never saw the sample (skips.gate cross_fitted)"
@@ -240,6 +244,8 @@ def _answers_endless(at_limit: str, loops: str, config: PipelineConfig, stages: 
         limit = "evaluation.max_new_tokens"
         seen, keys = [f"reach the length limit: {at_limit}"], (limit, *keys)
         remedy = f"Raise {limit} (now {config.evaluation.max_new_tokens}) if the rationales are longer. "
+        if config.cwt.num_chunks == "steps":
+            remedy = f"Staged answers that never write an empty chunk count too. {remedy}"
     if loops:
         seen.append(f"repeat themselves: {loops}")
     text = f"Many answers do not end properly. They {'; they '.join(seen)}."

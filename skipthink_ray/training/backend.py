@@ -1,12 +1,20 @@
-"""Choose DeepSpeed or DDP. On CPU, DeepSpeed compiles a communication op at start and needs build tools."""
+"""Chooses DeepSpeed or DDP, and starts its engine.
+
+On CPU, DeepSpeed compiles a communication op at start and needs build tools.
+"""
 
 import importlib.util
 import os
 import shutil
+from typing import Any
 
-from skipthink_ray.config import ClusterConfig
+import torch
+
+from skipthink_ray.config import ClusterConfig, TrainConfig
 from skipthink_ray.training.deepspeed import use_own_tools
-from skipthink_ray.training.engine import any_rank
+from skipthink_ray.training.deepspeed_engine import DeepSpeedEngine
+from skipthink_ray.training.engine import DataParallelEngine, Engine, any_rank
+from skipthink_ray.training.markers import Markers
 
 
 def deepspeed_problem(use_gpu: bool) -> str | None:
@@ -41,3 +49,17 @@ def choose_backend(cluster: ClusterConfig) -> tuple[str, str | None]:
             f"DeepSpeed cannot start here ({problem}); training uses torch's DistributedDataParallel instead",
         )
     return "deepspeed", None
+
+
+def start_engine(
+    model: Any, train: TrainConfig, cluster: ClusterConfig, backend: str, markers: Markers | None = None
+) -> Engine:
+    """Wrap a model for training in this process, alone or as a rank of torch.distributed.
+
+    backend: deepspeed or ddp. markers: the result of `markers.attach` for this model.
+    """
+    if train.precision == "bf16" and backend == "ddp":
+        model.to(torch.float32)  # autocast keeps fp32 master weights
+    if backend == "deepspeed":
+        return DeepSpeedEngine(model, train, cluster, markers)
+    return DataParallelEngine(model, train, markers)

@@ -6,6 +6,7 @@ number of workers and micro-batches computes the same update.
 Shape suffixes: R samples, M chunks, I items, B micro-batch, T tokens.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -46,13 +47,15 @@ def epoch_items(
     samples: Samples,
     rng: np.random.Generator,
     kept_RM: np.ndarray | None = None,
-    start_tokens: int = 0,
+    ids: markup.MarkerIds | None = None,
 ) -> Items:
     """All items of one epoch: full items for base and icot; CWT items for cwt; CWT and skip items for stt.
 
     kept_RM: the chunks that skip items show; None: all.
-    start_tokens: number of tokens in front of every prompt.
+    ids: the student's markers; None: `[1]` to `[M]` and `[answer]`, with nothing in front of a prompt.
     """
+    start_tokens = len(ids.start) if ids else 0
+    per_step, concludes = (ids.chunk_per_step, ids.answer_in_last_chunk) if ids else (False, False)
     num_rows, num_chunks = samples.ends_RM.shape
     shown_RM = samples.present_RM if kept_RM is None else kept_RM & samples.present_RM
     if stage in UNMARKED:
@@ -60,12 +63,16 @@ def epoch_items(
     else:
         last = num_chunks + (2 if stage == "stt" else 1)
         parts = np.repeat(np.arange(last)[:, None], num_rows, axis=1)
-    rows = np.tile(np.arange(num_rows), len(parts))
-    parts = parts.ravel()
+    rows, parts = np.tile(np.arange(num_rows), len(parts)), parts.ravel()
+    if per_step:  # of a rationale's empty chunks, only the first has an item: it ends the rationale
+        wanted = (parts >= num_chunks) | (parts <= samples.present_RM.sum(1)[rows])
+        rows, parts = rows[wanted], parts[wanted]
+    if concludes:
+        rows, parts = rows[parts != num_chunks], parts[parts != num_chunks]
     if isinstance(config, SttConfig) and config.skip_share is not None:
         rows, parts = _weigh_skips(rows, parts, num_chunks + 1, config.skip_share, rng)
     answer_kept_RM = _drop_chunks(samples.present_RM, config.answer_chunk_dropout, rng)
-    tokens, targets = _lengths(samples, answer_kept_RM, shown_RM)
+    tokens, targets = _lengths(samples, answer_kept_RM, shown_RM, concludes)
     lengths = tokens[rows, parts] + start_tokens, targets[rows, parts]
     return Items(rows, parts, *lengths, answer_kept_RM, shown_RM, np.zeros_like(rows))
 
@@ -90,15 +97,16 @@ def plan_updates(items: Items, config: TrainConfig, rng: np.random.Generator) ->
     return [updates[at] for at in rng.permutation(len(updates))]
 
 
-def updates_per_epoch(stage: Stage, config: TrainConfig, num_rows: int, num_chunks: int) -> int:
-    """Number of updates that `plan_updates` makes from `epoch_items`, computed without listing the items."""
-    groups = [num_rows] * {"base": 1, "icot": 1}.get(stage, num_chunks + 1)
+def updates_per_epoch(stage: Stage, config: TrainConfig, num_rows: int, cwt_items: Sequence[int]) -> int:
+    """Number of updates that `plan_updates` makes from `epoch_items`, computed without listing the items.
+
+    cwt_items: number of CWT items of each kind. base and icot do not read it.
+    """
+    groups = [num_rows] if stage in UNMARKED else [*cwt_items]
     if stage == "stt":
         share = config.skip_share if isinstance(config, SttConfig) else None
-        groups = [0] * len(groups) if share == 1 else groups
-        groups.append(
-            num_rows if share is None else _wanted_skips(share, num_rows, (num_chunks + 1) * num_rows)
-        )
+        skips = num_rows if share is None else _wanted_skips(share, num_rows, sum(groups))
+        groups = [*(groups if share != 1 else ()), skips]
     items = groups if config.stage_updates == "grouped" else [sum(groups)]
     return sum(-(-count // config.batch_size) for count in items)
 
@@ -155,9 +163,12 @@ def _wanted_skips(share: float, num_skips: int, num_others: int) -> int:
 
 
 def _lengths(
-    samples: Samples, answer_kept_RM: np.ndarray, skip_kept_RM: np.ndarray
+    samples: Samples, answer_kept_RM: np.ndarray, skip_kept_RM: np.ndarray, concludes: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Tokens and target tokens of every part of every sample, [R, M + 3] each, as in `build_item`."""
+    """Tokens and target tokens of every part of every sample, [R, M + 3] each, as in `build_item`.
+
+    concludes: stage M ends with the conclusion.
+    """
     token_ends_RM, chunk_RM = samples.chunk_token_ends_RM, samples.chunk_tokens_RM
     question_R, answer_R, conclusion_R = (
         part.lengths for part in (samples.question, samples.answer, samples.conclusion)
@@ -171,6 +182,8 @@ def _lengths(
             token_ends_RM[:, -1] + conclusion_R,
         ]
     )
+    if concludes:
+        targets[:, samples.num_chunks - 1] += conclusion_R
     context = np.column_stack(
         [
             1 + token_ends_RM - chunk_RM,

@@ -1,4 +1,4 @@
-"""Engines that turn micro-batches into an optimiser step: DeepSpeed (ZeRO 0-3) or DistributedDataParallel.
+"""The engine that turns micro-batches into an optimiser step. This one is DistributedDataParallel.
 
 Both average gradients over the W ranks; DeepSpeed also averages over the A micro-batches. The method
 divides the *sum* of the token losses by the N target tokens of the whole update (method §2). So each
@@ -7,7 +7,6 @@ large batch, for any W and A.
 """
 
 import inspect
-import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
@@ -17,9 +16,8 @@ import torch.distributed as dist
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
-from skipthink_ray.config import ClusterConfig, OptimConfig, TrainConfig
+from skipthink_ray.config import OptimConfig, TrainConfig
 from skipthink_ray.models.batching import IGNORE
-from skipthink_ray.training.deepspeed import deepspeed_config, load_communication_op
 from skipthink_ray.training.markers import Markers
 
 MicroBatch = dict[str, torch.Tensor]
@@ -51,20 +49,6 @@ class Engine(Protocol):
     def set_state(self, parameter: torch.nn.Parameter, key: str | None, value: torch.Tensor) -> None:
         """Overwrite what `state` reads. Collective."""
         ...
-
-
-def start_engine(
-    model: Any, train: TrainConfig, cluster: ClusterConfig, backend: str, markers: Markers | None = None
-) -> Engine:
-    """Wrap a model for training in this process, alone or as a rank of torch.distributed.
-
-    backend: deepspeed or ddp. markers: the result of `markers.attach` for this model.
-    """
-    if train.precision == "bf16" and backend == "ddp":
-        model.to(torch.float32)  # autocast keeps fp32 master weights
-    if backend == "deepspeed":
-        return DeepSpeedEngine(model, train, cluster, markers)
-    return DataParallelEngine(model, train, markers)
 
 
 def world() -> int:
@@ -140,7 +124,7 @@ def can_select_logits(model: Any) -> bool:
     )
 
 
-def _total(loss: torch.Tensor) -> torch.Tensor:
+def total_of_ranks(loss: torch.Tensor) -> torch.Tensor:
     if dist.is_initialized():
         dist.all_reduce(loss)
     return loss
@@ -175,7 +159,7 @@ class DataParallelEngine:
         set_lr(self.optimizer, lr)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        return _total(total)
+        return total_of_ranks(total)
 
     def state(self, name: str, parameter: torch.nn.Parameter, key: str | None) -> torch.Tensor:
         return parameter.detach() if key is None else self.optimizer.state[parameter][key]
@@ -189,86 +173,3 @@ class DataParallelEngine:
 
     def _autocast(self, device_type: str) -> AbstractContextManager[Any]:
         return torch.autocast(device_type, torch.bfloat16) if self.bf16 else nullcontext()
-
-
-class DeepSpeedEngine:
-    """DeepSpeed with ZeRO. torch.distributed must be initialised (Ray Train does it)."""
-
-    def __init__(
-        self,
-        model: PreTrainedModel,
-        train: TrainConfig,
-        cluster: ClusterConfig,
-        markers: Markers | None = None,
-    ) -> None:
-        os.environ.setdefault("LOCAL_RANK", str(model.device.index or 0))
-        import deepspeed  # slow (seconds) and writes log lines, so only if used
-
-        if model.device.type == "cpu":
-            load_communication_op()
-        self.accumulation = cluster.accumulation
-        self.takes_mask = can_select_logits(model)
-        self.adamw = adamw(model, train.optim, markers)
-        self.engine: Any = deepspeed.initialize(
-            model=model,  # pyright: ignore[reportArgumentType]
-            optimizer=self.adamw,
-            config=deepspeed_config(train, cluster, world()),
-            dist_init_required=False,
-        )[0]
-        self.model = self.engine.module
-        self.zero_stage = cluster.zero_stage
-        self.linked = False
-
-    @property
-    def optimizer(self) -> torch.optim.Optimizer:
-        return self.adamw
-
-    def update(self, micro_batches: list[MicroBatch], num_targets: int, lr: float) -> torch.Tensor:
-        set_lr(self.engine.optimizer, lr)
-        total = torch.zeros((), device=micro_batches[0]["labels"].device)
-        for batch in micro_batches:
-            loss = summed_loss(self.engine, batch, self.takes_mask) / num_targets
-            self.engine.backward(loss * (world() * self.accumulation))
-            self.engine.step()
-            total += loss.detach()
-        if not self.linked:
-            self._link_states()
-        if self.engine.skipped_steps:  # DeepSpeed silently skips a step if a gradient is not finite
-            total.fill_(torch.nan)
-        return _total(total)
-
-    def _link_states(self) -> None:
-        """Tell DeepSpeed where to find the optimiser states of every parameter group.
-
-        ZeRO 1 and 2 look for them after the first group's first step. The states of the other groups do not
-        exist by then.
-        """
-        from deepspeed.utils import lazy_init_hp_params_optimizer_state
-
-        if self.zero_stage in (1, 2):
-            zero = self.engine.optimizer
-            for group, partition in zip(zero.bit16_groups, zero.single_partition_of_fp32_groups, strict=True):
-                lazy_init_hp_params_optimizer_state(group, partition, zero.optimizer.state)
-        self.linked = True
-
-    def state(self, name: str, parameter: torch.nn.Parameter, key: str | None) -> torch.Tensor:
-        from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
-
-        value = (
-            safe_get_full_fp32_param(parameter)
-            if key is None
-            else safe_get_full_optimizer_state(parameter, key)
-        )
-        if value is None:  # ZeRO-0 keeps parameters and states in torch's own places
-            value = parameter.detach() if key is None else self.engine.optimizer.state[parameter][key]
-        return value.view(getattr(parameter, "ds_shape", parameter.shape))
-
-    def set_state(self, parameter: torch.nn.Parameter, key: str | None, value: torch.Tensor) -> None:
-        from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
-
-        if self.zero_stage == 0:
-            (parameter.data if key is None else self.engine.optimizer.state[parameter][key]).copy_(value)
-        elif key is None:
-            safe_set_full_fp32_param(parameter, value)
-        else:
-            safe_set_full_optimizer_state(parameter, value, key)

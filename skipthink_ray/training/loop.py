@@ -93,8 +93,8 @@ def train(
         started = time.perf_counter()
         if progress.position == 0:
             samples = _search_chunks(run, samples)
-        rng, start_tokens = np.random.default_rng((job.seed, progress.epoch)), len(student.ids.start)
-        items = epoch_items(job.stage, job.config, samples, rng, job.kept_RM, start_tokens)
+        rng = np.random.default_rng((job.seed, progress.epoch))
+        items = epoch_items(job.stage, job.config, samples, rng, job.kept_RM, student.ids)
         if run.removal:
             first = progress.update - progress.position
             items, updates = plan_with_removal(items, samples, run.removal, first, rng)

@@ -49,7 +49,7 @@ def attach(model: Any, ids: MarkerIds, optim: OptimConfig) -> Markers:
     if optim.marker_lr_stds is None:
         return Markers()
     modules = (model.get_input_embeddings(), model.get_output_embeddings())
-    index_K = torch.tensor([*ids.stages, ids.answer, ids.skip, ids.thought], device=modules[0].weight.device)
+    index_K = torch.tensor(ids.markers, device=modules[0].weight.device)
     nth_V = torch.full((len(modules[0].weight),), -1, device=index_K.device)
     nth_V[index_K] = torch.arange(len(index_K), device=index_K.device)
     before, hooks = _logits(model, index_K[None]), []

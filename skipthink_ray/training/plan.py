@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 
+import numpy as np
 import pyarrow.compute as pc
 
 from skipthink_ray.config import PipelineConfig, TrainConfig
@@ -41,8 +42,18 @@ def total_updates(config: PipelineConfig, stage: Stage, samples: Folder, num_sam
         return config.updates
     measured: Stage = stage if stage == "cwt" or config.match == "epochs" else "cwt"
     train_config: TrainConfig = getattr(config, measured)
-    num_chunks = 1 if measured in UNMARKED else planned_chunks(config, samples)[0]
-    return updates_per_epoch(measured, train_config, num_samples, num_chunks) * train_config.epochs
+    cwt_items = [] if measured in UNMARKED else _cwt_items(config, samples, num_samples)
+    return updates_per_epoch(measured, train_config, num_samples, cwt_items) * train_config.epochs
+
+
+def _cwt_items(config: PipelineConfig, samples: Folder, num_samples: int) -> list[int]:
+    """Number of CWT items of each kind in an epoch on `num_samples` of the samples."""
+    num_chunks = planned_chunks(config, samples)[0]
+    if config.cwt.num_chunks == "steps":
+        num_steps_R = np.fromiter(_num_steps(samples), dtype=np.int64)
+        shares = [float(np.mean(num_steps_R >= stage)) for stage in range(num_chunks)]
+        return [*(round(share * num_samples) for share in shares), num_samples]
+    return [num_samples] * (num_chunks + config.cwt.answer_marker)
 
 
 def longest_rationale(samples: Folder) -> int:
@@ -57,7 +68,7 @@ def check_removal(config: PipelineConfig, samples: Folder) -> None:
         return
     num_samples: int = samples.read_json("summary.json")["train"]
     updates = total_updates(config, "icot", samples, num_samples)
-    per_epoch = updates_per_epoch("icot", config.icot, num_samples, 1)
+    per_epoch = updates_per_epoch("icot", config.icot, num_samples, [])
     removal = Removal(config.icot, per_epoch, longest_rationale(samples))
     rate, before_last = config.icot.tokens_per_epoch, updates - per_epoch
     if before_last >= 0 and removal.scheduled(before_last) == removal.longest:

@@ -10,6 +10,7 @@ numpy's call overhead.
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 import torch
 import torch.distributed as dist
 
@@ -78,8 +79,9 @@ def rechunk(
     `seed` is (seed, epoch). `bf16` runs the forward passes in bf16 if the device supports it.
     """
     ends_RM = samples.ends_RM
+    scored = concluded(samples) if ids.answer_in_last_chunk else samples
     rows = np.nonzero(chunking.movable(ends_RM))[0]
-    tokens = samples.question.lengths[rows] + samples.rationale.lengths[rows] + len(ids.start) + 1
+    tokens = scored.question.lengths[rows] + scored.rationale.lengths[rows] + len(ids.start) + 1
     batches = length_batches(
         rows, tokens, BATCH_TOKENS["cuda" if next(model.parameters()).is_cuda else "cpu"]
     )
@@ -96,7 +98,7 @@ def rechunk(
         until_BM = until_RM[batch]
         if any(other % every == 0 for other in together):  # one rank measures, so all run the same passes
             until_BM[:, -1] = ends_RM[batch, -1]
-        losses = stage_losses(model, ids, samples, batch, until_BM, bf16)
+        losses = stage_losses(model, ids, scored, batch, until_BM, bf16)
         if number == start + rank():  # otherwise this pass only kept the ranks in lockstep
             waiting.append(Scored(batch, losses, number % every == 0))
         padded = sum(len(part.rows) for part in waiting) * losses.nll_RMK[0].size  # later batches are longer
@@ -110,6 +112,28 @@ def rechunk(
         movable=len(rows) * (ends_RM.shape[1] - 1),
         energy_nats=float(energy[0] / max(energy[1], 1)),
     )
+
+
+def concluded(samples: Samples) -> Samples:
+    """The same samples, with ` --> y` as part of the last step."""
+    before_R, after_R = samples.rationale.lengths, samples.conclusion.lengths
+    joined = np.insert(
+        samples.rationale.values,
+        np.repeat(samples.rationale.offsets[1:], after_R),
+        samples.conclusion.values,
+    )
+    steps = samples.step_tokens.values.copy()
+    steps[samples.step_tokens.offsets[1:] - 1] += after_R
+    offsets = np.concatenate([[0], (before_R + after_R).cumsum()])
+    table = samples.table
+    for name, values, at in (
+        ("rationale_tokens", joined, offsets),
+        ("step_tokens", steps, samples.step_tokens.offsets),
+    ):
+        field = table.schema.field(name)
+        lists = pa.ListArray.from_arrays(at.astype(np.int32), pa.array(values, field.type.value_type))
+        table = table.set_column(table.schema.get_field_index(name), field, lists)
+    return Samples(table)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ def removal_of(config: TrainConfig, samples: Samples) -> Removal | None:
     """The removal schedule of icot; None for other stages."""
     if not isinstance(config, IcotConfig):
         return None
-    per_epoch = updates_per_epoch("icot", config, len(samples), 1)
+    per_epoch = updates_per_epoch("icot", config, len(samples), [])
     return Removal(config, per_epoch, int(samples.rationale.lengths.max(initial=0)))
 
 

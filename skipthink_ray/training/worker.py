@@ -17,7 +17,7 @@ from skipthink_ray.models.batching import collate
 from skipthink_ray.models.student import Student, load_student, with_stages
 from skipthink_ray.rows import SKIP_SCHEMA
 from skipthink_ray.runtime.board import Board
-from skipthink_ray.training.backend import choose_backend
+from skipthink_ray.training.backend import choose_backend, start_engine
 from skipthink_ray.training.checkpoint import (
     GivenUp,
     NonFiniteLoss,
@@ -26,7 +26,7 @@ from skipthink_ray.training.checkpoint import (
     load_weights,
     save_checkpoint,
 )
-from skipthink_ray.training.engine import Engine, any_rank, rank, start_engine
+from skipthink_ray.training.engine import Engine, any_rank, rank
 from skipthink_ray.training.export import export
 from skipthink_ray.training.loop import Hooks, Job, train
 from skipthink_ray.training.markers import attach
@@ -89,7 +89,8 @@ def _student(request: "Request") -> Student:
         student = load_student(folder)
     if request.stage in UNMARKED or student.ids.stages:  # stt may start from cwt
         return student
-    return with_stages(student, request.num_chunks, request.config.student.marker_start, request.config.seed)
+    config = request.config
+    return with_stages(student, request.num_chunks, config.student.marker_start, config.seed, config.cwt)
 
 
 def _kept(request: "Request", samples: Samples) -> np.ndarray | None:

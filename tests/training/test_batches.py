@@ -60,7 +60,7 @@ def epochs(draw, max_rows=6):
 
 def _items(stage, config, epoch, seed=0):
     samples, kept_RM = epoch
-    return epoch_items(stage, config, samples, np.random.default_rng(seed), kept_RM, len(START))
+    return epoch_items(stage, config, samples, np.random.default_rng(seed), kept_RM, _ids(samples.num_chunks))
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -236,4 +236,5 @@ def test_updates_are_counted_as_they_are_planned(epoch, stage, grouped, share, b
     config = _config(stage, **fields, **({"skip_share": share} if stage == "stt" else {}))
     items = epoch_items(stage, config, samples, np.random.default_rng(0), kept_RM)
     planned = plan_updates(items, config, np.random.default_rng(0))
-    assert len(planned) == updates_per_epoch(stage, config, len(samples), samples.num_chunks)
+    cwt_items = [len(samples)] * (samples.num_chunks + 1)
+    assert len(planned) == updates_per_epoch(stage, config, len(samples), cwt_items)

@@ -20,7 +20,7 @@ from skipthink_ray.config import ClusterConfig, OptimConfig, TrainConfig
 from skipthink_ray.method.markup import Item, MarkerIds
 from skipthink_ray.method.samples import Samples
 from skipthink_ray.models.batching import collate
-from skipthink_ray.training.backend import deepspeed_problem
+from skipthink_ray.training.backend import deepspeed_problem, start_engine
 from skipthink_ray.training.batches import share_of
 from skipthink_ray.training.checkpoint import (
     Progress,
@@ -30,7 +30,7 @@ from skipthink_ray.training.checkpoint import (
     save_checkpoint,
 )
 from skipthink_ray.training.deepspeed import load_communication_op
-from skipthink_ray.training.engine import Engine, start_engine
+from skipthink_ray.training.engine import Engine
 from skipthink_ray.training.markers import attach
 from skipthink_ray.training.removal import reset_optimizer
 from tests.toys import tiny_llama, token_samples

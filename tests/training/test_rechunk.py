@@ -15,8 +15,7 @@ from skipthink_ray.method.markup import MarkerIds
 from skipthink_ray.method.samples import Samples
 from skipthink_ray.models.scoring import stage_losses
 from skipthink_ray.training import rechunk as module
-from skipthink_ray.training.backend import deepspeed_problem
-from skipthink_ray.training.engine import start_engine
+from skipthink_ray.training.backend import deepspeed_problem, start_engine
 from skipthink_ray.training.rechunk import Rechunked, rechunk
 from tests.toys import tiny_llama, token_samples
 

@@ -7,7 +7,7 @@ def test_the_dry_run_lists_every_arm_of_every_task(tmp_path, capsys):
     words = ["ablate", "--tasks", "multiarith,svamp", "--preset", "tiny", "--storage-path", str(tmp_path)]
     assert main([*words, "--dry-run"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 20
+    assert len(lines) == 24
     assert lines[0] == "multiarith, as configured  to do"
     assert lines[-1] == "svamp, ICoT-SI  to do"
     assert not [*tmp_path.iterdir()]

@@ -1,0 +1,22 @@
+"""Configuration of tracking with MLflow."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from skipthink_ray.config.base import Address, Config
+
+
+class TrackingConfig(Config):
+    """Where metrics are logged."""
+
+    backend: Literal["mlflow", "off"] = "mlflow"
+    """mlflow: log to MLflow; off: no tracking."""
+    uri: Address | None = None
+    """MLflow tracking URI. None: MLFLOW_TRACKING_URI, or SQLite under the storage path (if it is local)."""
+    experiment: str = "skipthink"
+    """Name of the MLflow experiment."""
+    log_student: bool = False
+    """Whether the skip student is logged as a model when the report is made. A sweep logs the chosen one."""
+    register_as: Annotated[str | None, Field(pattern=r"^[\w][\w .-]*$")] = None
+    """Name under which a logged student is registered in MLflow's model registry. None: not registered."""
