@@ -20,6 +20,8 @@ SHARED: dict[str, Any] = {
     "skips.max_new_tokens": 16,
     "skips.max_chunk_tokens": 96,
 }
+BF16 = {f"{stage}.precision": "bf16" for stage in ("base", "cwt", "stt")}
+"""The arms of the table train in bf16, which takes a third less time on a CPU with AVX-512 BF16."""
 
 
 @dataclass(frozen=True)
@@ -89,14 +91,14 @@ MARKERS = (
     marker_arm("\n", "mean", 0.03),
 )
 FEW_SHOT = Arm(f"before training, {SHOTS} examples in the prompt", "few-shot", updates=0)
-BASE = Arm("Base", "base")
-BASE_BEST = Arm("Base, best epoch by dev", "base", best_epoch=True)
-AVERAGE = Arm("CWT, average chunks", "cwt", overrides={"cwt.search.method": "average"})
-GREEDY = Arm("CWT, greedy chunks", "cwt")
+BASE = Arm("Base", "base", overrides=BF16)
+BASE_BEST = Arm("Base, best epoch by dev", "base", overrides=BF16, best_epoch=True)
+AVERAGE = Arm("CWT, average chunks", "cwt", overrides=BF16 | {"cwt.search.method": "average"})
+GREEDY = Arm("CWT, greedy chunks", "cwt", overrides=BF16)
 
 
 def stt_arm(judge: str, skippable: str, shuffled: bool = False) -> Arm:
-    overrides = {"skips.judge": judge, "skips.skippable": skippable, "skips.shuffled": shuffled}
+    overrides = BF16 | {"skips.judge": judge, "skips.skippable": skippable, "skips.shuffled": shuffled}
     name = f"STT, judge {judge}, {skippable}" + (", shuffled" if shuffled else "")
     return Arm(name, "stt", overrides=overrides, cwt=GREEDY)
 

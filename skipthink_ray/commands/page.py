@@ -55,7 +55,8 @@ def _missing(storage: Folder, record: Record) -> str:
     view = read_view(storage.child(record.run))
     if view is None:
         return "its run was deleted"
-    gone = [one for one in upstream(REPORT) if not is_made(storage, record.run, one, view["artifacts"][one])]
+    made = view["artifacts"]
+    gone = [one for one in upstream(REPORT, made) if not is_made(storage, record.run, one, made[one])]
     return f"deleted artifacts: {', '.join(gone)}" if gone else ""
 
 
@@ -66,8 +67,9 @@ def _trial(storage: Folder, record: Record, chosen: dict[str, Any] | None) -> En
     """
     view = read_view(storage.child(record.run)) or {}
     config = PipelineConfig.model_validate(view["config"])
-    folders = {stage: artifact_of(storage, stage, view["artifacts"][stage]) for stage in upstream(REPORT)}
-    made = {"command": view["command"], "digests": view["artifacts"], "folder": storage.child(record.run).uri}
+    digests: dict[str, str] = view["artifacts"]
+    folders = {stage: artifact_of(storage, stage, digests[stage]) for stage in upstream(REPORT, digests)}
+    made = {"command": view["command"], "digests": digests, "folder": storage.child(record.run).uri}
     report = build_report(read_material(config, folders, made))
     return Entry(report, shown(_short(record.drawn)), record.drawn, _has(chosen, record.drawn))
 

@@ -66,7 +66,7 @@ def make_run(config: PipelineConfig, number: int = 12, hostile: str = "", report
         "evaluation": _evaluation(asked, random, hostile),
     }
     summaries = _summaries(number, len(dropped), chunked, skips)
-    for name in upstream(REPORT):
+    for name in upstream(REPORT, current.identities):
         folder = current.artifact(name)
         begin(folder, current.identities[name])
         for table, (rows, schema) in tables[name].items():
@@ -81,7 +81,7 @@ def make_run(config: PipelineConfig, number: int = 12, hostile: str = "", report
 
 
 def _report(current: Run, config: PipelineConfig) -> None:
-    inputs = {name: current.artifact(name) for name in upstream(REPORT)}
+    inputs = {name: current.artifact(name) for name in upstream(REPORT, current.identities)}
     out, console = current.artifact(REPORT), Console(file=StringIO(), width=100)
     begin(out, current.identities[REPORT])
     finish(out, stage.make(Context(REPORT, config, console, NullTracker(), out, inputs, Bars(), Stopper())))

@@ -207,6 +207,6 @@ def test_a_finished_sweep_writes_its_page(tmp_path):
     page = tmp_path / "sweeps/mine-grid/page.html"
     assert f"Page: {page}" in screen.getvalue()
     (task,) = _data(page.read_text(), "inspector-data")["tasks"]
-    assert [arm["name"] for arm in task["arms"]] == [
-        *("num_chunks=2", "num_chunks=3", "mine-grid-multiarith-chosen")
-    ]
+    trials = {"num_chunks=2", "num_chunks=3"}  # in the order of their keys
+    assert {arm["name"] for arm in task["arms"][:2]} == trials
+    assert [arm["name"] for arm in task["arms"][2:]] == ["mine-grid-multiarith-chosen"]
