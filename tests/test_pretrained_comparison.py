@@ -17,7 +17,7 @@ def test_every_arm_is_a_configuration_of_its_own():
 
 def test_a_judge_decides_what_stt_trains_on_and_nothing_of_cwt():
     assert stt_arm("reading", "any").key != stt_arm("writing", "any").key
-    assert replace(GREEDY, overrides={"skips.judge": "writing"}).key == GREEDY.key
+    assert replace(GREEDY, overrides=GREEDY.overrides | {"skips.judge": "writing"}).key == GREEDY.key
 
 
 def test_the_document_has_the_tables_of_the_results_file():
