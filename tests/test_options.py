@@ -114,7 +114,7 @@ def test_the_help_shows_types_choices_and_the_defaults_of_preset_and_file(capsys
     shown = _help(capsys, "demo", "--config", str(tmp_path / "run.yaml"))
     for line in (
         "--cwt.search.method average|greedy|annealed|optimal",
-        "--cwt.num-chunks INT|auto|None",
+        "--cwt.num-chunks INT|auto|steps|None",
         "--cluster.use-gpu, --cluster.no-use-gpu",
         "--cwt.epochs INT",
     ):
