@@ -8,7 +8,7 @@ from rich.console import Console
 
 from skipthink_ray.config import PipelineConfig
 from skipthink_ray.identity import upstream
-from skipthink_ray.reporting.comparison import Comparison, Published, settings_of, varying
+from skipthink_ray.reporting.comparison import Comparison, Published, distinctive, settings_of
 from skipthink_ray.reporting.entry import Entry
 from skipthink_ray.reporting.material import read_material
 from skipthink_ray.reporting.numbers import build_report
@@ -90,7 +90,8 @@ def _entries(runs: Sequence[Published]) -> list[Entry]:
     settings: dict[str, list[dict[str, Any]]] = {}
     for task, run in zip(tasks, runs, strict=True):
         settings.setdefault(task, []).append(settings_of(run))
-    arms = [_arm(run, varying(settings[task])) for task, run in zip(tasks, runs, strict=True)]
+    told = {task: iter(distinctive(of_task)) for task, of_task in settings.items()}
+    arms = [_arm(run, next(told[task])) for task, run in zip(tasks, runs, strict=True)]
     often = Counter(zip(tasks, arms, strict=True))  # runs of different seeds have the same settings
     return [
         Entry(run.report, f"{arm} ({run.report['name']})" if often[task, arm] > 1 else arm)
@@ -98,10 +99,8 @@ def _entries(runs: Sequence[Published]) -> list[Entry]:
     ]
 
 
-def _arm(run: Published, keys: set[str]) -> str:
-    settings = settings_of(run)
-    changed = {key: settings[key] for key in sorted(keys) if key in settings}
-    return shown(_short(changed)) or run.report["name"]
+def _arm(run: Published, settings: dict[str, Any]) -> str:
+    return shown(_short(dict(sorted(settings.items())))) or run.report["name"]
 
 
 def _short(settings: dict[str, Any]) -> dict[str, Any]:

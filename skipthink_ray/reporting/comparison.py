@@ -3,8 +3,10 @@
 Pure: no MLflow, no files. In: `Published` runs. Out: `Comparison`, whose JSON schema pydantic knows.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -46,7 +48,7 @@ class Row(BaseModel):
 
     arm: str
     settings: dict[str, Any]
-    """The keys that differ within the block."""
+    """The settings in which it differs from most others of the block."""
     mode: str
     seeds: list[int]
     runs: list[str]
@@ -157,10 +159,8 @@ def _block(circumstances: dict[str, Any], runs: list[Published], draws: Draws, r
                 continue
             students.setdefault(_students(arm, mode), arm)  # arms may share a student
         settings = [settings_of(arm[0], reads[mode]) for arm in students.values()]
-        differing = varying(settings)
-        for arm, of_arm in zip(students.values(), settings, strict=True):
-            shown = {key: value for key, value in of_arm.items() if key in differing}
-            rows.append(_row(mode, shown, arm, draws))
+        for arm, of_arm in zip(students.values(), distinctive(settings), strict=True):
+            rows.append(_row(mode, of_arm, arm, draws))
     return Block(**circumstances, paper_speedup=PAPER_SPEEDUPS.get(circumstances["task"]), rows=rows)
 
 
@@ -189,9 +189,13 @@ def _modes(run: Published) -> dict[Mode, str]:
     return modes_of(run.report["made"]["digests"])
 
 
-def varying(settings: list[dict[str, Any]]) -> set[str]:
-    keys = {key for one in settings for key in one}
-    return {key for key in keys if len({repr(one.get(key)) for one in settings}) > 1}
+def distinctive(settings: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What tells each from the others: its settings without values that more than half of them have."""
+    counts = {key: Counter(repr(one.get(key)) for one in settings) for key in {*chain(*settings)}}
+    return [
+        {key: value for key, value in one.items() if 2 * counts[key][repr(value)] <= len(settings)}
+        for one in settings
+    ]
 
 
 def _students(arm: list[Published], mode: Mode) -> tuple[str, ...]:
