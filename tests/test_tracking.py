@@ -265,11 +265,11 @@ def test_a_server_outage_stops_nothing_and_missed_values_are_sent_later(tmp_path
 def test_a_server_that_does_not_come_back_in_time_gets_its_data_from_storage_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     port, said = free_port(), list[str]()
     with mlflow_server(tmp_path, port) as uri:
         parent = start_tracker(TrackingConfig(uri=uri), Folder.open(str(tmp_path)), "run", "key", said.append)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     with socket.socket() as silent:  # takes connections, and says nothing
         silent.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         silent.bind(("127.0.0.1", port))
@@ -282,6 +282,7 @@ def test_a_server_that_does_not_come_back_in_time_gets_its_data_from_storage_lat
     assert len(said) == 2
     assert "metrics are not tracked for now" in said[0]
     assert f"What it lacks is kept in {tmp_path}/run; the same command sends it" in said[1]
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     with mlflow_server(tmp_path, port) as uri:
         for _ in range(2):  # the second one finds nothing to send
             send_unsent(TrackingConfig(uri=uri), Folder.open(str(tmp_path)), "run")
