@@ -8,7 +8,8 @@ RECENT_S = 60.0
 """The rate is taken over the last half of the time so far, but over at least this many seconds."""
 SMOOTH_S = 60.0
 """No update ends during a chunk search, so the time left would jump up after it. A later end is therefore
-approached gradually, with this time constant; an earlier one is taken at once."""
+approached gradually, with this time constant, or with the time left if that is shorter. An earlier end is
+taken at once."""
 
 
 class Pace:
@@ -50,7 +51,8 @@ class Pace:
         end = last + (total - done) / self.rate
         if self.expected and end > self.expected[1]:
             asked, before = self.expected
-            end = before + (end - before) * -math.expm1((asked - now) / SMOOTH_S)
+            smooth_s = min(SMOOTH_S, max(end - now, 1e-9))
+            end = before + (end - before) * -math.expm1((asked - now) / smooth_s)
         self.expected = now, end
         return max(0.0, end - now)
 
