@@ -19,7 +19,7 @@ from mlflow import MlflowClient
 
 from skipthink_ray.config import TrackingConfig
 from skipthink_ray.runtime.artifacts import Folder
-from skipthink_ray.runtime.outbox import UNSENT, Outbox, Unsent, read_unsent, write_unsent
+from skipthink_ray.runtime.outbox import BATCH, UNSENT, Outbox, Unsent, read_unsent, write_unsent
 from skipthink_ray.runtime.tracker import NullTracker
 from skipthink_ray.runtime.tracking import send_unsent, start_tracker
 
@@ -164,6 +164,44 @@ def test_a_run_names_its_data_and_its_student_is_logged_once_and_registered(tmp_
     assert (Path(model.artifact_location.removeprefix("file://")) / "README.md").read_text() == "# A card"
     (version,) = client.search_model_versions("name = 'toy student'")
     assert version.run_id == run.info.run_id
+
+
+def test_a_student_that_is_logged_can_be_registered_later(tmp_path: Path):
+    student = tmp_path / "student"
+    student.mkdir()
+    (student / "README.md").touch()
+    tracker = start_tracker(TrackingConfig(), Folder.open(str(tmp_path)), "run", "key")
+    for name in (None, "toy", "toy"):
+        tracker.student(student, "key of stt", name)
+    tracker.end("FINISHED")
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    assert len(client.search_model_versions("name = 'toy'")) == 1
+    assert len(client.search_logged_models(["1"])) == 1
+
+
+def test_a_stage_that_is_made_again_runs_again(tmp_path: Path):
+    parent = start_tracker(TrackingConfig(), Folder.open(str(tmp_path)), "run", "key")
+    parent.child("cwt", "key of cwt").end("FAILED")
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    again = parent.child("cwt", "key of cwt")
+    (cwt,) = client.search_runs(["1"], "attributes.run_name = 'cwt'")
+    assert cwt.info.status == "RUNNING"
+    again.end("FINISHED")
+    assert client.get_run(cwt.info.run_id).info.status == "FINISHED"
+
+
+def test_a_refused_batch_of_metrics_takes_no_other_with_it():
+    outbox = Outbox(metrics=[("loss", 1.0, 1, step) for step in range(BATCH + 1)])
+    outbox.drop_next()
+    assert outbox.metrics == [("loss", 1.0, 1, BATCH)]
+
+
+def test_a_damaged_file_of_unsent_data_is_named_with_the_remedy(tmp_path: Path):
+    (tmp_path / "run").mkdir()
+    for text in ("[{", '[{"name": "cwt"}]', "7"):
+        (tmp_path / "run" / UNSENT).write_text(text)
+        with pytest.raises(ValueError, match=rf"run/{UNSENT} is damaged .*Delete it"):
+            start_tracker(TrackingConfig(), Folder.open(str(tmp_path)), "run", "key")
 
 
 def test_a_student_that_cannot_be_stored_ends_nothing(tmp_path: Path):

@@ -17,6 +17,7 @@ class TrackingConfig(Config):
     experiment: str = "skipthink"
     """Name of the MLflow experiment."""
     log_student: bool = False
-    """Whether the skip student is logged as a model when the report is made. A sweep logs the chosen one."""
+    """Whether a run that makes its report logs the skip student as a model. A sweep logs the chosen one."""
     register_as: Annotated[str | None, Field(pattern=r"^[\w][\w .-]*$")] = None
-    """Name under which a logged student is registered in MLflow's model registry. None: not registered."""
+    """Name in MLflow's model registry under which the skip student is logged and registered.
+    None: not registered."""

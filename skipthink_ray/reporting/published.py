@@ -32,7 +32,7 @@ def publish(current: Run, tracker: Tracker, config: TrackingConfig) -> None:
         tracker.artifact(REPORT_FILE, json.dumps(run.report, ensure_ascii=False).encode())
         tracker.artifact(ANSWERS, _parquet(run.answers))
         tracker.artifact(LATENCIES, _parquet(run.latencies))
-        if config.log_student:
+        if config.log_student or config.register_as:
             with current.artifact("stt").local("student") as folder:
                 tracker.student(folder, digest(current.identities["stt"]), config.register_as)
 

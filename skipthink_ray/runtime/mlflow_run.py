@@ -19,13 +19,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from skipthink_ray.runtime.artifacts import Folder
-from skipthink_ray.runtime.outbox import Outbox, Unsent, read_unsent, write_unsent
+from skipthink_ray.runtime.outbox import BATCH, Outbox, Unsent, read_unsent, write_unsent
 
 KEY, PARENT = "skipthink.key", "mlflow.parentRunId"
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 30.0, 300.0
 """First and longest pause before asking a silent server again."""
-BATCH = 1000
-"""The most metrics that MLflow accepts in one request."""
 REFUSED = (
     "INVALID_PARAMETER_VALUE",
     "RESOURCE_DOES_NOT_EXIST",
@@ -145,10 +143,9 @@ class MlflowTracker:
 
     def child(self, name: str, key: str) -> "MlflowTracker":
         with self.link.lock:
-            for tracker in self.link.trackers:
-                if tracker.key == key:  # it has unsent data of an earlier start
-                    return tracker
-        tracker = MlflowTracker(self.link, name, key, parent=self)
+            known = [tracker for tracker in self.link.trackers if tracker.key == key]
+            tracker = known[0] if known else MlflowTracker(self.link, name, key, parent=self)
+            tracker.run_id, tracker.outbox.status = None, None  # one that has ended goes on
         self.link.send()
         return tracker
 
@@ -181,7 +178,7 @@ class MlflowTracker:
         self.link.send()
 
     def student(self, folder: Path, key: str, registered_name: str | None) -> None:
-        """As in Tracker. A failure is reported, and does not wait to be sent again."""
+        """As in Tracker. If that fails, it is reported and not tried again."""
         from skipthink_ray.runtime.logged_model import log_student
 
         try:

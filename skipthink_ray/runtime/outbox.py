@@ -14,6 +14,8 @@ UNSENT = "untracked.json"
 """A file in a run's folder. It is there while something is unsent."""
 Metric = tuple[str, float, int, int]
 """Name, value, time in milliseconds, step."""
+BATCH = 1000
+"""The most metrics that MLflow accepts in one request."""
 
 
 @dataclass
@@ -37,7 +39,7 @@ class Outbox:
         elif self.dataset:
             self.dataset = {}
         elif self.metrics:
-            self.metrics = []
+            self.metrics = self.metrics[BATCH:]
         elif self.files:
             del self.files[next(iter(self.files))]
         else:
@@ -74,6 +76,12 @@ def write_unsent(run: Folder, unsent: list[Unsent]) -> None:
 
 
 def read_unsent(run: Folder) -> list[Unsent]:
+    """Raises ValueError if the file is damaged."""
     if not run.exists(UNSENT):
         return []
-    return [Unsent(**{**one, "outbox": Outbox.from_json(one["outbox"])}) for one in run.read_json(UNSENT)]
+    try:
+        return [Unsent(**{**one, "outbox": Outbox.from_json(one["outbox"])}) for one in run.read_json(UNSENT)]
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(
+            f"{run.uri}/{UNSENT} is damaged ({error}). Delete it; the metrics in it stay untracked"
+        ) from error
