@@ -4,6 +4,7 @@ Stages that do not need each other train side by side if the cluster has room: b
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -28,21 +29,30 @@ TRAINING = tuple(STUDENT_OF.values())
 """Stages that run in a thread, so that others can start meanwhile."""
 
 
+@dataclass(frozen=True)
+class Part:
+    """How a run is part of a sweep or an ablation."""
+
+    labels: Labels | None = None
+    """Parameters and tags for MLflow. None: every configuration key, and the task."""
+    at_once: int | None = None
+    """The most workers or actors to use at once. None: as many as fit on the cluster."""
+    watch: "Watch | None" = None
+    """May give up a stage that trains."""
+
+
 def run(
     config: PipelineConfig,
     console: Console,
     command: str,
     only: Sequence[str] = (),
-    labels: Labels | None = None,
-    at_once: int | None = None,
-    watch: "Watch | None" = None,
+    part: Part | None = None,
 ) -> Run:
-    """Run all stages, or `only` some. Raises ValueError for errors the user can fix.
+    """Run all stages, or `only` some.
 
-    labels: parameters and tags for MLflow; None: every configuration key, and the task.
-    at_once: the most workers or actors to use at once; None: as many as fit on the cluster.
-    watch: may give up a stage that trains; then Stopped is raised.
+    Raises ValueError for errors the user can fix, and Stopped if a stage is given up.
     """
+    part = part or Part()
     names = [*(only or stages_of(config))]
     if "icot" in names and not config.icot.removal:
         raise ValueError("icot.removal: the stage icot is off; set --icot.removal stepwise (ICoT-SI) or all")
@@ -64,14 +74,14 @@ def run(
     check_run(config, current, names, tell)
     with only_writer(current.folder):
         key = f"{current.folder.uri} {digest(current.identities['report'])}"
-        labels = labels or Labels(flatten(config.model_dump()), {"task": config.task})
+        labels = part.labels or Labels(flatten(config.model_dump()), {"task": config.task})
         tags = {**labels.tags, "data": data_of(current)}
         tracker = start_tracker(config.tracking, current.storage, config.name, key, tell, tags)
         with tracked(tracker):
             tracker.params(labels.params)
             tracker.dataset(config.task, tags["data"], source_of(current))
             current.record(command, config.model_dump(mode="json"))
-            _make_all(names, Maker(config, current, console, tracker, names, Bars(watch)), at_once)
+            _make_all(names, Maker(config, current, console, tracker, names, Bars(part.watch)), part.at_once)
             publish(current, tracker, config.tracking)
             if how := tracker.how_to_open():
                 tell(f"Metrics: {how}")

@@ -33,6 +33,9 @@ from skipthink_ray.tuning.runs import configs_of, run_with_log
 from skipthink_ray.tuning.space import Space, read_space
 from skipthink_ray.tuning.sweep import Record, Sweep
 
+Chosen = tuple[Record, PipelineConfig]
+"""The chosen trial of a task, and the configuration of its run on the test questions."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -45,7 +48,7 @@ class Plan:
     samples: int
     """Trials per task."""
     trials: list[Trial]
-    """Optuna draws as results come in, so these are the trials that have a record."""
+    """All of them; with Optuna, those drawn so far."""
 
     @property
     def totals(self) -> dict[str, int]:
@@ -121,16 +124,17 @@ def run_sweep(plan: Plan, command: str, console: Console) -> int:
     sweep, source = plan.sweep, _source(plan)
     tasks = f"{len(plan.bases)} task{'s' if len(plan.bases) > 1 else ''}"
     say(console, f"Sweep {sweep.name} in {sweep.folder.uri}: {sum(plan.totals.values())} trials of {tasks}.")
+    not_run = 0
     if len(source):
         with only_writer(sweep.folder, "choose another --name"):
-            _run_trials(plan, source, command, console)
+            not_run = _run_trials(plan, source, command, console)
         plan = plan.refreshed()
     failures = [
         f"{name} failed: {record.reason}"
         for name, record in sweep.records(plan.trials).items()
         if record.has_failed
     ]
-    rows = []
+    rows = list[Chosen]()
     for base in plan.bases:
         chosen = _choose(plan, base)
         if chosen is None:
@@ -142,8 +146,8 @@ def run_sweep(plan: Plan, command: str, console: Console) -> int:
         tags = {"task": base.task, "sweep": sweep.name, "trial": chosen.key, "chosen": "yes"}
         if fault := run_with_log(config, command, Labels(chosen.drawn, tags)):
             failures.append(fault)
-        rows.append((chosen, config.name))
-    if not_run := len(source):
+        rows.append((chosen, config))
+    if not_run:
         failures.append(f"the first trials all failed for one reason, so {not_run} others did not run")
     for trial in plan.trials:
         send_unsent(trial.config.tracking, sweep.storage, trial.config.name, partial(say, console))
@@ -164,20 +168,17 @@ def _source(plan: Plan) -> Source:
     return Studies(plan.sweep, plan.space, plan.bases, plan.trials, plan.samples)
 
 
-def _write_page(plan: Plan, rows: list[tuple[Record, str]], console: Console) -> None:
+def _write_page(plan: Plan, rows: list[Chosen], console: Console) -> None:
     """Write the sweep's page: its trials, and the chosen runs that have a report."""
     from skipthink_ray.commands.page import write_page
 
-    finals = [
-        _final(plan, base, chosen) for base in plan.bases for chosen, _ in rows if chosen.task == base.task
-    ]
-    runs = [published(run) for run in map(open_run, finals) if run.is_done(REPORT)]
+    runs = [published(run) for _, config in rows if (run := open_run(config)).is_done(REPORT)]
     comparison = compare(runs, Draws(), students_read())
     write_page(plan.sweep.storage, plan.sweep.name, runs, comparison, console)
 
 
-def _run_trials(plan: Plan, source: Source, command: str, console: Console) -> None:
-    """Run the trials that are left and print each result."""
+def _run_trials(plan: Plan, source: Source, command: str, console: Console) -> int:
+    """Run the trials that are left and print each result. Returns how many did not run to their end."""
     from skipthink_ray.preflight import check_cluster
     from skipthink_ray.tuning.search import concurrent_trials, run_trials
     from skipthink_ray.tuning.trial import arguments_of
@@ -201,7 +202,7 @@ def _run_trials(plan: Plan, source: Source, command: str, console: Console) -> N
 
     live = Live(console=console, get_renderable=progress, refresh_per_second=0.5, transient=True)
     with live if console.is_terminal else nullcontext():
-        run_trials(
+        return run_trials(
             plan.sweep,
             source,
             concurrent_trials(config),
@@ -226,15 +227,15 @@ def _final(plan: Plan, base: PipelineConfig, chosen: Record) -> PipelineConfig:
     return config.model_copy(update={"name": f"{plan.sweep.name}-{base.task}-chosen", "tracking": tracking})
 
 
-def _table(plan: Plan, rows: list[tuple[Record, str]]) -> Table:
+def _table(plan: Plan, rows: list[Chosen]) -> Table:
     """A row per task: the chosen draw, its dev accuracy, and the numbers of its run on test."""
     mode = plan.space.choose.mode
     table = plain_table()
     for title in ("task", "chosen", f"dev {mode} %"):
         table.add_column(title, justify="left" if title in ("task", "chosen") else "right")
     of_tasks = list[Row]()
-    for chosen, name in rows:
-        report = plan.sweep.storage.child(name).child(REPORT)
+    for chosen, config in rows:
+        report = plan.sweep.storage.child(config.name).child(REPORT)
         numbers = main_numbers(report) if report.exists("report.json") else FAILED
         dev = f"{chosen.numbers[f'{mode}_accuracy_pct']:.1f}"
         of_tasks.append(([chosen.task, shown(chosen.drawn), dev], numbers))

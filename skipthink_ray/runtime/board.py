@@ -79,6 +79,8 @@ class Board:
 
     boards: Any
     stage: str
+    is_watched: bool = False
+    """Whether the driver may give the stage up, so that its workers have to ask."""
 
     def open(self) -> None:
         """Forget what the stage has reported before."""

@@ -57,7 +57,7 @@ class Bars:
         with self.lock:
             if self.boards is None:
                 self.boards = start_boards()
-        board = Board(self.boards, stage)
+        board = Board(self.boards, stage, is_watched=self.watch is not None)
         board.open()
         return board
 

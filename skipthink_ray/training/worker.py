@@ -74,7 +74,9 @@ def work(arguments: dict[str, Any]) -> dict[str, Any]:
     if board:  # a killed driver may not have tracked these steps; the tracker ignores known ones
         board.log(_tracked(job, progress.history))
     try:
-        samples = train(job, samples, student, engine, progress, _hooks(job, engine, board))
+        samples = train(
+            job, samples, student, engine, progress, _hooks(job, engine, board, arguments["board"].is_watched)
+        )
     except NonFiniteLoss as error:
         return {"failed": str(error)}
     except GivenUp as error:
@@ -109,7 +111,7 @@ def _tracked(job: Job, rows: list[dict[str, Any]]) -> list[tuple[int, dict[str, 
     return [(row["update"], {f"{job.stage}/{name}": row[name] for name in names}) for row in rows]
 
 
-def _hooks(job: Job, engine: Engine, board: Board | None) -> Hooks:
+def _hooks(job: Job, engine: Engine, board: Board | None, is_watched: bool) -> Hooks:
     posted = next_checkpoint = 0.0
 
     def on_update(progress: Progress) -> None:
@@ -123,9 +125,10 @@ def _hooks(job: Job, engine: Engine, board: Board | None) -> Hooks:
             loss = sum(row["loss_nats"] for row in rows) / len(rows)
             board.post(progress.update, job.updates, f"epoch {progress.epoch + 1} loss {loss:.3f}")
             board.log(_tracked(job, rows))
-        reason = board.why_given_up() if board else ""
-        if any_rank(bool(reason)):
-            raise GivenUp(reason)
+        if is_watched:
+            reason = board.why_given_up() if board else ""
+            if any_rank(bool(reason)):
+                raise GivenUp(reason)
 
     def on_epoch(progress: Progress, samples: Samples) -> None:
         nonlocal next_checkpoint

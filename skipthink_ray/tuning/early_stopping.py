@@ -41,13 +41,16 @@ class Watch:
         name = f"{STAGE}/loss_nats"
         self.losses |= {step: values[name] for step, values in rows if name in values}
         for share in self.rule.at_shares:
-            if f"{share:g}" not in self.passed and len(self.losses) >= max(1, share * total):
+            if f"{share:g}" not in self.passed and max(self.losses, default=-1) + 1 >= max(1, share * total):
                 self.reason = self.reason or self._pass(share, total)
         return self.reason
 
     def _pass(self, share: float, total: int) -> str:
         end = max(1, round(share * total))
-        window = [self.losses[step] for step in range(max(0, end - max(1, round(WINDOW_SHARE * total))), end)]
+        start = max(0, end - max(1, round(WINDOW_SHARE * total)))
+        window = [loss for step, loss in self.losses.items() if start <= step < end]
+        if not window:  # a board that started again has lost them
+            return ""
         loss = self.passed[f"{share:g}"] = float(np.mean(window))
         try:
             self.sweep.write_losses(self.trial, self.passed)
@@ -55,7 +58,7 @@ class Watch:
         except OSError:  # remote storage; the trial just goes on
             log.warning("%s: could not compare the losses of trials", self.sweep.folder.uri, exc_info=True)
             return ""
-        others.pop(self.trial.name)
+        others.pop(self.trial.name, None)
         there = {name: losses[f"{share:g}"] for name, losses in others.items() if f"{share:g}" in losses}
         best = min(there, key=lambda name: there[name], default=None)
         if best is None or loss <= self.rule.slack * there[best]:

@@ -5,7 +5,7 @@ import traceback
 from rich.console import Console
 
 from skipthink_ray.config import PipelineConfig
-from skipthink_ray.pipeline import run
+from skipthink_ray.pipeline import Part, run
 from skipthink_ray.runtime.progress import cause, log_path
 from skipthink_ray.runtime.tracker import Labels
 from skipthink_ray.settings import expand
@@ -25,7 +25,7 @@ def run_with_log(config: PipelineConfig, command: str, labels: Labels) -> str | 
     """Run all stages, with the output in the run's log file. Returns why that failed."""
     with open(log_path(config), "a", encoding="utf-8") as log:
         try:
-            run(config, Console(file=log, width=120), command, labels=labels)
+            run(config, Console(file=log, width=120), command, part=Part(labels))
         except Exception as error:  # noqa: BLE001  # other runs go on
             traceback.print_exc(file=log)
             return f"{config.name} failed: {cause(error)}"

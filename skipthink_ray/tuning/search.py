@@ -77,11 +77,11 @@ def run_trials(
     at_once: int,
     start: Callable[[Trial], dict[str, Any]],
     tell: Callable[[Record], None],
-) -> None:
+) -> int:
     """Run the trials of a source; each writes its record. `tell` receives it soon after.
 
-    Needs a connected Ray cluster. Ray Tune starts a trial again, once, if its process dies. The source keeps
-    trials if the first ones all failed for one reason.
+    Needs a connected Ray cluster. Ray Tune starts a trial again, once, if its process dies. Returns how many
+    trials did not run to their end, because the first ones all failed for one reason.
     :param start: the arguments of `run_trial` for a trial
     """
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C ends the sweep
@@ -109,11 +109,13 @@ def run_trials(
     errors = {
         (result.config or {})["trial"]["config"]["name"]: result.error for result in results if result.error
     }
-    for trial in follower.started:
-        if trial.name not in follower.told and trial.config.name in errors:
-            record = failed(trial, f"its process died: {cause(errors[trial.config.name])}", again=True)
-            sweep.record(record)
-            tell(record)
+    missing = [trial for trial in follower.started if trial.name not in follower.told]
+    died = [trial for trial in missing if trial.config.name in errors]
+    for trial in died:
+        record = failed(trial, f"its process died: {cause(errors[trial.config.name])}", again=True)
+        sweep.record(record)
+        tell(record)
+    return len(source) + len(missing) - len(died)
 
 
 class _Follower:

@@ -43,9 +43,10 @@ class Studies:
         """The next trial to run; None if there is none left."""
         if self.again:
             return self.again.pop(0)
-        for study in sorted(self.studies, key=lambda study: -self.left[study.base.task]):
+        while any(self.left.values()):
+            study = max(self.studies, key=lambda study: self.left[study.base.task])
             task = study.base.task
-            if self.left[task] and (trial := study.draw()):
+            if trial := study.draw():
                 self.left[task] -= 1
                 return trial
             self.left[task] = 0  # the space has no other trial
@@ -83,26 +84,24 @@ class _Study:
             asked = self.study.ask()
             self._drawn(asked)
             self.open[trial.key] = asked
-            self.tell(trial)
+            if not self.sweep.to_run([trial]):
+                self.tell(trial)
 
     def draw(self) -> Trial | None:
         """A trial that is not known yet; None if the space seems to have no other."""
         for _ in range(TRIES_PER_SAMPLE):
             asked = self.study.ask()
             trial = trial_of(self.sweep.name, self.base, self.space, self._drawn(asked))
-            self.open.setdefault(trial.key, asked)
             if trial.key not in self.seen:
                 self.seen.add(trial.key)
+                self.open[trial.key] = asked
                 return trial
             self.study.tell(asked, state=TrialState.FAIL)
         return None
 
     def tell(self, trial: Trial) -> None:
         """Learn from the record of a trial. One that was stopped early or diverged counts as the worst."""
-        asked = self.open.pop(trial.key, None)
-        record = self.sweep.records([trial]).get(trial.name)
-        if asked is None:  # it was drawn by an earlier process
-            return
+        asked, record = self.open.pop(trial.key), self.sweep.records([trial]).get(trial.name)
         if record and record.is_done:
             names = [f"{self.space.choose.mode}_{name}" for name in GOALS[self.space.search.goals]]
             self.study.tell(asked, [record.numbers[name] for name in names])

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from skipthink_ray.config import PipelineConfig
-from skipthink_ray.pipeline import run
+from skipthink_ray.pipeline import Part, run
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.runtime.progress import cause, log_path
 from skipthink_ray.runtime.stopping import Stopped
@@ -56,11 +56,9 @@ def run_trial(arguments: dict[str, Any]) -> None:
 def _attempt(trial: Trial, command: str, watch: Watch | None, console: Console) -> Record:
     """Run the trial. Returns how it ended."""
     tags = {"task": trial.task, "sweep": trial.sweep, "trial": trial.key}
-    labels = Labels(trial.drawn, tags)
+    part = Part(Labels(trial.drawn, tags), processes_at_once(trial.config), watch)
     try:
-        current = run(
-            trial.config, console, command, trial.stages, labels, processes_at_once(trial.config), watch
-        )
+        current = run(trial.config, console, command, trial.stages, part)
         return done(trial, current.artifact("evaluation").read_json("summary.json"))
     except Stopped as given_up:
         return stopped(trial, str(given_up))

@@ -31,7 +31,7 @@ def _saved_at(monkeypatch: pytest.MonkeyPatch, epochs: int, epoch_s: float, chec
     monkeypatch.setattr(worker, "_report_checkpoint", report)
     engine: Any = None
     samples: Any = None
-    hooks = worker._hooks(Job("base", TrainConfig(), updates=epochs, seed=0), engine, board=None)
+    hooks = worker._hooks(Job("base", TrainConfig(), updates=epochs, seed=0), engine, None, is_watched=False)
     for epoch in range(1, epochs + 1):
         clock.now += epoch_s
         hooks.on_epoch(Progress(update=epoch, epoch=epoch), samples)

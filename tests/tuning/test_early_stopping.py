@@ -70,6 +70,15 @@ def test_a_trial_that_continues_from_a_checkpoint_is_compared_as_before(sweep):
     assert Watch(sweep, bad, RULE)("cwt", UPDATES, history)
 
 
+def test_metrics_that_a_restarted_board_has_lost_stop_nothing(sweep):
+    good, bad, *_ = _trials()
+    _train(Watch(sweep, good, RULE), 1.0)
+    watch = Watch(sweep, bad, RULE)
+    assert not watch("cwt", UPDATES, [(45, {"cwt/loss_nats": 9.0})])
+    assert watch("cwt", UPDATES, [(49, {"cwt/loss_nats": 9.0})])
+    assert watch.passed == {"0.5": 9.0}
+
+
 def test_other_stages_are_not_compared(sweep):
     good, bad, *_ = _trials()
     _train(Watch(sweep, good, RULE), 1.0)

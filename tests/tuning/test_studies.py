@@ -97,6 +97,9 @@ def test_a_failed_trial_is_run_again_before_new_ones(sweep):
     again = _studies(sweep, _space(), 2)
     assert len(again) == 3
     assert again.next() == lost
+    sweep.record(done(lost, {"skip_accuracy_pct": 77.0, "skip_tokens": 20.0, "questions": 50}))
+    again.ended(lost)
+    assert again.studies[0].study.best_value == 77.0
 
 
 def test_a_small_space_ends_with_its_last_trial(sweep):
