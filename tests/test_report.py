@@ -33,6 +33,7 @@ from skipthink_ray.runtime.stopping import Stopper
 from skipthink_ray.runtime.tracker import NullTracker
 from skipthink_ray.stages import report as stage
 from skipthink_ray.stages.context import Context
+from tests.reporting.made_runs import TRAINED
 
 CONFIG = PipelineConfig.model_validate(
     {"name": "small", "evaluation": {"bootstrap_samples": 200}, "report": {"samples": 3}}
@@ -111,18 +112,7 @@ def write_evaluation(run: Folder, right: dict[str, list[bool]]) -> None:
 
 
 def write_summaries(run: Folder) -> None:
-    trained = {
-        "updates": 90,
-        "epochs": 2,
-        "target_tokens": 9000,
-        "item_tokens": 12345,
-        "seconds": 3.0,
-        "search_seconds": 0.3,
-        "final_loss_nats": 0.25,
-        "backend": "ddp",
-        "padding_share": 0.02,
-        "parameters": 282432,
-    }
+    trained = {**TRAINED, "updates": 90}
     summaries = {
         "rationales": {"rows": 24, "train": 7, "test": 10, "dropped": 7, "reasons": {"wrong answer": 7}},
         "samples": {

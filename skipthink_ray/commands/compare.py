@@ -38,8 +38,8 @@ def compare_runs(
     :param names: runs or sweeps; none: all runs with a report
     :param page: the file to write; None: no page
     """
-    if page and not Path(page).absolute().parent.is_dir():
-        raise ValueError(f"--page {page}: there is no such folder; create it, or name another file")
+    if page and not (folder := Path(page).absolute().parent).is_dir():
+        raise ValueError(f"--page {page}: the folder {folder} does not exist; create it or name another file")
     storage = Folder.open(storage_path)
     runs = [*_fetch(server_uri(tracking, storage), tracking.experiment, names)]
     comparison = compare(runs, Draws(), students_read())

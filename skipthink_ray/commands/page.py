@@ -61,7 +61,7 @@ def _missing(storage: Folder, record: Record) -> str:
 
 
 def _trial(storage: Folder, record: Record, chosen: dict[str, Any] | None) -> Entry:
-    """A trial's report, computed from its artifacts: it has no stage report.
+    """The report of a trial, computed from its artifacts. A trial does not run the stage report.
 
     chosen: the settings of the run that the sweep chose for the task
     """
@@ -83,8 +83,8 @@ def _entries(runs: Sequence[Published]) -> list[Entry]:
     for run in runs:
         if "shown" not in run.report["dropped"]:
             raise ValueError(
-                f"the report of run '{run.report['name']}' has no samples for a page; give its command "
-                "again, which writes the report anew and repeats nothing else, or leave the run out"
+                f"an earlier version wrote the report of run '{run.report['name']}', without samples for a "
+                "page. Run its command again, which makes only the report, or leave the run out"
             )
     tasks = [run.report["task"] for run in runs]
     settings: dict[str, list[dict[str, Any]]] = {}

@@ -9,8 +9,10 @@ from typing import Any
 
 import altair as alt
 
-MODES = ["full", "staged", "skip", "direct"]
-STUDENTS = ["base", "cwt", "stt", "icot"]
+from skipthink_ray.method.modes import STUDENT_OF
+
+MODES: list[str] = [*STUDENT_OF]
+STUDENTS = [*STUDENT_OF.values()]
 COLOURS = [f"var(--{mode})" for mode in MODES]
 SHAPES = ["circle", "square", "diamond", "triangle-up"]
 DASHES = [[1, 0], [6, 3], [2, 2], [8, 3, 2, 3]]
@@ -78,7 +80,7 @@ def accuracies(points: list[dict[str, Any]]) -> alt.Scale:
 
 
 def _scale(shown: list[str], names: list[str], looks: Sequence[Any]) -> alt.Scale:
-    """The looks of the names that are shown, so that the legend has no others."""
+    """A scale of the names that are shown. The legend lists every name of a scale."""
     return alt.Scale(domain=shown, range=[looks[names.index(name)] for name in shown])
 
 
@@ -96,22 +98,16 @@ def points_with_intervals(points: list[dict[str, Any]], x: str, y: str, title: s
         chart.mark_rule(**bars).encode(across, alt.Y(f"{y} low:Q"), alt.Y2(f"{y} high"), colour),
         chart.mark_rule(**bars).encode(alt.X(f"{x} low:Q"), up, alt.X2(f"{x} high"), colour),
         chart.mark_point(size=80, filled=True, opacity=1).encode(
-            across, up, colour, shape, tooltip=[_told(name) for name in told]
+            across, up, colour, shape, tooltip=[_tooltip(name, points[0][name]) for name in told]
         ),
     )
 
 
-def _told(name: str) -> alt.Tooltip:
-    """A line of a tooltip. Numbers are shown with up to three decimals."""
-    return (
-        alt.Tooltip(name, type="nominal")
-        if name in TEXTS
-        else alt.Tooltip(name, type="quantitative", format=",.3~f")
-    )
-
-
-TEXTS = ("mode", "arm", "student", "chunk", "chunker", "chosen")
-"""Columns of points that are words."""
+def _tooltip(name: str, value: str | float) -> alt.Tooltip:
+    """The line of a tooltip for a column with such values. Numbers have up to three decimals."""
+    if isinstance(value, str):
+        return alt.Tooltip(name, type="nominal")
+    return alt.Tooltip(name, type="quantitative", format=",.3~f")
 
 
 def curve_chart(curves: dict[str, Any], name: str, title: str, label: str) -> Spec:
@@ -145,7 +141,7 @@ def kept_chart(positions: list[dict[str, Any]]) -> Spec:
         .encode(
             alt.X("chunk:N", title="chunk", sort=None, axis=alt.Axis(labelAngle=0)),
             alt.Y("kept:Q", title="chunks kept (%)", scale=alt.Scale(domain=[0, 100])),
-            tooltip=[_told("chunk"), _told("kept")],
+            tooltip=[_tooltip("chunk", "c1"), _tooltip("kept", 100.0)],
         )
     )
     told = ", ".join(f"{value['chunk']} {value['kept']:.0f} %" for value in values)

@@ -21,7 +21,7 @@ POINTS = 100
 COLOURS = 8
 """Arms in colours of their own. With more, a legend would say less than the tooltip."""
 LONG = 18
-"""Characters of an arm's name of which three fit beside each other."""
+"""A legend has three columns if no arm's name is longer, else one. In characters."""
 LINE = 16
 """Height of a line of a legend, in pixels."""
 DIGITS = 5
@@ -212,7 +212,6 @@ def _series(number: int) -> alt.Scale:
 
 
 def _legend(arms: list[str]) -> alt.Legend | None:
-    """Long names stand below each other."""
     long = max(map(len, arms)) > LONG
     return alt.Legend(title=None, orient="top", columns=1 if long else 3) if len(arms) <= COLOURS else None
 

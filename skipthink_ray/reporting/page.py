@@ -41,7 +41,7 @@ class Compared:
     comparison: Comparison
     """The tables of the runs that answered test questions."""
     failures: Sequence[str] = ()
-    """Trials that failed, with their reasons."""
+    """Trials without a result, with the reason."""
 
 
 def render(report: dict[str, Any]) -> str:
@@ -102,10 +102,10 @@ def _files() -> dict[str, Markup]:
 
 
 def _script(text: str) -> Markup:
-    """A script or style of this program, which stands in the page as it is."""
+    """A script or style of this project, to be put into the page unescaped."""
     if "</script" in text or "<!--" in text:
         raise RuntimeError("a script of the page would end its element")
-    return Markup(text)  # safe: holds no data
+    return Markup(text)  # contains no user data
 
 
 def number(value: float, digits: int = 0) -> str:

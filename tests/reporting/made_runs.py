@@ -34,6 +34,19 @@ from skipthink_ray.tuning.sweep import Record
 from tests.toys import toy_rows
 
 Rows = list[dict[str, Any]]
+TRAINED = {
+    "updates": 200,
+    "epochs": 2,
+    "target_tokens": 9000,
+    "item_tokens": 12345,
+    "seconds": 3.0,
+    "search_seconds": 0.3,
+    "final_loss_nats": 0.25,
+    "backend": "ddp",
+    "padding_share": 0.02,
+    "parameters": 282432,
+}
+"""Summary of a stage that trains."""
 
 
 def questions(task: str, number: int, split: str, first: int) -> Rows:
@@ -181,18 +194,6 @@ def _history(random: Random) -> Rows:
 
 
 def _summaries(number: int, dropped: int, chunked: Rows, skips: Rows) -> dict[str, Any]:
-    trained = {
-        "updates": 200,
-        "epochs": 2,
-        "target_tokens": 9000,
-        "item_tokens": 12345,
-        "seconds": 3.0,
-        "search_seconds": 0.3,
-        "final_loss_nats": 0.25,
-        "backend": "ddp",
-        "padding_share": 0.02,
-        "parameters": 282432,
-    }
     present = [[size > 0 for size in row["chunk_steps"]] for row in chunked]
     columns = list(zip(*(row["kept"] for row in skips), strict=True))
     there = list(zip(*present, strict=True))
@@ -201,8 +202,8 @@ def _summaries(number: int, dropped: int, chunked: Rows, skips: Rows) -> dict[st
     return {
         "rationales": {"rows": 2 * number + dropped, "reasons": {"wrong answer": dropped}},
         "samples": {"train": number, "dev": 0, "test": number, "reasons": {}},
-        **dict.fromkeys(("base", "stt"), trained),
-        "cwt": {"num_chunks": len(kept), **trained},
+        **dict.fromkeys(("base", "stt"), TRAINED),
+        "cwt": {"num_chunks": len(kept), **TRAINED},
         "skips": {
             "samples": number,
             "right_share": sum(row["right"] for row in skips) / number,

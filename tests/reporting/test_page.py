@@ -177,7 +177,9 @@ def test_a_comparison_names_arms_by_what_differs_and_draws_measured_speed(runs):
 def test_a_report_without_samples_for_a_page_is_refused(runs):
     one = published(runs[0])
     del one.report["dropped"]["shown"]
-    with pytest.raises(ValueError, match="run 'm2' has no samples for a page; give its command again"):
+    with pytest.raises(
+        ValueError, match=r"wrote the report of run 'm2', without samples for a page\. Run its command again"
+    ):
         page_of("one", runs[0].storage, ["m2"], [one], NOTHING)
 
 
@@ -189,7 +191,7 @@ def test_compare_writes_the_page_from_mlflow_alone(runs, tmp_path, capsys):
     page = (tmp_path / "page.html").read_text()
     assert [len(task["arms"]) for task in _data(page, "inspector-data")["tasks"]] == [2]
     assert cli.main([*words, str(tmp_path / "no/page.html")]) == 2
-    assert "there is no such folder" in capsys.readouterr().err
+    assert "no does not exist; create it or name another file" in capsys.readouterr().err
 
 
 def test_a_finished_sweep_writes_its_page(tmp_path):
