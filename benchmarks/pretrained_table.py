@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.pretrained_arms import AVERAGE, BASE, GREEDY, MARKERS, TABLE, Arm, stt_arm
+from benchmarks.pretrained_arms import AVERAGE, BASE, FP32, GREEDY, MARKERS, TABLE, Arm, stt_arm
 from skipthink_ray.method.intervals import bootstrap
 from skipthink_ray.method.metrics import ratio_of_sums
 
@@ -33,7 +33,7 @@ COLUMNS: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("training, s", "train_s", ".0f"),
     ),
 }
-PARTS = {"markers": MARKERS, "table": TABLE}
+PARTS = {"markers": MARKERS, "table": TABLE + FP32}
 ALPHA, BETA, GAMMA = 1.0, 3.0, 5.0
 """AES weighs shorter answers, gains and losses of accuracy with these (Luo et al. 2025, O1-Pruner)."""
 PAIRS: tuple[tuple[str, Arm, Arm], ...] = (

@@ -135,8 +135,8 @@ def kept_tokens(sample: Sample, kept: Kept) -> list[int]:
 def prompt(ids: MarkerIds, marker: int | None, question: Ids, context: Ids = ()) -> list[int]:
     """The prompt for training, scoring and inference: start, marker (None: full thinking), q and context.
 
-    With one chunk per step, the stage marker comes last. In front it would leave open where the context ends:
-    after `[1]` q c_1, the item of step 1 ends and that of step 2 goes on.
+    With one chunk per step, the stage marker comes last. In front, two items would have one prefix and
+    different next tokens: after `[1]` q c_1, the item of step 1 has EOS and the item of step 2 has c_2.
     """
     asked = [] if marker is None else [marker]
     if ids.chunk_per_step and marker == ids.stages[0]:

@@ -8,7 +8,7 @@ STUDENT_OF: dict[Mode, str] = {"full": "base", "staged": "cwt", "skip": "stt", "
 """Each mode, and the stage that trains its student. A run has direct only if icot is on."""
 MODE_OF: dict[str, Mode] = {student: mode for mode, student in STUDENT_OF.items()}
 UNMARKED = ("base", "icot")
-"""Stages whose items have no marker. Their prompt is that of full thinking."""
+"""Stages whose items have no marker. They use the prompt of full thinking."""
 
 
 def modes_of(stages: Collection[str]) -> dict[Mode, str]:
