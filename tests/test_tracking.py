@@ -141,6 +141,27 @@ def test_two_stages_at_once_lose_no_metric_and_end_with_their_own_status(tmp_pat
         assert runs[stage].data.tags["mlflow.parentRunId"] == runs["run"].info.run_id
 
 
+def test_runs_that_start_at_once_share_one_experiment_and_name_the_same_data(tmp_path: Path):
+    both_start, runs, rounds = Barrier(2), 2, 5
+
+    def work(number: int) -> None:
+        for step in range(rounds):
+            storage = Folder.open(str(tmp_path / str(step))).create()
+            both_start.wait(120)
+            tracker = start_tracker(TrackingConfig(), storage, f"run {number}", f"key {number}")
+            both_start.wait(120)
+            tracker.dataset("toy", "0123", {"path": "rows.jsonl"})
+            tracker.end("FINISHED")
+
+    with ThreadPoolExecutor(runs) as pool:
+        list(pool.map(work, range(runs)))
+    for step in range(rounds):
+        client = MlflowClient(f"sqlite:///{tmp_path / str(step)}/mlflow.db")
+        tracked = client.search_runs(["1"])
+        assert len(tracked) == runs
+        assert all(run.inputs.dataset_inputs for run in tracked)
+
+
 def test_a_run_names_its_data_and_its_student_is_logged_once_and_registered(tmp_path: Path):
     student = tmp_path / "student"
     student.mkdir()

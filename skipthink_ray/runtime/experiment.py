@@ -1,11 +1,16 @@
 """Where a run is tracked: the MLflow server, and the experiment there."""
 
 import os
+from collections.abc import Callable
+from typing import TypeVar
 from urllib.parse import quote, urlencode
 
 from skipthink_ray.config import TrackingConfig
 from skipthink_ray.runtime.artifacts import Folder
 
+Created = TypeVar("Created")
+RACED = ("BAD_REQUEST", "RESOURCE_ALREADY_EXISTS")
+"""MLflow's error codes if another client creates the same thing at the same time."""
 KIND = {"mlflow.experimentKind": "custom_model_development"}
 """A tag of the experiment. Without it, MLflow opens a page for traces of language models."""
 
@@ -35,6 +40,25 @@ def server_uri(config: TrackingConfig, storage: Folder) -> str:
 
 def experiment_id(config: TrackingConfig, storage: Folder, uri: str) -> str:
     """Id of the experiment, created if it is missing. Raises ValueError if it was deleted."""
+    return find_or_create(lambda: _experiment_id(config, storage, uri))
+
+
+def find_or_create(call: Callable[[], Created]) -> Created:
+    """The result of `call`, which creates something in MLflow unless it is there.
+
+    `call` runs again if MLflow refuses because another client has just created the same.
+    """
+    from mlflow import MlflowException
+
+    try:
+        return call()
+    except MlflowException as error:
+        if error.error_code not in RACED:
+            raise
+        return call()
+
+
+def _experiment_id(config: TrackingConfig, storage: Folder, uri: str) -> str:
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri=uri)

@@ -19,6 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from skipthink_ray.runtime.artifacts import Folder
+from skipthink_ray.runtime.experiment import find_or_create
 from skipthink_ray.runtime.outbox import BATCH, Outbox, Unsent, read_unsent, write_unsent
 
 KEY, PARENT = "skipthink.key", "mlflow.parentRunId"
@@ -181,8 +182,9 @@ class MlflowTracker:
         """As in Tracker. If that fails, it is reported and not tried again."""
         from skipthink_ray.runtime.logged_model import log_student
 
+        client, run_id = self.link.client, self.run_id or ""
         try:
-            log_student(self.link.client, self.run_id or "", folder, key, registered_name)
+            find_or_create(lambda: log_student(client, run_id, folder, key, registered_name))
         except Exception as error:  # a failing tracking server must not end the run
             log.warning("MLflow at %s", self.link.uri, exc_info=True)
             self.link.say(f"MLflow at '{self.link.uri}' did not take the student ({first_line(error)})")
@@ -220,7 +222,8 @@ class MlflowTracker:
                 client.log_batch(self.run_id, params=new[start : start + 100])
             outbox.params = {}
         elif outbox.dataset:
-            client.log_inputs(self.run_id, [DatasetInput(Dataset(**outbox.dataset))])
+            used, run_id = [DatasetInput(Dataset(**outbox.dataset))], self.run_id
+            find_or_create(lambda: client.log_inputs(run_id, used))
             outbox.dataset = {}
         elif outbox.metrics:
             part = [Metric(*one) for one in outbox.metrics[:BATCH]]
