@@ -217,7 +217,11 @@ class ClusterConfig(Config):
     accumulation: PositiveInt = 1
     """Micro-batches per update on each worker (gradient accumulation)."""
     max_failures: Annotated[int, Field(ge=0)] = 3
-    """How often Ray Train may restart a stage's workers from the last checkpoint."""
+    """How often a stage's workers may fail, without a new checkpoint in between, before the run ends.
+    They restart from the last checkpoint. Announced ends of spot nodes do not count."""
+    checkpoint_every_s: Annotated[float, Field(gt=0.0)] = 600.0
+    """Seconds of training within an epoch after which a checkpoint is saved. Each epoch ends with one too.
+    Checkpoints take at most a tenth of the time."""
     wait_s: Annotated[float, Field(ge=0.0)] = 0.0
     """Seconds to wait for an autoscaling cluster to grow before reporting that the request does not fit."""
 

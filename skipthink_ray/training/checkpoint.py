@@ -6,6 +6,7 @@ used: loading them unpickles, and they depend on the number of workers and the Z
 """
 
 import json
+import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,21 @@ class Progress:
     history: list[dict[str, Any]] = field(default_factory=list)
     """One row per update, HISTORY_SCHEMA."""
     epochs: list[dict[str, Any]] = field(default_factory=list)
-    """One record per epoch: boundaries moved, energy, padding."""
+    """One record per epoch: boundaries moved, energy, padding, seconds."""
+
+    def __post_init__(self) -> None:
+        self.start_clock()
+
+    def start_clock(self) -> None:
+        """Count the time from now on."""
+        self.counted_until = time.perf_counter()
+
+    def count_time(self) -> None:
+        """Add the time since the last call to the seconds of the run and of its current epoch."""
+        now = time.perf_counter()
+        spent, self.counted_until = now - self.counted_until, now
+        self.seconds += spent
+        self.epochs[-1]["seconds"] = self.epochs[-1].get("seconds", 0.0) + spent
 
 
 def full_tensors(engine: Engine, key: str | None) -> dict[str, torch.Tensor]:

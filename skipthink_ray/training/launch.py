@@ -5,7 +5,6 @@ too, and need no model. What runs on every rank is in `worker`.
 """
 
 import os
-import traceback
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +21,7 @@ from skipthink_ray.runtime.cluster import NoRoom
 from skipthink_ray.runtime.progress import StageLine
 from skipthink_ray.runtime.stopping import Stopped, Stopper
 from skipthink_ray.training.batches import Stage
+from skipthink_ray.training.restarts import fit_with_restarts
 
 
 class WouldFailAgain(RuntimeError):
@@ -80,7 +80,6 @@ def _environment() -> dict[str, str]:
 def _fit(request: Request, board: Board, environment: dict[str, str]) -> dict[str, Any]:
     """Runs in a Ray task. Returns the result of rank 0 (see `worker.work`), or why Ray Train gave up."""
     from ray.train.torch import TorchConfig, TorchTrainer
-    from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 
     os.environ.update(environment)
     cluster = request.config.cluster
@@ -107,18 +106,10 @@ def _fit(request: Request, board: Board, environment: dict[str, str]) -> dict[st
             storage_path=request.out.path,
             storage_filesystem=request.out.filesystem,
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
-            failure_config=ray.train.FailureConfig(
-                max_failures=cluster.max_failures, controller_failure_limit=2
-            ),
+            failure_config=ray.train.FailureConfig(controller_failure_limit=2),  # see `restarts`
         ),
     )
-    try:
-        outcome = trainer.fit().return_value
-    except ray.train.TrainingFailedError as error:
-        traceback.print_exc()  # to the log
-        waited = isinstance(getattr(error, "controller_failure", None), WorkerGroupStartupTimeoutError)
-        return {"no_room" if waited else "error": _reason(error)}
-    return outcome if isinstance(outcome, dict) else {"error": f"Ray Train returned {outcome!r}"}
+    return fit_with_restarts(trainer, request.out.child(CHECKPOINTS), cluster.max_failures, board.say)
 
 
 def _worker(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -126,9 +117,3 @@ def _worker(arguments: dict[str, Any]) -> dict[str, Any]:
     from skipthink_ray.training.worker import work
 
     return work(arguments)
-
-
-def _reason(error: Exception) -> str:
-    failures = getattr(error, "worker_failures", None) or {}
-    first = next(iter(failures.values()), error)
-    return str(getattr(first, "cause", first)).strip().splitlines()[-1]

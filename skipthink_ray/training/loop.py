@@ -66,6 +66,8 @@ class Hooks:
     """Called at the end of each epoch and of the run, with its chunks; may write a checkpoint."""
     on_update: Callable[[Progress], None] = lambda _: None
     """Called after every update, before its loss is known. It must not wait for the device."""
+    in_epoch: Callable[[Progress, Samples], None] = lambda *_: None
+    """Called every few updates, but not at the end of an epoch; may write a checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +91,8 @@ def train(
     Raises NonFiniteLoss on all ranks together.
     """
     run = _Run(job, student, engine, progress, hooks, removal_of(job.config, samples))
+    progress.start_clock()
     while progress.update < job.updates:
-        started = time.perf_counter()
         if progress.position == 0:
             samples = _search_chunks(run, samples)
         rng = np.random.default_rng((job.seed, progress.epoch))
@@ -115,11 +117,12 @@ def train(
         updates = updates[progress.position : progress.position + job.updates - progress.update]
         _run_updates(run, samples, items, updates)
         progress.epoch, progress.position = progress.epoch + 1, 0
-        seconds = time.perf_counter() - started
-        progress.seconds += seconds
-        if "search_s" in progress.epochs[-1]:
-            progress.epochs[-1].setdefault("search_share", progress.epochs[-1]["search_s"] / seconds)
+        progress.count_time()
+        record = progress.epochs[-1]
+        if "search_s" in record:
+            record["search_share"] = record["search_s"] / record["seconds"]
         hooks.on_epoch(progress, samples)
+        progress.start_clock()  # checkpoints do not count
     return samples
 
 
@@ -169,6 +172,10 @@ def _run_updates(run: _Run, samples: Samples, items: Items, updates: list[np.nda
         if len(fresh) == CHECK_EVERY_UPDATES or number == len(updates) - 1:
             _check(progress, fresh, run.hooks)
             fresh = []
+            if number < len(updates) - 1:
+                progress.count_time()
+                run.hooks.in_epoch(progress, samples)
+                progress.start_clock()
 
 
 def _check(progress: Progress, fresh: list[tuple[dict[str, Any], torch.Tensor]], hooks: Hooks) -> None:

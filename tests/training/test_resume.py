@@ -78,8 +78,12 @@ def _run(
     folder: Path,
     resume: bool = False,
     watch: Callable[[str, Progress], None] = lambda *_: None,
+    inside: bool = False,
 ) -> Run:
-    """Train to the end, with a checkpoint in `folder` after every epoch. `watch` is called by every hook."""
+    """Train to the end, with a checkpoint in `folder` after every epoch. `watch` is called by every hook.
+
+    inside: save checkpoints inside epochs too.
+    """
     make, samples = tiny
     student, engine, progress, samples = _start(make, samples, config, folder if resume else None)
     losses, ends = [], []
@@ -93,8 +97,13 @@ def _run(
         save_checkpoint(folder, engine, progress, samples)
         watch("epoch", progress)
 
+    def in_epoch(progress, samples):
+        if inside:
+            save_checkpoint(folder, engine, progress, samples)
+            watch("inside", progress)
+
     stage = "icot" if isinstance(config, IcotConfig) else "cwt"
-    job, hooks = Job(stage, config, UPDATES, seed=3), Hooks(on_updates, on_epoch)
+    job, hooks = Job(stage, config, UPDATES, seed=3), Hooks(on_updates, on_epoch, in_epoch=in_epoch)
     train(job, samples, student, engine, progress, hooks)
     return Run(losses, ends, progress, student.model.state_dict())
 
@@ -162,40 +171,50 @@ def test_a_run_may_be_killed_twice(undisturbed, tiny, tmp_path):
     _assert_same_end(_run(tiny, _config(), tmp_path, resume=True), undisturbed)
 
 
-def test_a_checkpoint_in_the_middle_of_an_epoch_resumes_at_the_next_update(tiny, tmp_path):
+@pytest.mark.parametrize("epoch", [0, 1, 2])
+def test_a_checkpoint_in_the_middle_of_an_epoch_resumes_at_the_next_update(tiny, tmp_path, epoch):
     """Chunks are searched before epochs 1 and 3 only, so epoch 2 uses the chunks saved after epoch 1."""
-    make, samples = tiny
     config = _config(search=SEARCH.model_copy(update={"refresh_every_epochs": 2}))
-    job = Job("cwt", config, UPDATES, seed=3)
     whole = _run(tiny, config, tmp_path)
-    student, engine, progress, _ = _start(make, samples, config, None)
-
-    def on_updates(progress, rows):
-        if progress.epoch == 1 and progress.position >= CHECK_EVERY_UPDATES:
-            save_checkpoint(tmp_path, engine, progress, samples.with_ends(whole.ends[0]))
-            raise Killed
-
+    first = epoch * PER_EPOCH + 2 * CHECK_EVERY_UPDATES
     with pytest.raises(Killed):
-        train(job, samples, student, engine, progress, Hooks(on_updates, lambda *_: None))
+        _run(tiny, config, tmp_path, watch=_kill_at("inside", first), inside=True)
     resumed = _run(tiny, config, tmp_path, resume=True)
-    assert len(resumed.losses) == UPDATES - PER_EPOCH - CHECK_EVERY_UPDATES
+    assert len(resumed.losses) == UPDATES - first
     _assert_same_end(resumed, whole)
+    records = [{key: one[key] for key in ("items", "updates")} for one in resumed.progress.epochs]
+    assert records == [{"items": 120, "updates": PER_EPOCH}] * 3
+    assert all(0 < one["search_share"] < 1 for one in resumed.progress.epochs[::2])
 
 
-def test_a_run_that_removes_rationale_tokens_resumes_with_the_same_items_and_optimiser(tiny, tmp_path):
+def _timeless(epochs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{key: value for key, value in one.items() if key != "seconds"} for one in epochs]
+
+
+@pytest.mark.parametrize(
+    ("config", "event", "updates"),
+    [
+        (IcotConfig(removal="stepwise", tokens_per_epoch=20, batch_size=5), "epoch", (5, 40)),
+        (IcotConfig(removal="stepwise", tokens_per_epoch=60, batch_size=2), "inside", (1, 40)),
+    ],
+    ids=["at the end of an epoch", "in an epoch"],
+)
+def test_a_run_that_removes_rationale_tokens_resumes_with_the_same_items_and_optimiser(
+    tiny, tmp_path, config, event, updates
+):
     """The first kill is while the optimiser is reset before every update, the second when nothing is left."""
-    config = IcotConfig(removal="stepwise", tokens_per_epoch=20, smoothing=0.5, batch_size=5, optim=OPTIM)
+    config = config.model_copy(update={"smoothing": 0.5, "optim": OPTIM})
     whole = _run(tiny, config, tmp_path)
     assert (
         whole.progress.epochs[-1]["last_rationale_tokens"] == 0 < whole.progress.epochs[0]["rationale_tokens"]
     )
-    for update in (5, 40):
+    for update in updates:
         with pytest.raises(Killed):
-            _run(tiny, config, tmp_path, watch=_kill_at("epoch", update))
+            _run(tiny, config, tmp_path, watch=_kill_at(event, update), inside=event == "inside")
         resumed = _run(tiny, config, tmp_path, resume=True)
         assert 0 < len(resumed.losses) < UPDATES
         assert [row["loss_nats"] for row in resumed.progress.history] == whole.losses
-        assert resumed.progress.epochs == whole.progress.epochs
+        assert _timeless(resumed.progress.epochs) == _timeless(whole.progress.epochs)
         assert all(torch.equal(weight, whole.weights[name]) for name, weight in resumed.weights.items())
 
 

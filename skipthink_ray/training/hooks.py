@@ -1,0 +1,118 @@
+"""What the training loop does besides training: it reports progress to the driver and saves checkpoints."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import ray.train
+
+from skipthink_ray.config import ClusterConfig
+from skipthink_ray.method.samples import Samples
+from skipthink_ray.runtime.board import Board
+from skipthink_ray.training.checkpoint import GivenUp, Progress, save_checkpoint
+from skipthink_ray.training.engine import Engine, any_rank, rank
+from skipthink_ray.training.loop import Hooks, Job
+
+POST_EVERY_S = 1.0
+"""Seconds between two posts of the number of updates. So slow updates are reported one by one."""
+LOOK_EVERY_S = 2.0
+"""Seconds between two looks at whether a node is about to leave. All ranks wait for each other there."""
+CHECKPOINT_SHARE = 0.1
+"""Largest share of a run's time that checkpoints may take. Short epochs share one."""
+
+
+class Saver:
+    """Saves checkpoints when they are due. The clock of rank 0 decides for all ranks.
+
+    A checkpoint is due at the end of an epoch, and `checkpoint_every_s` seconds after the last one within an
+    epoch. Both wait until checkpoints take no more than CHECKPOINT_SHARE of the time. The end of the run does
+    not wait, nor does a node that announces its end (a spot node, or `ray drain-node`).
+    """
+
+    def __init__(self, engine: Engine, cluster: ClusterConfig, updates: int) -> None:
+        self.engine, self.every_s, self.updates = engine, cluster.checkpoint_every_s, updates
+        self.saved = time.monotonic()
+        self.next_look = self.affordable = 0.0
+        self.leaving: set[str] = set()
+        """Nodes whose end is announced, and for which a checkpoint was saved."""
+
+    def at_end_of_epoch(self, progress: Progress, samples: Samples) -> None:
+        if _decided(time.monotonic() >= self.affordable or progress.update == self.updates):
+            self._save(progress, samples)
+
+    def in_epoch(self, progress: Progress, samples: Samples) -> None:
+        now = time.monotonic()
+        if _decided(now >= max(self.saved + self.every_s, self.affordable)):
+            self._save(progress, samples)
+        elif _decided(now >= self.next_look):
+            self.next_look = now + LOOK_EVERY_S
+            notice = ray.train.get_preemption_info()
+            nodes = set(notice.preempted_node_ids) if notice else set[str]()
+            if nodes - self.leaving:  # the same answer on every rank
+                self.leaving |= nodes
+                self._save(progress, samples)
+
+    def _save(self, progress: Progress, samples: Samples) -> None:
+        started = time.monotonic()
+        report_checkpoint(self.engine, progress, samples)
+        self.saved = time.monotonic()
+        self.affordable = self.saved + (self.saved - started) * (1 / CHECKPOINT_SHARE - 1)
+
+
+def _decided(mine: bool) -> bool:
+    """What rank 0 says, on every rank."""
+    return any_rank(rank() == 0 and mine)
+
+
+def report_checkpoint(engine: Engine, progress: Progress, samples: Samples) -> None:
+    """Save a checkpoint and hand it to Ray Train. Every rank must call this."""
+    with TemporaryDirectory() as folder:
+        save_checkpoint(Path(folder), engine, progress, samples)
+        saved = ray.train.Checkpoint.from_directory(folder) if rank() == 0 else None
+        ray.train.report({"update": progress.update, "epoch": progress.epoch}, checkpoint=saved)
+
+
+def tracked(job: Job, rows: list[dict[str, Any]]) -> list[tuple[int, dict[str, float]]]:
+    """History rows as (step, metrics) for the tracker."""
+    names = ("loss_nats", "target_tokens", "lr")
+    return [(row["update"], {f"{job.stage}/{name}": row[name] for name in names}) for row in rows]
+
+
+def hooks(job: Job, saver: Saver, board: Board | None, is_watched: bool) -> Hooks:
+    """board: on rank 0. is_watched: whether the driver may give the stage up."""
+
+    def on_updates(progress: Progress, rows: list[dict[str, Any]]) -> None:
+        if board:
+            loss = sum(row["loss_nats"] for row in rows) / len(rows)
+            board.post(progress.update, job.updates, f"epoch {progress.epoch + 1} loss {loss:.3f}")
+            board.log(tracked(job, rows))
+        if is_watched:
+            reason = board.why_given_up() if board else ""
+            if any_rank(bool(reason)):
+                raise GivenUp(reason)
+
+    def on_epoch(progress: Progress, samples: Samples) -> None:
+        if board:
+            numbers = {
+                f"{job.stage}/{key}": float(value)
+                for key, value in progress.epochs[-1].items()
+                if key != "epoch"
+            }
+            board.log([(progress.update - 1, numbers)])
+        saver.at_end_of_epoch(progress, samples)
+
+    return Hooks(on_updates, on_epoch, _poster(board), saver.in_epoch)
+
+
+def _poster(board: Board | None) -> Callable[[Progress], None]:
+    posted = 0.0
+
+    def on_update(progress: Progress) -> None:
+        nonlocal posted
+        if board and time.monotonic() - posted > POST_EVERY_S:
+            posted = time.monotonic()
+            board.reach(progress.update)
+
+    return on_update

@@ -1,0 +1,74 @@
+"""Restarts training after failures, from its newest checkpoint.
+
+Ray Train can restart workers by itself, but it counts every failure of a run, and it restarts after failures
+that would come again. Here a failure counts only if no checkpoint was saved since the last one.
+"""
+
+import re
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import ray.train
+
+from skipthink_ray.runtime.artifacts import Folder
+
+WOULD_FAIL_AGAIN = re.compile(
+    r"^(?:[\w.]+\.)?(?:ValueError|TypeError|KeyError|ImportError|OutOfMemoryError)\b"
+)
+"""The last line of a traceback, for failures that a restart would repeat."""
+OUT_OF_MEMORY = re.compile(r"CUDA out of memory|OutOfMemoryError|\bOOM\b|memory monitor")
+
+
+def fit_with_restarts(
+    trainer: Any, checkpoints: Folder, limit: int, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Train with Ray Train's `trainer`. Returns the result of rank 0, or {"error" or "no_room": why}.
+
+    limit: the most failures in a row without a new checkpoint. say: receives a line for each restart.
+    """
+    failures, seen = 0, _names(checkpoints)
+    while True:
+        try:
+            outcome = trainer.fit().return_value
+        except ray.train.WorkerGroupError as error:
+            traceback.print_exc()  # to the log
+            saved = _names(checkpoints)
+            failures, seen = (1 if saved - seen else failures + 1), saved
+            reason = _reason(error)
+            if failures > limit or any(map(_would_come_again, error.worker_failures.values())):
+                return {"error": reason}
+            where = "its last checkpoint" if saved else "the start"
+            say(f"a worker failed ({reason}); training goes on from {where}, failure {failures} of {limit}")
+        except ray.train.TrainingFailedError as error:
+            traceback.print_exc()
+            return {"no_room" if _waited(error) else "error": _last_line(error)}
+        else:
+            return outcome if isinstance(outcome, dict) else {"error": f"Ray Train returned {outcome!r}"}
+
+
+def _waited(error: Exception) -> bool:
+    from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
+
+    return isinstance(getattr(error, "controller_failure", None), WorkerGroupStartupTimeoutError)
+
+
+def _names(checkpoints: Folder) -> set[str]:
+    return {name for name in checkpoints.names() if name.startswith("checkpoint_")}
+
+
+def _reason(error: ray.train.WorkerGroupError) -> str:
+    """Of the failures of the ranks, the one that a restart would repeat, or the first."""
+    failures = [error.worker_failures[rank] for rank in sorted(error.worker_failures)] or [error]
+    reason = _last_line(next((one for one in failures if _would_come_again(one)), failures[0]))
+    if OUT_OF_MEMORY.search(reason):
+        reason += ". Lower batch_size of the stage, or raise cluster.accumulation"
+    return reason
+
+
+def _would_come_again(failure: Exception) -> bool:
+    return bool(WOULD_FAIL_AGAIN.match(_last_line(failure)))
+
+
+def _last_line(failure: Exception) -> str:
+    return (str(getattr(failure, "cause", failure)).strip() or repr(failure)).splitlines()[-1]

@@ -1,0 +1,89 @@
+"""When the ranks of a training run save checkpoints."""
+
+from typing import Any, cast
+
+import pytest
+
+from skipthink_ray.config import ClusterConfig
+from skipthink_ray.training import hooks
+from skipthink_ray.training.checkpoint import Progress
+from skipthink_ray.training.hooks import Saver
+
+
+class Clock:
+    """A clock that stands still unless it is told how long something took."""
+
+    now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+class Notice:
+    """That nodes end soon."""
+
+    def __init__(self, *nodes: str) -> None:
+        self.preempted_node_ids = list(nodes)
+
+
+def _saver(
+    monkeypatch: pytest.MonkeyPatch, clock: Clock, saved: list[int], checkpoint_s: float, every_s: float
+) -> Saver:
+    """A saver that appends the update of each checkpoint to `saved`."""
+
+    def report(_engine: Any, progress: Progress, _samples: Any) -> None:
+        clock.now += checkpoint_s
+        saved.append(progress.update)
+
+    monkeypatch.setattr(hooks, "time", clock)
+    monkeypatch.setattr(hooks, "report_checkpoint", report)
+    monkeypatch.setattr(hooks.ray.train, "get_preemption_info", lambda: None)
+    engine: Any = None
+    return Saver(engine, ClusterConfig(checkpoint_every_s=every_s), updates=95)
+
+
+def _saved_after_epochs(
+    monkeypatch: pytest.MonkeyPatch, epochs: int, epoch_s: float, checkpoint_s: float
+) -> list[int]:
+    """The epochs, of one update each, after which a run saves a checkpoint."""
+    clock, saved, samples = Clock(), list[int](), cast(Any, None)
+    saver = _saver(monkeypatch, clock, saved, checkpoint_s, every_s=1e9)
+    for epoch in range(1, epochs + 1):
+        clock.now += epoch_s
+        saver.at_end_of_epoch(Progress(update=epoch, epoch=epoch), samples)
+    return saved
+
+
+def _saved_in_epoch(monkeypatch: pytest.MonkeyPatch, update_s: float, every_s: float) -> list[int]:
+    """The updates of one epoch of 100 after which a checkpoint is saved, which takes 2 s."""
+    clock, saved, samples = Clock(), list[int](), cast(Any, None)
+    saver = _saver(monkeypatch, clock, saved, 2.0, every_s)
+    for update in range(10, 100, 10):
+        clock.now += 10 * update_s
+        saver.in_epoch(Progress(update=update), samples)
+    return saved
+
+
+def test_checkpoints_of_short_epochs_take_a_tenth_of_the_time(monkeypatch):
+    saved = _saved_after_epochs(monkeypatch, epochs=95, epoch_s=1.0, checkpoint_s=1.0)
+    assert saved == [1, 10, 19, 28, 37, 46, 55, 64, 73, 82, 91, 95]
+
+
+def test_long_epochs_end_with_a_checkpoint_each(monkeypatch):
+    assert _saved_after_epochs(monkeypatch, epochs=4, epoch_s=100.0, checkpoint_s=5.0) == [1, 2, 3, 4]
+
+
+def test_a_long_epoch_has_checkpoints_inside_but_for_a_tenth_of_the_time_only(monkeypatch):
+    assert _saved_in_epoch(monkeypatch, update_s=3.0, every_s=60.0) == [20, 40, 60, 80]
+    assert _saved_in_epoch(monkeypatch, update_s=1.0, every_s=5.0) == [10, 30, 50, 70, 90]
+
+
+def test_a_node_that_ends_soon_means_one_checkpoint_at_once(monkeypatch):
+    clock, saved, samples = Clock(), list[int](), cast(Any, None)
+    saver = _saver(monkeypatch, clock, saved, checkpoint_s=2.0, every_s=1e9)
+    notices = [None, Notice("a"), Notice("a"), Notice("a", "b"), None]
+    monkeypatch.setattr(hooks.ray.train, "get_preemption_info", lambda: notices.pop(0))
+    for update in (10, 20, 30, 40, 50):
+        clock.now += hooks.LOOK_EVERY_S
+        saver.in_epoch(Progress(update=update), samples)
+    assert saved == [20, 40]
