@@ -152,16 +152,13 @@ def _train(data: Data, arm: Arm, student: Student, folder: Path) -> Trained:
         if arm.stage == "base":
             _judge_epoch(data, arm, student, progress, folder / BEST)
         keeper.save(progress, samples)
-        keeper.started = time.perf_counter()
 
     def on_updates(progress: Progress, rows: list[dict[str, Any]]) -> None:
         _say(arm, progress, rows)
-        if arm.stage != "cwt":  # whose chunks of this epoch are known at its end only
-            keeper.save_sometimes(progress, start)
 
     assert arm.stage != "few-shot"
     job = Job(arm.stage, settings, arm.updates, config.seed, kept_RM=kept_RM)
-    start, hooks = samples, Hooks(on_updates, on_epoch)
+    hooks = Hooks(on_updates, on_epoch, in_epoch=keeper.save_sometimes)
     samples = train(job, samples, student, engine, progress, hooks)
     merge(student.model, markers)
     student.model.eval()
@@ -188,14 +185,13 @@ class _Keeper:
 
     def __init__(self, folder: Path, engine: DataParallelEngine) -> None:
         self.folder, self.engine = folder, engine
-        self.started = self.saved = time.perf_counter()
-        """When this epoch began, and when the last checkpoint was written."""
+        self.saved = time.perf_counter()
+        """When the last checkpoint was written."""
 
     def save_sometimes(self, progress: Progress, samples: Samples) -> None:
-        """Save within an epoch, whose seconds the loop adds only at its end."""
-        now = time.perf_counter()
-        if now - self.saved > SAVE_EVERY_S:
-            self.save(replace(progress, seconds=progress.seconds + now - self.started), samples)
+        """Save within an epoch."""
+        if time.perf_counter() - self.saved > SAVE_EVERY_S:
+            self.save(progress, samples)
 
     def save(self, progress: Progress, samples: Samples) -> None:
         fresh = self.folder / "checkpoint.new"
