@@ -69,10 +69,12 @@ class Maker:
                 name, seen, self.console, tracker, out, inputs, self.bars, self.stopper, answers
             )
             summary = MAKE[name](context)
-            numbers = {f"{name}/{key}": value for key, value in flatten(summary).items()}
-            tracker.metrics(
-                {key: value for key, value in numbers.items() if isinstance(value, int | float)}, step=0
-            )
+            numbers = {
+                f"{name}/{key}": float(value)
+                for key, value in flatten(summary).items()
+                if isinstance(value, int | float)
+            }
+            tracker.metrics([(0, numbers)])
             lease.check()
             finish(out, summary)
 

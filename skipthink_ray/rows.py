@@ -91,6 +91,9 @@ HISTORY_SCHEMA = pa.schema(
     }
 )
 
+TRACKED = ("loss_nats", "target_tokens", "lr")
+"""The columns of a history that are tracked as metrics."""
+
 KEPT = pc.field("reason").is_null()
 """A filter of rows and samples: those that the run uses."""
 TRAIN = KEPT & (pc.field("split") == "train")

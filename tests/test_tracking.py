@@ -85,7 +85,7 @@ def test_a_restart_goes_on_in_the_same_runs_and_tracks_no_step_twice(server: str
         child = parent.child("cwt", "key of the stage")
         parent.params({"cwt.optim.lr": 0.1, "long": "x" * 10_000})
         for step in range(last_step):
-            child.metrics({"cwt/loss_nats": 1.0 / (step + 1)}, step)
+            child.metrics([(step, {"cwt/loss_nats": 1.0 / (step + 1)})])
         child.artifact("report.json", b"{}")
         child.end("FINISHED")
         parent.end("FINISHED")
@@ -103,6 +103,19 @@ def test_a_restart_goes_on_in_the_same_runs_and_tracks_no_step_twice(server: str
     assert [file.path for file in client.list_artifacts(runs["cwt"].info.run_id)] == ["report.json"]
 
 
+def test_steps_that_got_lost_are_tracked_later_and_no_step_twice(tmp_path: Path):
+    rows = [(step, {"cwt/loss_nats": 1.0 / (step + 1)}) for step in range(2 * BATCH)]
+    for received in (rows[:3] + rows[7:9], rows + rows[:5]):  # the second pass is a restart
+        tracker = start_tracker(TrackingConfig(), Folder.open(str(tmp_path)), "run", "key")
+        tracker.metrics(received)
+    tracker.metrics(rows)
+    tracker.end("FINISHED")
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    (run,) = client.search_runs(["1"])
+    history = client.get_metric_history(run.info.run_id, "cwt/loss_nats")
+    assert sorted(metric.step for metric in history) == [*range(2 * BATCH)]
+
+
 def test_the_embedded_database_lies_under_the_storage_path_and_says_how_to_open_it(tmp_path: Path):
     tracker = start_tracker(TrackingConfig(), Folder.open(str(tmp_path)), "run", "key")
     tracker.end("FINISHED")
@@ -118,7 +131,7 @@ def test_two_stages_at_once_lose_no_metric_and_end_with_their_own_status(tmp_pat
         child = parent.child(stage, f"key of {stage}")
         both_track.wait(60)
         for step in range(20):
-            child.metrics({f"{stage}/loss_nats": 1.0 / (step + 1)}, step)
+            child.metrics([(step, {f"{stage}/loss_nats": 1.0 / (step + 1)})])
         child.end(status)
 
     with ThreadPoolExecutor(2) as pool:
@@ -266,7 +279,7 @@ def test_a_run_that_continues_sends_what_its_earlier_start_left_on_storage(tmp_p
     assert not (tmp_path / "run" / UNSENT).exists()
     cwt = parent.child("cwt", "key of cwt")
     for step in range(2):  # the resumed stage tracks its first step again
-        cwt.metrics({"cwt/loss_nats": 3.0 - step}, step)
+        cwt.metrics([(step, {"cwt/loss_nats": 3.0 - step})])
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     experiment = client.get_experiment_by_name("skipthink")
     assert experiment
@@ -291,13 +304,13 @@ def test_a_server_outage_stops_nothing_and_missed_values_are_sent_later(tmp_path
     with mlflow_server(tmp_path, port) as uri:
         parent = start_tracker(TrackingConfig(uri=uri), Folder.open(str(tmp_path)), "run", "key", said.append)
         base = parent.child("base", "key of base")
-        base.metrics({"base/loss_nats": 3.0}, 0)
+        base.metrics([(0, {"base/loss_nats": 3.0})])
     started = time.monotonic()
     for step in range(1, 2500):
-        base.metrics({"base/loss_nats": 3.0 / step}, step)
+        base.metrics([(step, {"base/loss_nats": 3.0 / step})])
     base.end("FINISHED")
     cwt = parent.child("cwt", "key of cwt")  # a stage that begins while the server is away
-    cwt.metrics({"cwt/loss_nats": 1.0}, 0)
+    cwt.metrics([(0, {"cwt/loss_nats": 1.0})])
     cwt.artifact("log", b"a line")
     cwt.end("FINISHED")
     assert time.monotonic() - started < 60
@@ -335,7 +348,7 @@ def test_a_server_that_does_not_come_back_in_time_gets_its_data_from_storage_lat
         silent.listen()
         started = time.monotonic()
         for step in range(1000):
-            parent.metrics({"base/loss_nats": 1.0}, step)
+            parent.metrics([(step, {"base/loss_nats": 1.0})])
         parent.end("FINISHED")
         assert time.monotonic() - started < 40
     assert len(said) == 2
@@ -363,7 +376,7 @@ def test_a_tracking_run_deleted_meanwhile_stops_nothing_and_is_reported_once(tmp
     assert experiment
     client.delete_experiment(experiment.experiment_id)
     for step in range(3):
-        tracker.metrics({"base/loss_nats": 1.0}, step)
+        tracker.metrics([(step, {"base/loss_nats": 1.0})])
     tracker.end("FINISHED")
     assert len(said) == 1
     assert "refuses some of the data" in said[0]

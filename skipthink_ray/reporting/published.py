@@ -27,7 +27,7 @@ def publish(current: Run, tracker: Tracker, config: TrackingConfig) -> None:
     if not current.is_done("evaluation"):
         return
     run = published(current) if current.is_done(REPORT) else None
-    tracker.metrics(_main_numbers(current, run), step=0)
+    tracker.metrics([(0, _main_numbers(current, run))])
     if run:
         tracker.artifact(REPORT_FILE, json.dumps(run.report, ensure_ascii=False).encode())
         tracker.artifact(ANSWERS, _parquet(run.answers))

@@ -1,7 +1,8 @@
 """What the workers and actors of a run report to its driver: progress, remarks and metrics.
 
 All stages of a run share one actor, because each process of Ray takes seconds of CPU to start. The actor
-requests no CPU. If it dies, Ray starts it again, empty.
+requests no CPU and lives on the driver's node. If it dies, Ray starts it again, empty; the metrics that it
+lost come from the stage's history when the stage ends.
 """
 
 from dataclasses import dataclass, field
@@ -9,10 +10,11 @@ from typing import Any
 
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from skipthink_ray.runtime.tracker import Rows
 
 ANSWER_S = 5.0
-Rows = list[tuple[int, dict[str, float]]]
-"""Metrics to track: (step, values by name)."""
 
 
 @dataclass
@@ -70,7 +72,8 @@ class _Boards:
 
 def start_boards() -> Any:
     """The actor that the stages of a run share."""
-    return ray.remote(num_cpus=0, max_restarts=-1)(_Boards).remote()
+    here: Any = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return ray.remote(num_cpus=0, max_restarts=-1, scheduling_strategy=here)(_Boards).remote()
 
 
 @dataclass(frozen=True)

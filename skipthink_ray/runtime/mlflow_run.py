@@ -21,6 +21,7 @@ from typing import Any
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.runtime.experiment import find_or_create
 from skipthink_ray.runtime.outbox import BATCH, Outbox, Unsent, read_unsent, write_unsent
+from skipthink_ray.runtime.tracker import Rows
 
 KEY, PARENT = "skipthink.key", "mlflow.parentRunId"
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 30.0, 300.0
@@ -137,7 +138,8 @@ class MlflowTracker:
     ) -> None:
         self.link, self.name, self.key, self.parent, self.tags = link, name, key, parent, tags or {}
         self.run_id: str | None = None
-        self.last_step: dict[str, int] = {}
+        self.known: dict[str, set[int]] = {}
+        """Steps that the server has, by metric."""
         self.outbox = Outbox()
         with link.lock:
             link.trackers.append(self)
@@ -156,10 +158,15 @@ class MlflowTracker:
             self.outbox.params |= {key: str(value)[:500] for key, value in params.items()}
         self.link.send()
 
-    def metrics(self, metrics: dict[str, float], step: int) -> None:
+    def metrics(self, rows: Rows) -> None:
         now = int(time.time() * 1000)
         with self.link.lock:
-            self.outbox.metrics += [(key, float(value), now, step) for key, value in metrics.items()]
+            self.outbox.metrics += [
+                (key, float(value), now, step)
+                for step, values in rows
+                for key, value in values.items()
+                if step not in self.known.get(key, ())
+            ]
         self.link.send()
 
     def artifact(self, name: str, content: bytes) -> None:
@@ -226,12 +233,14 @@ class MlflowTracker:
             find_or_create(lambda: client.log_inputs(run_id, used))
             outbox.dataset = {}
         elif outbox.metrics:
-            part = [Metric(*one) for one in outbox.metrics[:BATCH]]
-            new = [metric for metric in part if metric.step > self.last_step.get(metric.key, -1)]
+            part = {
+                (key, step): Metric(key, value, at, step) for key, value, at, step in outbox.metrics[:BATCH]
+            }
+            new = [metric for (key, step), metric in part.items() if step not in self.known.get(key, ())]
             if new:
                 client.log_batch(self.run_id, metrics=new)
             for metric in new:
-                self.last_step[metric.key] = max(metric.step, self.last_step.get(metric.key, -1))
+                self.known.setdefault(metric.key, set()).add(metric.step)
             outbox.metrics = outbox.metrics[BATCH:]
         elif outbox.files:
             self._send_file(*next(iter(outbox.files.items())))
@@ -267,9 +276,9 @@ class MlflowTracker:
         if known:
             run_id = known[0].info.run_id
             client.update_run(run_id, status="RUNNING")
-            histories = {name: client.get_metric_history(run_id, name) for name in known[0].data.metrics}
-            self.last_step = {
-                name: max(metric.step for metric in history) for name, history in histories.items()
+            self.known = {
+                name: {metric.step for metric in client.get_metric_history(run_id, name)}
+                for name in known[0].data.metrics
             }
         else:
             tags = {KEY: self.key, **{f"skipthink.{name}": value for name, value in self.tags.items()}}

@@ -29,10 +29,10 @@ from rich.progress import (
 
 from skipthink_ray.config import PipelineConfig
 from skipthink_ray.runtime.artifacts import Folder
-from skipthink_ray.runtime.board import Board, Rows, start_boards
+from skipthink_ray.runtime.board import Board, start_boards
 from skipthink_ray.runtime.console import say
 from skipthink_ray.runtime.pace import PlainLines
-from skipthink_ray.runtime.tracker import Tracker
+from skipthink_ray.runtime.tracker import Rows, Tracker
 
 POLL_S = 0.5
 
@@ -132,8 +132,8 @@ class StageLine:
         self.display.update(self.bar, completed=done, total=total or None, note=note)
         if not self.console.is_terminal and (line := self.plain.line(time.monotonic(), done, total, note)):
             say(self.console, line)
-        for step, values in news.metrics:
-            self.tracker.metrics(values, step)
+        if news.metrics:
+            self.tracker.metrics(news.metrics)
         if self.bars.watch and (reason := self.bars.watch(self.name, total, news.metrics)):
             self.board.give_up(reason)
 

@@ -4,6 +4,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+Rows = list[tuple[int, dict[str, float]]]
+"""Metrics to track: (step, values by name)."""
+
 
 @dataclass(frozen=True)
 class Labels:
@@ -20,7 +23,9 @@ class Tracker(Protocol):
 
     def params(self, params: dict[str, Any]) -> None: ...
 
-    def metrics(self, metrics: dict[str, float], step: int) -> None: ...
+    def metrics(self, rows: Rows) -> None:
+        """Track each metric once for each step; what is tracked already is ignored."""
+        ...
 
     def artifact(self, name: str, content: bytes) -> None: ...
 
@@ -47,7 +52,7 @@ class NullTracker:
 
     def params(self, params: dict[str, Any]) -> None: ...
 
-    def metrics(self, metrics: dict[str, float], step: int) -> None: ...
+    def metrics(self, rows: Rows) -> None: ...
 
     def artifact(self, name: str, content: bytes) -> None: ...
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from skipthink_ray.reporting.findings import training_findings
+from skipthink_ray.rows import TRACKED
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.stages.context import Context
 from skipthink_ray.training.batches import Stage
@@ -24,9 +25,19 @@ def train_stage(
     request = Request(stage, config, updates, num_chunks, samples, student, skips, context.out)
     with context.line("updates", updates) as line:
         summary = launch(request, line, context.stopper)
+    _track_history(context)
     rate = summary["item_tokens"] / max(summary["seconds"], 1e-9)
     context.say(
         f"{summary['updates']} updates in {summary['seconds']:.1f} s "
         f"({rate:,.0f} tokens/s, {summary['backend']}), loss {summary['final_loss_nats']:.3f} nats"
     )
     return {**summary, "warnings": context.warn(training_findings(stage, config, summary))}
+
+
+def _track_history(context: Context) -> None:
+    """Track the updates that the progress actor lost, if it died or was too busy to answer."""
+    for batch in context.out.table("history").to_batches(columns=["update", *TRACKED]):
+        rows = batch.to_pylist()
+        context.tracker.metrics(
+            [(row["update"], {f"{context.name}/{name}": row[name] for name in TRACKED}) for row in rows]
+        )

@@ -10,6 +10,7 @@ import ray.train
 
 from skipthink_ray.config import ClusterConfig
 from skipthink_ray.method.samples import Samples
+from skipthink_ray.rows import TRACKED
 from skipthink_ray.runtime.board import Board
 from skipthink_ray.training.checkpoint import GivenUp, Progress, save_checkpoint
 from skipthink_ray.training.engine import Engine, any_rank, rank
@@ -76,8 +77,7 @@ def report_checkpoint(engine: Engine, progress: Progress, samples: Samples) -> N
 
 def tracked(job: Job, rows: list[dict[str, Any]]) -> list[tuple[int, dict[str, float]]]:
     """History rows as (step, metrics) for the tracker."""
-    names = ("loss_nats", "target_tokens", "lr")
-    return [(row["update"], {f"{job.stage}/{name}": row[name] for name in names}) for row in rows]
+    return [(row["update"], {f"{job.stage}/{name}": row[name] for name in TRACKED}) for row in rows]
 
 
 def hooks(job: Job, saver: Saver, board: Board | None, is_watched: bool) -> Hooks:
