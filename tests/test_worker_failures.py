@@ -1,4 +1,7 @@
-"""Workers that are killed again and again: training goes on from checkpoints inside its only epoch."""
+"""Killed workers: training goes on from checkpoints inside its only epoch.
+
+A killed progress actor loses no step.
+"""
 
 import os
 import shutil
@@ -11,6 +14,7 @@ from pathlib import Path
 import psutil
 import pyarrow.dataset as dataset
 import pytest
+from mlflow import MlflowClient
 from safetensors.torch import load_file
 
 from tests.commands import run_stages
@@ -19,7 +23,7 @@ from tests.conftest import ROOT
 OPTIONS = (
     "--name run --rationales.train-questions 160 --rationales.test-questions 8 --student.width 32 "
     "--student.heads 2 --student.layers 1 --cwt.batch-size 2 --cwt.epochs 1 --cluster.num-workers 1 "
-    "--cluster.num-actors 1 --cluster.backend ddp --tracking.backend off"
+    "--cluster.num-actors 1 --cluster.backend ddp"
 ).split()
 FAILURES = 2
 MAX_FAILURES = 1
@@ -30,11 +34,10 @@ def _checkpoints(storage: Path) -> set[Path]:
     return {*storage.glob("run/cwt/checkpoints/checkpoint_*/state.json")}
 
 
-def _kill_a_worker(driver: psutil.Process) -> None:
-    """SIGKILL for one of the processes in which Ray Train runs its workers."""
-    workers = [one for one in driver.children(recursive=True) if "RayTrainWorker" in one.name() + _title(one)]
-    assert workers
-    os.kill(workers[0].pid, signal.SIGKILL)
+def _kill(driver: psutil.Process, actor: str) -> None:
+    """SIGKILL for the process of an actor, which Ray names in its title."""
+    (process,) = [one for one in driver.children(recursive=True) if actor in _title(one)]
+    os.kill(process.pid, signal.SIGKILL)
 
 
 def _title(process: psutil.Process) -> str:
@@ -42,6 +45,13 @@ def _title(process: psutil.Process) -> str:
         return " ".join(process.cmdline())
     except psutil.Error:
         return ""
+
+
+def _tracked_steps(storage: Path) -> list[int]:
+    client = MlflowClient(f"sqlite:///{storage}/mlflow.db")
+    (run,) = client.search_runs(["1"], "attributes.run_name = 'cwt'")
+    assert run.info.status == "FINISHED"
+    return [metric.step for metric in client.get_metric_history(run.info.run_id, "cwt/loss_nats")]
 
 
 @pytest.mark.ray
@@ -62,7 +72,8 @@ def test_workers_killed_in_an_epoch_repeat_little_and_end_with_the_same_student(
                 assert run.poll() is None, run.communicate()[0]
                 assert time.monotonic() < deadline, "no checkpoint within the epoch"
                 time.sleep(0.05)
-            _kill_a_worker(psutil.Process(run.pid))
+            _kill(psutil.Process(run.pid), "RayTrainWorker")
+            _kill(psutil.Process(run.pid), "_Boards")
         printed = run.communicate(timeout=600)[0]
     finally:
         run.kill()
@@ -74,5 +85,6 @@ def test_workers_killed_in_an_epoch_repeat_little_and_end_with_the_same_student(
         for storage in (killed, calm)
     )
     assert one == other
+    assert sorted(_tracked_steps(killed)) == one["update"]
     weights, again = (load_file(s / "run/cwt/student/model.safetensors") for s in (killed, calm))
     assert all(weights[name].equal(again[name]) for name in weights)

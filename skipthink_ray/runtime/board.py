@@ -1,8 +1,8 @@
 """What the workers and actors of a run report to its driver: progress, remarks and metrics.
 
 All stages of a run share one actor, because each process of Ray takes seconds of CPU to start. The actor
-requests no CPU and lives on the driver's node. If it dies, Ray starts it again, empty; the metrics that it
-lost come from the stage's history when the stage ends.
+requests no CPU and lives on the driver's node. If it dies, Ray starts it again, empty, and calls it again for
+what has not arrived. The metrics that it lost come from the stage's history when the stage ends.
 """
 
 from dataclasses import dataclass, field
@@ -73,7 +73,8 @@ class _Boards:
 def start_boards() -> Any:
     """The actor that the stages of a run share."""
     here: Any = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    return ray.remote(num_cpus=0, max_restarts=-1, scheduling_strategy=here)(_Boards).remote()
+    options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1, "scheduling_strategy": here}
+    return ray.remote(**options)(_Boards).remote()
 
 
 @dataclass(frozen=True)

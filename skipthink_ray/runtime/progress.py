@@ -29,7 +29,7 @@ from rich.progress import (
 
 from skipthink_ray.config import PipelineConfig
 from skipthink_ray.runtime.artifacts import Folder
-from skipthink_ray.runtime.board import Board, start_boards
+from skipthink_ray.runtime.board import Board, News, start_boards
 from skipthink_ray.runtime.console import say
 from skipthink_ray.runtime.pace import PlainLines
 from skipthink_ray.runtime.tracker import Rows, Tracker
@@ -100,6 +100,8 @@ class StageLine:
         self.display, self.bar = bars.add(console, name, unit, total)
         self.stop, self.thread = threading.Event(), threading.Thread(target=self._follow, daemon=True)
         self.plain = PlainLines(name, unit, time.monotonic())
+        self.shown = News()
+        """The last news with a count; a progress actor that started again has none."""
         self.failure: Exception | None = None
 
     def __enter__(self) -> "StageLine":
@@ -126,7 +128,9 @@ class StageLine:
             news = self.board.take(timeout_s=30)
         except (GetTimeoutError, RayActorError):
             return  # the cluster is busy or gone; the stage itself reports that
-        done, total, note = news.done, news.total or self.total, news.note
+        if news.done or news.total:
+            self.shown = news
+        done, total, note = self.shown.done, self.shown.total or self.total, self.shown.note
         for remark in news.remarks:
             say(self.console, remark, self.name)
         self.display.update(self.bar, completed=done, total=total or None, note=note)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import ray.train
+from ray.exceptions import OutOfMemoryError, RayActorError
 
 from skipthink_ray.runtime.artifacts import Folder
 
@@ -17,7 +18,13 @@ WOULD_FAIL_AGAIN = re.compile(
     r"^(?:[\w.]+\.)?(?:ValueError|TypeError|KeyError|ImportError|OutOfMemoryError)\b"
 )
 """The last line of a traceback, for failures that a restart would repeat."""
-OUT_OF_MEMORY = re.compile(r"CUDA out of memory|OutOfMemoryError|\bOOM\b|memory monitor")
+OUT_OF_MEMORY = re.compile(r"CUDA out of memory|OutOfMemoryError|low on memory")
+ENDS = {
+    "running low on memory": "Ray ended it because its node was running low on memory",
+    "its worker process has died": "its process died; the memory of its node may be full",
+    "its node has died": "its node died",
+}
+"""Short words for the pages that Ray writes about an actor that died."""
 
 
 def fit_with_restarts(
@@ -71,4 +78,7 @@ def _would_come_again(failure: Exception) -> bool:
 
 
 def _last_line(failure: Exception) -> str:
-    return (str(getattr(failure, "cause", failure)).strip() or repr(failure)).splitlines()[-1]
+    text = str(getattr(failure, "cause", failure)).strip() or repr(failure)
+    if isinstance(failure, RayActorError | OutOfMemoryError):
+        return next((end for words, end in ENDS.items() if words in text), text.splitlines()[0])
+    return text.splitlines()[-1]
