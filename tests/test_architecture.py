@@ -144,9 +144,3 @@ def test_every_command_that_uses_a_cluster_has_a_job():
 @pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.name)
 def test_every_shipped_config_loads(file):
     assert load_config("default", str(file), []).name == yaml.safe_load(file.read_text())["name"]
-
-
-def test_cluster_yaml_is_what_ray_up_accepts():
-    from ray.autoscaler._private.util import prepare_config, validate_config
-
-    validate_config(prepare_config(yaml.safe_load((ROOT / "cluster.yaml").read_text())))
