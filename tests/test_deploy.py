@@ -14,7 +14,6 @@ import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
-from mlflow.server.security_utils import is_allowed_host_header
 from ray._private.ray_constants import DEFAULT_OBJECT_STORE_MEMORY_PROPORTION
 from ray._private.runtime_env.packaging import create_package
 from ray._private.runtime_env.working_dir import upload_working_dir_if_needed
@@ -107,7 +106,7 @@ def test_every_file_names_one_version_of_the_image_and_of_ray():
 
 
 def test_the_image_has_every_dependency_at_a_pinned_version():
-    pinned = "\n".join((file.read_text()) for file in (ROOT / "constraints.txt", DEPLOY / "cloud.txt"))
+    pinned = "\n".join(file.read_text() for file in (ROOT / "constraints.txt", DEPLOY / "cloud.txt"))
     names = {name.lower().replace("_", "-") for name in re.findall(r"^([\w.-]+)==", pinned, re.MULTILINE)}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     for dependency in project["dependencies"]:
@@ -177,9 +176,13 @@ def test_kuberay_accepts_the_manifests(name, change, kuberay):
     text = change((KUBERAY / f"{name}.yaml").read_text())
     item = next(item for item in _objects(text) if item["kind"] in kuberay)
     kuberay[item["kind"]].validate(item)
-    item["spec"]["rayVersoin"] = "2"
+
+
+def test_kuberay_refuses_a_wrong_key(kuberay):
+    job = _of_kind("RayJob")[0]
+    job["spec"]["rayClusterSpec"]["rayVersoin"] = "2"
     with pytest.raises(jsonschema.ValidationError, match="rayVersoin"):
-        kuberay[item["kind"]].validate(item)
+        kuberay["RayJob"].validate(job)
 
 
 @pytest.mark.parametrize("file", MANIFESTS, ids=lambda file: file.name)
@@ -255,10 +258,14 @@ def test_the_run_of_the_job_is_a_valid_configuration_and_its_tracking_server_let
         next(arg for arg in server["args"] if arg.startswith("--allowed-hosts=")).partition("=")[2].split(",")
     )
     host = str(config.tracking.uri).removeprefix("http://")
-    assert is_allowed_host_header(hosts, host)
-    assert not is_allowed_host_header(hosts, "elsewhere.example:5000")
+    assert host in hosts  # MLflow compares a name without * exactly
     service = _of_kind("Service")[0]
     assert f"{service['metadata']['name']}:{service['spec']['ports'][0]['port']}" == host
+
+
+def test_a_run_on_kubernetes_has_the_environment_of_a_submitted_one():
+    submitted = yaml.safe_load((ROOT / "runtime_env.yaml").read_text())
+    assert yaml.safe_load(_of_kind("RayJob")[0]["spec"]["runtimeEnvYAML"]) == submitted
 
 
 def test_no_file_holds_a_secret():
