@@ -13,6 +13,8 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from skipthink_ray.runtime.cluster import environment
+
 
 class Stopped(BaseException):
     """Raised in a stage that `Stopper.stop` ends, or that was given up as hopeless.
@@ -42,7 +44,10 @@ class Stopper:
         """The result of a function in a Ray task on this node. Raises Stopped if `stop` ends the task."""
         self.check()
         node: Any = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        task: Any = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=node)(function)
+        found_by: Any = {"env_vars": environment()}
+        task: Any = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=node, runtime_env=found_by)(
+            function
+        )
         with self.lock:
             self.check()
             call = task.remote(*arguments)
