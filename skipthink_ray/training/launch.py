@@ -6,6 +6,7 @@ too, and need no model. What runs on every rank is in `worker`.
 
 import os
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import ray
@@ -59,7 +60,8 @@ def launch(request: Request, line: StageLine, stopper: Stopper) -> dict[str, Any
     Raises RuntimeError with the worker's message if training fails, WouldFailAgain if the loss diverged,
     NoRoom if the cluster did not place the workers in time, and Stopped if `stopper` or the driver ends it.
     """
-    outcome = stopper.call(_fit, request, line.board, _environment())
+    ask = partial(line.board.give_up, "stopped")  # after a checkpoint, see `Saver`
+    outcome = stopper.call(_fit, request, line.board, _environment(), ask=ask)
     if "no_room" in outcome:
         say(line.console, "the cluster did not place the workers in time; trying again", line.name)
         raise NoRoom(f"{request.stage} failed: {outcome['no_room']}")

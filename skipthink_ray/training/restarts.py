@@ -30,8 +30,9 @@ ENDS = {
 def fit_with_restarts(
     trainer: Any, checkpoints: Folder, limit: int, say: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Train with Ray Train's `trainer`. Returns the result of rank 0, or {"error" or "no_room": why, "trace"}.
+    """Train with Ray Train's `trainer`. Returns the result of rank 0, or {"error" or "no_room": why}.
 
+    A failure also has its traceback, under "trace".
     limit: the most failures in a row without a new checkpoint. say: receives a line for each restart.
     """
     failures, seen = 0, _names(checkpoints)
