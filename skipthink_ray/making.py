@@ -19,6 +19,7 @@ from skipthink_ray.runtime.progress import Bars
 from skipthink_ray.runtime.stopping import Stopper
 from skipthink_ray.runtime.store import Run, SharedTable
 from skipthink_ray.runtime.tracker import Tracker
+from skipthink_ray.runtime.waiting import wait_for_room
 from skipthink_ray.stages.context import Context
 from skipthink_ray.stages.table import MAKE
 
@@ -37,12 +38,16 @@ class Maker:
     bars: Bars
     stopper: Stopper = field(default_factory=Stopper)
 
-    def make(self, name: str) -> None:
-        """Make the artifact of a stage, unless a run has made it, and link it into the run's folder."""
+    def make(self, name: str, processes: int) -> None:
+        """Make the artifact of a stage, unless a run has made it, and link it into the run's folder.
+
+        Waits until the cluster has free room for its processes.
+        """
         if self.current.is_done(name):
             self.current.link(name)
             self._say(name, "already done")
         else:
+            wait_for_room(self.config.cluster, processes, partial(self._say, name), self.stopper.pause)
             self._wait_or_make(name)
         if name == "samples" and {"skips", "icot", "evaluation"} & {*self.names}:
             check_samples(self.config, self.current.artifact(name))

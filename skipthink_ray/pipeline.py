@@ -100,7 +100,7 @@ def _make_all(names: list[str], maker: "Maker", at_once: int | None) -> None:
 
     stages = {
         name: Work(
-            make=partial(maker.make, name),
+            make=partial(maker.make, name, processes(name, maker.config)),
             needs=frozenset(upstream(name, stages_of(maker.config))),
             processes=0 if maker.current.is_done(name) else processes(name, maker.config),
             in_thread=name in TRAINING,
@@ -115,4 +115,6 @@ def processes(name: str, config: PipelineConfig) -> int:
     workers, actors = config.cluster.num_workers, config.cluster.num_actors
     if name == "skips" and config.skips.gate == "cross_fitted":
         return max(workers, actors)  # it trains a student for each fold first
+    if name in ("rationales", "samples", "report") and config.rationales.teacher.kind != "transformers":
+        return 1  # tasks of Ray Data, which take what is free
     return workers if name in TRAINING else actors

@@ -6,6 +6,8 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import ray
 import ray.data
@@ -76,48 +78,91 @@ def _probe(address: str | None) -> None:
 
 
 def disconnect() -> None:
-    """Leave the cluster. A cluster that `connect` started stops."""
+    """Leave the cluster, and take back what was asked of its autoscaler.
+
+    A cluster that `connect` started stops.
+    """
     if ray.is_initialized():
+        release()
         ray.shutdown()
 
 
-def require(
-    what: str,
-    config: ClusterConfig,
-    processes: int,
-    lower: str = "cluster.num_workers / cluster.num_actors",
-    wait: str = "cluster.wait_s",
-) -> None:
-    """Raises ValueError, with the cluster's resources, if it cannot place `processes` workers or actors.
+def joined(config: ClusterConfig) -> bool:
+    """Whether the cluster existed before, so that its nodes may differ from this process."""
+    return bool(config.address or os.environ.get("RAY_ADDRESS")) or len(ray.nodes()) > 1
 
-    An autoscaling cluster has `wait_s` seconds to grow first. For the message, `lower` names the options that
-    set the number of processes, and `wait` the one that sets `wait_s`.
+
+def in_worker() -> bool:
+    """Whether this process is an actor or a task of the cluster, such as a trial."""
+    return ray.get_runtime_context().worker.mode == ray.WORKER_MODE
+
+
+@dataclass(frozen=True)
+class Need:
+    """Workers or actors that a cluster must place at once, and the words for its message."""
+
+    what: str
+    processes: int
+    lower: str = "cluster.num_workers / cluster.num_actors"
+    """The options that set the number of processes."""
+    wait: str = "cluster.wait_s"
+    """The option that sets how long an autoscaler may take."""
+
+
+_requested = False
+
+
+def request(bundles: list[dict[str, float]]) -> None:
+    """Ask the autoscaler for room for all of these at once. It replaces what was asked before."""
+    global _requested
+    request_resources(bundles=bundles)
+    _requested = True
+
+
+def release() -> None:
+    """Take the request back, so that idle nodes end. Otherwise it lasts as long as the cluster."""
+    global _requested
+    if _requested:
+        request_resources(bundles=[])
+    _requested = False
+
+
+def bundle(config: ClusterConfig) -> dict[str, float]:
+    """What one worker or actor needs."""
+    return {"CPU": config.cpus_per_worker, **({"GPU": 1.0} if config.use_gpu else {})}
+
+
+def require(need: Need, config: ClusterConfig, say: Callable[[str], None]) -> None:
+    """Raises ValueError, with the cluster's resources, if it cannot place these workers or actors.
+
+    An autoscaling cluster has `wait_s` seconds to grow first, and `say` receives what it waits for.
     """
-    deadline = time.monotonic() + config.wait_s
-    if config.wait_s:  # an autoscaler grows only on request
-        bundle = {"CPU": config.cpus_per_worker, **({"GPU": 1} if config.use_gpu else {})}
-        request_resources(bundles=[bundle] * processes)
+    deadline, told = time.monotonic() + config.wait_s, False
+    per = " and ".join(f"{number:g} {name}" for name, number in bundle(config).items())
     while True:
-        placed = room(config)
-        if placed >= processes:
+        placed, have = room(config), ray.cluster_resources()
+        has = f"this cluster has {have.get('CPU', 0):g} CPU and {have.get('GPU', 0):g} GPU"
+        wants = f"{need.what} needs {need.processes} processes of {per} each"
+        if placed >= need.processes:
             return
         if time.monotonic() >= deadline:
             break
+        if not told:
+            say(f"{wants}; {has}. Waiting up to {config.wait_s:g} s for nodes")
+            told = True
         time.sleep(min(2.0, config.wait_s))
-    have = ray.cluster_resources()
-    per = f"{config.cpus_per_worker:g} CPU" + (" and 1 GPU" if config.use_gpu else "")
     raise ValueError(
-        f"{what} needs {processes} processes of {per} each, but this cluster has {have.get('CPU', 0):g} CPU "
-        f"and {have.get('GPU', 0):g} GPU and can place {placed}. Lower {lower} or the CPUs of each, add "
-        f"nodes, or set {wait} for an autoscaler."
+        f"{wants}, but {has} and can place {placed}. Lower {need.lower} or the CPUs of each, add nodes, or "
+        f"set {need.wait} for an autoscaler."
     )
 
 
 def room(config: ClusterConfig) -> int:
     """The number of workers or actors that fit on the cluster at once."""
-    return sum(_slots(node["Resources"], config) for node in ray.nodes() if node["Alive"])
+    return sum(slots(node["Resources"], config) for node in ray.nodes() if node["Alive"])
 
 
-def _slots(resources: dict[str, float], config: ClusterConfig) -> int:
+def slots(resources: dict[str, float], config: ClusterConfig) -> int:
+    """The number of workers or actors that these resources of a node hold."""
     by_cpu = int(resources.get("CPU", 0) / config.cpus_per_worker)
     return min(by_cpu, int(resources.get("GPU", 0))) if config.use_gpu else by_cpu

@@ -95,12 +95,11 @@ def _ask(context: Context, board: Board) -> None:
     parsed = context.out.table("parsed")
     to_ask = parsed.count_rows(filter=TRAIN)
     board.post(0, parsed.count_rows() + to_ask * (config.rationales.teacher.samples - 1), "")
-    with only_writer(
-        ledger_folder(config).create(), "a teacher's answers are shared by all runs of a storage path"
-    ):
+    ledger = ledger_folder(config).create()
+    with only_writer(ledger, "a teacher's answers are shared by all runs of a storage path"):
         if config.rationales.teacher.kind == "vllm":
-            fill_with_vllm(config, context.out)
-        arguments = {"config": config, "folder": context.out, "board": board}
+            fill_with_vllm(config, context.out, ledger)
+        arguments = {"config": config, "folder": context.out, "ledger": ledger, "board": board}
         drafts = context.out.child("drafts")
         actors.map_row_groups(context.out, "parsed", asking.Ask, arguments, drafts, asking.pool(config))
 

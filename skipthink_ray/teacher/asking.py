@@ -21,7 +21,7 @@ from skipthink_ray.runtime import actors
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.runtime.board import Board
 from skipthink_ray.tasks import task_of
-from skipthink_ray.teacher.ledger import Ledger, ledger_folder
+from skipthink_ray.teacher.ledger import Ledger
 from skipthink_ray.teacher.prompts import messages
 from skipthink_ray.teacher.requests import Keep, Request, Written, make_request, to_record
 from skipthink_ray.teacher.thinking import read_written
@@ -65,9 +65,9 @@ def pool(config: PipelineConfig) -> ClusterConfig:
 class Ask:
     """Actor that answers a row group of `parsed` and returns judged rows of DRAFT_SCHEMA."""
 
-    def __init__(self, config: PipelineConfig, folder: Folder, board: Board) -> None:
+    def __init__(self, config: PipelineConfig, folder: Folder, ledger: Folder, board: Board) -> None:
         self.config, self.folder, self.board, self.task = config, folder, board, task_of(config)
-        self.ledger = Ledger(ledger_folder(config))
+        self.ledger = Ledger(ledger)
         self.writer = _writer(config, board.say)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
