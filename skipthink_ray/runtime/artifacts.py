@@ -221,6 +221,14 @@ def finish(folder: Folder, summary: dict[str, Any]) -> None:
     folder.delete(CHECKPOINTS)
 
 
+def refuse_lost_rows(stage: str, expected: int, written: int) -> None:
+    """Raises RuntimeError unless a stage has written all its rows where this process reads them."""
+    if written != expected:
+        raise RuntimeError(
+            f"{stage}: {expected} rows gave {written}; do all nodes write to the same storage path?"
+        )
+
+
 def _differences(there: Any, here: Any, key: str = "") -> Iterator[str]:
     if isinstance(there, dict) and isinstance(here, dict):
         for name in [*there, *(name for name in here if name not in there)]:

@@ -8,7 +8,7 @@ import ray
 
 from skipthink_ray.config import PipelineConfig
 from skipthink_ray.runtime.artifacts import Folder
-from skipthink_ray.teacher.asking import PIECE_ROWS, expand
+from skipthink_ray.teacher.asking import PIECE_ROWS, expand, model_of
 from skipthink_ray.teacher.ledger import Ledger
 from skipthink_ray.teacher.requests import Written, to_record
 
@@ -21,7 +21,7 @@ def fill_with_vllm(config: PipelineConfig, parsed: Folder, answers: Folder) -> N
     ledger = Ledger(answers)
     known = ray.put(set(ledger.places))
     engine = vLLMEngineProcessorConfig(
-        model_source=teacher.model,
+        model_source=model_of(config),
         batch_size=config.endpoint.batch_size,
         concurrency=config.cluster.num_actors,
     )

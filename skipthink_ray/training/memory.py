@@ -1,13 +1,12 @@
 """Refuses a training run that cannot fit into the memory of its workers, or that leaves some of them idle.
 
-The estimate counts what training cannot do without: weights, gradients, the states of AdamW, and the
-activations of the largest micro-batch. A run that needs more than a node has is refused. One that is let
-through may still run out of memory, because the estimate omits buffers and temporary tensors.
+The estimate counts what every update needs: weights, gradients and the states of AdamW. A run that needs more
+than the nodes have is refused. One that is let through may still run out of memory, because activations,
+buffers and temporary tensors are not counted.
 """
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +17,11 @@ from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.runtime.cluster import slots
 from skipthink_ray.runtime.nodes import Node, check_disks
 
-GIB, MIB = 1 << 30, 1 << 20
+MIB = 1 << 20
 ADAMW_BYTES, FP32_BYTES, BF16_BYTES = 8, 4, 2
 """Bytes per parameter: two fp32 states, and a number in each format."""
 SPARE_BYTES = 512 * MIB
 """Disk space for tables and logs."""
-
-
-@dataclass(frozen=True)
-class Size:
-    """The size of a student."""
-
-    parameters: int
-    layers: int = 0
-    width: int = 0
-    vocabulary: int = 0
 
 
 def check_idle_ranks(config: PipelineConfig) -> None:
@@ -50,11 +39,11 @@ def check_idle_ranks(config: PipelineConfig) -> None:
 
 def check_memory(config: PipelineConfig, nodes: Sequence[Node], storage: Folder) -> None:
     """Refuses a student whose training cannot fit, on the memory or the disks of the nodes. Gives numbers."""
-    size = size_of(config.student)
+    size = parameters_of(config.student)
     if size is None:
         return
-    weights = FP32_BYTES * size.parameters
-    checkpoint = weights + ADAMW_BYTES * size.parameters
+    weights = FP32_BYTES * size
+    checkpoint = weights + ADAMW_BYTES * size
     # two checkpoints are kept while a third is written, for two stages side by side; each stage has a student
     check_disks(nodes, storage, checkpoint + SPARE_BYTES, 6 * checkpoint + 5 * weights + SPARE_BYTES)
     for stage in STUDENT_OF.values():
@@ -62,24 +51,24 @@ def check_memory(config: PipelineConfig, nodes: Sequence[Node], storage: Folder)
             _check_stage(stage, config, size, nodes)
 
 
-def _check_stage(stage: str, config: PipelineConfig, size: Size, nodes: Sequence[Node]) -> None:
+def _check_stage(stage: str, config: PipelineConfig, size: int, nodes: Sequence[Node]) -> None:
     parts = needed(size, getattr(config, stage), config.cluster)
     per_worker, workers = sum(parts.values()), config.cluster.num_workers
     places = {node.name: _places(node, per_worker, config.cluster) for node in nodes}
     if sum(places.values()) >= workers:
         return
-    named = ", ".join(f"{name} {count / GIB:.2f}" for name, count in parts.items())
+    named = ", ".join(f"{name} {count / MIB:,.0f}" for name, count in parts.items())
     kind = "GPU memory" if config.cluster.use_gpu else "memory"
-    has = ", ".join(f"node {node.name} {_memory(node, config.cluster) / GIB:.2f} GiB" for node in nodes)
+    has = ", ".join(f"node {node.name} {_memory(node, config.cluster) / MIB:,.0f} MiB" for node in nodes)
     raise ValueError(
-        f"{stage}: a worker needs {per_worker / GIB:.2f} GiB of {kind} ({named}) for a student of "
-        f"{size.parameters:,} parameters, but the cluster can hold {sum(places.values())} of "
+        f"{stage}: a worker needs {per_worker / MIB:,.0f} MiB of {kind} ({named}) for a student of "
+        f"{size:,} parameters, but the cluster can hold {sum(places.values())} of "
         f"cluster.num_workers = {workers}: {has}. Use a smaller student, --{stage}.precision bf16, a higher "
         "--cluster.zero-stage with more workers, or larger nodes"
     )
 
 
-def needed(size: Size, train: TrainConfig, cluster: ClusterConfig) -> dict[str, int]:
+def needed(size: int, train: TrainConfig, cluster: ClusterConfig) -> dict[str, int]:
     """Bytes that a worker needs at least, by use. Which parts ZeRO shards depends on its stage."""
     deepspeed = cluster.backend != "ddp"
     zero, workers = cluster.zero_stage if deepspeed else 0, cluster.num_workers
@@ -87,11 +76,10 @@ def needed(size: Size, train: TrainConfig, cluster: ClusterConfig) -> dict[str, 
     each = BF16_BYTES if bf16 else FP32_BYTES
     master = FP32_BYTES if bf16 else 0
     shared = {"weights": zero == 3, "gradients": zero >= 2, "AdamW": zero >= 1}
-    count = size.parameters
-    whole = {"weights": each * count, "gradients": each * count, "AdamW": (ADAMW_BYTES + master) * count}
+    whole = {"weights": each * size, "gradients": each * size, "AdamW": (ADAMW_BYTES + master) * size}
     parts = {name: number // workers if shared[name] else number for name, number in whole.items()}
     # every worker loads the whole student before ZeRO-3 shards it
-    parts["loading"] = max(0, FP32_BYTES * count - sum(parts.values()))
+    parts["loading"] = max(0, FP32_BYTES * size - sum(parts.values()))
     return {name: number for name, number in parts.items() if number}
 
 
@@ -113,16 +101,15 @@ def _memory(node: Node, cluster: ClusterConfig) -> float:
     return node.resources.get("memory", 0)
 
 
-def size_of(student: StudentConfig) -> Size | None:
-    """The size of a student before it is loaded; None for one of the Hub that is not on this disk."""
+def parameters_of(student: StudentConfig) -> int | None:
+    """The number of parameters of a student before it is loaded; None for one of the Hub that is not on this disk."""
     if student.pretrained is None:
         width, layers = student.width, student.layers
         per_layer = 4 * width**2 + 3 * width * 3 * width + 2 * width
-        count = student.vocabulary * width + layers * per_layer + width
-        return Size(count, layers, width, student.vocabulary)
+        return student.vocabulary * width + layers * per_layer + width
     folder = Path(resolve(student.pretrained))
     count = sum(_parameters(file) for file in folder.glob("*.safetensors")) if folder.is_dir() else 0
-    return Size(count) if count else None
+    return count or None
 
 
 def _parameters(file: Path) -> int:

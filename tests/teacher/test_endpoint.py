@@ -11,7 +11,7 @@ from pyarrow import fs
 from skipthink_ray.config import EndpointConfig, TeacherConfig
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.tasks import get_task
-from skipthink_ray.teacher.endpoint import Endpoint
+from skipthink_ray.teacher.endpoint import Endpoint, open_client
 from skipthink_ray.teacher.greeting import probe
 from skipthink_ray.teacher.ledger import Ledger
 from skipthink_ray.teacher.requests import Request, Written, make_request, to_record
@@ -238,3 +238,15 @@ def test_the_ledger_reads_complete_answers_and_ignores_broken_ones(tmp_path):
     assert second.read(f"{7:032x}")["text"] == "text é 7\nline"
     second.write("ee" * 16, to_record(Written("new", "stop", 1, 2)))
     assert len(Ledger(folder)) == 51
+
+
+@pytest.mark.parametrize("url", ["http://10.0.0.5:8000/v1", "http://teacher.example/v1"])
+def test_a_key_is_not_sent_without_encryption_to_another_machine(url, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "planted")
+    with pytest.raises(ValueError, match=r"is not encrypted.* --endpoint\.key-variable") as refused:
+        open_client(EndpointConfig(url=url))
+    assert "planted" not in str(refused.value)
+    for private in ("https://teacher.example/v1", "http://localhost:8000/v1", "http://[::1]:8000/v1"):
+        open_client(EndpointConfig(url=private))
+    monkeypatch.delenv("OPENAI_API_KEY")
+    open_client(EndpointConfig(url=url))
