@@ -102,7 +102,7 @@ def _memory(node: Node, cluster: ClusterConfig) -> float:
 
 
 def parameters_of(student: StudentConfig) -> int | None:
-    """The number of parameters of a student before it is loaded; None for one of the Hub that is not on this disk."""
+    """The number of parameters of a student before it is loaded; None if it lies on the Hub."""
     if student.pretrained is None:
         width, layers = student.width, student.layers
         per_layer = 4 * width**2 + 3 * width * 3 * width + 2 * width
