@@ -132,12 +132,12 @@ def check_cluster(config: PipelineConfig, say: Say) -> None:
         cluster.Need("training (cluster.num_workers)", config.cluster.num_workers),
         cluster.Need("skips and evaluation (cluster.num_actors)", config.cluster.num_actors),
     )
-    check_nodes(storage, inputs, say, cluster.joined(config.cluster))
+    check_nodes(storage, inputs, say, cluster.joined())
     if config.cluster.wait_s:  # an autoscaler grows only on request
         cluster.request([cluster.bundle(config.cluster)] * max(need.processes for need in needs))
     for need in needs:
         cluster.require(need, config.cluster, say)
-    nodes = check_nodes(storage, inputs, say, cluster.joined(config.cluster))  # those that were added
+    nodes = check_nodes(storage, inputs, say, cluster.joined())  # those that were added
     check_memory(config, nodes, storage)
 
 

@@ -59,9 +59,9 @@ def run(config: RechunkConfig) -> dict[str, Any]:
     cluster.connect(config.cluster)
     num_actors, say = min(config.num_actors, len(pieces)), partial(print, file=sys.stderr)
     files = [Folder(table.filesystem, path, path) for path in table.files]
-    check_nodes(out, files, say, cluster.joined(config.cluster))
+    check_nodes(out, files, say, cluster.joined())
     _check_room(config, num_actors, say)
-    check_nodes(out, files, say, cluster.joined(config.cluster))  # those that the autoscaler added
+    check_nodes(out, files, say, cluster.joined())  # those that the autoscaler added
     try:
         with only_writer(out, INSTEAD.lower()):
             if not is_done(out, identity, INSTEAD):  # another job may have finished it meanwhile

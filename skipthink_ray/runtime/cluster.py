@@ -87,9 +87,10 @@ def disconnect() -> None:
         ray.shutdown()
 
 
-def joined(config: ClusterConfig) -> bool:
-    """Whether the cluster existed before, so that its nodes may differ from this process."""
-    return bool(config.address or os.environ.get("RAY_ADDRESS")) or len(ray.nodes()) > 1
+def joined() -> bool:
+    """Whether others have started nodes of the cluster, so that they may differ from this process."""
+    node = ray._private.worker._global_node
+    return node is None or not node.is_head() or len(ray.nodes()) > 1
 
 
 def in_worker() -> bool:

@@ -1,8 +1,10 @@
 """A teacher behind HTTP: every question gets an answer or a reason, and none is sent twice without need."""
 
 import json
+import threading
 import time
 import traceback
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
@@ -250,3 +252,28 @@ def test_a_key_is_not_sent_without_encryption_to_another_machine(url, monkeypatc
         open_client(EndpointConfig(url=private))
     monkeypatch.delenv("OPENAI_API_KEY")
     open_client(EndpointConfig(url=url))
+
+
+def test_a_redirect_to_another_host_does_not_carry_the_key(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "planted")
+    carried = list[str | None]()
+
+    class Named(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            carried.append(self.headers.get("Authorization"))
+            self.send_response(307)
+            self.send_header("Location", f"{other.url}/chat/completions")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    with serve() as other, ThreadingHTTPServer(("127.0.0.1", 0), Named) as named:
+        threading.Thread(target=named.serve_forever, daemon=True).start()
+        request = make_request(TEACHER, TASK, "How many?", "5", 0)
+        settings = EndpointConfig(url=f"http://127.0.0.1:{named.server_port}/v1", timeout_s=2, deadline_s=4)
+        Endpoint(TEACHER, settings).answer_all([request], lambda *_: None)
+        named.shutdown()
+    assert {*carried} == {"Bearer planted"}
+    assert other.headers_seen
+    assert "planted" not in str(other.headers_seen)
