@@ -84,7 +84,7 @@ def two_nodes(tmp_path: Path) -> Iterator[str]:
     (tmp_path / "private").mkdir()
     if shutil.which("unshare") is None or subprocess.run(["unshare", "-m", "true"]).returncode:
         pytest.skip("needs the right to create a mount namespace (unshare -m)")
-    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
+    ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False)
     address = ray.get_runtime_context().gcs_address
     start = f"{RAY} start --address={address} --num-cpus=1 --block --log-style=record"
     command = f"mount -t tmpfs tmpfs {tmp_path}/private && exec {start}"
