@@ -117,6 +117,7 @@ def _read_options(
     from skipthink_ray.config import PipelineConfig
     from skipthink_ray.help_sections import sections
     from skipthink_ray.options import given
+    from skipthink_ray.runtime.storage import absolute
     from skipthink_ray.settings import configure, start
 
     parser.own.add_argument(
@@ -146,7 +147,9 @@ def _read_options(
     config = start(first.preset, first.config)
     parser.add_keys(PipelineConfig, config, sections(name))
     parsed = parser.parse(words)
-    return parsed, configure(config, given(parsed, PipelineConfig))
+    config = configure(config, given(parsed, PipelineConfig))
+    place = absolute(config.storage_path, "storage_path")
+    return parsed, config.model_copy(update={"storage_path": place})
 
 
 def _add_sweep_options(name: str, parser: "Parser") -> None:

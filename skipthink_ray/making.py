@@ -13,13 +13,13 @@ from skipthink_ray.method.modes import Mode, modes_of
 from skipthink_ray.options import flatten
 from skipthink_ray.preflight import check_samples
 from skipthink_ray.runtime.artifacts import begin, digest, finish
-from skipthink_ray.runtime.cluster import wait_until_free
 from skipthink_ray.runtime.console import say
 from skipthink_ray.runtime.lock import Lease
 from skipthink_ray.runtime.progress import Bars
 from skipthink_ray.runtime.stopping import Stopper
 from skipthink_ray.runtime.store import Run, SharedTable
 from skipthink_ray.runtime.tracker import Tracker
+from skipthink_ray.runtime.waiting import wait_for_room
 from skipthink_ray.stages.context import Context
 from skipthink_ray.stages.table import MAKE
 
@@ -65,7 +65,7 @@ class Maker:
         cluster = self.config.cluster
         if name in ("rationales", "samples"):  # tasks, which can run one after another on one CPU
             cluster, processes = cluster.model_copy(update={"use_gpu": False, "cpus_per_worker": 1}), 1
-        wait_until_free(cluster, processes, partial(self._say, name), self.stopper.pause)
+        wait_for_room(cluster, processes, partial(self._say, name), self.stopper.pause)
 
     def _make(self, name: str, lease: Lease) -> None:
         out, identity = self.current.artifact(name), self.current.identities[name]

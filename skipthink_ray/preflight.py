@@ -16,7 +16,9 @@ from skipthink_ray.method.choosing import check_chunk_per_step
 from skipthink_ray.method.skipping import check_search
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.runtime.store import Run
+from skipthink_ray.runtime.tracking import check_server
 from skipthink_ray.tasks import check_source
+from skipthink_ray.training.memory import check_idle_ranks, check_memory
 from skipthink_ray.training.plan import check_removal, planned_chunks
 
 Say = Callable[[str], None]
@@ -29,6 +31,7 @@ def check_settings(config: PipelineConfig) -> None:
     """
     check_source(config)
     check_chunk_per_step(config)
+    check_idle_ranks(config)
     rationales = config.rationales
     if rationales.source == "toy" and rationales.path:
         raise ValueError("rationales.path: a toy reads no file; add --rationales.source file (or dataset)")
@@ -51,7 +54,8 @@ def check_run(config: PipelineConfig, current: Run, names: list[str], say: Say) 
         check_student(config, say)
     if "rationales" in to_make:
         _check_source_of_rows(config)
-    check_cluster(config)
+    check_server(config.tracking, current.storage)
+    check_cluster(config, say)
     if {"skips", "icot", "evaluation"} & {*to_make} and current.is_done("samples"):
         check_samples(config, current.artifact("samples"))
 
@@ -115,13 +119,35 @@ def _check_source_of_rows(config: PipelineConfig) -> None:
         check_teacher(config)
 
 
-def check_cluster(config: PipelineConfig) -> None:
-    """Refuses a cluster that does not answer, or has no room for a stage's workers or actors."""
+def check_cluster(config: PipelineConfig, say: Say) -> None:
+    """Refuses a cluster that does not answer, whose nodes differ, or that has no room for such a run."""
     from skipthink_ray.runtime import cluster
+    from skipthink_ray.runtime.nodes import check_nodes
 
     cluster.connect(config.cluster)
-    cluster.require("training (cluster.num_workers)", config.cluster, config.cluster.num_workers)
-    cluster.require("skips and evaluation (cluster.num_actors)", config.cluster, config.cluster.num_actors)
+    if cluster.in_worker():  # a trial; its sweep has checked the cluster
+        return
+    storage, inputs = Folder.open(config.storage_path), _local_inputs(config)
+    needs = (
+        cluster.Need("training (cluster.num_workers)", config.cluster.num_workers),
+        cluster.Need("skips and evaluation (cluster.num_actors)", config.cluster.num_actors),
+    )
+    check_nodes(storage, inputs, say, cluster.joined())
+    if config.cluster.wait_s:  # an autoscaler grows only on request
+        cluster.request([cluster.bundle(config.cluster)] * max(need.processes for need in needs))
+    for need in needs:
+        cluster.require(need, config.cluster, say)
+    nodes = check_nodes(storage, inputs, say, cluster.joined())  # those that were added
+    check_memory(config, nodes, storage)
+
+
+def _local_inputs(config: PipelineConfig) -> list[Folder]:
+    """The input files on a local disk, which every node reads."""
+    if config.rationales.source != "file":
+        return []
+    from skipthink_ray.data.input_files import find_files
+
+    return [file for file in find_files(config.rationales) if file.is_local]
 
 
 def _check_folds(config: PipelineConfig, samples: Folder) -> None:

@@ -213,7 +213,7 @@ def test_samples_of_the_stage_samples_start_from_average_chunks(made, tmp_path):
     config = RechunkConfig(
         student=str(folder / "student"), samples="unused", out="unused", search=SearchConfig(**METHOD)
     )
-    actor = SearchChunks(config, fs.LocalFileSystem())
+    actor = SearchChunks(config, Folder.open(config.student), fs.LocalFileSystem())
     found = actor.search(table.drop_columns("chunk_steps"))
     columns = ["row", "chunk_steps", "boundaries_moved"]
     assert found.select(columns).equals(actor.search(table).select(columns))

@@ -4,6 +4,7 @@ import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from rich.console import Console
@@ -74,7 +75,7 @@ def _title(arm: Arm) -> str:
 
 def _run_all(sweep: str, arms: Sequence[Arm], command: str, console: Console) -> int:
     if not all(open_run(arm.config).is_done(REPORT) for arm in arms):
-        check_cluster(arms[0].config)
+        check_cluster(arms[0].config, partial(say, console))
     failures, made = list[str](), list[Arm]()
     for number, arm in enumerate(arms, start=1):
         state = "already done" if open_run(arm.config).is_done(REPORT) else "running ..."

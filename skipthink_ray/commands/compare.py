@@ -22,6 +22,8 @@ from skipthink_ray.reporting.published import ANSWERS, LATENCIES, REPORT_FILE
 from skipthink_ray.reporting.table import plain_table
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.runtime.experiment import server_uri
+from skipthink_ray.runtime.mlflow_run import first_line
+from skipthink_ray.runtime.redaction import shown
 
 WIDE = 220
 """Width of a table in a file or a pipe."""
@@ -66,23 +68,23 @@ def _fetch(uri: str, experiment: str, names: Sequence[str]) -> Iterator[Publishe
     from mlflow.exceptions import MlflowException
 
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
-        raise ValueError(f"{uri} does not exist: no run of this storage path was tracked")
-    client = MlflowClient(uri)
+        raise ValueError(f"{shown(uri)} does not exist: no run of this storage path was tracked")
+    client, server = MlflowClient(uri), f"MLflow at '{shown(uri)}'"
     try:
         found = client.get_experiment_by_name(experiment)
         if found is None:
-            raise ValueError(f"MLflow at '{uri}' has no experiment '{experiment}'; see --experiment")
+            raise ValueError(f"{server} has no experiment '{experiment}'; see --experiment")
         runs = [run for run in _runs(client, found.experiment_id) if _is_wanted(run, names)]
         published = [run for run in runs if _files(client, run) >= {*FILES}]
         for name in names:
             if not any(_is_wanted(run, [name]) for run in published):
-                raise ValueError(f"MLflow at '{uri}' has no finished run or sweep '{name}' with a report")
+                raise ValueError(f"{server} has no finished run or sweep '{name}' with a report")
         if not published:
-            raise ValueError(f"MLflow at '{uri}' has no finished run with a report")
+            raise ValueError(f"{server} has no finished run with a report")
         for run in published:
             yield _download(client, run)
     except MlflowException as error:
-        raise ValueError(f"MLflow at '{uri}' does not answer: {str(error).splitlines()[0][:200]}") from error
+        raise ValueError(f"{server} does not answer: {first_line(error)}") from error
 
 
 def _runs(client: Any, experiment_id: str) -> Iterator[Any]:

@@ -145,6 +145,7 @@ def _deepspeed() -> str:
 def _mlflow() -> str:
     from skipthink_ray.config import TrackingConfig
     from skipthink_ray.runtime.artifacts import Folder
+    from skipthink_ray.runtime.redaction import shown
     from skipthink_ray.runtime.tracking import start_tracker
 
     logging.disable(logging.INFO)  # MLflow logs every table it creates
@@ -157,4 +158,4 @@ def _mlflow() -> str:
             raise Problem(str(error)) from error
     if faults:
         raise Problem(faults[0])
-    return f"a run was written to {uri}" if uri else "a run was written to an sqlite database"
+    return f"a run was written to {shown(uri)}" if uri else "a run was written to an sqlite database"

@@ -185,7 +185,7 @@ def _run_trials(plan: Plan, source: Source, command: str, console: Console) -> i
 
     say(console, f"{len(source)} trials to run; starting Ray ...")
     config, total = plan.bases[0], sum(plan.totals.values())
-    check_cluster(config)
+    check_cluster(config, partial(say, console))
     say(console, f"Trials at once: {concurrent_trials(config)}")
     if how := how_to_compare(config.tracking, plan.sweep.storage, "sweep", plan.sweep.name):
         say(console, f"Metrics: {how}")

@@ -1,5 +1,6 @@
 """The base of every configuration: frozen, documented under each field, strict about unknown keys."""
 
+import re
 from collections.abc import Callable
 from string import Formatter
 from typing import Annotated
@@ -11,9 +12,22 @@ SECRET = "secret"
 """Type of a validation error whose message must not repeat the input."""
 
 
+SECRET_PARAMETERS = ("secret", "password", "token", "sig", "account_key", "access_key")
+"""Parts of the names of query parameters whose value is a secret."""
+
+
 def without_password(address: str) -> str:
-    """Return the address. Fails if it contains a user or password, which records of the run would show."""
-    if "@" in address.partition("://")[2].partition("/")[0]:
+    """Return the address. Fails if it contains a user, password or key, which records of the run would show.
+
+    In Azure's `abfs://container@account`, the name before the @ is the container.
+    """
+    scheme, is_uri, rest = address.partition("://")
+    if not is_uri:
+        return address
+    user, at, _ = re.split(r"[/?#]", rest, maxsplit=1)[0].rpartition("@")
+    names = (pair.partition("=")[0].lower() for pair in rest.partition("?")[2].split("&"))
+    is_container = scheme in ("abfs", "abfss") and ":" not in user
+    if (at and not is_container) or any(secret in name for name in names for secret in SECRET_PARAMETERS):
         raise PydanticCustomError(
             SECRET, "an address must not contain a user or password; pass them through the environment"
         )

@@ -23,20 +23,15 @@ TOKENIZER, DECISIVE = "tokenizer.json", ("normalizer", "pre_tokenizer", "model",
 """A tokenizer's file, and the keys in it that decide which tokens a text becomes."""
 
 
-def parent_and_name(uri: str) -> tuple[Folder, str]:
-    """(parent, name) of a folder."""
-    parent, _, name = Folder.open(uri).uri.rstrip("/").rpartition("/")
-    return Folder.open(parent or "/"), name
-
-
 def open_samples(uri: str) -> pyarrow.dataset.Dataset:
     """Open samples lazily, from a folder of Parquet files or an artifact with one. ValueError otherwise."""
     folder = Folder.open(uri)
     if not folder.exists():
         raise ValueError(f"samples: no such folder: {uri}")
-    parent, name = (folder, "samples") if folder.exists("samples") else parent_and_name(uri)
+    if folder.exists("samples"):
+        folder = folder.child("samples")
     try:
-        table = parent.table(name)
+        table = folder.parent.table(folder.name)
         rows = table.count_rows() if table.files else 0
     except (OSError, pa.ArrowInvalid) as error:
         raise ValueError(f"samples: {uri} is not a folder of Parquet files: {error}") from error
@@ -63,10 +58,10 @@ def _check_columns(path: str, schema: pa.Schema) -> None:
 
 def check_student_folder(uri: str) -> None:
     """Raises ValueError if the folder does not hold a student."""
-    if not Folder.open(uri).exists():
+    student = Folder.open(uri)
+    if not student.exists():
         raise ValueError(f"student: no such folder: {uri}")
-    parent, name = parent_and_name(uri)
-    with parent.local(name) as folder:
+    with student.local() as folder:
         check_causal_lm("student", str(folder.absolute()))
         if not any(folder.glob("*.safetensors")):
             raise ValueError(f"student: {uri} contains no weights (*.safetensors)")
@@ -94,9 +89,9 @@ def check_tokenizer(student: str, samples: str) -> None:
     """
     folder = Folder.open(samples)
     if not folder.exists("samples"):
-        folder, name = parent_and_name(samples)
-        if name != "samples" or not folder.exists(CONFIG):
+        if folder.name != "samples" or not folder.parent.exists(CONFIG):
             return
+        folder = folder.parent
     beside = folder.child("student")
     both = (beside, Folder.open(student))
     if not all(one.exists(TOKENIZER) for one in both):
@@ -118,9 +113,8 @@ def _deciding(tokenizer: dict[str, Any]) -> dict[str, Any]:
 
 def fingerprints(student: str, samples: pyarrow.dataset.Dataset) -> dict[str, Any]:
     """Identity of a search's inputs: a hash of the student; names, sizes and rows of the sample files."""
-    parent, name = parent_and_name(student)
     weights = hashlib.sha256()
-    with parent.local(name) as folder:
+    with Folder.open(student).local() as folder:
         for file in sorted(path for pattern in ("*.json", "*.safetensors") for path in folder.glob(pattern)):
             with file.open("rb") as stream:
                 weights.update(file.name.encode() + hashlib.file_digest(stream, "sha256").digest())

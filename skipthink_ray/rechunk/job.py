@@ -14,8 +14,10 @@ rounding if two cuts tie. A finished search is a no-op; a killed search starts o
 """
 
 import math
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pyarrow.compute as pc
@@ -27,8 +29,12 @@ from skipthink_ray.rechunk.search import MOVED, SearchChunks
 from skipthink_ray.runtime import actors, cluster
 from skipthink_ray.runtime.artifacts import ROW_GROUP, Folder, begin, finish, is_done, refuse_foreign
 from skipthink_ray.runtime.lock import only_writer
+from skipthink_ray.runtime.nodes import check_nodes
+from skipthink_ray.runtime.storage import absolute
+from skipthink_ray.runtime.waiting import wait_for_room
 
 INSTEAD = "Choose another --out"
+PLACES = ("student", "samples", "out")
 
 
 def run(config: RechunkConfig) -> dict[str, Any]:
@@ -40,6 +46,7 @@ def run(config: RechunkConfig) -> dict[str, Any]:
         )
     if config.precision == "bf16" and not config.gpus_per_actor:
         raise ValueError("precision: bf16 needs GPUs; set --gpus-per-actor, or use fp32")
+    config = config.model_copy(update={name: absolute(getattr(config, name), name) for name in PLACES})
     check_student_folder(config.student)
     table, out = open_samples(config.samples), Folder.open(config.out)
     check_tokenizer(config.student, config.samples)
@@ -50,8 +57,11 @@ def run(config: RechunkConfig) -> dict[str, Any]:
     refuse_foreign(out)
     pieces = list(_pieces(table, config.rows_per_batch))
     cluster.connect(config.cluster)
-    num_actors = min(config.num_actors, len(pieces))
-    _check_room(config, num_actors)
+    num_actors, say = min(config.num_actors, len(pieces)), partial(print, file=sys.stderr)
+    files = [Folder(table.filesystem, path, path) for path in table.files]
+    check_nodes(out, files, say, cluster.joined())
+    _check_room(config, num_actors, say)
+    check_nodes(out, files, say, cluster.joined())  # those that the autoscaler added
     try:
         with only_writer(out, INSTEAD.lower()):
             if not is_done(out, identity, INSTEAD):  # another job may have finished it meanwhile
@@ -73,7 +83,7 @@ def _search(
     actors.map_pieces(
         pieces,
         SearchChunks,
-        {"config": config, "filesystem": table.filesystem},
+        {"config": config, "student": Folder.open(config.student), "filesystem": table.filesystem},
         out.child("samples"),
         actors.Pool(num_actors, config.cpus_per_actor, config.gpus_per_actor),
         row_group_size=ROW_GROUP,
@@ -95,20 +105,26 @@ def _pieces(table: pyarrow.dataset.Dataset, rows: int) -> Iterator[dict[str, Any
             yield {"path": fragment.path, "groups": groups, "rows": count}
 
 
-def _check_room(config: RechunkConfig, num_actors: int) -> None:
-    """Raises ValueError if the actors do not fit on the cluster."""
-    share = config.gpus_per_actor
-    if share:  # GPUs first, in whole numbers for the autoscaler; an actor never spans two GPUs
-        what = f"chunk search ({num_actors} actors of {share:g} GPU)"
-        cluster.require(
-            what,
-            config.cluster,
-            math.ceil(num_actors / int(1 / share)),
-            "--num-actors or --gpus-per-actor",
-            "--wait-s",
+def _check_room(config: RechunkConfig, num_actors: int, say: Callable[[str], None]) -> None:
+    """Wait until the actors have room on the cluster. Raises ValueError if they cannot fit."""
+    share, lower = config.gpus_per_actor, "--num-actors or --cpus-per-actor"
+    needs = [
+        (
+            cluster.Need("chunk search", num_actors, lower, "--wait-s"),
+            config.cluster.model_copy(update={"use_gpu": False}),
         )
-    on_cpu = config.cluster.model_copy(update={"use_gpu": False})
-    cluster.require("chunk search", on_cpu, num_actors, "--num-actors or --cpus-per-actor", "--wait-s")
+    ]
+    if share:  # in whole GPUs, as an actor never spans two
+        what = f"chunk search ({num_actors} actors of {share:g} GPU)"
+        gpus = math.ceil(num_actors / int(1 / share))
+        need = cluster.Need(what, gpus, "--num-actors or --gpus-per-actor", "--wait-s")
+        needs.insert(0, (need, config.cluster))
+    if config.wait_s:
+        cluster.request([{"CPU": config.cpus_per_actor, **({"GPU": share} if share else {})}] * num_actors)
+    for need, per in needs:
+        cluster.require(need, per, say)
+    for need, per in needs:
+        wait_for_room(per, need.processes, say, time.sleep)
 
 
 def _summary(written: pyarrow.dataset.Dataset, rows: int) -> dict[str, Any]:

@@ -18,8 +18,9 @@ from skipthink_ray.method.cutting import mark_too_long
 from skipthink_ray.method.samples import Samples
 from skipthink_ray.models.decoding import max_positions
 from skipthink_ray.models.student import load_student, place
-from skipthink_ray.rechunk.inputs import check_rows, parent_and_name
+from skipthink_ray.rechunk.inputs import check_rows
 from skipthink_ray.rows import CHUNK_STEPS
+from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.training.rechunk import rechunk
 
 MOVED = "boundaries_moved"
@@ -28,10 +29,9 @@ MOVED = "boundaries_moved"
 class SearchChunks:
     """Loads the student once. In: names of row groups. Out: their samples with searched chunks."""
 
-    def __init__(self, config: RechunkConfig, filesystem: fs.FileSystem) -> None:
+    def __init__(self, config: RechunkConfig, student: Folder, filesystem: fs.FileSystem) -> None:
         self.config, self.filesystem = config, filesystem
-        parent, name = parent_and_name(config.student)
-        with parent.local(name) as folder:
+        with student.local() as folder:
             self.student = load_student(folder)
         place(self.student, config.cluster)
 

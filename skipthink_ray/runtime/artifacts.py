@@ -55,7 +55,18 @@ class Folder:
         return isinstance(self.filesystem, fs.LocalFileSystem)
 
     def child(self, name: str) -> "Folder":
-        return Folder(self.filesystem, f"{self.path}/{name}", f"{self.uri.rstrip('/')}/{name}")
+        start, mark, query = self.uri.partition("?") if "://" in self.uri else (self.uri, "", "")
+        return Folder(self.filesystem, f"{self.path}/{name}", f"{start.rstrip('/')}/{name}{mark}{query}")
+
+    @property
+    def name(self) -> str:
+        return self.path.rstrip("/").rpartition("/")[2]
+
+    @property
+    def parent(self) -> "Folder":
+        path = self.path.rstrip("/").rpartition("/")[0] or "/"
+        start, mark, query = self.uri.partition("?") if "://" in self.uri else (self.uri, "", "")
+        return Folder(self.filesystem, path, f"{start.rstrip('/').rpartition('/')[0] or '/'}{mark}{query}")
 
     def exists(self, name: str = "") -> bool:
         return self.filesystem.get_file_info(f"{self.path}/{name}".rstrip("/")).type != fs.FileType.NotFound
@@ -121,14 +132,17 @@ class Folder:
         )
 
     @contextmanager
-    def local(self, name: str) -> Iterator[Path]:
-        """A subfolder as a local path. On remote storage this is a copy that lasts for the `with` block."""
+    def local(self, name: str = "") -> Iterator[Path]:
+        """A subfolder, or this folder, as a local path.
+
+        On remote storage this is a copy that lasts for the `with` block.
+        """
         if self.is_local:
             yield Path(self.path) / name
             return
         with TemporaryDirectory() as copy:
             fs.copy_files(
-                f"{self.path}/{name}",
+                f"{self.path}/{name}".rstrip("/"),
                 copy,
                 source_filesystem=self.filesystem,
                 destination_filesystem=fs.LocalFileSystem(),
@@ -205,6 +219,14 @@ def finish(folder: Folder, summary: dict[str, Any]) -> None:
     folder.write_json("summary.json", summary)
     folder.write_text(DONE, "")
     folder.delete(CHECKPOINTS)
+
+
+def refuse_lost_rows(stage: str, expected: int, written: int) -> None:
+    """Raises RuntimeError unless a stage has written all its rows where this process reads them."""
+    if written != expected:
+        raise RuntimeError(
+            f"{stage}: {expected} rows gave {written}; do all nodes write to the same storage path?"
+        )
 
 
 def _differences(there: Any, here: Any, key: str = "") -> Iterator[str]:

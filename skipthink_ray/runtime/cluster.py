@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import ray
 import ray.data
@@ -19,8 +20,6 @@ log = logging.getLogger(__name__)
 BLOCK_BYTES = 8 << 20
 """Maximum size of a Ray Data block, and so of a task's input and of a file. With Ray's default of 128 MiB, a
 few tasks would process all of a million rows, and the other workers would be idle."""
-SAY_AFTER_S, SAY_EVERY_S, POLL_S = 5.0, 300.0, 0.5
-"""When `wait_until_free` speaks for the first time and again, and how often it looks."""
 
 
 class NoRoom(RuntimeError):
@@ -83,8 +82,12 @@ def _probe(address: str | None) -> None:
 
 
 def disconnect() -> None:
-    """Leave the cluster. A cluster that `connect` started stops."""
+    """Leave the cluster, and take back what was asked of its autoscaler.
+
+    A cluster that `connect` started stops.
+    """
     if ray.is_initialized():
+        release()
         ray.shutdown()
 
 
@@ -100,70 +103,83 @@ def environment() -> dict[str, str]:
     return {"RAY_ADDRESS": ray.get_runtime_context().gcs_address}
 
 
-def wait_until_free(
-    config: ClusterConfig,
-    processes: int,
-    say: Callable[[str], None],
-    pause: Callable[[float], None] = time.sleep,
-) -> None:
-    """Wait while others use the CPUs or GPUs for `processes` workers or actors. Says so, again after minutes.
+def joined() -> bool:
+    """Whether others have started nodes of the cluster, so that they may differ from this process."""
+    node = ray._private.worker._global_node
+    return node is None or not node.is_head() or len(ray.nodes()) > 1
 
-    Returns at once if the cluster has shrunk: an autoscaler adds nodes only if something requests them.
+
+def in_worker() -> bool:
+    """Whether this process is an actor or a task of the cluster, such as a trial."""
+    return ray.get_runtime_context().worker.mode == ray.WORKER_MODE
+
+
+@dataclass(frozen=True)
+class Need:
+    """Workers or actors that a cluster must place at once, and the words for its message."""
+
+    what: str
+    processes: int
+    lower: str = "cluster.num_workers / cluster.num_actors"
+    """The options that set the number of processes."""
+    wait: str = "cluster.wait_s"
+    """The option that sets how long an autoscaler may take."""
+
+
+_requested = False
+
+
+def request(bundles: list[dict[str, float]]) -> None:
+    """Ask the autoscaler for room for all of these at once. It replaces what was asked before."""
+    global _requested
+    request_resources(bundles=bundles)
+    _requested = True
+
+
+def release() -> None:
+    """Take the request back, so that idle nodes end. Otherwise it lasts as long as the cluster."""
+    global _requested
+    if _requested:
+        request_resources(bundles=[])
+    _requested = False
+
+
+def bundle(config: ClusterConfig) -> dict[str, float]:
+    """What one worker or actor needs."""
+    return {"CPU": config.cpus_per_worker, **({"GPU": 1.0} if config.use_gpu else {})}
+
+
+def require(need: Need, config: ClusterConfig, say: Callable[[str], None]) -> None:
+    """Raises ValueError, with the cluster's resources, if it cannot place these workers or actors.
+
+    An autoscaling cluster has `wait_s` seconds to grow first, and `say` receives what it waits for.
     """
-    say_at = time.monotonic() + SAY_AFTER_S
-    while room(config) >= processes > _slots(ray.available_resources(), config):
-        if time.monotonic() >= say_at:
-            say_at = time.monotonic() + SAY_EVERY_S
-            say(f"waiting for {processes} x {_each(config)}; {_free(config)} free, others use the rest")
-        pause(POLL_S)
-
-
-def _free(config: ClusterConfig) -> str:
-    free, total = ray.available_resources(), ray.cluster_resources()
-    kinds = ("CPU", "GPU") if config.use_gpu else ("CPU",)
-    return " and ".join(f"{free.get(kind, 0):g} of {total.get(kind, 0):g} {kind}" for kind in kinds)
-
-
-def require(
-    what: str,
-    config: ClusterConfig,
-    processes: int,
-    lower: str = "cluster.num_workers / cluster.num_actors",
-    wait: str = "cluster.wait_s",
-) -> None:
-    """Raises ValueError, with the cluster's resources, if it cannot place `processes` workers or actors.
-
-    An autoscaling cluster has `wait_s` seconds to grow first. For the message, `lower` names the options that
-    set the number of processes, and `wait` the one that sets `wait_s`.
-    """
-    deadline = time.monotonic() + config.wait_s
-    if config.wait_s:  # an autoscaler grows only on request
-        bundle = {"CPU": config.cpus_per_worker, **({"GPU": 1} if config.use_gpu else {})}
-        request_resources(bundles=[bundle] * processes)
+    deadline, told = time.monotonic() + config.wait_s, False
+    per = " and ".join(f"{number:g} {name}" for name, number in bundle(config).items())
     while True:
-        placed = room(config)
-        if placed >= processes:
+        placed, have = room(config), ray.cluster_resources()
+        has = f"this cluster has {have.get('CPU', 0):g} CPU and {have.get('GPU', 0):g} GPU"
+        wants = f"{need.what} needs {need.processes} processes of {per} each"
+        if placed >= need.processes:
             return
         if time.monotonic() >= deadline:
             break
+        if not told:
+            say(f"{wants}; {has}. Waiting up to {config.wait_s:g} s for nodes")
+            told = True
         time.sleep(min(2.0, config.wait_s))
-    have = ray.cluster_resources()
     raise ValueError(
-        f"{what} needs {processes} processes of {_each(config)} each, but this cluster has "
-        f"{have.get('CPU', 0):g} CPU and {have.get('GPU', 0):g} GPU and can place {placed}. "
-        f"Lower {lower} or the CPUs of each, add nodes, or set {wait} for an autoscaler."
+        f"{wants}, but {has} and can place {placed}. Lower {need.lower} or the CPUs of each, add nodes, or "
+        f"set {need.wait} for an autoscaler."
     )
 
 
 def room(config: ClusterConfig) -> int:
     """The number of workers or actors that fit on the cluster at once."""
-    return sum(_slots(node["Resources"], config) for node in ray.nodes() if node["Alive"])
+    return sum(slots(node["Resources"], config) for node in ray.nodes() if node["Alive"])
 
 
-def _each(config: ClusterConfig) -> str:
-    return f"{config.cpus_per_worker:g} CPU" + (" and 1 GPU" if config.use_gpu else "")
-
-
-def _slots(resources: Mapping[str, float], config: ClusterConfig) -> int:
+def slots(resources: Mapping[str, float], config: ClusterConfig) -> int:
+    """The number of workers or actors that these resources of a node hold."""
     by_cpu = int(resources.get("CPU", 0) / config.cpus_per_worker)
     return min(by_cpu, int(resources.get("GPU", 0))) if config.use_gpu else by_cpu

@@ -7,10 +7,12 @@ from urllib.parse import quote, urlencode
 
 from skipthink_ray.config import TrackingConfig
 from skipthink_ray.runtime.artifacts import Folder
+from skipthink_ray.runtime.redaction import shown, without_login
 
 Created = TypeVar("Created")
 RACED = ("BAD_REQUEST", "RESOURCE_ALREADY_EXISTS")
 """MLflow's error codes if another client creates the same thing at the same time."""
+URI = "MLFLOW_TRACKING_URI"
 KIND = {"mlflow.experimentKind": "custom_model_development"}
 """A tag of the experiment. Without it, MLflow opens a page for traces of language models."""
 
@@ -21,8 +23,8 @@ def how_to_compare(config: TrackingConfig, storage: Folder, tag: str, value: str
         return None
     uri = server_uri(config, storage)
     number, wanted = experiment_id(config, storage, uri), f"tags.`skipthink.{tag}` = '{value}'"
-    if uri.startswith("sqlite:"):
-        return f"mlflow ui --backend-store-uri '{uri}', with the search filter {wanted}"
+    if not uri.startswith("http"):
+        return f"mlflow ui --backend-store-uri '{shown(uri)}', with the search filter {wanted}"
     query = urlencode({"workflowType": "machine_learning", "searchFilter": wanted}, quote_via=quote)
     return f"{uri}/#/experiments/{number}/runs?{query}"
 
@@ -35,7 +37,10 @@ def server_uri(config: TrackingConfig, storage: Folder) -> str:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    return config.uri or os.environ.get("MLFLOW_TRACKING_URI") or _embedded(storage)
+    named = os.environ.get(URI)
+    if named and (clean := without_login(named)) != named:
+        os.environ[URI] = clean
+    return config.uri or os.environ.get(URI) or _embedded(storage)
 
 
 def experiment_id(config: TrackingConfig, storage: Folder, uri: str) -> str:
@@ -69,9 +74,10 @@ def _experiment_id(config: TrackingConfig, storage: Folder, uri: str) -> str:
         )
         return client.create_experiment(config.experiment, artifacts, tags=KIND)
     if experiment.lifecycle_stage != "active":
+        server = shown(uri)
         raise ValueError(
-            f"tracking.experiment: the experiment '{config.experiment}' was deleted at MLflow '{uri}'; "
-            f"restore it with `MLFLOW_TRACKING_URI='{uri}' mlflow experiments restore --experiment-id "
+            f"tracking.experiment: the experiment '{config.experiment}' was deleted at MLflow '{server}'; "
+            f"restore it with `MLFLOW_TRACKING_URI='{server}' mlflow experiments restore --experiment-id "
             f"{experiment.experiment_id}`, or name another with --tracking.experiment"
         )
     return experiment.experiment_id

@@ -21,6 +21,7 @@ from typing import Any
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.runtime.experiment import find_or_create
 from skipthink_ray.runtime.outbox import BATCH, Outbox, Unsent, read_unsent, write_unsent
+from skipthink_ray.runtime.redaction import shown
 from skipthink_ray.runtime.tracker import Rows
 
 KEY, PARENT = "skipthink.key", "mlflow.parentRunId"
@@ -47,6 +48,7 @@ class Link:
         from mlflow import MlflowClient
 
         self.uri, self.experiment_id, self.run, self.say = uri, experiment_id, run, say
+        self.shown = shown(uri)
         self.client = MlflowClient(tracking_uri=uri)
         self.trackers: list[MlflowTracker] = []
         self.lock = threading.RLock()
@@ -66,14 +68,14 @@ class Link:
                     try:
                         tracker.send_next()
                     except Exception as error:  # a failing tracking server must not stop the training
-                        log.warning("MLflow at %s", self.uri, exc_info=True)
+                        log.warning("MLflow at %s", self.shown, exc_info=True)
                         if getattr(error, "error_code", "") not in REFUSED:
                             self._lose(error)
                             return False
                         self._refused(error)
                         tracker.drop_next()
             if self.pause_s:
-                self.say(f"MLflow at '{self.uri}' answers again; the missing data is now tracked")
+                self.say(f"MLflow at '{self.shown}' answers again; the missing data is now tracked")
             self.pause_s = 0.0
             if self.on_storage:
                 self.keep()
@@ -111,7 +113,7 @@ class Link:
     def _lose(self, error: Exception) -> None:
         if not self.pause_s:
             self.say(
-                f"MLflow at '{self.uri}' does not answer ({first_line(error)}); "
+                f"MLflow at '{self.shown}' does not answer ({first_line(error)}); "
                 "metrics are not tracked for now, the run continues"
             )
         self.pause_s = min(LONGEST_PAUSE_S, 2 * self.pause_s or FIRST_PAUSE_S)
@@ -121,7 +123,7 @@ class Link:
     def _refused(self, error: Exception) -> None:
         if not self.refusal_told:
             what = f"refuses some of the data ({first_line(error)}); the run continues without tracking it"
-            self.say(f"MLflow at '{self.uri}' {what}")
+            self.say(f"MLflow at '{self.shown}' {what}")
         self.refusal_told = True
 
 
@@ -193,8 +195,8 @@ class MlflowTracker:
         try:
             find_or_create(lambda: log_student(client, run_id, folder, key, registered_name))
         except Exception as error:  # a failing tracking server must not end the run
-            log.warning("MLflow at %s", self.link.uri, exc_info=True)
-            self.link.say(f"MLflow at '{self.link.uri}' did not take the student ({first_line(error)})")
+            log.warning("MLflow at %s", self.link.shown, exc_info=True)
+            self.link.say(f"MLflow at '{self.link.shown}' did not take the student ({first_line(error)})")
 
     def end(self, status: str) -> None:
         with self.link.lock:
@@ -203,13 +205,13 @@ class MlflowTracker:
         if not self.link.send(force=is_last and status != "KILLED") and is_last:
             self.link.keep()
             self.link.say(
-                f"MLflow at '{self.link.uri}' still does not answer. What it lacks is kept in "
+                f"MLflow at '{self.link.shown}' still does not answer. What it lacks is kept in "
                 f"{self.link.run.uri}; the same command sends it"
             )
 
     def how_to_open(self) -> str:
-        if self.link.uri.startswith("sqlite:"):
-            return f"mlflow ui --backend-store-uri '{self.link.uri}'"
+        if not self.link.uri.startswith("http"):
+            return f"mlflow ui --backend-store-uri '{self.link.shown}'"
         return f"{self.link.uri}/#/experiments/{self.link.experiment_id}/runs/{self.run_id}"
 
     def waits(self) -> bool:
@@ -259,8 +261,8 @@ class MlflowTracker:
         except (MlflowException, ConnectionError, Timeout):
             raise
         except Exception as error:  # the artifact store fails, not the server; the run's folder has the file
-            log.warning("MLflow at %s", self.link.uri, exc_info=True)
-            self.link.say(f"MLflow at '{self.link.uri}' did not take {name} ({first_line(error)})")
+            log.warning("MLflow at %s", self.link.shown, exc_info=True)
+            self.link.say(f"MLflow at '{self.link.shown}' did not take {name} ({first_line(error)})")
         del self.outbox.files[name]
 
     def drop_next(self) -> None:
@@ -289,4 +291,4 @@ class MlflowTracker:
 
 
 def first_line(error: Exception) -> str:
-    return (str(error).strip() or repr(error)).splitlines()[0][:200]
+    return shown((str(error).strip() or repr(error)).splitlines()[0])[:200]

@@ -1,13 +1,15 @@
 """Starts tracking with MLflow. Only the driver writes; workers pass it their metrics (runtime/board.py)."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from skipthink_ray.config import TrackingConfig
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.runtime.experiment import experiment_id, server_uri
 from skipthink_ray.runtime.mlflow_run import REFUSED, Link, MlflowTracker, first_line
 from skipthink_ray.runtime.outbox import UNSENT
+from skipthink_ray.runtime.redaction import shown
 from skipthink_ray.runtime.tracker import NullTracker, Tracker
 
 log = logging.getLogger(__name__)
@@ -28,20 +30,34 @@ def start_tracker(
     if config.backend == "off":
         return NullTracker()
     uri = server_uri(config, storage)
-    import mlflow
-
-    try:
+    with _explained(uri):
         link = Link(uri, experiment_id(config, storage, uri), storage.child(name), say)
         tracker = MlflowTracker(link, name, key, tags=tags)
         tracker.send_next()
         link.take_unsent()
+    return tracker
+
+
+def check_server(config: TrackingConfig, storage: Folder) -> None:
+    """Raises ValueError, as `start_tracker` does, before a run waits for its cluster."""
+    if config.backend != "off":
+        with _explained(uri := server_uri(config, storage)):
+            experiment_id(config, storage, uri)
+
+
+@contextmanager
+def _explained(uri: str) -> Iterator[None]:
+    """Turns MLflow's errors into ValueErrors that name the server."""
+    import mlflow
+
+    try:
+        yield
     except mlflow.exceptions.MlflowException as error:
         fault = "refuses" if getattr(error, "error_code", "") in REFUSED else "does not answer"
         raise ValueError(
-            f"tracking.uri: MLflow at '{uri}' {fault}: {first_line(error)}. "
+            f"tracking.uri: MLflow at '{shown(uri)}' {fault}: {first_line(error)}. "
             "Start it, correct the URI, or pass --tracking.backend off"
         ) from error
-    return tracker
 
 
 def send_unsent(
@@ -56,6 +72,8 @@ def send_unsent(
     try:
         link = Link(uri, experiment_id(config, storage, uri), storage.child(name), say)
     except mlflow.exceptions.MlflowException as error:
-        say(f"MLflow at '{uri}' does not answer ({first_line(error)}); {name} is not fully tracked yet")
+        say(
+            f"MLflow at '{shown(uri)}' does not answer ({first_line(error)}); {name} is not fully tracked yet"
+        )
     else:
         link.take_unsent()

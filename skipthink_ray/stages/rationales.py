@@ -23,6 +23,7 @@ from skipthink_ray.data.input_files import find_files
 from skipthink_ray.data.leakage import HeldOutQuestions, with_key
 from skipthink_ray.rows import DRAFT_SCHEMA, HELD_OUT, ROW_SCHEMA, TRAIN
 from skipthink_ray.runtime import actors
+from skipthink_ray.runtime.artifacts import refuse_lost_rows
 from skipthink_ray.runtime.board import Board
 from skipthink_ray.runtime.lock import only_writer
 from skipthink_ray.stages.context import Context
@@ -55,6 +56,8 @@ def make(context: Context) -> dict[str, Any]:
             filesystem=out.filesystem,
             row_group_size=asking.PIECE_ROWS,
         )
+        written = out.table("drafts" if given else "parsed").count_rows()
+        refuse_lost_rows("rationales", total or written, written)
         if not given:
             _ask(context, line.board)
         _compare(context)
@@ -94,15 +97,22 @@ def _ask(context: Context, board: Board) -> None:
     config = context.config
     parsed = context.out.table("parsed")
     to_ask = parsed.count_rows(filter=TRAIN)
-    board.post(0, parsed.count_rows() + to_ask * (config.rationales.teacher.samples - 1), "")
-    with only_writer(
-        ledger_folder(config).create(), "a teacher's answers are shared by all runs of a storage path"
-    ):
+    total = parsed.count_rows() + to_ask * (config.rationales.teacher.samples - 1)
+    board.post(0, total, "")
+    ledger = ledger_folder(config).create()
+    with only_writer(ledger, "a teacher's answers are shared by all runs of a storage path"):
         if config.rationales.teacher.kind == "vllm":
-            fill_with_vllm(config, context.out)
-        arguments = {"config": config, "folder": context.out, "board": board}
+            fill_with_vllm(config, context.out, ledger)
+        arguments = {
+            "config": config,
+            "model": asking.model_of(config),
+            "folder": context.out,
+            "ledger": ledger,
+            "board": board,
+        }
         drafts = context.out.child("drafts")
         actors.map_row_groups(context.out, "parsed", asking.Ask, arguments, drafts, asking.pool(config))
+    refuse_lost_rows("rationales: the teacher", total, context.out.table("drafts").count_rows())
 
 
 def _compare(context: Context) -> None:
@@ -128,6 +138,7 @@ def _compare(context: Context) -> None:
         fn_kwargs=known,
     )
     compared.write_parquet(f"{context.out.path}/rows", filesystem=context.out.filesystem)
+    refuse_lost_rows("rationales", drafts.count_rows(), context.out.table("rows").count_rows())
 
 
 def _repeated(drafts: "pa.dataset.Dataset") -> tuple[np.ndarray, np.ndarray]:

@@ -15,7 +15,7 @@ from skipthink_ray.reporting.material import read_material
 from skipthink_ray.reporting.numbers import build_report
 from skipthink_ray.reporting.page import render
 from skipthink_ray.reporting.table import print_table
-from skipthink_ray.runtime.artifacts import CONFIG, Folder, digest
+from skipthink_ray.runtime.artifacts import CONFIG, digest
 from skipthink_ray.runtime.store import VIEW
 from skipthink_ray.stages.context import Context
 
@@ -35,9 +35,7 @@ def make(context: Context) -> dict[str, Any]:
 
 
 def _made(context: Context) -> dict[str, Any]:
-    run = Folder(
-        context.out.filesystem, context.out.path.rpartition("/")[0], context.out.uri.rpartition("/")[0]
-    )
+    run = context.out.parent
     folders = {**context.inputs, context.name: context.out}
     return {
         "command": run.read_json(VIEW)["command"],

@@ -22,7 +22,7 @@ from skipthink_ray.config import PipelineConfig, SamplesConfig
 from skipthink_ray.method.cutting import Encode, cut, mark_too_long, texts
 from skipthink_ray.models.encoding import sendable
 from skipthink_ray.rows import HELD_OUT, KEPT, TRAIN
-from skipthink_ray.runtime.artifacts import ROW_GROUP
+from skipthink_ray.runtime.artifacts import ROW_GROUP, refuse_lost_rows
 from skipthink_ray.runtime.board import Board
 from skipthink_ray.stages.context import Context
 from skipthink_ray.training.plan import STEPS
@@ -65,6 +65,7 @@ def make(context: Context) -> dict[str, Any]:
         samples.write_parquet(
             f"{context.out.path}/samples", filesystem=context.out.filesystem, row_group_size=ROW_GROUP
         )
+    refuse_lost_rows("samples", total, context.out.table("samples").count_rows())
     return _summary(context, student.model.num_parameters())
 
 

@@ -22,7 +22,7 @@ from skipthink_ray.models.student import Student, load_student, place
 from skipthink_ray.reporting.findings import skips_findings
 from skipthink_ray.rows import SKIP_SCHEMA
 from skipthink_ray.runtime import actors
-from skipthink_ray.runtime.artifacts import Folder
+from skipthink_ray.runtime.artifacts import Folder, refuse_lost_rows
 from skipthink_ray.runtime.board import Board
 from skipthink_ray.stages.context import Context
 from skipthink_ray.stages.folds import fold_students
@@ -82,8 +82,7 @@ def make(context: Context) -> dict[str, Any]:
         actors.map_row_groups(cwt, "samples", Ablate, arguments, context.out.child(name), config.cluster)
         seconds = time.perf_counter() - started
     found = context.out.table(name).to_table().sort_by("row")
-    if len(found) != len(present_RM):
-        raise RuntimeError(f"skips: {len(present_RM)} samples gave {len(found)} rows")
+    refuse_lost_rows("skips", len(present_RM), len(found))
     if config.skips.shuffled:
         _write_shuffled(context, found, present_RM)
     summary = {**_summary(config.skips, found, present_RM), "seconds": seconds}

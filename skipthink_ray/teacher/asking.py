@@ -6,6 +6,7 @@ failed`. The ledger stores the raw text and thinking, so changing `rationales.te
 question again.
 """
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from skipthink_ray.runtime import actors
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.runtime.board import Board
 from skipthink_ray.tasks import task_of
-from skipthink_ray.teacher.ledger import Ledger, ledger_folder
+from skipthink_ray.teacher.ledger import Ledger
 from skipthink_ray.teacher.prompts import messages
 from skipthink_ray.teacher.requests import Keep, Request, Written, make_request, to_record
 from skipthink_ray.teacher.thinking import read_written
@@ -65,10 +66,13 @@ def pool(config: PipelineConfig) -> ClusterConfig:
 class Ask:
     """Actor that answers a row group of `parsed` and returns judged rows of DRAFT_SCHEMA."""
 
-    def __init__(self, config: PipelineConfig, folder: Folder, board: Board) -> None:
+    def __init__(
+        self, config: PipelineConfig, model: str, folder: Folder, ledger: Folder, board: Board
+    ) -> None:
+        """model: as `model_of` on the driver."""
         self.config, self.folder, self.board, self.task = config, folder, board, task_of(config)
-        self.ledger = Ledger(ledger_folder(config))
-        self.writer = _writer(config, board.say)
+        self.ledger = Ledger(ledger)
+        self.writer = _writer(config, model, board.say)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         rows = actors.read_piece(batch, self.folder).to_pylist()
@@ -129,7 +133,15 @@ class _Nobody:
         return dict.fromkeys((request.key for request in requests), "vLLM wrote no answer")
 
 
-def _writer(config: PipelineConfig, say: Callable[[str], Any]) -> "Endpoint | LocalTeacher | _Nobody":
+def model_of(config: PipelineConfig) -> str:
+    """The teacher's model: a Hub id, or the absolute path of a folder, for processes on other nodes."""
+    model = config.rationales.teacher.model
+    return os.path.abspath(model) if model and os.path.isdir(model) else model
+
+
+def _writer(
+    config: PipelineConfig, model: str, say: Callable[[str], Any]
+) -> "Endpoint | LocalTeacher | _Nobody":
     """The teacher. Its module is imported only if it is used: one needs openai, one needs torch."""
     teacher = config.rationales.teacher
     if teacher.kind == "endpoint":
@@ -139,6 +151,7 @@ def _writer(config: PipelineConfig, say: Callable[[str], Any]) -> "Endpoint | Lo
     if teacher.kind == "transformers":
         from skipthink_ray.teacher.local import LocalTeacher
 
+        teacher = teacher.model_copy(update={"model": model})
         return LocalTeacher(teacher, config.endpoint.batch_size, "cuda" if config.cluster.use_gpu else "cpu")
     return _Nobody()
 

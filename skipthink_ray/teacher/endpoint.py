@@ -17,8 +17,10 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
+from ipaddress import ip_address
 from itertools import count
 from random import random
+from urllib.parse import urlsplit
 
 import openai
 from openai import AsyncOpenAI
@@ -207,11 +209,27 @@ def open_client(endpoint: EndpointConfig) -> AsyncOpenAI:
         raise ValueError(
             f"endpoint.key_variable: the key in {endpoint.key_variable} holds characters that cannot be sent"
         ) from None
+    if key and not is_private(endpoint.url):
+        raise ValueError(
+            f"endpoint.url: {endpoint.url} is not encrypted, so others could read the key in "
+            f"{endpoint.key_variable}; use https, or name an unset variable with --endpoint.key-variable"
+        )
     address = endpoint.url.rstrip("/").removesuffix("/chat/completions")
     try:
         return AsyncOpenAI(base_url=address, api_key=key or "none", max_retries=0)
     except Exception as error:  # the client's HTTP library raises various errors for a malformed URL
         raise ValueError(f"endpoint.url: '{endpoint.url}' is not a valid address: {error}") from error
+
+
+def is_private(url: str) -> bool:
+    """Whether nobody on the way can read what is sent: with https, or within this machine."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    try:
+        is_loopback = ip_address(host).is_loopback
+    except ValueError:
+        is_loopback = host == "localhost"
+    return parts.scheme != "http" or is_loopback
 
 
 def key_of(endpoint: EndpointConfig) -> str:

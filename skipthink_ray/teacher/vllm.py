@@ -8,20 +8,20 @@ import ray
 
 from skipthink_ray.config import PipelineConfig
 from skipthink_ray.runtime.artifacts import Folder
-from skipthink_ray.teacher.asking import PIECE_ROWS, expand
-from skipthink_ray.teacher.ledger import Ledger, ledger_folder
+from skipthink_ray.teacher.asking import PIECE_ROWS, expand, model_of
+from skipthink_ray.teacher.ledger import Ledger
 from skipthink_ray.teacher.requests import Written, to_record
 
 
-def fill_with_vllm(config: PipelineConfig, parsed: Folder) -> None:
+def fill_with_vllm(config: PipelineConfig, parsed: Folder, answers: Folder) -> None:
     """Answer missing questions with vLLM (ray.data.llm) and write the answers to the ledger."""
     from ray.data.llm import build_processor, vLLMEngineProcessorConfig
 
     teacher = config.rationales.teacher
-    ledger = Ledger(ledger_folder(config))
+    ledger = Ledger(answers)
     known = ray.put(set(ledger.places))
     engine = vLLMEngineProcessorConfig(
-        model_source=teacher.model,
+        model_source=model_of(config),
         batch_size=config.endpoint.batch_size,
         concurrency=config.cluster.num_actors,
     )
@@ -37,7 +37,7 @@ def fill_with_vllm(config: PipelineConfig, parsed: Folder) -> None:
         return pa.Table.from_pylist(rows, schema=_REQUESTS)
 
     def write(batch: pa.Table) -> pa.Table:
-        mine = Ledger(ledger_folder(config), write_only=True)
+        mine = Ledger(answers, write_only=True)
         for row in batch.to_pylist():
             finish = "length" if row["num_generated_tokens"] >= teacher.max_tokens else "stop"
             written = Written(

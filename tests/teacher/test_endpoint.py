@@ -1,8 +1,10 @@
 """A teacher behind HTTP: every question gets an answer or a reason, and none is sent twice without need."""
 
 import json
+import threading
 import time
 import traceback
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
@@ -11,7 +13,7 @@ from pyarrow import fs
 from skipthink_ray.config import EndpointConfig, TeacherConfig
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.tasks import get_task
-from skipthink_ray.teacher.endpoint import Endpoint
+from skipthink_ray.teacher.endpoint import Endpoint, open_client
 from skipthink_ray.teacher.greeting import probe
 from skipthink_ray.teacher.ledger import Ledger
 from skipthink_ray.teacher.requests import Request, Written, make_request, to_record
@@ -238,3 +240,40 @@ def test_the_ledger_reads_complete_answers_and_ignores_broken_ones(tmp_path):
     assert second.read(f"{7:032x}")["text"] == "text é 7\nline"
     second.write("ee" * 16, to_record(Written("new", "stop", 1, 2)))
     assert len(Ledger(folder)) == 51
+
+
+@pytest.mark.parametrize("url", ["http://10.0.0.5:8000/v1", "http://teacher.example/v1"])
+def test_a_key_is_not_sent_without_encryption_to_another_machine(url, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "planted")
+    with pytest.raises(ValueError, match=r"is not encrypted.* --endpoint\.key-variable") as refused:
+        open_client(EndpointConfig(url=url))
+    assert "planted" not in str(refused.value)
+    for private in ("https://teacher.example/v1", "http://localhost:8000/v1", "http://[::1]:8000/v1"):
+        open_client(EndpointConfig(url=private))
+    monkeypatch.delenv("OPENAI_API_KEY")
+    open_client(EndpointConfig(url=url))
+
+
+def test_a_redirect_to_another_host_does_not_carry_the_key(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "planted")
+    carried = list[str | None]()
+
+    class Named(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            carried.append(self.headers.get("Authorization"))
+            self.send_response(307)
+            self.send_header("Location", f"{other.url}/chat/completions")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    with serve() as other, ThreadingHTTPServer(("127.0.0.1", 0), Named) as named:
+        threading.Thread(target=named.serve_forever, daemon=True).start()
+        request = make_request(TEACHER, TASK, "How many?", "5", 0)
+        settings = EndpointConfig(url=f"http://127.0.0.1:{named.server_port}/v1", timeout_s=2, deadline_s=4)
+        Endpoint(TEACHER, settings).answer_all([request], lambda *_: None)
+        named.shutdown()
+    assert {*carried} == {"Bearer planted"}
+    assert other.headers_seen
+    assert "planted" not in str(other.headers_seen)

@@ -1,0 +1,76 @@
+"""The estimate of a training run's memory, and workers that would be idle."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from skipthink_ray.config import ClusterConfig, PipelineConfig, StudentConfig, TrainConfig
+from skipthink_ray.models.student import save_student
+from skipthink_ray.runtime.artifacts import Folder
+from skipthink_ray.runtime.nodes import Node, Seen
+from skipthink_ray.training.memory import check_idle_ranks, check_memory, needed, parameters_of
+from tests.toys import make_student, toy_rows
+
+GIB = 1 << 30
+PLENTY = 1 << 60
+
+
+def _node(name: str, gib: float, cpus: int = 8, gpus: tuple[int, ...] = ()) -> Node:
+    resources = {"CPU": float(cpus), "GPU": float(len(gpus)), "memory": gib * GIB}
+    return Node(name, name, resources, Seen((), {}, PLENTY, gpus))
+
+
+def test_the_size_of_a_student_is_known_before_it_is_loaded(tmp_path: Path):
+    student = make_student(toy_rows("multiarith", 60), num_chunks=None)
+    vocabulary = student.model.get_input_embeddings().weight.shape[0]
+    shape = StudentConfig(layers=2, width=32, heads=2, vocabulary=vocabulary)
+    exact = student.model.num_parameters()
+    assert parameters_of(shape) == exact
+    save_student(student, tmp_path)
+    assert parameters_of(StudentConfig(pretrained=str(tmp_path))) == exact
+
+
+def test_zero_shards_what_its_stage_says():
+    size, train = 1000, TrainConfig()
+
+    def total(zero: int, workers: int = 4, **train_values: object) -> int:
+        cluster = ClusterConfig.model_validate({"zero_stage": zero, "num_workers": workers})
+        return sum(needed(size, train.model_copy(update=train_values), cluster).values())
+
+    assert [total(zero) for zero in range(4)] == [16_000, 10_000, 7_000, 4_000]
+    assert total(2, precision="bf16") == 2_000 + 500 + 3_000
+    assert total(3, workers=1) == 16_000
+    ddp = ClusterConfig(backend="ddp", num_workers=4)
+    assert sum(needed(size, train, ddp).values()) == 16_000
+
+
+def test_a_student_that_does_not_fit_is_refused_with_numbers(tmp_path: Path):
+    config = PipelineConfig.model_validate(
+        {"student": {"width": 4096, "layers": 32, "heads": 32}, "cluster": {"zero_stage": 0}}
+    )
+    storage = Folder.open(str(tmp_path))
+    nodes = [_node("a", 200), _node("b", 50)]
+    with pytest.raises(ValueError, match=r"needs .* MiB"):
+        check_memory(config, [replace(nodes[0], seen=Seen((), {}, 1 << 30, ()))], storage)
+    small = config.model_copy(update={"student": StudentConfig()})
+    check_memory(small, nodes, storage)
+    with pytest.raises(
+        ValueError,
+        match=r"base: a worker needs 5 MiB of memory \(weights 1, gradients 1, AdamW 3\) .* hold 0 of .*: "
+        r"node a 1 MiB",
+    ):
+        check_memory(small, [_node("a", 1 / 1024)], storage)
+    on_gpus = small.model_copy(update={"cluster": ClusterConfig(use_gpu=True)})
+    check_memory(on_gpus, [_node("a", 1, gpus=(GIB, GIB))], storage)
+    with pytest.raises(ValueError, match=r"GPU memory .* can hold 1 of"):
+        check_memory(on_gpus, [_node("a", 1, gpus=(GIB, 1))], storage)
+
+
+def test_idle_ranks_are_counted():
+    config = PipelineConfig.model_validate({"cluster": {"num_workers": 32}})
+    with pytest.raises(
+        ValueError, match=r"base\.batch_size: 8 items .*: 24 ranks would compute a dummy row; .*workers 8"
+    ):
+        check_idle_ranks(config)
+    check_idle_ranks(PipelineConfig.model_validate({"cluster": {"num_workers": 8}}))
