@@ -13,6 +13,7 @@ from skipthink_ray.method.modes import Mode, modes_of
 from skipthink_ray.options import flatten
 from skipthink_ray.preflight import check_samples
 from skipthink_ray.runtime.artifacts import begin, digest, finish
+from skipthink_ray.runtime.cluster import wait_until_free
 from skipthink_ray.runtime.console import say
 from skipthink_ray.runtime.lock import Lease
 from skipthink_ray.runtime.progress import Bars
@@ -37,23 +38,34 @@ class Maker:
     bars: Bars
     stopper: Stopper = field(default_factory=Stopper)
 
-    def make(self, name: str) -> None:
-        """Make the artifact of a stage, unless a run has made it, and link it into the run's folder."""
+    def make(self, name: str, processes: int) -> None:
+        """Make the artifact of a stage, unless a run has made it, and link it into the run's folder.
+
+        processes: the workers or actors that it needs at once.
+        """
         if self.current.is_done(name):
             self.current.link(name)
             self._say(name, "already done")
         else:
-            self._wait_or_make(name)
+            self._wait_or_make(name, processes)
         if name == "samples" and {"skips", "icot", "evaluation"} & {*self.names}:
             check_samples(self.config, self.current.artifact(name))
 
-    def _wait_or_make(self, name: str) -> None:
+    def _wait_or_make(self, name: str, processes: int) -> None:
         with self.current.making(name, lambda text: self._say(name, text), self.stopper.pause) as lease:
             if lease:
+                self._wait_for_room(name, processes)
                 self._make(name, lease)
             else:
                 self.current.link(name)
                 self._say(name, "made by another run")
+
+    def _wait_for_room(self, name: str, processes: int) -> None:
+        """Wait while other jobs use the cluster."""
+        cluster = self.config.cluster
+        if name in ("rationales", "samples"):  # tasks, which can run one after another on one CPU
+            cluster, processes = cluster.model_copy(update={"use_gpu": False, "cpus_per_worker": 1}), 1
+        wait_until_free(cluster, processes, partial(self._say, name), self.stopper.pause)
 
     def _make(self, name: str, lease: Lease) -> None:
         out, identity = self.current.artifact(name), self.current.identities[name]

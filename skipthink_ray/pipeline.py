@@ -98,11 +98,12 @@ def _make_all(names: list[str], maker: "Maker", at_once: int | None) -> None:
     from skipthink_ray.runtime.cluster import room
     from skipthink_ray.side_by_side import Schedule, Work
 
+    needed = {name: processes(name, maker.config) for name in names}
     stages = {
         name: Work(
-            make=partial(maker.make, name),
+            make=partial(maker.make, name, needed[name]),
             needs=frozenset(upstream(name, stages_of(maker.config))),
-            processes=0 if maker.current.is_done(name) else processes(name, maker.config),
+            processes=0 if maker.current.is_done(name) else needed[name],
             in_thread=name in TRAINING,
         )
         for name in names
@@ -115,4 +116,6 @@ def processes(name: str, config: PipelineConfig) -> int:
     workers, actors = config.cluster.num_workers, config.cluster.num_actors
     if name == "skips" and config.skips.gate == "cross_fitted":
         return max(workers, actors)  # it trains a student for each fold first
+    if name == "report":
+        return 0
     return workers if name in TRAINING else actors

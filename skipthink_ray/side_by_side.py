@@ -31,8 +31,6 @@ class Schedule:
         self.waiting, self.room = dict(stages), room
         self.running: dict[str, Work] = {}
         self.threads: list[Thread] = []
-        self.crowded: set[str] = set()
-        """Stages that ran beside another."""
         self.ended: SimpleQueue[tuple[str, BaseException | None]] = SimpleQueue()
 
     def run(self, stop: Callable[[], None]) -> None:
@@ -63,8 +61,6 @@ class Schedule:
 
     def _start(self, name: str) -> None:
         work = self.running[name] = self.waiting.pop(name)
-        if len(self.running) > 1:
-            self.crowded |= {*self.running}
         if work.in_thread:
             self.threads.append(Thread(target=self._attempt, args=(name, work), name=name, daemon=True))
             self.threads[-1].start()
@@ -81,8 +77,7 @@ class Schedule:
 
     def _end(self, name: str, error: BaseException | None) -> None:
         work = self.running.pop(name)
-        if isinstance(error, NoRoom) and name in self.crowded:
-            self.crowded.discard(name)
-            self.waiting[name] = replace(work, processes=self.room + 1)  # made again, alone
+        if isinstance(error, NoRoom):  # others were faster; made again, alone
+            self.waiting[name] = replace(work, processes=self.room + 1)
         elif error:
             raise error

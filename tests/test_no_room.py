@@ -34,7 +34,7 @@ class Guest:
 def test_a_stage_without_room_waits_for_the_one_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "3")
     config = PipelineConfig.model_validate({**CONFIG, "storage_path": str(tmp_path)})
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     try:
         guest = Guest.remote()
         assert ray.get(guest.is_there.remote())

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from skipthink_ray.runtime.artifacts import LOCK, Folder
+from skipthink_ray.runtime.job import job_name
 
 log = logging.getLogger(__name__)
 REFRESH_S, STALE_S, SETTLE_S, POLL_S = 10.0, 60.0, 0.3, 1.0
@@ -46,7 +47,7 @@ def only_writer(folder: Folder, instead: str = "choose another --name") -> Itera
     holder = _read(folder)
     if holder and _is_alive(holder):
         raise ValueError(
-            f"{folder.uri} is being written by process {holder['pid']} on {holder['host']}. "
+            f"{folder.uri} is being written by {_who(holder)}. "
             f"Wait for it, or stop it; {instead}. (If that run is dead, try again in {STALE_S:.0f} s.)"
         )
     owner = _claim(folder, "")
@@ -77,8 +78,7 @@ def wait_or_lock(
         holder = _read(folder)
         if holder and _is_alive(holder):
             if holder["id"] != told:
-                who = f"run '{holder['name']}' (process {holder['pid']} on {holder['host']})"
-                say(f"waiting for {who}, which makes it")
+                say(f"waiting for run '{holder['name']}' ({_who(holder)}), which makes it")
                 told = holder["id"]
             pause(POLL_S)
         elif owner := _claim(folder, name):
@@ -97,6 +97,7 @@ def is_locked(folder: Folder) -> bool:
 def _claim(folder: Folder, name: str) -> dict[str, Any] | None:
     """Write a lock. Returns its owner, or None if another process did so at the same time and wins."""
     owner = {"host": socket.gethostname(), "pid": os.getpid(), "id": uuid.uuid4().hex, "name": name}
+    owner["job"] = job_name()
     _write(folder, owner)
     time.sleep(SETTLE_S)  # if two processes start at once, the last writer continues
     return owner if (_read(folder) or {}).get("id") == owner["id"] else None
@@ -135,6 +136,11 @@ def _read(folder: Folder) -> dict[str, Any] | None:
         return folder.read_json(LOCK) if folder.exists(LOCK) else None
     except (ValueError, FileNotFoundError):  # being replaced, or written half: nobody we could name
         return None
+
+
+def _who(holder: dict[str, Any]) -> str:
+    job = f"job '{holder['job']}', " if holder["job"] else ""
+    return f"{job}process {holder['pid']} on {holder['host']}"
 
 
 def _is_alive(holder: dict[str, Any]) -> bool:

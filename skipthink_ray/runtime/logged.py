@@ -10,6 +10,7 @@ from rich.console import Console
 from skipthink_ray.config import PipelineConfig
 from skipthink_ray.runtime.cluster import disconnect
 from skipthink_ray.runtime.console import TERMINATED, say
+from skipthink_ray.runtime.job import how_to_continue, job_name
 from skipthink_ray.runtime.progress import cause, log_path, quiet
 
 
@@ -27,11 +28,13 @@ def logged(config: PipelineConfig, work: Callable[[Console], object], folder: st
             traceback.print_exc()  # to the log
             raise
         except SystemExit:  # SIGTERM
-            say(console, "skipthink: terminated; run the same command again to continue")
+            say(console, f"skipthink: terminated; {how_to_continue()}")
             return TERMINATED
         except Exception as error:  # noqa: BLE001  # report unexpected errors in one line; the log has the trace
             traceback.print_exc()
-            say(console, f"skipthink: failed: {cause(error)}\nThe full output is in {log}")
+            if job_name():  # whose log may outlive this node
+                say(console, traceback.format_exc())
+            say(console, f"The full output is in {log}\nskipthink: failed: {cause(error)}")
             return 1
         finally:
             disconnect()  # here, so that Ray's last messages still go to the log

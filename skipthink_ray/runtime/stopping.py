@@ -13,6 +13,11 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from skipthink_ray.runtime.cluster import environment
+
+GRACE_S = 30.0
+"""How long a stopped task may take to end by itself. Training saves a checkpoint first."""
+
 
 class Stopped(BaseException):
     """Raised in a stage that `Stopper.stop` ends, or that was given up as hopeless.
@@ -26,7 +31,7 @@ class Stopper:
 
     def __init__(self) -> None:
         self.stopped, self.lock = threading.Event(), threading.Lock()
-        self.calls: list[Any] = []
+        self.calls: list[tuple[Any, Callable[[], None] | None]] = []
 
     def check(self) -> None:
         """Raises Stopped after `stop`."""
@@ -38,15 +43,23 @@ class Stopper:
         self.stopped.wait(seconds)
         self.check()
 
-    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """The result of a function in a Ray task on this node. Raises Stopped if `stop` ends the task."""
+    def call(
+        self, function: Callable[..., Any], *arguments: Any, ask: Callable[[], None] | None = None
+    ) -> Any:
+        """The result of a function in a Ray task on this node. Raises Stopped if `stop` ends the task.
+
+        ask: asks the task to end by itself.
+        """
         self.check()
         node: Any = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        task: Any = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=node)(function)
+        found_by: Any = {"env_vars": environment()}
+        task: Any = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=node, runtime_env=found_by)(
+            function
+        )
         with self.lock:
             self.check()
             call = task.remote(*arguments)
-            self.calls.append(call)
+            self.calls.append((call, ask))
         try:
             return ray.get(call)
         except RayError:
@@ -54,9 +67,18 @@ class Stopper:
             raise
 
     def stop(self) -> None:
-        """Cancel the running tasks. Their workers are gone only after `cluster.disconnect`."""
+        """End the running tasks: those that can be asked get GRACE_S seconds, then all are cancelled.
+
+        Their workers are gone only after `cluster.disconnect`.
+        """
         with self.lock:
             self.stopped.set()
-            for call in self.calls:  # one that is over is not affected
-                with suppress(RayError):  # the cluster may be the reason for the stop
-                    ray.cancel(call, force=True)
+        asked = [(call, ask) for call, ask in self.calls if ask]
+        with suppress(RayError):  # the cluster may be the reason for the stop
+            for _, ask in asked:
+                ask()
+            if asked:
+                ray.wait([call for call, _ in asked], num_returns=len(asked), timeout=GRACE_S)
+        for call, _ in self.calls:  # one that is over is not affected
+            with suppress(RayError):
+                ray.cancel(call, force=True)

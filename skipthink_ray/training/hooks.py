@@ -19,7 +19,8 @@ from skipthink_ray.training.loop import Hooks, Job
 POST_EVERY_S = 1.0
 """Seconds between two posts of the number of updates. So slow updates are reported one by one."""
 LOOK_EVERY_S = 2.0
-"""Seconds between two looks at whether a node is about to leave. All ranks wait for each other there."""
+"""Seconds between two looks at whether a node is about to leave, or the driver stops the stage. All ranks
+wait for each other there."""
 CHECKPOINT_SHARE = 0.1
 """Largest share of a run's time that checkpoints may take. Short epochs share one."""
 
@@ -29,11 +30,15 @@ class Saver:
 
     A checkpoint is due at the end of an epoch, and `checkpoint_every_s` seconds after the last one within an
     epoch. Both wait until checkpoints take no more than CHECKPOINT_SHARE of the time. The end of the run does
-    not wait, nor does a node that announces its end (a spot node, or `ray drain-node`).
+    not wait, nor does a node that announces its end (a spot node, or `ray drain-node`), nor a driver that
+    stops the stage: its workers end after the checkpoint.
     """
 
-    def __init__(self, engine: Engine, cluster: ClusterConfig, updates: int) -> None:
+    def __init__(
+        self, engine: Engine, cluster: ClusterConfig, updates: int, board: Board | None = None
+    ) -> None:
         self.engine, self.every_s, self.updates = engine, cluster.checkpoint_every_s, updates
+        self.board = board
         self.saved = time.monotonic()
         self.next_look = self.affordable = 0.0
         self.leaving: set[str] = set()
@@ -49,6 +54,10 @@ class Saver:
             self._save(progress, samples)
         elif _decided(now >= self.next_look):
             self.next_look = now + LOOK_EVERY_S
+            stopped = self.board.why_given_up() if self.board else ""
+            if any_rank(bool(stopped)):
+                self._save(progress, samples)
+                raise GivenUp(stopped)
             notice = ray.train.get_preemption_info()
             nodes = set(notice.preempted_node_ids) if notice else set[str]()
             if nodes - self.leaving:  # the same answer on every rank

@@ -6,6 +6,7 @@ too, and need no model. What runs on every rank is in `worker`.
 
 import os
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import ray
@@ -18,6 +19,7 @@ from skipthink_ray.rows import CHUNK_STEPS
 from skipthink_ray.runtime.artifacts import CHECKPOINTS, Folder
 from skipthink_ray.runtime.board import Board
 from skipthink_ray.runtime.cluster import NoRoom
+from skipthink_ray.runtime.console import say
 from skipthink_ray.runtime.progress import StageLine
 from skipthink_ray.runtime.stopping import Stopped, Stopper
 from skipthink_ray.training.batches import Stage
@@ -58,11 +60,14 @@ def launch(request: Request, line: StageLine, stopper: Stopper) -> dict[str, Any
     Raises RuntimeError with the worker's message if training fails, WouldFailAgain if the loss diverged,
     NoRoom if the cluster did not place the workers in time, and Stopped if `stopper` or the driver ends it.
     """
-    outcome = stopper.call(_fit, request, line.board, _environment())
+    ask = partial(line.board.give_up, "stopped")  # after a checkpoint, see `Saver`
+    outcome = stopper.call(_fit, request, line.board, _environment(), ask=ask)
     if "no_room" in outcome:
+        say(line.console, "the cluster did not place the workers in time; trying again", line.name)
         raise NoRoom(f"{request.stage} failed: {outcome['no_room']}")
     if "error" in outcome:
-        raise RuntimeError(f"{request.stage} failed: {outcome['error']}")
+        trace = RuntimeError(f"on the cluster:\n{outcome['trace']}")
+        raise RuntimeError(f"{request.stage} failed: {outcome['error']}") from trace
     if "given_up" in outcome:
         raise Stopped(outcome["given_up"])
     if "failed" in outcome:

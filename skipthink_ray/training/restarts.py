@@ -32,6 +32,7 @@ def fit_with_restarts(
 ) -> dict[str, Any]:
     """Train with Ray Train's `trainer`. Returns the result of rank 0, or {"error" or "no_room": why}.
 
+    A failure also has its traceback, under "trace".
     limit: the most failures in a row without a new checkpoint. say: receives a line for each restart.
     """
     failures, seen = 0, _names(checkpoints)
@@ -39,19 +40,20 @@ def fit_with_restarts(
         try:
             outcome = trainer.fit().return_value
         except ray.train.WorkerGroupError as error:
-            traceback.print_exc()  # to the log
             saved = _names(checkpoints)
             failures, seen = (1 if saved - seen else failures + 1), saved
             reason = _reason(error)
             if failures > limit or any(map(_would_come_again, error.worker_failures.values())):
-                return {"error": reason}
+                return {"error": reason, "trace": traceback.format_exc()}
+            traceback.print_exc()  # to the log
             where = "its last checkpoint" if saved else "the start"
             say(f"a worker failed ({reason}); training goes on from {where}, failure {failures} of {limit}")
         except ray.train.TrainingFailedError as error:
-            traceback.print_exc()
-            return {"no_room" if _waited(error) else "error": _last_line(error)}
+            kind = "no_room" if _waited(error) else "error"
+            return {kind: _last_line(error), "trace": traceback.format_exc()}
         else:
-            return outcome if isinstance(outcome, dict) else {"error": f"Ray Train returned {outcome!r}"}
+            unknown = {"error": f"Ray Train returned {outcome!r}", "trace": ""}
+            return outcome if isinstance(outcome, dict) else unknown
 
 
 def _waited(error: Exception) -> bool:

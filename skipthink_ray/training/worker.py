@@ -67,7 +67,7 @@ def work(arguments: dict[str, Any]) -> dict[str, Any]:
     if board:  # a killed driver may not have tracked these steps; the tracker ignores known ones
         board.log(tracked(job, progress.history))
     try:
-        calls = hooks(job, Saver(engine, cluster, job.updates), board, arguments["board"].is_watched)
+        calls = hooks(job, Saver(engine, cluster, job.updates, board), board, arguments["board"].is_watched)
         samples = train(job, samples, student, engine, progress, calls)
     except NonFiniteLoss as error:
         return {"failed": str(error)}

@@ -1,0 +1,176 @@
+"""Jobs on a real cluster with its dashboard, and a local run that trains beside it."""
+
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
+
+import pytest
+
+from tests.conftest import ROOT
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+BASE = (
+    "--rationales.train-questions 24 --rationales.test-questions 8 --student.width 16 --student.heads 2 "
+    "--student.layers 1 --cluster.num-workers 1 --cluster.num-actors 1 --cluster.backend ddp"
+).split()
+LONG, SHORT = ["--updates", "1000000"], ["--updates", "2"]
+TRAINS = " updates epoch "
+RAY = str(Path(sys.executable).parent / "ray")
+
+
+@dataclass
+class Started:
+    """A process, and the file that receives its output."""
+
+    process: subprocess.Popen[bytes]
+    screen: Path
+
+    def text(self) -> str:
+        return self.screen.read_text(errors="replace")
+
+    def wait_for(self, text: str, after: int = 0) -> int:
+        """Wait until the output has the text. Returns where. after: where to look from."""
+        deadline = time.monotonic() + 300
+        while (at := self.text().find(text, after)) < 0:
+            assert self.process.poll() is None, self.text()
+            assert time.monotonic() < deadline, f"no '{text}' in:\n{self.text()}"
+            time.sleep(0.2)
+        return at
+
+    def end(self) -> int:
+        return self.process.wait(300)
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A cluster that `ray start` made, and a local run that trained when it started."""
+
+    environment: dict[str, str]
+    folder: Path
+    local: Started
+
+    def start(self, name: str, *command: str) -> Started:
+        return _start(self.folder / f"{name}.txt", self.environment, *command)
+
+    def submit(self, job: str, name: str, *options: str) -> Started:
+        """Submit the stage base, of which all inputs are made."""
+        submit = f"job submit --runtime-env runtime_env.yaml --working-dir . --submission-id {job}".split()
+        entry = ["python", "-m", "jobs.base", "--storage-path", str(self.folder), "--name", name, *BASE]
+        return self.start(job, RAY, *submit, "--", *entry, *options)
+
+
+def _start(screen: Path, environment: dict[str, str], *command: str) -> Started:
+    with open(screen, "wb") as file:
+        process = subprocess.Popen(
+            command, env=environment, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    return Started(process, screen)
+
+
+def _free_ports(number: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    folder, ray_folder = tmp_path_factory.mktemp("jobs"), mkdtemp(prefix="ray", dir="/tmp")
+    gcs, dashboard, agent, client = _free_ports(4)
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "RAY_TMPDIR": ray_folder, "PYTHONUNBUFFERED": "1"}
+    environment.pop("RAY_ADDRESS", None)
+    (Path(ray_folder) / "ray").mkdir()
+    (Path(ray_folder) / "ray/ray_current_cluster").write_text("127.0.0.1:1")  # a dead cluster
+    run = [sys.executable, "-m", "skipthink_ray.cli", "run", "--storage-path", str(folder), "--name", "local"]
+    options = [*LONG, "--cwt.search.method", "average", "--base.optim.lr", "1e-4"]
+    local = _start(folder / "local.txt", environment, *run, *BASE, *options)
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    start = (
+        f"start --head --block --num-cpus 1 --port {gcs} --dashboard-port {dashboard} --disable-usage-stats "
+        f"--dashboard-agent-listen-port {agent} --ray-client-server-port {client}"
+    )
+    head = None
+    try:
+        local.wait_for(TRAINS)
+        head = _start(folder / "head.txt", environment | token, RAY, *start.split())
+        address = {"RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard}"}
+        head.wait_for("Ray runtime started")
+        yield Cluster(environment | token | address, folder, local)
+    finally:
+        for one in (local, head):
+            if one and one.process.poll() is None:
+                os.killpg(one.process.pid, signal.SIGTERM)
+                one.end()
+        rmtree(ray_folder, ignore_errors=True)
+
+
+def _statuses(folder: Path, run: str) -> set[str]:
+    """The states in MLflow of a run and of its stage base."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    experiment = client.get_experiment_by_name("skipthink")
+    assert experiment
+    runs = client.search_runs([experiment.experiment_id])
+    parents = [one.info.run_id for one in runs if one.info.run_name == run]
+    return {
+        one.info.status
+        for one in runs
+        if one.info.run_id in parents
+        or (one.info.run_name == "base" and one.data.tags.get("mlflow.parentRunId") in parents)
+    }
+
+
+def test_a_local_run_trains_on_while_another_cluster_starts_beside_it(cluster: Cluster):
+    local = cluster.local
+    time.sleep(5)  # Ray Train's PlacementGroupCleaner looks every second
+    local.wait_for(TRAINS, local.wait_for(TRAINS, len(local.text())) + 1)
+    local.process.terminate()
+    assert local.end() == 143
+    assert "terminated; run the same command again to continue" in local.text()
+    assert "a worker failed" not in local.text()
+    assert _statuses(cluster.folder, "local") == {"KILLED"}
+
+
+def test_jobs_wait_for_room_name_each_other_and_continue_after_a_stop(cluster: Cluster):
+    if cluster.local.process.poll() is None:
+        cluster.local.process.terminate()
+        cluster.local.end()
+    first = cluster.submit("first", "run", *LONG)
+    first.wait_for(TRAINS)
+    other, second = cluster.submit("other", "other", *SHORT), cluster.submit("second", "run", *LONG)
+    other.wait_for("waiting for 1 x 1 CPU; 0 of 1 CPU free")
+    assert second.end() == 1
+    assert "is being written by job 'first'" in second.text()
+    assert cluster.start("stop", RAY, "job", "stop", "first").end() == 0
+    first.end()
+    assert "terminated; submit the same job again to continue" in first.text()
+    assert not (cluster.folder / "run/_RUNNING.json").exists()
+    assert _statuses(cluster.folder, "run") == {"KILLED"}
+    saved = _updates(cluster.folder)
+    assert saved
+    assert other.end() == 0, other.text()
+    again = cluster.submit("again", "run", *LONG)
+    line = again.wait_for(TRAINS)
+    count = again.text()[:line].splitlines()[-1].split()[1]
+    assert int(count.partition("/")[0]) >= max(saved)
+    assert cluster.start("stop", RAY, "job", "stop", "again").end() == 0
+
+
+def _updates(folder: Path) -> list[int]:
+    """The updates at which the run's checkpoints were saved."""
+    files = (folder / "run/base/checkpoints").glob("checkpoint_*/state.json")
+    return [json.loads(file.read_text())["update"] for file in files]
