@@ -47,22 +47,29 @@ class Saver:
     def at_end_of_epoch(self, progress: Progress, samples: Samples) -> None:
         if _decided(time.monotonic() >= self.affordable or progress.update == self.updates):
             self._save(progress, samples)
+        else:
+            self._look(progress, samples)
 
     def in_epoch(self, progress: Progress, samples: Samples) -> None:
-        now = time.monotonic()
-        if _decided(now >= max(self.saved + self.every_s, self.affordable)):
+        if _decided(time.monotonic() >= max(self.saved + self.every_s, self.affordable)):
             self._save(progress, samples)
-        elif _decided(now >= self.next_look):
-            self.next_look = now + LOOK_EVERY_S
-            stopped = self.board.why_given_up() if self.board else ""
-            if any_rank(bool(stopped)):
-                self._save(progress, samples)
-                raise GivenUp(stopped)
-            notice = ray.train.get_preemption_info()
-            nodes = set(notice.preempted_node_ids) if notice else set[str]()
-            if nodes - self.leaving:  # the same answer on every rank
-                self.leaving |= nodes
-                self._save(progress, samples)
+        else:
+            self._look(progress, samples)
+
+    def _look(self, progress: Progress, samples: Samples) -> None:
+        """Save a checkpoint if a node is about to leave. If the stage is stopped, raise GivenUp after one."""
+        if not _decided(time.monotonic() >= self.next_look):
+            return
+        self.next_look = time.monotonic() + LOOK_EVERY_S
+        stopped = self.board.why_given_up() if self.board else ""
+        if any_rank(bool(stopped)):
+            self._save(progress, samples)
+            raise GivenUp(stopped)
+        notice = ray.train.get_preemption_info()
+        nodes = set(notice.preempted_node_ids) if notice else set[str]()
+        if nodes - self.leaving:  # the same answer on every rank
+            self.leaving |= nodes
+            self._save(progress, samples)
 
     def _save(self, progress: Progress, samples: Samples) -> None:
         started = time.monotonic()

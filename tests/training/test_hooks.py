@@ -6,7 +6,7 @@ import pytest
 
 from skipthink_ray.config import ClusterConfig
 from skipthink_ray.training import hooks
-from skipthink_ray.training.checkpoint import Progress
+from skipthink_ray.training.checkpoint import GivenUp, Progress
 from skipthink_ray.training.hooks import Saver
 
 
@@ -24,6 +24,13 @@ class Notice:
 
     def __init__(self, *nodes: str) -> None:
         self.preempted_node_ids = list(nodes)
+
+
+class Stopped:
+    """A board on which the driver asked the stage to end."""
+
+    def why_given_up(self) -> str:
+        return "stopped"
 
 
 def _saver(
@@ -87,3 +94,14 @@ def test_a_node_that_ends_soon_means_one_checkpoint_at_once(monkeypatch):
         clock.now += hooks.LOOK_EVERY_S
         saver.in_epoch(Progress(update=update), samples)
     assert saved == [20, 40]
+
+
+def test_a_stopped_stage_saves_one_checkpoint_and_ends_also_if_its_epochs_are_short(monkeypatch):
+    clock, saved, samples = Clock(), list[int](), cast(Any, None)
+    saver = _saver(monkeypatch, clock, saved, checkpoint_s=2.0, every_s=1e9)
+    saver.at_end_of_epoch(Progress(update=1), samples)
+    saver.board = cast(Any, Stopped())
+    clock.now += hooks.LOOK_EVERY_S
+    with pytest.raises(GivenUp, match="stopped"):
+        saver.at_end_of_epoch(Progress(update=2), samples)
+    assert saved == [1, 2]
