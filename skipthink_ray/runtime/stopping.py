@@ -67,18 +67,26 @@ class Stopper:
             raise
 
     def stop(self) -> None:
-        """End the running tasks: those that can be asked get GRACE_S seconds, then all are cancelled.
+        """End the running tasks: those that can be asked get GRACE_S seconds, then the others are cancelled.
 
-        Their workers are gone only after `cluster.disconnect`.
+        Their workers are gone only after `cluster.disconnect`. A task that has just ended must not be
+        cancelled: Ray then aborts this process.
         """
         with self.lock:
             self.stopped.set()
-        asked = [(call, ask) for call, ask in self.calls if ask]
+        running = self._running(0)
         with suppress(RayError):  # the cluster may be the reason for the stop
-            for _, ask in asked:
-                ask()
-            if asked:
-                ray.wait([call for call, _ in asked], num_returns=len(asked), timeout=GRACE_S)
-        for call, _ in self.calls:  # one that is over is not affected
+            for call, ask in self.calls:
+                if ask and call in running:
+                    ask()
+        can_end = any(ask and call in running for call, ask in self.calls)
+        for call in self._running(GRACE_S if can_end else 0):
             with suppress(RayError):
                 ray.cancel(call, force=True)
+
+    def _running(self, wait_s: float) -> list[Any]:
+        """The tasks that have not ended after some seconds."""
+        calls = [call for call, _ in self.calls]
+        with suppress(RayError):
+            return ray.wait(calls, num_returns=len(calls), timeout=wait_s)[1] if calls else []
+        return calls
