@@ -290,7 +290,10 @@ def test_a_tracking_server_that_does_not_answer_is_named(tmp_path):
 @pytest.mark.ray
 def test_a_request_for_too_many_workers_is_refused_within_seconds(tmp_path):
     started = time.monotonic()
-    error = refused(tmp_path, "--cluster.num-workers", 64)
+    idle = refused(tmp_path, "--cluster.num-workers", 64)
+    assert "base.batch_size: 8 items per update on cluster.num_workers = 64: 56 ranks would" in idle
+    enough = [part for stage in ("base", "cwt", "stt") for part in (f"--{stage}.batch-size", 64)]
+    error = refused(tmp_path, "--cluster.num-workers", 64, *enough)
     assert "needs 64 processes of 1 CPU each, but this cluster has" in error
     assert time.monotonic() - started < 40
 
