@@ -13,6 +13,7 @@ from skipthink_ray.method.modes import Mode, modes_of
 from skipthink_ray.options import flatten
 from skipthink_ray.preflight import check_samples
 from skipthink_ray.runtime.artifacts import begin, digest, finish
+from skipthink_ray.runtime.cluster import Need, require
 from skipthink_ray.runtime.console import say
 from skipthink_ray.runtime.lock import Lease
 from skipthink_ray.runtime.progress import Bars
@@ -61,11 +62,12 @@ class Maker:
                 self._say(name, "made by another run")
 
     def _wait_for_room(self, name: str, processes: int) -> None:
-        """Wait while other jobs use the cluster."""
-        cluster = self.config.cluster
+        """Wait while other jobs use the cluster. Raises ValueError if it has become too small."""
+        cluster, tell = self.config.cluster, partial(self._say, name)
         if name in ("rationales", "samples"):  # tasks, which can run one after another on one CPU
             cluster, processes = cluster.model_copy(update={"use_gpu": False, "cpus_per_worker": 1}), 1
-        wait_for_room(cluster, processes, partial(self._say, name), self.stopper.pause)
+        require(Need(name, processes), cluster, tell)
+        wait_for_room(cluster, processes, tell, self.stopper.pause)
 
     def _make(self, name: str, lease: Lease) -> None:
         out, identity = self.current.artifact(name), self.current.identities[name]

@@ -120,7 +120,7 @@ def _check_source_of_rows(config: PipelineConfig) -> None:
 
 
 def check_cluster(config: PipelineConfig, say: Say) -> None:
-    """Refuses a cluster that does not answer, whose nodes differ, or that has no room for such a run."""
+    """Refuses a cluster that does not answer, that is too small, or whose nodes cannot work together."""
     from skipthink_ray.runtime import cluster
     from skipthink_ray.runtime.nodes import check_nodes
 

@@ -13,6 +13,8 @@ A dropped row stays in its table, with a `reason` and a `detail`.
 `row` is the row's number in the input, unique within a run. Every table is read in the order of `row`.
 """
 
+from typing import Any
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -93,6 +95,12 @@ HISTORY_SCHEMA = pa.schema(
 
 TRACKED = ("loss_nats", "target_tokens", "lr")
 """The columns of a history that are tracked as metrics."""
+
+
+def tracked(stage: str, history: list[dict[str, Any]]) -> list[tuple[int, dict[str, float]]]:
+    """Rows of a history as metrics: (update, values by name)."""
+    return [(row["update"], {f"{stage}/{name}": row[name] for name in TRACKED}) for row in history]
+
 
 KEPT = pc.field("reason").is_null()
 """A filter of rows and samples: those that the run uses."""

@@ -55,8 +55,8 @@ class Folder:
         return isinstance(self.filesystem, fs.LocalFileSystem)
 
     def child(self, name: str) -> "Folder":
-        start, mark, query = self.uri.partition("?") if "://" in self.uri else (self.uri, "", "")
-        return Folder(self.filesystem, f"{self.path}/{name}", f"{start.rstrip('/')}/{name}{mark}{query}")
+        start, query = self._start_and_query()
+        return Folder(self.filesystem, f"{self.path}/{name}", f"{start}/{name}{query}")
 
     @property
     def name(self) -> str:
@@ -65,8 +65,13 @@ class Folder:
     @property
     def parent(self) -> "Folder":
         path = self.path.rstrip("/").rpartition("/")[0] or "/"
+        start, query = self._start_and_query()
+        return Folder(self.filesystem, path, f"{start.rpartition('/')[0] or '/'}{query}")
+
+    def _start_and_query(self) -> tuple[str, str]:
+        """The URI without a slash at its end, and its query with the `?`. A path has no query."""
         start, mark, query = self.uri.partition("?") if "://" in self.uri else (self.uri, "", "")
-        return Folder(self.filesystem, path, f"{start.rstrip('/').rpartition('/')[0] or '/'}{mark}{query}")
+        return start.rstrip("/"), f"{mark}{query}"
 
     def exists(self, name: str = "") -> bool:
         return self.filesystem.get_file_info(f"{self.path}/{name}".rstrip("/")).type != fs.FileType.NotFound

@@ -3,10 +3,13 @@
 import json
 import os
 
+JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+"""Ray sets this variable for the driver of a submitted job."""
+
 
 def job_name() -> str:
     """The job's submission id; empty in a process that no job started."""
-    config = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
+    config = json.loads(os.environ.get(JOB, "{}"))
     return config.get("metadata", {}).get("job_submission_id", "")
 
 

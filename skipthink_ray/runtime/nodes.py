@@ -114,7 +114,7 @@ def _faults(ticket: Ticket, own: str) -> list[str]:
     except OSError as error:
         return [str(error)]
     return [
-        f"it has no input file {file.uri} like the driver's"
+        f"its input file {file.uri} is missing or differs from the driver's"
         for file, size in ticket.inputs
         if file.filesystem.get_file_info(file.path).size != size
     ]

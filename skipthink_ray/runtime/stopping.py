@@ -75,12 +75,11 @@ class Stopper:
         with self.lock:
             self.stopped.set()
         running = self._running(0)
+        asks = [ask for call, ask in self.calls if ask and call in running]
         with suppress(RayError):  # the cluster may be the reason for the stop
-            for call, ask in self.calls:
-                if ask and call in running:
-                    ask()
-        can_end = any(ask and call in running for call, ask in self.calls)
-        for call in self._running(GRACE_S if can_end else 0):
+            for ask in asks:
+                ask()
+        for call in self._running(GRACE_S if asks else 0):
             with suppress(RayError):
                 ray.cancel(call, force=True)
 

@@ -3,8 +3,7 @@
 import os
 from pathlib import Path
 
-JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
-"""Ray sets this variable for the driver of a submitted job."""
+from skipthink_ray.runtime.job import JOB
 
 
 def absolute(path: str, key: str) -> str:

@@ -26,7 +26,7 @@ def wait_for_room(
 ) -> None:
     """Return as soon as the cluster has free room for the processes. `say` receives what it waits for.
 
-    Returns at once if the cluster has shrunk: an autoscaler adds nodes only if something requests them.
+    Returns at once if the cluster is too small: then `cluster.require` refuses it, or waits for new nodes.
     pause: sleeps for some seconds; may raise to give up.
     """
     next_message = time.monotonic() + PATIENCE_S

@@ -3,7 +3,7 @@
 from typing import Any
 
 from skipthink_ray.reporting.findings import training_findings
-from skipthink_ray.rows import TRACKED
+from skipthink_ray.rows import TRACKED, tracked
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.stages.context import Context
 from skipthink_ray.training.batches import Stage
@@ -37,7 +37,4 @@ def train_stage(
 def _track_history(context: Context) -> None:
     """Track the updates that the progress actor lost, if it died or was too busy to answer."""
     for batch in context.out.table("history").to_batches(columns=["update", *TRACKED]):
-        rows = batch.to_pylist()
-        context.tracker.metrics(
-            [(row["update"], {f"{context.name}/{name}": row[name] for name in TRACKED}) for row in rows]
-        )
+        context.tracker.metrics(tracked(context.name, batch.to_pylist()))

@@ -10,7 +10,7 @@ import ray.train
 
 from skipthink_ray.config import ClusterConfig
 from skipthink_ray.method.samples import Samples
-from skipthink_ray.rows import TRACKED
+from skipthink_ray.rows import tracked
 from skipthink_ray.runtime.board import Board
 from skipthink_ray.training.checkpoint import GivenUp, Progress, save_checkpoint
 from skipthink_ray.training.engine import Engine, any_rank, rank
@@ -91,11 +91,6 @@ def report_checkpoint(engine: Engine, progress: Progress, samples: Samples) -> N
         ray.train.report({"update": progress.update, "epoch": progress.epoch}, checkpoint=saved)
 
 
-def tracked(job: Job, rows: list[dict[str, Any]]) -> list[tuple[int, dict[str, float]]]:
-    """History rows as (step, metrics) for the tracker."""
-    return [(row["update"], {f"{job.stage}/{name}": row[name] for name in TRACKED}) for row in rows]
-
-
 def hooks(job: Job, saver: Saver, board: Board | None, is_watched: bool) -> Hooks:
     """board: on rank 0. is_watched: whether the driver may give the stage up."""
 
@@ -103,7 +98,7 @@ def hooks(job: Job, saver: Saver, board: Board | None, is_watched: bool) -> Hook
         if board:
             loss = sum(row["loss_nats"] for row in rows) / len(rows)
             board.post(progress.update, job.updates, f"epoch {progress.epoch + 1} loss {loss:.3f}")
-            board.log(tracked(job, rows))
+            board.log(tracked(job.stage, rows))
         if is_watched:
             reason = board.why_given_up() if board else ""
             if any_rank(bool(reason)):

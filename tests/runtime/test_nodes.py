@@ -15,8 +15,9 @@ import ray
 from skipthink_ray.config import ClusterConfig
 from skipthink_ray.runtime import cluster, nodes
 from skipthink_ray.runtime.artifacts import Folder
+from skipthink_ray.runtime.job import JOB
 from skipthink_ray.runtime.nodes import Node, Ticket, check_disks, check_nodes, look
-from skipthink_ray.runtime.storage import JOB, absolute
+from skipthink_ray.runtime.storage import absolute
 from skipthink_ray.runtime.waiting import free_room, wait_for_room
 
 RAY = str(Path(sys.executable).with_name("ray"))
@@ -51,7 +52,7 @@ def test_a_node_with_another_input_file_is_named(tmp_path):
     assert look(Ticket(Folder.open(str(tmp_path)), "nonce", ((file, 2),)), "me").faults == ()
     assert (tmp_path / "me").read_text() == "nonce"
     faults = look(Ticket(Folder.open(str(tmp_path)), "nonce", ((file, 3),)), "me").faults
-    assert faults == (f"it has no input file {file.uri} like the driver's",)
+    assert faults == (f"its input file {file.uri} is missing or differs from the driver's",)
 
 
 def test_another_version_on_a_node_is_named_with_both():
