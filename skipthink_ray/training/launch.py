@@ -72,7 +72,7 @@ def launch(request: Request, line: StageLine, stopper: Stopper) -> dict[str, Any
         raise Stopped(outcome["given_up"])
     if "failed" in outcome:
         raise WouldFailAgain(
-            f"{request.stage} stopped: {outcome['failed']}. Checkpoints: {request.out.uri}/{CHECKPOINTS}"
+            f"{request.stage} stopped: {outcome['failed']}. Checkpoints: {request.out.child(CHECKPOINTS).uri}"
         )
     return outcome
 
