@@ -34,7 +34,7 @@ class Started:
         return text in self.text()
 
     def end(self) -> int:
-        return self.process.wait(300)
+        return self.process.wait(900)  # other work may share the processors
 
 
 def start(screen: Path, environment: dict[str, str], *command: str) -> Started:

@@ -117,15 +117,16 @@ def _a_wrong_option_fails_with_its_reason_last(cluster: Cluster) -> None:
 
 def _a_run_on_s3_equals_one_on_one_node(cluster: Cluster, folder: Path) -> None:
     before = [one.files() for one in cluster.machines]
-    runs = [cluster.submit("run", address(cluster.s3, "runs"), *OPTIONS), _start_here(folder)]
-    for run in runs:
-        assert run.end() == 0, run.text()
+    job = cluster.submit("run", address(cluster.s3, "runs"), *OPTIONS)
+    assert job.end() == 0, job.text()
+    on_one_node = _start_here(folder)
+    assert on_one_node.end() == 0, on_one_node.text()
     assert [one.files() for one in cluster.machines] == before
     stored, here = Folder.open(address(cluster.s3, "runs")), Folder.open(str(folder))
     (log,) = [name for name in stored.child("tiny").names() if name.endswith(".log")]
     assert stored.child("tiny").read_text(log)
     report = stored.child("tiny/report").child("report.html")
     assert report.exists()
-    assert f"Report: {report.uri}" in runs[0].text()
+    assert f"Report: {report.uri}" in job.text()
     for table in (("rationales", "rows"), ("cwt", "samples"), ("skips", "skips")):
         assert _rows(stored, *table) == _rows(here, *table), table
