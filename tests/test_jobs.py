@@ -5,7 +5,6 @@ import os
 import secrets
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from tempfile import mkdtemp
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.processes import Started, start
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 BASE = (
@@ -28,35 +27,6 @@ TRAINS = " updates epoch "
 RAY = str(Path(sys.executable).parent / "ray")
 
 
-@dataclass
-class Started:
-    """A process, and the file that receives its output."""
-
-    process: subprocess.Popen[bytes]
-    screen: Path
-
-    def text(self) -> str:
-        return self.screen.read_text(errors="replace")
-
-    def wait_for(self, text: str, after: int = 0) -> int:
-        """Wait until the output has the text. Returns where. after: where to look from."""
-        deadline = time.monotonic() + 300
-        while (at := self.text().find(text, after)) < 0:
-            assert self.process.poll() is None, self.text()
-            assert time.monotonic() < deadline, f"no '{text}' in:\n{self.text()}"
-            time.sleep(0.2)
-        return at
-
-    def says(self, text: str) -> bool:
-        """Whether the output has the text before the process ends."""
-        while self.process.poll() is None and text not in self.text():
-            time.sleep(0.2)
-        return text in self.text()
-
-    def end(self) -> int:
-        return self.process.wait(300)
-
-
 @dataclass(frozen=True)
 class Cluster:
     """A cluster that `ray start` made, and a local run that trained when it started."""
@@ -66,21 +36,13 @@ class Cluster:
     local: Started
 
     def start(self, name: str, *command: str) -> Started:
-        return _start(self.folder / f"{name}.txt", self.environment, *command)
+        return start(self.folder / f"{name}.txt", self.environment, *command)
 
     def submit(self, job: str, name: str, *options: str) -> Started:
         """Submit the stage base, of which all inputs are made."""
         submit = f"job submit --runtime-env runtime_env.yaml --working-dir . --submission-id {job}".split()
         entry = ["python", "-m", "jobs.base", "--storage-path", str(self.folder), "--name", name, *BASE]
         return self.start(job, RAY, *submit, "--", *entry, *options)
-
-
-def _start(screen: Path, environment: dict[str, str], *command: str) -> Started:
-    with open(screen, "wb") as file:
-        process = subprocess.Popen(
-            command, env=environment, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
-        )
-    return Started(process, screen)
 
 
 def _free_ports(number: int) -> list[int]:
@@ -102,9 +64,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     (Path(ray_folder) / "ray/ray_current_cluster").write_text("127.0.0.1:1")  # a dead cluster
     run = [sys.executable, "-m", "skipthink_ray.cli", "run", "--storage-path", str(folder), "--name", "local"]
     options = [*LONG, "--cwt.search.method", "average", "--base.optim.lr", "1e-4"]
-    local = _start(folder / "local.txt", environment, *run, *BASE, *options)
+    local = start(folder / "local.txt", environment, *run, *BASE, *options)
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    start = (
+    words = (
         f"start --head --block --num-cpus 1 --port {gcs} --dashboard-port {dashboard} --disable-usage-stats "
         f"--dashboard-agent-listen-port {agent} --ray-client-server-port {client}"
     )
@@ -112,7 +74,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     try:
         local.wait_for(TRAINS)
         for _ in range(3):  # on a busy machine, Ray gives up after 30 s
-            head = _start(folder / "head.txt", environment | token, RAY, *start.split())
+            head = start(folder / "head.txt", environment | token, RAY, *words.split())
             if head.says("Ray runtime started"):
                 break
         address = {"RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard}"}

@@ -47,7 +47,7 @@ def write_page(
     """Write the page of a sweep or an ablation into its folder, and print where it is."""
     folder = storage.child(f"{SWEEPS}/{sweep}")
     folder.write_text(PAGE, page_of(sweep, storage, [sweep], runs, comparison))
-    say(console, f"Page: {folder.uri}/{PAGE}")
+    say(console, f"Page: {folder.child(PAGE).uri}")
 
 
 def _missing(storage: Folder, record: Record) -> str:

@@ -16,7 +16,7 @@ TITLES: dict[str, str] = {mode: f"{mode} ({student})" for mode, student in STUDE
 
 def show_report(report: Folder, console: Console) -> None:
     """Print a finished report and the path of its page."""
-    print_table(report.read_json("report.json"), f"{report.uri}/report.html", console)
+    print_table(report.read_json("report.json"), report.child("report.html").uri, console)
 
 
 def print_table(report: dict[str, Any], page: str, console: Console) -> None:

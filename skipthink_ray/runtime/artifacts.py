@@ -172,7 +172,7 @@ def _made_from(folder: Folder) -> dict[str, Any] | None:
         return folder.read_json(CONFIG)
     except ValueError as error:
         raise ValueError(
-            f"{folder.uri}/{CONFIG} is damaged ({error}); delete that folder to make the artifact again"
+            f"{folder.child(CONFIG).uri} is damaged ({error}); delete that folder to make the artifact again"
         ) from error
 
 

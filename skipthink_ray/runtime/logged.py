@@ -11,17 +11,17 @@ from skipthink_ray.config import PipelineConfig
 from skipthink_ray.runtime.cluster import disconnect
 from skipthink_ray.runtime.console import TERMINATED, say
 from skipthink_ray.runtime.job import how_to_continue, job_name
-from skipthink_ray.runtime.progress import cause, log_path, quiet
+from skipthink_ray.runtime.log_file import log_file
+from skipthink_ray.runtime.progress import cause, quiet
 
 
 def logged(config: PipelineConfig, work: Callable[[Console], object], folder: str | None = None) -> int:
     """Run `work` with its output in a log file. Returns the exit code, which `work` may return.
 
-    A ValueError propagates. folder: of the log in the storage path; None: that of the run.
+    A ValueError propagates. folder: as in `log_file`.
     """
-    log = log_path(config, folder)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
-    with quiet(log) as console:
+    with log_file(config, folder) as log, quiet(log.path) as console:
         try:
             code = work(console)
         except ValueError:
@@ -34,7 +34,7 @@ def logged(config: PipelineConfig, work: Callable[[Console], object], folder: st
             traceback.print_exc()
             if job_name():  # whose log may outlive this node
                 say(console, traceback.format_exc())
-            say(console, f"The full output is in {log}\nskipthink: failed: {cause(error)}")
+            say(console, f"The full output is in {log.place()}\nskipthink: failed: {cause(error)}")
             return 1
         finally:
             disconnect()  # here, so that Ray's last messages still go to the log

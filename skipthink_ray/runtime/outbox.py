@@ -83,5 +83,5 @@ def read_unsent(run: Folder) -> list[Unsent]:
         return [Unsent(**{**one, "outbox": Outbox.from_json(one["outbox"])}) for one in run.read_json(UNSENT)]
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(
-            f"{run.uri}/{UNSENT} is damaged ({error}). Delete it; the metrics in it stay untracked"
+            f"{run.child(UNSENT).uri} is damaged ({error}). Delete it; the metrics in it stay untracked"
         ) from error

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from tempfile import gettempdir
 from typing import Any
 
 from ray.exceptions import GetTimeoutError, RayActorError
@@ -27,8 +26,6 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from skipthink_ray.config import PipelineConfig
-from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.runtime.board import Board, News, start_boards
 from skipthink_ray.runtime.console import say
 from skipthink_ray.runtime.pace import PlainLines
@@ -142,33 +139,12 @@ class StageLine:
             self.board.give_up(reason)
 
 
-def log_path(config: PipelineConfig, folder: str | None = None) -> Path:
-    """A run's log file.
-
-    It lies in the run's folder (or another `folder` of the storage path) on a local disk, else in the working
-    directory, or in the system's temporary folder if that is not writable.
-    """
-    storage, folder = Folder.open(config.storage_path), folder or config.name
-    wanted = Path(storage.path) / folder if storage.is_local else Path.cwd()
-    place = wanted if _can_write(wanted) else Path(gettempdir())
-    return place / f"skipthink-{Path(folder).name}.log"
-
-
-def _can_write(folder: Path) -> bool:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return False
-    return os.access(folder, os.W_OK)
-
-
 @contextlib.contextmanager
 def quiet(log_file: Path) -> Iterator[Console]:
     """Redirect all output, also that of native libraries, to a log file.
 
     Yields a console on the real stdout.
     """
-    log_file.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()
     saved = [os.dup(1), os.dup(2)]

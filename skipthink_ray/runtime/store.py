@@ -176,9 +176,9 @@ def read_view(run: Folder) -> dict[str, Any] | None:
     try:
         view = run.read_json(VIEW)
     except ValueError as error:
-        raise ValueError(f"{run.uri}/{VIEW} is not JSON ({error}); {DAMAGED}") from error
+        raise ValueError(f"{run.child(VIEW).uri} is not JSON ({error}); {DAMAGED}") from error
     if not (isinstance(view, dict) and view.keys() >= VIEW_KEYS):
-        raise ValueError(f"{run.uri}/{VIEW} was not written by skipthink; {DAMAGED}")
+        raise ValueError(f"{run.child(VIEW).uri} was not written by skipthink; {DAMAGED}")
     return view
 
 

@@ -215,7 +215,7 @@ def _count(context: Context) -> dict[str, Any]:
             f"{where}: {bad} of {inputs} rows are unusable, more than rationales.max_bad_share = {limit:g}; "
             "mend them or set --rationales.max-bad-share. "
             f"First: row {first['row'] // samples + 1}, {first['reason']}: {first['detail'][:200]}. "
-            f"All are listed with their reasons in {context.out.uri}/rows"
+            f"All are listed with their reasons in {context.out.child('rows').uri}"
         )
     for split, number in (("train", kept["train"]), ("test", kept["test"] + kept["dev"])):
         if not number:

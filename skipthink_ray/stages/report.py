@@ -30,7 +30,7 @@ def make(context: Context) -> dict[str, Any]:
     context.out.write_text("report.html", page)
     for name in ("report.json", "report.html"):
         context.tracker.artifact(name, context.out.read_text(name).encode())
-    print_table(report, f"{context.out.uri}/report.html", context.console)
+    print_table(report, context.out.child("report.html").uri, context.console)
     return _main_numbers(report)
 
 

@@ -72,7 +72,7 @@ def launch(request: Request, line: StageLine, stopper: Stopper) -> dict[str, Any
         raise Stopped(outcome["given_up"])
     if "failed" in outcome:
         raise WouldFailAgain(
-            f"{request.stage} stopped: {outcome['failed']}. Checkpoints: {request.out.uri}/{CHECKPOINTS}"
+            f"{request.stage} stopped: {outcome['failed']}. Checkpoints: {request.out.child(CHECKPOINTS).uri}"
         )
     return outcome
 
@@ -84,7 +84,9 @@ def _environment() -> dict[str, str]:
 
 def _fit(request: Request, board: Board, environment: dict[str, str]) -> dict[str, Any]:
     """Runs in a Ray task. Returns the result of rank 0 (see `worker.work`), or why Ray Train gave up."""
-    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.torch import TorchTrainer
+
+    from skipthink_ray.training.network import NodeTorchConfig  # imports torch
 
     os.environ.update(environment)
     cluster = request.config.cluster
@@ -100,7 +102,7 @@ def _fit(request: Request, board: Board, environment: dict[str, str]) -> dict[st
             "tokens": ray.put(tokens.table),  # all ranks of a node map the same copy
             "board": board,
         },
-        torch_config=TorchConfig(backend="nccl" if cluster.use_gpu else "gloo"),
+        torch_config=NodeTorchConfig(backend="nccl" if cluster.use_gpu else "gloo"),
         scaling_config=ray.train.ScalingConfig(
             num_workers=cluster.num_workers,
             use_gpu=cluster.use_gpu,

@@ -28,7 +28,7 @@ def _num_steps(samples: Folder) -> Iterator[int]:
         counts = Counter({int(steps): int(count) for steps, count in samples.read_json(STEPS).items()})
     except (OSError, ValueError, AttributeError) as error:
         raise ValueError(
-            f"{samples.uri}/{STEPS} is damaged ({error}); delete {samples.uri}, and a run makes it again"
+            f"{samples.child(STEPS).uri} is damaged ({error}); delete {samples.uri}, and a run makes it again"
         ) from error
     yield from counts.elements()
 

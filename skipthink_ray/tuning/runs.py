@@ -6,7 +6,8 @@ from rich.console import Console
 
 from skipthink_ray.config import PipelineConfig
 from skipthink_ray.pipeline import Part, run
-from skipthink_ray.runtime.progress import cause, log_path
+from skipthink_ray.runtime.log_file import log_file
+from skipthink_ray.runtime.progress import cause
 from skipthink_ray.runtime.tracker import Labels
 from skipthink_ray.settings import expand
 
@@ -23,7 +24,7 @@ def configs_of(config: PipelineConfig, tasks: str | None) -> list[PipelineConfig
 
 def run_with_log(config: PipelineConfig, command: str, labels: Labels) -> str | None:
     """Run all stages, with the output in the run's log file. Returns why that failed."""
-    with open(log_path(config), "a", encoding="utf-8") as log:
+    with log_file(config) as file, open(file.path, "a", encoding="utf-8") as log:
         try:
             run(config, Console(file=log, width=120), command, part=Part(labels))
         except Exception as error:  # noqa: BLE001  # other runs go on

@@ -12,7 +12,8 @@ from rich.console import Console
 from skipthink_ray.config import PipelineConfig
 from skipthink_ray.pipeline import Part, run
 from skipthink_ray.runtime.artifacts import Folder
-from skipthink_ray.runtime.progress import cause, log_path
+from skipthink_ray.runtime.log_file import log_file
+from skipthink_ray.runtime.progress import cause
 from skipthink_ray.runtime.stopping import Stopped
 from skipthink_ray.runtime.tracker import Labels
 from skipthink_ray.training.launch import WouldFailAgain
@@ -47,7 +48,7 @@ def run_trial(arguments: dict[str, Any]) -> None:
     trial = Trial(given["sweep"], given["task"], given["drawn"], config, given["key"])
     sweep = Sweep(Folder.open(config.storage_path), trial.sweep)
     watch = Watch(sweep, trial, EarlyStop.model_validate(given["stop"])) if given["stop"] else None
-    with open(log_path(config), "a", encoding="utf-8") as log:
+    with log_file(config) as file, open(file.path, "a", encoding="utf-8") as log:
         record = _attempt(trial, given["command"], watch, Console(file=log, width=120))
     sweep.record(record)
     tune.report({"reason": record.reason if record.has_failed else ""})

@@ -1,0 +1,92 @@
+"""A Ray cluster of two nodes on this machine: a head without CPUs, and a node that is killed and replaced."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import mkdtemp
+
+import psutil
+
+RAY = str(Path(sys.executable).with_name("ray"))
+CPUS = 2
+
+
+class Nodes:
+    """The cluster's address, and its node. Without an address there is no cluster: each run has its own."""
+
+    def __init__(self, address: str | None, environment: dict[str, str], log: Path) -> None:
+        self.address, self.environment, self.log = address, environment, log
+        self.node = self.start(f"--address {address} --num-cpus {CPUS}") if address else None
+
+    def start(self, words: str) -> subprocess.Popen[bytes]:
+        return start(words, self.environment, self.log)
+
+    def replace(self) -> None:
+        """SIGKILL for all processes of the node; then another one starts, as from an autoscaler."""
+        end(self.node)
+        self.node = self.start(f"--address {self.address} --num-cpus {CPUS}")
+
+
+def start(words: str, environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
+    """`ray start`, which returns when the node is there or after a failure."""
+    for _ in range(3):  # on a busy machine, Ray gives up after 30 s
+        with open(log, "ab") as screen:
+            node = subprocess.Popen(
+                [RAY, "start", "--block", "--disable-usage-stats", *words.split()],
+                env=environment,
+                stdout=screen,
+                stderr=screen,
+                start_new_session=True,
+            )
+        before = log.stat().st_size
+        while node.poll() is None:
+            time.sleep(0.2)
+            if b"Ray runtime started" in log.read_bytes()[before:]:
+                return node
+    raise RuntimeError(f"Ray did not start; see {log}")
+
+
+def end(node: subprocess.Popen[bytes] | None) -> None:
+    """SIGKILL for all processes of a node."""
+    if node is None or node.poll() is not None:
+        return
+    parent = psutil.Process(node.pid)
+    for one in [parent, *parent.children(recursive=True)]:
+        one.kill()
+    node.wait()
+
+
+@contextmanager
+def two_nodes(storage: Path, is_needed: bool) -> Iterator[Nodes]:
+    """A cluster for the `with` block."""
+    if not is_needed:
+        yield Nodes(None, {}, storage)
+        return
+    place = mkdtemp(prefix="ray", dir="/tmp")
+    environment = {**os.environ, "RAY_TMPDIR": place, "RAY_worker_niceness": "0"}
+    gcs, dashboard, agent, client = _free_ports(4)
+    log = storage.with_suffix(".ray.txt")
+    ports = f"--port {gcs} --dashboard-port {dashboard} --dashboard-agent-listen-port {agent}"
+    head = start(f"--head --num-cpus 0 {ports} --ray-client-server-port {client}", environment, log)
+    nodes = None
+    try:
+        nodes = Nodes(f"127.0.0.1:{gcs}", environment, log)
+        yield nodes
+    finally:
+        end(nodes.node if nodes else None)
+        end(head)
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _free_ports(number: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
