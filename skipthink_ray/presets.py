@@ -22,16 +22,20 @@ def default() -> PipelineConfig:
 
 
 def toy() -> PipelineConfig:
-    """The demo: toy MultiArith and a student from scratch. It takes about ten minutes on two cores."""
+    """The demo: toy MultiArith and a student from scratch. It takes about five minutes on two cores.
+
+    With 400 questions the students do not answer everything correctly, so that its table can show a loss as
+    well as a gain. With 2,000, full thinking is at 100 %.
+    """
     shared = {
         "batch_size": 16,
         "optim": OptimConfig(lr=5e-3, schedule="cosine", warmup_share=0.05, beta2=0.98),
     }
     return PipelineConfig(
         name="demo",
-        rationales=RationalesConfig(train_questions=2000, test_questions=200),
+        rationales=RationalesConfig(train_questions=400, test_questions=200),
         base=TrainConfig(**shared),
-        cwt=CwtConfig(**shared, epochs=2),
+        cwt=CwtConfig(**shared, epochs=8),
         stt=SttConfig(**shared, skip_share=0.5),
         icot=IcotConfig(**shared, tokens_per_epoch=16),
     )
