@@ -37,7 +37,7 @@ def toy() -> PipelineConfig:
         base=TrainConfig(**shared),
         cwt=CwtConfig(**shared, epochs=8),
         stt=SttConfig(**shared, skip_share=0.5),
-        icot=IcotConfig(**shared, tokens_per_epoch=16),
+        icot=IcotConfig(**shared, tokens_per_epoch=4),
     )
 
 
