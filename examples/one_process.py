@@ -42,9 +42,6 @@ from skipthink_ray.training.markers import attach, merge
 from skipthink_ray.training.rechunk import rechunk
 from skipthink_ray.training.schedule import learning_rate
 
-SMALLER = ["--rationales.train-questions", "1000", "--cwt.epochs", "3"]
-"""Differences from the demo, so that a run takes minutes on one core."""
-
 
 def main(config: PipelineConfig) -> dict[str, Any]:
     """Train three students, evaluate them and print the table. Returns the numbers of every mode."""
@@ -168,4 +165,4 @@ def evaluate(
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    main(load_config("toy", None, [*SMALLER, *sys.argv[1:]]))
+    main(load_config("toy", None, sys.argv[1:]))
