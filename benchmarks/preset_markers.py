@@ -1,4 +1,4 @@
-"""Trains a student of its kind with every preset and shipped configuration, and shows whether its markers part.
+"""Trains a student of its kind with every preset and shipped configuration: do its markers part?
 
     python -m benchmarks.preset_markers --rationales multiarith.jsonl --text gsm8k.jsonl
 

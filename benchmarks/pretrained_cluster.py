@@ -66,7 +66,7 @@ def cwt_options(arguments: argparse.Namespace) -> list[str]:
 
 
 def train_with_a_kill(storage: Path, options: list[str]) -> int | None:
-    """Run the stage cwt and kill a worker about halfway. Returns the update of the last checkpoint before that.
+    """Run the stage cwt and kill a worker about halfway. Returns the update of the newest checkpoint then.
 
     Kills once, also if this command is interrupted and starts again. Raises CalledProcessError if the stage
     fails.
