@@ -18,6 +18,15 @@ from typing import Any
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 PRETRAINING = {"updates": 60, "batch": 8, "tokens": 128, "lr": 3e-4, "vocabulary": 8000}
+STAGES = """
+import sys
+from skipthink_ray.cli import main
+
+for stage in ("rationales", "samples", "cwt"):
+    if main([stage, *sys.argv[1:]]):
+        sys.exit(f"{stage} failed")
+"""
+"""One process for all stages, so that they share an import of torch."""
 REAL = ("gpt2", "smollm2", "multiarith_small.yaml", "smollm2.yaml")
 """What trains on real rationales; the others train on toy questions."""
 UPDATES = {
@@ -74,8 +83,7 @@ def trained(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     if name == "gpt2":
         folder = pretrained_gpt2(storage / "gpt2-124m", arguments.text)
         options += ["--student.pretrained", str(folder), "--no-cluster.use-gpu", "--cwt.num-chunks", "4"]
-    for stage in ("rationales", "samples", "cwt"):
-        subprocess.run([sys.executable, "-m", "skipthink_ray.cli", stage, *options], check=True)
+    subprocess.run([sys.executable, "-c", STAGES, *options], check=True)
     run = storage / (name.removesuffix(".yaml") + "-markers")
     summary = json.loads((run / "cwt" / "summary.json").read_text())
     return {"configuration": name, "cpus": os.cpu_count(), **summary}
