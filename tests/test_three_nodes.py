@@ -21,8 +21,8 @@ from tests.s3 import LOGIN, address, moto_server, s3_server
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 OPTIONS = (
-    "--preset tiny --cluster.num-workers 2 --cluster.num-actors 2 --rationales.train-questions 80 "
-    "--report.samples 4 --tracking.backend off"
+    "--preset tiny --task strategy_qa --updates 100 --cluster.num-workers 2 --cluster.num-actors 2 "
+    "--rationales.train-questions 120 --report.samples 4 --tracking.backend off"
 ).split()
 RAY = str(Path(sys.executable).parent / "ray")
 SETTINGS = {"RAY_AUTH_MODE": "token", "RAY_TMPDIR": "/tmp", "RAY_worker_niceness": "0", **LOGIN}
@@ -130,3 +130,4 @@ def _a_run_on_s3_equals_one_on_one_node(cluster: Cluster, folder: Path) -> None:
     assert f"Report: {report.uri}" in job.text()
     for table in (("rationales", "rows"), ("cwt", "samples"), ("skips", "skips")):
         assert _rows(stored, *table) == _rows(here, *table), table
+    assert {all(row["kept"]) for row in _rows(stored, "skips", "skips")} == {False, True}  # not trivial
