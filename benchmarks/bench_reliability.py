@@ -113,7 +113,8 @@ def _attempt(folder: Path, kind: str, number: int, seconds: dict[str, float]) ->
 def _killed(calm: Path, storage: Path, kill: Kill, nodes: Nodes) -> tuple[float, Kill, int, str]:
     """Run, kill and wait. Returns when the run started, the kill, the submissions, and what went wrong.
 
-    If the run ends before the kill, the stage is made again, and the kill comes earlier.
+    If the run ends before the kill, the stage is made again, and the kill comes earlier. A run that fails
+    before the kill, as Ray does on a machine that is too busy to start it within 30 s, is no kill.
     """
     for _ in range(TRIES):
         prepare(calm, storage, kill.stage)
@@ -124,9 +125,10 @@ def _killed(calm: Path, storage: Path, kill: Kill, nodes: Nodes) -> tuple[float,
             except RuntimeError as error:
                 return started, kill, TRIES, str(error)
         if run.returncode:
-            return started, kill, 1, f"exit code {run.returncode} before the kill"
-        kill = Kill(kill.kind, kill.stage, kill.after_s * 0.6)
-    return time.monotonic(), kill, 0, "the run ended before the kill"
+            print(f"{kill}: exit code {run.returncode} before the kill; again", flush=True)
+        else:
+            kill = Kill(kill.kind, kill.stage, kill.after_s * 0.6)
+    raise RuntimeError(f"{kill}: all runs ended before it; see {storage.with_suffix('.txt')}")
 
 
 if __name__ == "__main__":
