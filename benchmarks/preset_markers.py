@@ -99,7 +99,7 @@ def pretrained_gpt2(folder: Path, text: Path) -> Path:
     from skipthink_ray.config import StudentConfig
     from skipthink_ray.models.student import load_tokenizer
 
-    rows = [json.loads(line) for line in text.read_text().splitlines()]
+    rows = [json.loads(line) for line in text.read_text().split("\n") if line]
     texts = [f"{row['question']}\n{row['answer']}\n\n" for row in rows]
     student = StudentConfig(vocabulary=PRETRAINING["vocabulary"], max_tokens=1024)
     tokenizer = load_tokenizer(student, texts)
