@@ -42,7 +42,6 @@ def start(words: str, environment: dict[str, str], log: Path) -> subprocess.Pope
                 env=environment,
                 stdout=screen,
                 stderr=screen,
-                start_new_session=True,
             )
         before = log.stat().st_size
         while node.poll() is None:

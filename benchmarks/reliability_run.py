@@ -52,7 +52,6 @@ def submit(storage: Path, address: str | None) -> subprocess.Popen[bytes]:
             command(storage, address),
             stdout=screen,
             stderr=screen,
-            start_new_session=True,
             env={**os.environ, "RAY_worker_niceness": "0"},
         )
 
