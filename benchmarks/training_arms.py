@@ -89,7 +89,7 @@ def unavailable(arm: Arm, device: str) -> str | None:
     if device == "cuda" and arm.kind == "ray":
         return "the arms in Ray are for CPUs"
     if device == "cuda" and arm.workers > torch.cuda.device_count():
-        return f"it needs {arm.workers} GPUs"
+        return f"it needs {arm.workers} GPU(s)"
     problem = None if arm.zero_stage is None else deepspeed_problem(device == "cuda")
     return f"DeepSpeed: {problem}" if problem else None
 

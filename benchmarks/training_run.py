@@ -60,7 +60,7 @@ def run_arm(plan: Plan, arm: Arm) -> dict[str, Any]:
         old.unlink()
     load, launched = os.getloadavg()[0], time.time()
     environment = {**os.environ, "OMP_NUM_THREADS": str(arm.threads), "TOKENIZERS_PARALLELISM": "false"}
-    environment["PYTHONPATH"] = str(ROOT)
+    environment |= {"PYTHONPATH": str(ROOT), "OMP_WAIT_POLICY": "PASSIVE"}
     log = plan.folder / "log.txt"
     with log.open("w") as stream:
         command = [sys.executable, "-m", "benchmarks.training_arms", str(plan.folder), arm.name]
