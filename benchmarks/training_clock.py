@@ -36,7 +36,7 @@ class Clock:
         self.losses: list[float | torch.Tensor] = []
         self.phases = dict.fromkeys(PHASES, 0.0)
         self.positions = self.done = 0
-        self.start_s = self.began = self.ended = self.checkpoint_s = 0.0
+        self.start_s = self.began = self.ended = self.checkpoint_s = self.cpu_s = 0.0
         self.phase, self.since = "rest", time.perf_counter()
 
     def attach(self, model: Any, optimizer: torch.optim.Optimizer) -> None:
@@ -53,11 +53,11 @@ class Clock:
             self._wait()
             self.positions, self.phases = 0, dict.fromkeys(PHASES, 0.0)
             self.began = time.perf_counter()
-            self.since = self.began
+            self.since, self.cpu_s = self.began, time.process_time()
         elif self.done == self.setting.warmup + self.setting.updates:
             self._wait()
             self._enter(self.phase)
-            self.ended = time.perf_counter()
+            self.ended, self.cpu_s = time.perf_counter(), time.process_time() - self.cpu_s
 
     def record(self) -> dict[str, Any]:
         """The measurements of this process. Raises RuntimeError if the arm made too few updates."""
@@ -65,6 +65,7 @@ class Clock:
             raise RuntimeError(f"the arm made {self.done} updates")
         return {
             "seconds": self.ended - self.began,
+            "cpu_s": self.cpu_s,
             "positions": self.positions,
             "losses": [float(loss) for loss in self.losses[: self.setting.warmup]],
             "phases_ms": {} if self.on_gpu else self._phases_ms(),

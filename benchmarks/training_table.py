@@ -17,8 +17,10 @@ GIB = 1 << 30
 HEADS = {
     "target tokens/s": "target_tokens_per_s",
     "range": "range",
-    "ratio to literal": "ratio_to_literal",
+    "ratio": "ratio_to_literal",
     "ms per update": "ms",
+    "CPU ms": "cpu_ms",
+    "CPU ratio": "cpu_ratio_to_literal",
     "forward": "forward",
     "backward": "backward",
     "optimizer": "optimizer",
@@ -53,6 +55,7 @@ def numbers(
             **{name: _short(median(values)) for name, values in rates.items()},
             "range": [_short(min(targets)), _short(max(targets))],
             "ms": _short(1000 * seconds / plan.setting.updates),
+            "cpu_ms": _short(1000 * median(one["cpu_s"] for one in repeats) / plan.setting.updates),
             **{
                 name: _short(median(one["phases_ms"][name] for one in repeats))
                 for name in PHASES
@@ -74,10 +77,12 @@ def _with_ratios(found: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         here["ratio_to_literal"] = round(
             here["target_tokens_per_s"] / found[LITERAL]["target_tokens_per_s"], 2
         )
+        here["cpu_ratio_to_literal"] = round(found[LITERAL]["cpu_ms"] / here["cpu_ms"], 2)
         bare = found.get(name.replace("Ray", "ours"))
         if bare and ARMS[name].kind == "ray":
             here["ray_ms_per_update"] = round(here["ms"] - bare["ms"], 2)
             here["ray_pct_per_update"] = round(100 * (here["ms"] / bare["ms"] - 1), 1)
+            here["ray_pct_cpu"] = round(100 * (here["cpu_ms"] / bare["cpu_ms"] - 1), 1)
             here["ray_start_s"] = round(here["start_s"] - bare["start_s"], 1)
     return found
 
@@ -133,8 +138,8 @@ def _markdown(line: dict[str, Any] | None) -> str:
 
 def _ray(here: dict[str, Any]) -> str:
     return (
-        f"Ray adds {here['ray_ms_per_update']:g} ms ({here['ray_pct_per_update']:g} %) to an update and "
-        f"{here['ray_start_s']:g} s to the start"
+        f"Ray adds {here['ray_ms_per_update']:g} ms ({here['ray_pct_per_update']:g} %; CPU time "
+        f"{here['ray_pct_cpu']:g} %) to an update and {here['ray_start_s']:g} s to the start"
     )
 
 

@@ -85,7 +85,7 @@ def test_the_numbers_are_medians_and_rays_cost_is_beside_the_same_arm(plan):
     def repeats(*seconds: float) -> list[dict]:
         phases = dict.fromkeys(PHASES, 1.0)
         one = {"positions": 100, "phases_ms": phases, "peak_bytes": 1 << 30, "checkpoint_s": 1.0, "load": 0.5}
-        return [one | {"seconds": each, "start_s": each} for each in seconds]
+        return [one | {"seconds": each, "start_s": each, "cpu_s": each} for each in seconds]
 
     records = {
         "literal 1x2": repeats(2, 4, 3),
