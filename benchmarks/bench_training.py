@@ -57,7 +57,7 @@ def main() -> None:
         WARMUP[options.device],
         options.updates,
     )
-    arms, left_out = choose(options.arms, options.device)
+    arms, left_out = choose(options.arms, options.device, options.precision)
     for name, why in left_out.items():
         print(f"{name} is left out: {why}", flush=True)
     if LITERAL in left_out:
@@ -82,10 +82,10 @@ def main() -> None:
     print(json.dumps(line))
 
 
-def choose(wanted: list[str] | None, device: str) -> tuple[list[Arm], dict[str, str]]:
+def choose(wanted: list[str] | None, device: str, precision: str) -> tuple[list[Arm], dict[str, str]]:
     """(arms to run, {arm: why it cannot run}). The literal arm is always there, and first."""
     names = [name for name in ARMS if not wanted or name in wanted or name == LITERAL]
-    reasons = {name: unavailable(ARMS[name], device) for name in names}
+    reasons = {name: unavailable(ARMS[name], device, precision) for name in names}
     left_out = {name: why for name, why in reasons.items() if why}
     return [ARMS[name] for name in names if name not in left_out], left_out
 

@@ -82,8 +82,10 @@ ARMS: dict[str, Arm] = {
 LITERAL = "literal 1x2"
 
 
-def unavailable(arm: Arm, device: str) -> str | None:
+def unavailable(arm: Arm, device: str, precision: str) -> str | None:
     """Why an arm cannot run here; None if it can."""
+    if arm.zero_stage == 0 and precision == "bf16":
+        return "ZeRO-0 has no fp32 weights behind bf16"
     if arm.kind == "trl" and importlib.util.find_spec("trl") is None:
         return "TRL is not installed"
     if device == "cuda" and arm.kind == "ray":
@@ -170,53 +172,12 @@ def _timed(calls: Hooks, clock: Clock) -> Hooks:
     return replace(calls, on_update=on_update, on_updates=on_updates, on_epoch=on_epoch)
 
 
-def in_ray(plan: Plan, arm: Arm, launched: float) -> None:
-    """Our arm inside Ray's TorchTrainer, with the hooks of a pipeline's training stage."""
-    import ray
-    import ray.train
-    from ray.train.torch import TorchConfig, TorchTrainer
-
-    from skipthink_ray.runtime import cluster
-    from skipthink_ray.runtime.board import Board, start_boards
-
-    cluster.connect(ClusterConfig())
-    with TemporaryDirectory() as storage:
-        TorchTrainer(
-            _ray_worker,
-            train_loop_config={
-                "folder": str(plan.folder),
-                "arm": arm.name,
-                "launched": launched,
-                "board": Board(start_boards(), plan.setting.stage),
-            },
-            torch_config=TorchConfig(backend="gloo"),
-            scaling_config=ray.train.ScalingConfig(
-                num_workers=arm.workers, resources_per_worker={"CPU": arm.threads}
-            ),
-            run_config=ray.train.RunConfig(name="bench", storage_path=storage),
-        ).fit()
-    cluster.disconnect()
-
-
-def _ray_worker(arguments: dict[str, Any]) -> None:
-    from skipthink_ray.training.hooks import Saver, hooks
-
-    plan, arm = Plan.read(Path(arguments["folder"])), ARMS[arguments["arm"]]
-    torch.set_num_threads(arm.threads)
-    clock, rank = Clock(plan.setting, arguments["launched"]), dist.get_rank()
-    board = arguments["board"] if rank == 0 else None
-
-    def make_hooks(job: Job, engine: Engine, cluster: ClusterConfig) -> Hooks:
-        return hooks(job, Saver(engine, cluster, job.updates, board), board, is_watched=False)
-
-    ours(plan, arm, clock, make_hooks)
-    clock.write(plan.folder / f"{arm.name}-{rank}.json")
-
-
 def run_worker(plan: Plan, arm: Arm, rank: int, launched: float) -> None:
     """Run an arm in this process, as one of its workers."""
     torch.set_num_threads(arm.threads)
     if arm.kind == "ray":
+        from benchmarks.training_ray import in_ray
+
         return in_ray(plan, arm, launched)
     clock = Clock(plan.setting, launched)
     if arm.workers > 1 or arm.zero_stage is not None:

@@ -109,8 +109,9 @@ def test_useful_operations_count_the_head_at_target_positions_only(plan):
 
 
 def test_arms_that_cannot_run_are_named_and_the_literal_one_is_always_chosen():
-    assert choose(["Ray ddp 2x1"], "cuda")[1]["Ray ddp 2x1"] == "the arms in Ray are for CPUs"
-    assert [arm.name for arm in choose(["HF 1x2"], "cpu")[0]] == ["literal 1x2", "HF 1x2"]
+    assert choose(["Ray ddp 2x1"], "cuda", "fp32")[1]["Ray ddp 2x1"] == "the arms in Ray are for CPUs"
+    assert "fp32 weights" in choose(["ours ZeRO-0 2x1"], "cpu", "bf16")[1]["ours ZeRO-0 2x1"]
+    assert [arm.name for arm in choose(["HF 1x2"], "cpu", "fp32")[0]] == ["literal 1x2", "HF 1x2"]
 
 
 def test_every_table_in_the_document_matches_the_results():
