@@ -140,7 +140,7 @@ class DataParallelEngine:
         self.takes_mask = can_select_logits(model)
         self.adamw = adamw(model, train.optim, markers)
         on_gpu = [model.device.index] if model.device.type == "cuda" else None
-        wrap = dist.is_initialized()
+        wrap = world() > 1  # Ray Train initialises torch.distributed for one rank too
         self.parallel: Any = torch.nn.parallel.DistributedDataParallel(model, on_gpu) if wrap else model
 
     @property

@@ -1,0 +1,54 @@
+"""Our arms of bench_training.py inside Ray's TorchTrainer."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import ray.train
+import torch
+from ray.train.torch import TorchConfig, TorchTrainer
+
+from benchmarks.training_arms import ARMS, Arm, ours
+from benchmarks.training_clock import Clock
+from benchmarks.training_plan import Plan
+from skipthink_ray.config import ClusterConfig
+from skipthink_ray.runtime import cluster
+from skipthink_ray.runtime.board import Board, start_boards
+from skipthink_ray.training.engine import Engine, rank
+from skipthink_ray.training.hooks import Saver, hooks
+from skipthink_ray.training.loop import Hooks, Job
+
+
+def in_ray(plan: Plan, arm: Arm, launched: float) -> None:
+    """Our arm inside Ray's TorchTrainer, with the hooks of a pipeline's training stage."""
+    cluster.connect(ClusterConfig())
+    with TemporaryDirectory() as storage:
+        TorchTrainer(
+            _worker,
+            train_loop_config={
+                "folder": str(plan.folder),
+                "arm": arm.name,
+                "launched": launched,
+                "board": Board(start_boards(), plan.setting.stage),
+            },
+            torch_config=TorchConfig(backend="gloo"),
+            scaling_config=ray.train.ScalingConfig(
+                num_workers=arm.workers, resources_per_worker={"CPU": arm.threads}
+            ),
+            run_config=ray.train.RunConfig(name="bench", storage_path=storage),
+        ).fit()
+    cluster.disconnect()
+
+
+def _worker(arguments: dict[str, Any]) -> None:
+    """Runs on every rank."""
+    plan, arm = Plan.read(Path(arguments["folder"])), ARMS[arguments["arm"]]
+    torch.set_num_threads(arm.threads)
+    clock = Clock(plan.setting, arguments["launched"])
+    board = arguments["board"] if rank() == 0 else None
+
+    def make_hooks(job: Job, engine: Engine, cluster: ClusterConfig) -> Hooks:
+        return hooks(job, Saver(engine, cluster, job.updates, board), board, is_watched=False)
+
+    ours(plan, arm, clock, make_hooks)
+    clock.write(plan.folder / f"{arm.name}-{rank()}.json")
