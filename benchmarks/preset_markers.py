@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-PRETRAINING = {"updates": 60, "batch": 8, "tokens": 128, "lr": 3e-4, "vocabulary": 8000}
+PRETRAINING = {"updates": 40, "batch": 4, "tokens": 128, "lr": 3e-4, "vocabulary": 8000}
 STAGES = """
 import sys
 from skipthink_ray.cli import main

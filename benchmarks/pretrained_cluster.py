@@ -16,7 +16,6 @@ import signal
 import subprocess
 import sys
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +37,15 @@ def main() -> None:
     )
     parser.add_argument("--rationales", type=Path, required=True, help="rationales of real MultiArith")
     parser.add_argument("--storage", type=Path, default=Path("runs/pretrained_cluster"))
+    parser.add_argument("--test-questions", type=int, help="answer only the first ones; otherwise all 180")
     parser.add_argument("--results", type=Path, help="JSON Lines file to append the result to")
     arguments = parser.parse_args()
     storage, options = arguments.storage.absolute(), cwt_options(arguments)
     killed_at = train_with_a_kill(storage, options)
-    line = json.dumps({"key": "cluster", "part": "cluster", "killed_at": killed_at} | judged(options))
+    line = json.dumps(
+        {"key": "cluster", "part": "cluster", "killed_at": killed_at}
+        | judged(options, arguments.test_questions)
+    )
     if arguments.results:
         with arguments.results.open("a") as file:
             file.write(line + "\n")
@@ -110,7 +113,7 @@ def training_workers(driver: psutil.Process) -> list[psutil.Process]:
     return found
 
 
-def judged(options: list[str]) -> dict[str, Any]:
+def judged(options: list[str], test_questions: int | None) -> dict[str, Any]:
     """Answers of the finished student, and what its training took."""
     from benchmarks.pretrained_run import answer_all, from_gold_chunks
     from skipthink_ray.method.samples import Samples
@@ -125,11 +128,14 @@ def judged(options: list[str]) -> dict[str, Any]:
         student = load_student(folder)
     table: pa.Table = run.child("samples").table("samples").to_table().sort_by("row")
     chunks = student.model.config.skipthink["num_chunks"]
-    dev, test = (Samples(table.filter(split)).in_average_chunks(chunks) for split in (DEV, TEST))
-    records = partial(answer_all, student, "staged", config=config)(samples=test)
+    rows = table.filter(DEV), table.filter(TEST).slice(0, test_questions)
+    dev, test = (Samples(one).in_average_chunks(chunks) for one in rows)
+    gold = from_gold_chunks(student, dev, config)
+    print(json.dumps(gold), flush=True)
+    records = answer_all(student, "staged", test, config)
     return {
         "dev_questions": len(dev),
-        **from_gold_chunks(student, dev, config),
+        **gold,
         "test_questions": len(test),
         "staged_right_pct": 100 * float(np.mean([one["right"] for one in records])),
         "staged_empty_pct": 100 * float(np.mean([not one["answer"] for one in records])),
