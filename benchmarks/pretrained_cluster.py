@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pyarrow as pa
+import pyarrow.compute as pc
 
 CONFIG = Path(__file__).parents[1] / "configs" / "smollm2.yaml"
 NAME = "cluster"
@@ -42,10 +43,8 @@ def main() -> None:
     arguments = parser.parse_args()
     storage, options = arguments.storage.absolute(), cwt_options(arguments)
     killed_at = train_with_a_kill(storage, options)
-    line = json.dumps(
-        {"key": "cluster", "part": "cluster", "killed_at": killed_at}
-        | judged(options, arguments.test_questions)
-    )
+    answers = judged(options, arguments)
+    line = json.dumps({"key": "cluster", "part": "cluster", "killed_at": killed_at} | answers)
     if arguments.results:
         with arguments.results.open("a") as file:
             file.write(line + "\n")
@@ -113,14 +112,19 @@ def training_workers(driver: psutil.Process) -> list[psutil.Process]:
     return found
 
 
-def judged(options: list[str], test_questions: int | None) -> dict[str, Any]:
-    """Answers of the finished student, and what its training took."""
+def judged(options: list[str], arguments: argparse.Namespace) -> dict[str, Any]:
+    """Answers of the finished student, and what its training took.
+
+    Dev questions count only if the teacher answered them correctly, as in training: from a wrong rationale,
+    the student reads off the wrong answer.
+    """
     from benchmarks.pretrained_run import answer_all, from_gold_chunks
     from skipthink_ray.method.samples import Samples
     from skipthink_ray.models.student import load_student
     from skipthink_ray.rows import DEV, TEST
     from skipthink_ray.runtime.artifacts import Folder
     from skipthink_ray.settings import load_config
+    from skipthink_ray.tasks import task_of
 
     config = load_config("default", str(CONFIG), options[2:])
     run = Folder.open(f"{config.storage_path}/{config.name}")
@@ -128,7 +132,9 @@ def judged(options: list[str], test_questions: int | None) -> dict[str, Any]:
         student = load_student(folder)
     table: pa.Table = run.child("samples").table("samples").to_table().sort_by("row")
     chunks = student.model.config.skipthink["num_chunks"]
-    rows = table.filter(DEV), table.filter(TEST).slice(0, test_questions)
+    by_teacher = pa.array(sorted(questions_right(arguments.rationales, task_of(config))))
+    right = table.filter(pc.is_in(table["question"], by_teacher))
+    rows = right.filter(DEV), table.filter(TEST).slice(0, arguments.test_questions)
     dev, test = (Samples(one).in_average_chunks(chunks) for one in rows)
     gold = from_gold_chunks(student, dev, config)
     print(json.dumps(gold), flush=True)
@@ -142,6 +148,12 @@ def judged(options: list[str], test_questions: int | None) -> dict[str, Any]:
         "cwt": run.child("cwt").read_json("summary.json"),
         "machine": f"{platform.machine()}, {os.cpu_count()} CPUs",
     }
+
+
+def questions_right(rationales: Path, task: Any) -> set[str]:
+    """The questions that the teacher answered correctly."""
+    rows = [json.loads(line) for line in rationales.read_text().split("\n") if line]
+    return {row["question"] for row in rows if task.check(row["teacher_answer"], row["answer"])}
 
 
 if __name__ == "__main__":
