@@ -82,14 +82,10 @@ def trained(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
         options += ["--rationales.path", str(arguments.rationales.absolute())]
     if name == "gpt2":
         folder = pretrained_gpt2(storage / "gpt2-124m", arguments.text)
-        options += [
-            "--student.pretrained",
-            str(folder),
-            "--cluster.use-gpu",
-            "false",
-            "--cwt.num-chunks",
-            "4",
-        ]
+        without_gpu = storage / "without_gpu.yaml"
+        without_gpu.write_text("cluster: {use_gpu: false}\n")
+        options += ["--config", str(without_gpu), "--student.pretrained", str(folder)]
+        options += ["--cwt.num-chunks", "4"]
     subprocess.run([sys.executable, "-c", STAGES, *options], check=True)
     run = storage / (name.removesuffix(".yaml") + "-markers")
     summary = json.loads((run / "cwt" / "summary.json").read_text())
