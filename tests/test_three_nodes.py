@@ -19,7 +19,14 @@ from tests.machines import DISK, Machine, Network, network
 from tests.processes import Started, start
 from tests.s3 import LOGIN, address, moto_server, s3_server
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not os.environ.get("SKIPTHINK_THREE_NODES"),
+        reason="takes five minutes and four free cores; set SKIPTHINK_THREE_NODES=1 to run it",
+    ),
+]
 OPTIONS = (
     "--preset tiny --task strategy_qa --updates 200 --cluster.num-workers 2 --cluster.num-actors 2 "
     "--rationales.train-questions 120 --report.samples 4 --tracking.backend off"
