@@ -3,7 +3,7 @@
     python -m benchmarks.preset_markers --rationales multiarith.jsonl --text gsm8k.jsonl
 
 Runs the stages up to cwt, with a few updates, as `skipthink` runs them. The preset gpt2 gets a student of
-GPT-2's size (124 M parameters) with random weights, pretrained for some minutes on the answers in `--text`.
+GPT-2's size (92 M parameters) with random weights, pretrained for some minutes on the answers in `--text`.
 The last lines are a Markdown table and one JSON document; `--results FILE` also appends a line per
 configuration and skips those that it has.
 """
