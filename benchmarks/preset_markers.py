@@ -3,9 +3,9 @@
     python -m benchmarks.preset_markers --rationales multiarith.jsonl --text gsm8k.jsonl
 
 Runs the stages up to cwt, with a few updates, as `skipthink` runs them. The preset gpt2 gets a student of
-GPT-2's size (92 M parameters) with random weights, pretrained for some minutes on the answers in `--text`.
-The last lines are a Markdown table and one JSON document; `--results FILE` also appends a line per
-configuration and skips those that it has.
+GPT-2's size with random weights, pretrained for some minutes on `--text`. It has 92 M parameters, because its
+vocabulary is small. Each result is appended to `--results`; the next call goes on after the last one. The
+last lines are a Markdown table and one JSON document.
 """
 
 import argparse
@@ -16,6 +16,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks.evidence import finished
+
+RESULTS = Path(__file__).with_name("preset_markers.jsonl")
 CONFIGS = Path(__file__).parents[1] / "configs"
 PRETRAINING = {"updates": 40, "batch": 4, "tokens": 128, "lr": 3e-4, "vocabulary": 8000}
 STAGES = """
@@ -51,24 +54,22 @@ def main() -> None:
     parser.add_argument("--text", type=Path, required=True, help="JSON Lines with fields question and answer")
     parser.add_argument("--only", nargs="*", choices=list(UPDATES), default=list(UPDATES))
     parser.add_argument("--storage", type=Path, default=Path("runs/preset_markers"))
-    parser.add_argument("--results", type=Path, help="JSON Lines file to append to and to continue from")
+    parser.add_argument(
+        "--results", type=Path, default=RESULTS, help="JSON Lines file, one line per finished configuration"
+    )
     arguments = parser.parse_args()
-    lines = finished(arguments.results)
+    try:
+        lines = finished(arguments.results)
+    except ValueError as error:
+        parser.error(str(error))
     for name in arguments.only:
         if name in {line["configuration"] for line in lines}:
             continue
         lines.append(trained(name, arguments))
-        if arguments.results:
-            with arguments.results.open("a") as file:
-                file.write(json.dumps(lines[-1]) + "\n")
+        with arguments.results.open("a") as file:
+            file.write(json.dumps(lines[-1]) + "\n")
     print(table(lines))
     print(json.dumps(lines))
-
-
-def finished(results: Path | None) -> list[dict[str, Any]]:
-    if results is None or not results.exists():
-        return []
-    return [json.loads(line) for line in results.read_text().splitlines()]
 
 
 def trained(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -81,7 +82,7 @@ def trained(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
         options += ["--task", "multiarith", "--rationales.source", "file"]
         options += ["--rationales.path", str(arguments.rationales.absolute())]
     if name == "gpt2":
-        folder = pretrained_gpt2(storage / "gpt2-124m", arguments.text)
+        folder = pretrained_gpt2(storage / "gpt2", arguments.text)
         without_gpu = storage / "without_gpu.yaml"
         without_gpu.write_text("cluster: {use_gpu: false}\n")
         options += ["--config", str(without_gpu), "--student.pretrained", str(folder)]
@@ -124,7 +125,7 @@ def pretrained_gpt2(folder: Path, text: Path) -> Path:
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        print(f"  GPT-2 124M: update {update + 1}, loss {loss.item():.2f}", flush=True)
+        print(f"  GPT-2: update {update + 1}, loss {loss.item():.2f}", flush=True)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

@@ -2,9 +2,9 @@
 
     python -m benchmarks.pretrained_cluster --rationales multiarith.jsonl
 
-Trains two epochs in bf16 and sends SIGKILL to a worker about halfway. Training must go on from
-its last checkpoint. Then the student answers unseen (dev) questions from the teacher's chunks, and the test
-questions in stages. The result is the last line; `--results FILE` also appends it to a file. A run that was
+Trains two epochs in bf16 and sends SIGKILL to a worker about halfway. Training must go on from its last
+checkpoint. Then the student answers unseen (dev) questions from the teacher's chunks, and the test questions
+in stages. The result is the last line; `--results FILE` also appends it to a file. A run that was
 interrupted continues with the same command.
 """
 
@@ -12,7 +12,6 @@ import argparse
 import json
 import os
 import platform
-import signal
 import subprocess
 import sys
 import time
@@ -23,6 +22,8 @@ import numpy as np
 import psutil
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from benchmarks.reliability_run import victims
 
 CONFIG = Path(__file__).parents[1] / "configs" / "smollm2.yaml"
 NAME = "cluster"
@@ -44,7 +45,7 @@ def main() -> None:
     storage, options = arguments.storage.absolute(), cwt_options(arguments)
     killed_at = train_with_a_kill(storage, options)
     answers = judged(options, arguments)
-    line = json.dumps({"key": "cluster", "part": "cluster", "killed_at": killed_at} | answers)
+    line = json.dumps({"killed_at": killed_at} | answers)
     if arguments.results:
         with arguments.results.open("a") as file:
             file.write(line + "\n")
@@ -67,11 +68,11 @@ def cwt_options(arguments: argparse.Namespace) -> list[str]:
     return [part for key, value in values.items() for part in (f"--{key}", str(value))]
 
 
-def train_with_a_kill(storage: Path, options: list[str]) -> int | None:
+def train_with_a_kill(storage: Path, options: list[str]) -> int:
     """Run the stage cwt and kill a worker about halfway. Returns the update of the newest checkpoint then.
 
-    Kills once, also if this command is interrupted and starts again. Raises CalledProcessError if the stage
-    fails.
+    Kills once, also if this command is interrupted and starts again. Raises CalledProcessError if a stage
+    fails, and RuntimeError if the stage ends before the kill.
     """
     note = storage / "killed_at"
     cwt = storage / NAME / "cwt"
@@ -83,33 +84,23 @@ def train_with_a_kill(storage: Path, options: list[str]) -> int | None:
     killed_at = int(note.read_text()) if note.exists() else None
     while run.poll() is None:
         time.sleep(2.0)
-        update = newest_checkpoint(cwt)
-        if killed_at is None and update >= KILL_AFTER:
-            os.kill(training_workers(psutil.Process(run.pid))[0].pid, signal.SIGKILL)
+        update, workers = newest_checkpoint(cwt), victims("worker", psutil.Process(run.pid))
+        if killed_at is None and update >= KILL_AFTER and workers:
+            workers[0].kill()
             killed_at = update
             note.write_text(str(update))
             print(f"killed a worker; the newest checkpoint is of update {update}", flush=True)
     if run.returncode:
         raise subprocess.CalledProcessError(run.returncode, command)
+    if killed_at is None:
+        raise RuntimeError(f"{cwt} was finished before a worker was killed; delete it and start again")
     return killed_at
 
 
 def newest_checkpoint(cwt: Path) -> int:
-    """Its update; 0 if there is no checkpoint."""
+    """The update of the newest checkpoint; 0 if there is none."""
     states = sorted(cwt.glob("checkpoints/checkpoint_*/state.json"))
     return json.loads(states[-1].read_text())["update"] if states else 0
-
-
-def training_workers(driver: psutil.Process) -> list[psutil.Process]:
-    """The processes of Ray Train's workers, which Ray names in their titles."""
-    found = []
-    for process in driver.children(recursive=True):
-        try:
-            if "RayTrainWorker" in " ".join(process.cmdline()):
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
 
 
 def judged(options: list[str], arguments: argparse.Namespace) -> dict[str, Any]:
