@@ -4,12 +4,13 @@
     python -m benchmarks.bench_reliability --table        # prints the tally
     python -m benchmarks.bench_reliability --document docs/reliability.md
 
-worker: a training worker; actor: an ablation actor; progress: the progress actor; node: all processes of the
-only node with CPUs, of which a new one starts at once; driver: the process that the user started.
+The kinds: worker is a training worker, actor an ablation actor, progress the progress actor, and driver the
+process that the user started. node means all processes of the only node with CPUs; a new node starts at once.
 """
 
 import argparse
 import json
+import os
 import platform
 import random
 import shutil
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.arguments import at_least
+from benchmarks.evidence import finished
 from benchmarks.reliability_check import problem
 from benchmarks.reliability_nodes import Nodes, two_nodes
 from benchmarks.reliability_run import HIT, TRIES, Kill, finish, measure, prepare, strike, submit
@@ -38,17 +40,19 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="print the tally, run nothing")
     parser.add_argument("--document", type=Path, help="put the tally into this document, run nothing")
     arguments = parser.parse_args()
-    lines = finished(arguments.results)
+    try:
+        lines = finished(arguments.results)
+    except ValueError as error:
+        parser.error(str(error))
     if arguments.document:
-        arguments.document.write_text(fill(arguments.document.read_text(), lines))
+        try:
+            arguments.document.write_text(fill(arguments.document.read_text(), lines))
+        except ValueError as error:
+            parser.error(f"{arguments.document}: {error}")
     elif arguments.table:
         print(table(lines))
     else:
         _run_missing(arguments, {(line["kind"], line["number"]) for line in lines})
-
-
-def finished(results: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
 
 
 def _run_missing(arguments: argparse.Namespace, done: set[tuple[str, int]]) -> None:
@@ -106,15 +110,15 @@ def _attempt(folder: Path, kind: str, number: int, seconds: dict[str, float]) ->
         "fault": fault,
         "seconds": round(time.monotonic() - started, 1),
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
-        "machine": f"{platform.machine()}, {platform.system()} {platform.release()}",
+        "machine": f"{os.cpu_count()} CPU cores, {platform.machine()}",
     }
 
 
 def _killed(calm: Path, storage: Path, kill: Kill, nodes: Nodes) -> tuple[float, Kill, int, str]:
     """Run, kill and wait. Returns when the run started, the kill, the submissions, and what went wrong.
 
-    If the run ends before the kill, the stage is made again, and the kill comes earlier. A run that fails
-    before the kill, as Ray does on a machine that is too busy to start it within 30 s, is no kill.
+    If the run ends before the kill, the stage is made again, and the kill comes earlier. If the run fails
+    before the kill, it is started again. Ray causes that if it cannot start within 30 s.
     """
     for _ in range(TRIES):
         prepare(calm, storage, kill.stage)

@@ -18,7 +18,7 @@ CPUS = 2
 
 
 class Nodes:
-    """The cluster's address, and its node. Without an address there is no cluster: each run has its own."""
+    """A cluster's address and its node. If the address is None, each run starts a local cluster."""
 
     def __init__(self, address: str | None, environment: dict[str, str], log: Path) -> None:
         self.address, self.environment, self.log = address, environment, log

@@ -1,4 +1,4 @@
-"""One run of which a process is killed with SIGKILL at a random moment, and what it must equal.
+"""Starts a run, kills one of its processes with SIGKILL at a random moment, and waits for the run to end.
 
 The stage that the kill hits is made from nothing. The artifacts of all other stages come from an undisturbed
 run. The moment is drawn uniformly from the time for which the undisturbed run had such a process in that

@@ -15,7 +15,7 @@ KILLED = {
 
 
 def table(lines: list[dict[str, Any]]) -> str:
-    """A row for each kind of kill, and a line that says when and where they were made."""
+    """One row for each kind of kill, and a line with their number, dates and machines."""
     head = "| killed | kills | ended by itself | by the same command again | equal artifacts | stages |"
     rows = [_row(words, [line for line in lines if line["kind"] == kind]) for kind, words in KILLED.items()]
     dates = sorted({line["date"] for line in lines})
@@ -36,5 +36,5 @@ def fill(document: str, lines: list[dict[str, Any]]) -> str:
     """The document with the tally in its block."""
     filled, blocks = BLOCK.subn(lambda found: f"{found[1]}{table(lines)}\n{found[2]}", document)
     if not blocks:
-        raise ValueError("the document has no line <!-- reliability -->")
+        raise ValueError("no line <!-- reliability --> before <!-- end -->, where the table belongs")
     return filled

@@ -85,7 +85,7 @@ LITERAL = "literal 1x2"
 def unavailable(arm: Arm, device: str, precision: str) -> str | None:
     """Why an arm cannot run here; None if it can."""
     if arm.zero_stage == 0 and precision == "bf16":
-        return "ZeRO-0 has no fp32 weights behind bf16"
+        return "in bf16, DeepSpeed's ZeRO-0 keeps no fp32 weights"
     if arm.kind == "trl" and importlib.util.find_spec("trl") is None:
         return "TRL is not installed"
     if device == "cuda" and arm.kind == "ray":

@@ -7,8 +7,8 @@ Hooks on the model and on torch's optimiser divide an update into phases, so the
     optimizer    to the end of the optimiser step
     rest         to the next forward: batches, learning rates, hooks, logs
 
-The window begins after the warm-up and ends with the last update. A CUDA device is waited for only there, and
-has no phases.
+The window begins after the warm-up and ends with the last update. On CUDA, phases are not measured, because
+the clock waits for the device only at the ends of the window.
 """
 
 import json

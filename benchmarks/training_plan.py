@@ -5,9 +5,8 @@
     items.safetensors     token ids of the items in the order of the updates, for all other arms
     plan.json             what was asked for, the training configuration, and the learning rates
 
-All items of an epoch are whole: it has a multiple of `batch_size` items, so no update is smaller. Weight
-decay is 0, because Hugging Face's trainers do not decay biases and norms, and the markers have no learning
-rate of their own. Shape suffixes: I items, U updates.
+An epoch has a multiple of `batch_size` items, so no update is smaller. Weight decay is 0, because Hugging
+Face's trainers do not decay biases and norms. The markers have no learning rate of their own. Shape suffixes: I items, U updates.
 """
 
 import json

@@ -18,6 +18,8 @@ INTERFACE = "GLOO_SOCKET_IFNAME"
 
 
 class _Backend(_TorchBackend):
+    """Sets the interface before torch.distributed starts. Ray has no public hook at this point."""
+
     def on_start(self, worker_group: Any, backend_config: TorchConfig) -> None:
         worker_group.execute(use_interface_of_node)
         super().on_start(worker_group, backend_config)
