@@ -82,6 +82,7 @@ STUDENTS = (
             "3 layers": {"student.layers": 3},
             "width 128": {"student.width": 128},
             "lr 5e-4": {"base.optim.lr": 5e-4},
+            "lr 2e-3": {"base.optim.lr": 2e-3},
             "lr 5e-3": {"base.optim.lr": 5e-3},
             "batch 16": {"base.batch_size": 16},
         }.items()
