@@ -6,7 +6,8 @@
     plan.json             what was asked for, the training configuration, and the learning rates
 
 An epoch has a multiple of `batch_size` items, so no update is smaller. Weight decay is 0, because Hugging
-Face's trainers do not decay biases and norms. The markers have no learning rate of their own. Shape suffixes: I items, U updates.
+Face's trainers do not decay biases and norms. The markers have no learning rate of their own.
+Shape suffixes: I items, U updates.
 """
 
 import json
