@@ -2,6 +2,8 @@
 
     python -m benchmarks.preset_markers --rationales multiarith.jsonl --text gsm8k.jsonl
 
+    python -m benchmarks.preset_markers --document docs/results.md      # updates the table of the document
+
 Runs the stages up to cwt, with a few updates, as `skipthink` runs them. The preset gpt2 gets a student of
 GPT-2's size with random weights, pretrained for some minutes on `--text`. It has 92 M parameters, because its
 vocabulary is small. Each result is appended to `--results`; the next call goes on after the last one. The
@@ -11,6 +13,7 @@ last lines are a Markdown table and one JSON document.
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +22,7 @@ from typing import Any
 from benchmarks.evidence import finished
 
 RESULTS = Path(__file__).with_name("preset_markers.jsonl")
+BLOCK = re.compile(r"(<!-- preset markers -->\n).*?(<!-- end -->)", re.DOTALL)
 CONFIGS = Path(__file__).parents[1] / "configs"
 PRETRAINING = {"updates": 40, "batch": 4, "tokens": 128, "lr": 3e-4, "vocabulary": 8000}
 STAGES = """
@@ -50,18 +54,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rationales", type=Path, required=True, help="rationales of real MultiArith")
-    parser.add_argument("--text", type=Path, required=True, help="JSON Lines with fields question and answer")
+    parser.add_argument("--rationales", type=Path, help="rationales of real MultiArith")
+    parser.add_argument("--text", type=Path, help="JSON Lines with fields question and answer")
     parser.add_argument("--only", nargs="*", choices=list(UPDATES), default=list(UPDATES))
     parser.add_argument("--storage", type=Path, default=Path("runs/preset_markers"))
     parser.add_argument(
         "--results", type=Path, default=RESULTS, help="JSON Lines file, one line per finished configuration"
     )
+    parser.add_argument("--document", type=Path, help="fill in the table of this document, run nothing")
     arguments = parser.parse_args()
     try:
         lines = finished(arguments.results)
     except ValueError as error:
         parser.error(str(error))
+    if arguments.document:
+        text = arguments.document.read_text()
+        arguments.document.write_text(
+            BLOCK.sub(lambda found: f"{found[1]}\n{table(lines)}\n\n{found[2]}", text)
+        )
+        return
+    if not (arguments.rationales and arguments.text):
+        parser.error("--rationales and --text are required")
     for name in arguments.only:
         if name in {line["configuration"] for line in lines}:
             continue
@@ -132,11 +145,14 @@ def pretrained_gpt2(folder: Path, text: Path) -> Path:
 
 
 def table(lines: list[dict[str, Any]]) -> str:
-    rows = ["| configuration | updates | loss, nats | markers apart |", "| --- | --- | --- | --- |"]
-    for line in lines:
+    rows = [
+        "| configuration | parameters | updates | loss, nats | markers apart |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for line in sorted(lines, key=lambda line: [*UPDATES].index(line["configuration"])):
         rows.append(
-            f"| {line['configuration']} | {line['updates']} | {line['final_loss_nats']:.3f} "
-            f"| {line['marker_separation']:.2f} |"
+            f"| {line['configuration']} | {line['parameters']:,} | {line['updates']} "
+            f"| {line['final_loss_nats']:.3f} | {line['marker_separation']:.2f} |"
         )
     return "\n".join(rows)
 
