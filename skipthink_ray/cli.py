@@ -104,7 +104,7 @@ def _configured(name: str, parser: "Parser", words: list[str]) -> int:
 
         return dry_run(configs)
     if len(configs) > 1:
-        return _run_group(configs, command)
+        return _run_group(configs, command, words)
     if name == "look":
         return _look(config, command, parsed.json)
     return _run_pipeline(config, command, [name] if name in STAGES else ())
@@ -169,13 +169,10 @@ def _add_sweep_options(name: str, parser: "Parser") -> None:
         )
 
 
-def _run_group(configs: "list[PipelineConfig]", command: str) -> int:
-    from rich.console import Console
+def _run_group(configs: "list[PipelineConfig]", command: str, words: list[str]) -> int:
+    from skipthink_ray.commands.group import run_tasks
 
-    from skipthink_ray.commands.group import run_group
-
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    return run_group(configs, lambda config: _run_pipeline(config, command), console)
+    return run_tasks(configs, lambda config: _run_pipeline(config, command), words)
 
 
 def _run_pipeline(config: "PipelineConfig", command: str, only: Sequence[str] = ()) -> int:

@@ -57,7 +57,7 @@ def run(
     if "icot" in names and not config.icot.removal:
         raise ValueError("icot.removal: the stage icot is off; set --icot.removal stepwise (ICoT-SI) or all")
     current, tell = open_run(config), partial(say, console)
-    if all(current.is_done(name) for name in names) and current.is_recorded():
+    if _is_finished(current, names):
         if "report" in names:
             from skipthink_ray.reporting.table import show_report
 
@@ -91,6 +91,15 @@ def run(
 def open_run(config: PipelineConfig) -> Run:
     """The configured run and the identities of its artifacts. Raises ValueError as `identify` does."""
     return Run(Folder.open(config.storage_path), config.name, identify(config))
+
+
+def is_finished(config: PipelineConfig) -> bool:
+    """Whether a run has nothing to do. Raises ValueError as `open_run` does."""
+    return _is_finished(open_run(config), stages_of(config))
+
+
+def _is_finished(current: Run, names: Sequence[str]) -> bool:
+    return all(current.is_done(name) for name in names) and current.is_recorded()
 
 
 def _make_all(names: list[str], maker: "Maker", at_once: int | None) -> None:

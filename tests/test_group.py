@@ -2,13 +2,17 @@
 
 import io
 import json
+import os
+import signal
+import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from skipthink_ray.commands.group import run_group
+from skipthink_ray.commands.group import Outcome, Run, run_group
 from skipthink_ray.config import PipelineConfig, RationalesConfig
 from skipthink_ray.settings import expand
 from skipthink_ray.tasks import GROUPS, task_of
@@ -33,9 +37,9 @@ def write_report(config: PipelineConfig, skip_accuracy: float) -> None:
     (folder / "report.json").write_text(json.dumps({"task": config.task, "modes": modes}))
 
 
-def table(configs: list[PipelineConfig], run: Any) -> tuple[int, str]:
+def table(configs: list[PipelineConfig], run: Run, at_once: int = 1) -> tuple[int, str]:
     screen = io.StringIO()
-    code = run_group(configs, run, Console(file=screen, width=120))
+    code = run_group(configs, run, Console(file=screen, width=120), at_once)
     return code, screen.getvalue()
 
 
@@ -66,12 +70,13 @@ def test_a_group_where_one_task_is_needed_is_refused():
         task_of(PipelineConfig(task="seven"))
 
 
-def test_the_table_shows_every_report(tmp_path):
-    def run(config: PipelineConfig) -> int:
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_the_table_shows_every_report(tmp_path, at_once):
+    def run(config: PipelineConfig) -> Outcome:
         write_report(config, skip_accuracy=39.5)
-        return 0
+        return Outcome(config, 0)
 
-    code, screen = table(seven(tmp_path), run)
+    code, screen = table(seven(tmp_path), run, at_once)
     assert code == 0
     rows = [line.split() for line in screen.splitlines()]
     assert [row for row in rows if row and row[0] in GROUPS["seven"]] == [
@@ -80,13 +85,13 @@ def test_the_table_shows_every_report(tmp_path):
 
 
 def test_a_failure_is_reported_at_the_end_and_the_other_tasks_run(tmp_path):
-    def run(config: PipelineConfig) -> int:
+    def run(config: PipelineConfig) -> Outcome:
         if config.task == "svamp":
-            raise ValueError("no such file: svamp.jsonl")
+            return Outcome(config, 2, "no such file: svamp.jsonl")
         if config.task == "addsub":
-            return 1
+            return Outcome(config, 1)
         write_report(config, skip_accuracy=39.5)
-        return 0
+        return Outcome(config, 0)
 
     code, screen = table(seven(tmp_path), run)
     assert code == 1
@@ -102,9 +107,30 @@ def test_a_failure_is_reported_at_the_end_and_the_other_tasks_run(tmp_path):
 def test_a_terminated_run_ends_the_group(tmp_path):
     tried: list[str] = []
 
-    def run(config: PipelineConfig) -> int:
+    def run(config: PipelineConfig) -> Outcome:
         tried.append(config.task)
-        return 143
+        return Outcome(config, 143)
 
     assert table(seven(tmp_path), run)[0] == 143
     assert tried == ["single_eq"]
+
+
+def test_as_many_tasks_run_at_once_as_there_is_room_for_and_a_signal_ends_them(tmp_path):
+    """Three tasks meet at a barrier. Then a signal arrives."""
+    meeting, ended, started = threading.Barrier(3), threading.Event(), list[str]()
+
+    def run(config: PipelineConfig) -> Outcome:
+        started.append(config.task)
+        meeting.wait(timeout=30)
+        if config.task == "single_eq":
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert ended.wait(timeout=30)
+        return Outcome(config, 143)
+
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        with pytest.raises(SystemExit):
+            run_group(seven(tmp_path), run, Console(file=io.StringIO()), 3, ended.set)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert len(started) == 3

@@ -1,16 +1,30 @@
-"""Runs for a group of tasks, one after another, and one table of their results."""
+"""Runs for a group of tasks, side by side if the cluster has room, and one table of their results."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from skipthink_ray.config import PipelineConfig
+from skipthink_ray.identity import stages_of
+from skipthink_ray.pipeline import is_finished, processes
 from skipthink_ray.reporting.table import FAILED, Row, add_runs, main_numbers, plain_table
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.runtime.console import TERMINATED, say
+from skipthink_ray.runtime.job import how_to_continue
 from skipthink_ray.runtime.store import REPORT
+
+GRACE_S = 90.0
+"""How long stopped runs may take to end. Each saves a checkpoint first."""
 
 
 @dataclass(frozen=True)
@@ -23,17 +37,78 @@ class Outcome:
     error: str = ""
 
 
-def run_group(configs: list[PipelineConfig], run: Callable[[PipelineConfig], int], console: Console) -> int:
+Run = Callable[[PipelineConfig], Outcome]
+
+
+def run_tasks(
+    configs: Sequence[PipelineConfig], run: Callable[[PipelineConfig], int], words: Sequence[str]
+) -> int:
+    """Run the tasks of a group, side by side if the cluster has room. Returns the exit code of `run_group`.
+
+    run: runs a task in this process. words: the options of the group's command.
+    """
+    if sum(not is_finished(config) for config in configs) > 1:
+        code = _run_side_by_side(configs, words)
+        if code is not None:
+            return code
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    return run_group(configs, partial(_in_this_process, run), console)
+
+
+def _run_side_by_side(configs: Sequence[PipelineConfig], words: Sequence[str]) -> int | None:
+    """The exit code of `run_group`, or None if the cluster has room for one task only."""
+    from skipthink_ray.runtime.cluster import connect, disconnect, environment, room  # imports Ray
+    from skipthink_ray.runtime.progress import quiet
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    cluster = configs[0].cluster
+    with quiet(Path(os.devnull)) as console:  # each task has a log of its own
+        try:
+            connect(cluster)
+            at_once = room(cluster) // max(processes(name, configs[0]) for name in stages_of(configs[0]))
+            if at_once < 2:
+                return None
+            tasks = Processes(words, {**os.environ, **environment()}, console)
+            return run_group(configs, tasks.run, console, at_once, tasks.terminate)
+        except SystemExit:
+            say(console, f"skipthink: terminated; {how_to_continue()}")
+            return TERMINATED
+        finally:
+            disconnect()
+
+
+def run_group(
+    configs: Sequence[PipelineConfig],
+    run: Run,
+    console: Console,
+    at_once: int = 1,
+    stop: Callable[[], None] = lambda: None,
+) -> int:
     """Call `run` on every configuration, also after a failure, and print the table of results.
 
+    at_once: how many may run at the same time, each in a thread. A signal then calls `stop` to end them.
     Returns the exit code: 0 if all runs are done, 143 if one was terminated, else 1.
     """
-    outcomes = []
-    for number, config in enumerate(configs, start=1):
-        say(console, f"\n{number}/{len(configs)} {config.task}")
-        outcomes.append(_outcome(config, run))
-        if outcomes[-1].code == TERMINATED:
-            return TERMINATED
+    numbers = {config.name: f"{number}/{len(configs)}" for number, config in enumerate(configs, start=1)}
+
+    def announced(config: PipelineConfig) -> Outcome:
+        say(console, f"\n{numbers[config.name]} {config.task}")
+        return run(config)
+
+    if at_once == 1:  # in this thread, where signals arrive
+        outcomes = list[Outcome]()
+        for config in configs:
+            outcomes.append(announced(config))
+            if outcomes[-1].code == TERMINATED:
+                return TERMINATED
+    else:
+        with ThreadPoolExecutor(at_once) as pool:
+            try:
+                outcomes = [*pool.map(announced, configs)]
+            except BaseException:  # a signal
+                pool.shutdown(wait=False, cancel_futures=True)
+                stop()
+                raise
     console.print()
     console.print(table_of(outcomes))
     for failed in (outcome for outcome in outcomes if outcome.code):
@@ -42,11 +117,59 @@ def run_group(configs: list[PipelineConfig], run: Callable[[PipelineConfig], int
     return int(any(outcome.code for outcome in outcomes))
 
 
-def _outcome(config: PipelineConfig, run: Callable[[PipelineConfig], int]) -> Outcome:
+def _in_this_process(run: Callable[[PipelineConfig], int], config: PipelineConfig) -> Outcome:
     try:
         return Outcome(config, run(config))
     except ValueError as error:  # the user's error; the other tasks may still run
         return Outcome(config, 2, str(error))
+
+
+@dataclass
+class Processes:
+    """Runs in processes of their own. Their lines are printed after the name of the task."""
+
+    words: Sequence[str]
+    """The options of the group's command."""
+    environment: dict[str, str]
+    console: Console
+    running: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    def run(self, config: PipelineConfig) -> Outcome:
+        """Run a task of the group to its end, with the command that would run it alone."""
+        command = ["run", *self.words, "--task", config.task, "--name", config.name]
+        if config.rationales.path:
+            command += ["--rationales.path", config.rationales.path]
+        tell = partial(say, self.console, stage=config.task)
+        tell(f"skipthink {shlex.join(command)}")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "skipthink_ray.cli", *command],
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,  # Ctrl-C reaches the group's process alone, which then ends all
+        )
+        self.running.append(process)
+        error, out = "", process.stdout
+        assert out  # it is a pipe
+        for line in out:
+            tell(line.rstrip("\n"))
+            if line.startswith("skipthink: "):
+                error = line.removeprefix("skipthink: ").strip()
+        return Outcome(config, process.wait(), error)
+
+    def terminate(self) -> None:
+        """End the processes as SIGTERM ends a run, and kill those that take too long."""
+        for process in self.running:
+            if process.poll() is None:
+                process.terminate()
+        for process in self.running:
+            try:
+                process.wait(GRACE_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
 
 def table_of(outcomes: list[Outcome]) -> Table:
