@@ -1,27 +1,31 @@
-"""Measures what students learn on the toys TSO and LLC and in the demo, and what makes TSO learnable.
+"""Trains the toys with their shipped configurations: base, cwt, and an stt student per judge of the skips.
 
     python -m benchmarks.bench_toys                                # run what benchmarks/toys.jsonl lacks
-    python -m benchmarks.bench_toys --table                        # print the tables
     python -m benchmarks.bench_toys --document docs/results.md     # update the tables of the document
 
-Runs in one process, without a cluster. An arm makes the same number of updates as the pipeline: `cwt.epochs`
-passes over the CWT items. Seconds are CPU seconds of one torch thread.
+Runs in one process, without a cluster. All students make the same number of updates as in the pipeline:
+`cwt.epochs` passes over the CWT items. Seconds are CPU seconds of one torch thread.
 """
 
 import argparse
 import json
 import os
-import re
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.document import fill_tables
 from benchmarks.evidence import finished
-from benchmarks.toy_arms import ToyArm, arms
+from benchmarks.evidence_arms import digest
+from skipthink_ray.config import PipelineConfig
+from skipthink_ray.settings import load_config
 
 RESULTS = Path(__file__).with_name("toys.jsonl")
-BLOCK = re.compile(r"(<!-- toys (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+CONFIGS = Path(__file__).parents[1] / "configs"
+TOYS = {"demo": "toy", "tso": "toy_tso.yaml", "llc": "toy_llc.yaml"}
+"""Preset or file in `configs/` by the name of the table."""
 JUDGES = ("reading", "writing")
 STAGES = {
     "base": "full (base)",
@@ -36,19 +40,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--results", type=Path, default=RESULTS, help="JSON Lines file, one line per finished run"
+        "--results", type=Path, default=RESULTS, help="JSON Lines file, one line per finished toy"
     )
-    parser.add_argument(
-        "--parts", nargs="*", choices=sorted({arm.part for arm in arms()}), help="only these parts"
-    )
-    parser.add_argument(
-        "--arms",
-        nargs="*",
-        metavar="ARM",
-        choices=sorted({arm.name for arm in arms()}),
-        help="only these arms",
-    )
-    parser.add_argument("--table", action="store_true", help="print the tables, run nothing")
+    parser.add_argument("--toys", nargs="*", choices=list(TOYS), default=list(TOYS), help="only these toys")
     parser.add_argument("--document", type=Path, help="fill in the tables of this document, run nothing")
     arguments = parser.parse_args()
     try:
@@ -57,51 +51,47 @@ def main() -> None:
         parser.error(str(error))
     if arguments.document:
         arguments.document.write_text(fill(arguments.document.read_text(), lines))
-    elif arguments.table:
-        print(
-            *(f"**{part}**\n\n{table(lines, part)}\n" for part in dict.fromkeys(arm.part for arm in arms())),
-            sep="\n",
-        )
     else:
-        run_missing(arguments)
+        run_missing(arguments.toys, arguments.results, {line["key"] for line in lines})
 
 
-def run_missing(arguments: argparse.Namespace) -> None:
-    """Run the missing arms, one after another."""
+def settings(toy: str) -> PipelineConfig:
+    """The shipped configuration of a toy."""
+    name = TOYS[toy]
+    return load_config("default", str(CONFIGS / name)) if name.endswith(".yaml") else load_config(name, None)
+
+
+def key_of(toy: str) -> str:
+    """A key of all that a toy's numbers depend on."""
+    unused = {"name", "storage_path", "cluster", "endpoint", "tracking", "report"}
+    return digest([True, settings(toy).model_dump(exclude=unused)])
+
+
+def run_missing(toys: list[str], results: Path, done: set[str]) -> None:
+    """Run the toys that are not done, one after another."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     import torch
 
     torch.set_num_threads(1)
-    for arm in arms():
-        done = {line["key"] for line in finished(arguments.results)}
-        wanted = (not arguments.parts or arm.part in arguments.parts) and (
-            not arguments.arms or arm.name in arguments.arms
-        )
-        if not wanted or arm.key() in done:
+    for toy in toys:
+        if key_of(toy) in done:
             continue
-        line = {
-            "key": arm.key(),
-            "part": arm.part,
-            "arm": arm.name,
-            "seed": arm.seed,
-            "numbers": numbers_of(arm),
-        }
-        with arguments.results.open("a") as file:
+        line = {"key": key_of(toy), "toy": toy, "numbers": numbers_of(settings(toy))}
+        with results.open("a") as file:
             file.write(json.dumps(line) + "\n")
-        reached = {
-            stage: round(of["accuracy_pct"], 1)
-            for stage, of in line["numbers"].items()
-            if "accuracy_pct" in of
-        }
-        print(time.strftime("%H:%M:%S"), arm.part, arm.name, reached, flush=True)
+        print(
+            time.strftime("%H:%M:%S"),
+            toy,
+            {s: round(of["accuracy_pct"], 1) for s, of in line["numbers"].items() if "accuracy_pct" in of},
+            flush=True,
+        )
 
 
-def numbers_of(arm: ToyArm) -> dict[str, Any]:
-    """All numbers of an arm, by stage."""
+def numbers_of(config: PipelineConfig) -> dict[str, Any]:
+    """All numbers of a configuration, by stage."""
     from benchmarks.evidence_run import ablate, prepare, skip_numbers, train_student
     from skipthink_ray.training.batches import updates_per_epoch
 
-    config = arm.settings()
     prepared = prepare(
         config,
         lambda samples: (
@@ -111,8 +101,6 @@ def numbers_of(arm: ToyArm) -> dict[str, Any]:
     )
     base = train_student(prepared, "base", prepared.samples)
     shape = {"parameters": base.student.model.num_parameters(), "num_chunks": prepared.samples.num_chunks}
-    if not arm.whole:
-        return {"base": base.numbers | shape}
     cwt = train_student(prepared, "cwt", prepared.samples)
     numbers: dict[str, Any] = {"base": base.numbers | shape, "cwt": cwt.numbers}
     for judge in JUDGES:
@@ -132,19 +120,14 @@ def numbers_of(arm: ToyArm) -> dict[str, Any]:
 
 def fill(document: str, lines: list[dict[str, Any]]) -> str:
     """The document with its tables updated from the results."""
-    return BLOCK.sub(lambda found: f"{found[1]}\n{table(lines, found[2])}\n\n{found[3]}", document)
+    return fill_tables(document, "toys", partial(table, lines))
 
 
-def table(lines: list[dict[str, Any]], part: str) -> str:
-    """One table: a row per stage if the arm runs the whole method, a row per arm if it trains only Base."""
-    by_key = {line["key"]: line["numbers"] for line in lines}
-    listed = [(arm, by_key[arm.key()]) for arm in arms() if arm.part == part and arm.key() in by_key]
-    if not listed:
+def table(lines: list[dict[str, Any]], toy: str) -> str:
+    """A row per student."""
+    numbers = next((line["numbers"] for line in lines if line["key"] == key_of(toy)), None)
+    if not numbers:
         return "Not run yet."
-    return _by_stage(listed[0][1]) if listed[0][0].whole else _by_arm(listed)
-
-
-def _by_stage(numbers: dict[str, Any]) -> str:
     base = numbers["base"]
     rows = [
         [
@@ -172,21 +155,6 @@ def _by_stage(numbers: dict[str, Any]) -> str:
         rows.append([name, *cells])
     right = f"{100 * numbers['skips, reading']['right_share']:.1f} % of the training samples"
     return f"{_markdown(rows)}\n\nM = {base['num_chunks']}; right with all chunks: {right}."
-
-
-def _by_arm(listed: list[tuple[ToyArm, dict[str, Any]]]) -> str:
-    rows = [["arm", "full thinking %", "tokens", "loss, nats", "updates", "parameters", "training, CPU s"]]
-    for arm, numbers in listed:
-        of = numbers["base"]
-        cells = (
-            f"{of['accuracy_pct']:.1f}",
-            f"{of['tokens']:.1f}",
-            f"{of['final_loss_nats']:.3f}",
-            of["updates"],
-            f"{of['parameters']:,}",
-        )
-        rows.append([arm.name, *map(str, cells), f"{of['train_cpu_s']:.0f}"])
-    return _markdown(rows)
 
 
 def _markdown(rows: list[list[str]]) -> str:

@@ -1,6 +1,5 @@
 """The tables of docs/results.md, from evidence.jsonl: mean over the seeds, lowest and highest in brackets."""
 
-import re
 from collections.abc import Callable
 from functools import partial
 from itertools import combinations, product
@@ -8,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.document import fill_tables
 from benchmarks.evidence_arms import NUM_CHUNKS, PARTS, SEEDS, TABLES, TASKS, Run, Stage
 from benchmarks.evidence_run import toy_rows
 from skipthink_ray.method.choosing import choose_num_chunks
@@ -59,8 +59,6 @@ TITLES = {
 }
 EMPTY = 2
 UNMEASURED = "Not measured yet."
-BLOCK = re.compile(r"(<!-- evidence (\S+) (\S+) (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
-"""A table's place in a document: part, stage and task, then the previous table."""
 
 
 def tables(lines: list[Line]) -> str:
@@ -75,9 +73,7 @@ def tables(lines: list[Line]) -> str:
 
 def fill(document: str, lines: list[Line]) -> str:
     """The document with its tables updated from the results."""
-    return BLOCK.sub(
-        lambda found: f"{found[1]}\n{table(lines, found[2], found[3], found[4])}\n\n{found[5]}", document
-    )
+    return fill_tables(document, "evidence", partial(table, lines))
 
 
 def table(lines: list[Line], part: str, stage: str, task: str) -> str:

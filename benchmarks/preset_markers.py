@@ -13,16 +13,15 @@ last lines are a Markdown table and one JSON document.
 import argparse
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks.document import fill_tables
 from benchmarks.evidence import finished
 
 RESULTS = Path(__file__).with_name("preset_markers.jsonl")
-BLOCK = re.compile(r"(<!-- preset markers -->\n).*?(<!-- end -->)", re.DOTALL)
 CONFIGS = Path(__file__).parents[1] / "configs"
 PRETRAINING = {"updates": 40, "batch": 4, "tokens": 128, "lr": 3e-4, "vocabulary": 8000}
 STAGES = """
@@ -68,10 +67,7 @@ def main() -> None:
     except ValueError as error:
         parser.error(str(error))
     if arguments.document:
-        text = arguments.document.read_text()
-        arguments.document.write_text(
-            BLOCK.sub(lambda found: f"{found[1]}\n{table(lines)}\n\n{found[2]}", text)
-        )
+        arguments.document.write_text(fill(arguments.document.read_text(), lines))
         return
     if not (arguments.rationales and arguments.text):
         parser.error("--rationales and --text are required")
@@ -142,6 +138,11 @@ def pretrained_gpt2(folder: Path, text: Path) -> Path:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def fill(document: str, lines: list[dict[str, Any]]) -> str:
+    """The document with its table updated from the results."""
+    return fill_tables(document, "preset markers", lambda: table(lines))
 
 
 def table(lines: list[dict[str, Any]]) -> str:

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 
 from benchmarks.arguments import at_least
+from benchmarks.evidence import finished
 from benchmarks.pretrained_arms import MARKERS, TABLE, Arm
 from skipthink_ray.runtime.artifacts import Folder
 
@@ -73,10 +74,6 @@ def main() -> None:
         with arguments.results.open("a") as file:
             file.write(json.dumps(made[-1]) + "\n")
     print(json.dumps(made))
-
-
-def finished(results: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
 
 
 def _speed(arguments: argparse.Namespace) -> dict[str, Any]:

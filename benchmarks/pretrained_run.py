@@ -43,7 +43,7 @@ from skipthink_ray.training.loop import Hooks, Job, train
 from skipthink_ray.training.markers import Markers, attach, merge
 from skipthink_ray.training.plan import planned_chunks
 
-DEV_SHARE_OF_HASHES = 6
+DEV_ONE_IN = 6
 WEIGHTS, BEST, CHECKPOINT = "weights.safetensors", "best_epoch.safetensors", "checkpoint"
 SAVE_EVERY_S = 600.0
 """Seconds between checkpoints within an epoch."""
@@ -65,7 +65,7 @@ class Data:
         table = self.table.filter(TEST if split == "test" else TRAIN)
         if split != "test":
             is_dev = [
-                hashlib.sha256(text.encode()).digest()[0] % DEV_SHARE_OF_HASHES == 0
+                hashlib.sha256(text.encode()).digest()[0] % DEV_ONE_IN == 0
                 for text in table["question"].to_pylist()
             ]
             table = table.filter(pa.array([one == (split == "dev") for one in is_dev]))

@@ -1,15 +1,14 @@
 """The tables of the comparison on a pretrained student, from benchmarks/pretrained.jsonl."""
 
-import re
 from typing import Any
 
 import numpy as np
 
+from benchmarks.document import fill_tables
 from benchmarks.pretrained_arms import AVERAGE, BASE, FP32, GREEDY, MARKERS, TABLE, Arm, stt_arm
 from skipthink_ray.method.intervals import bootstrap
 from skipthink_ray.method.metrics import ratio_of_sums
 
-BLOCK = re.compile(r"(<!-- pretrained (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 UNMEASURED = "–"
 COLUMNS: dict[str, tuple[tuple[str, str, str], ...]] = {
     "markers": (
@@ -106,7 +105,7 @@ def _pairs(by_key: dict[str, dict[str, Any]]) -> str:
 def fill(document: str, lines: list[dict[str, Any]]) -> str:
     """The document with every table as the lines have it now."""
     made = tables(lines)
-    return BLOCK.sub(lambda found: f"{found[1]}\n{made[found[2]]}\n\n{found[3]}", document)
+    return fill_tables(document, "pretrained", made.__getitem__)
 
 
 def _table(

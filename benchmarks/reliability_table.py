@@ -1,10 +1,10 @@
 """The tally of kills, as a Markdown table, from benchmarks/reliability.jsonl."""
 
-import re
 from collections import Counter
 from typing import Any
 
-BLOCK = re.compile(r"(<!-- reliability -->\n).*?(<!-- end -->)", re.DOTALL)
+from benchmarks.document import fill_tables
+
 KILLED = {
     "worker": "a training worker",
     "actor": "an ablation actor",
@@ -34,7 +34,4 @@ def _row(words: str, lines: list[dict[str, Any]]) -> str:
 
 def fill(document: str, lines: list[dict[str, Any]]) -> str:
     """The document with the tally in its block."""
-    filled, blocks = BLOCK.subn(lambda found: f"{found[1]}{table(lines)}\n{found[2]}", document)
-    if not blocks:
-        raise ValueError("no line <!-- reliability --> before <!-- end -->, where the table belongs")
-    return filled
+    return fill_tables(document, "reliability", lambda: table(lines))

@@ -1,17 +1,16 @@
 """The numbers and tables of bench_training.py."""
 
-import re
 from statistics import median
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.document import fill_tables
 from benchmarks.training_arms import ARMS, LITERAL
 from benchmarks.training_clock import PHASES
 from benchmarks.training_plan import Plan
 
-BLOCK = re.compile(r"(<!-- training (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 RATES = ("target_tokens_per_s", "item_tokens_per_s", "positions_per_s", "updates_per_s")
 GIB = 1 << 30
 HEADS = {
@@ -116,7 +115,7 @@ def show(name: str, found: dict[str, dict[str, Any]]) -> None:
 def fill(document: str, lines: list[dict[str, Any]]) -> str:
     """The document with every table from the last line of its setting."""
     by_name = {line["name"]: line for line in lines}
-    return BLOCK.sub(lambda found: f"{found[1]}\n{_markdown(by_name.get(found[2]))}\n\n{found[3]}", document)
+    return fill_tables(document, "training", lambda name: _markdown(by_name.get(name)))
 
 
 def _markdown(line: dict[str, Any] | None) -> str:

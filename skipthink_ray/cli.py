@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 STAGES = ("rationales", "samples", "base", "cwt", "skips", "stt", "icot", "evaluation", "report")
 PRESETS = ("default", "toy", "tiny", "gpt2", "smollm2")
 CONFIGURED = {
-    "demo": "run the whole method on a toy task; takes about ten minutes on two cores",
+    "demo": "run the whole method on a toy task; takes about six minutes on two cores",
     "run": "run all stages; the same command resumes a stopped run",
     **{stage: f"run only the stage {stage}" for stage in STAGES},
     "look": "describe the data set: how it is read, dropped rows, steps, tokens, chunks",

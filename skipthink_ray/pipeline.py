@@ -120,6 +120,11 @@ def _make_all(names: list[str], maker: "Maker", at_once: int | None) -> None:
     Schedule(stages, at_once or room(maker.config.cluster)).run(maker.stopper.stop)
 
 
+def processes_at_once(config: PipelineConfig) -> int:
+    """The workers or actors that a run uses at once, stage after stage: as many as its widest stage needs."""
+    return max(processes(name, config) for name in stages_of(config))
+
+
 def processes(name: str, config: PipelineConfig) -> int:
     """The number of workers or actors that a stage needs at once."""
     workers, actors = config.cluster.num_workers, config.cluster.num_actors

@@ -23,11 +23,11 @@ def default() -> PipelineConfig:
 
 
 def toy() -> PipelineConfig:
-    """The demo: toy MultiArith and a student from scratch. It takes about five minutes on two cores.
+    """The demo: toy MultiArith and a student from scratch. It takes about six minutes on two cores.
 
     With 400 questions the students do not answer everything correctly, so that its table can show a loss as
-    well as a gain. With 2,000, full thinking is at 100 %. The first and the last chunk are always kept: the
-    CWT student learns too little here for a gate that may drop them.
+    well as a gain. The first and the last chunk are always kept: the CWT student learns too little here for a
+    gate that may drop them.
     """
     shared = {
         "batch_size": 16,

@@ -33,10 +33,11 @@ class Schedule:
         self.threads: list[Thread] = []
         self.ended: SimpleQueue[tuple[str, BaseException | None]] = SimpleQueue()
 
-    def run(self, stop: Callable[[], None]) -> None:
+    def run(self, stop: Callable[[], bool]) -> None:
         """Make all stages. If one fails, `stop` must end the others; then its error is raised.
 
-        A single stage starts even if it needs more than the room.
+        A single stage starts even if it needs more than the room. `stop` returns False if the others cannot
+        end.
         """
         try:
             while self.waiting or self.running:
@@ -45,9 +46,9 @@ class Schedule:
                 else:
                     self._end(*self.ended.get())
         except BaseException:
-            stop()
-            for thread in self.threads:
-                thread.join(PATIENCE_S)
+            if stop():
+                for thread in self.threads:
+                    thread.join(PATIENCE_S)
             raise
 
     def _next(self) -> str | None:

@@ -7,13 +7,14 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from benchmarks.bench_training import RESULTS, choose
+from benchmarks.document import table_names
 from benchmarks.evidence import finished
 from benchmarks.training_arms import ARMS, literal, ours
 from benchmarks.training_clock import PHASES, Clock
 from benchmarks.training_peers import hf
 from benchmarks.training_plan import Plan, Setting, make_plan
 from benchmarks.training_run import TOLERANCE, Disagreement, check_losses
-from benchmarks.training_table import BLOCK, fill, numbers, useful_flops
+from benchmarks.training_table import fill, numbers, useful_flops
 from skipthink_ray.models.student import load_student
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "speed.md"
@@ -118,4 +119,4 @@ def test_every_table_in_the_document_matches_the_results():
     document = DOCUMENT.read_text()
     command = "python -m benchmarks.bench_training --document docs/speed.md"
     assert fill(document, finished(RESULTS)) == document, command
-    assert len(BLOCK.findall(document)) == document.count("<!-- training ") > 0
+    assert len(table_names(document, "training")) == document.count("<!-- training ") > 0

@@ -1,6 +1,6 @@
 """The two ablations of CWT (method §8): no `[answer]` marker, and one chunk per step."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -288,6 +288,12 @@ def test_a_trigger_is_the_conclusion_up_to_the_arrow(without_marker):
 
 def test_the_distance_of_markers_does_not_compare_a_marker_with_itself(per_step):
     assert marker_separation(per_step.student, "cwt")["marker_separation"] > 0
+
+
+def test_a_single_marker_has_no_distance(rows):
+    student = make_student(rows[:24], num_chunks=1)
+    alone = replace(student, ids=replace(student.ids, answer=student.ids.stages[0]))
+    assert marker_separation(alone, "cwt") == {}
 
 
 def test_a_student_with_one_chunk_per_step_is_refused_by_a_search(per_step, tmp_path):

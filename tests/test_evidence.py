@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.document import table_names
 from benchmarks.evidence import RESULTS, finished
 from benchmarks.evidence_arms import (
     CHUNKERS,
@@ -18,7 +19,7 @@ from benchmarks.evidence_arms import (
     runs,
 )
 from benchmarks.evidence_run import pack, skip_numbers, toy_rows
-from benchmarks.evidence_table import BLOCK, fill, unpack
+from benchmarks.evidence_table import fill, unpack
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "results.md"
 
@@ -86,7 +87,7 @@ def test_every_table_in_the_document_matches_the_results():
         "a line that no arm asks for any more"
     )
     assert fill(document, lines) == document, "python -m benchmarks.evidence --document docs/results.md"
-    assert len(BLOCK.findall(document)) == document.count("<!-- evidence ") > 0
+    assert len(table_names(document, "evidence")) == document.count("<!-- evidence ") > 0
     assert fill(document, []).count("Not measured yet.") == document.count("<!-- evidence ")
 
 

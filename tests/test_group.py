@@ -4,6 +4,7 @@ import io
 import json
 import os
 import signal
+import stat
 import sys
 import threading
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from skipthink_ray.commands.group import Outcome, Run, run_group
+from skipthink_ray.commands.group import Outcome, Processes, Run, run_group
 from skipthink_ray.config import PipelineConfig, RationalesConfig
 from skipthink_ray.settings import expand
 from skipthink_ray.tasks import GROUPS, task_of
@@ -134,3 +135,47 @@ def test_as_many_tasks_run_at_once_as_there_is_room_for_and_a_signal_ends_them(t
     finally:
         signal.signal(signal.SIGTERM, before)
     assert len(started) == 3
+
+
+def test_a_task_in_its_own_process_is_the_command_that_runs_it_alone(tmp_path):
+    config = seven(tmp_path)[1]
+    missing = config.rationales.model_copy(update={"source": "file", "path": str(tmp_path / "addsub.jsonl")})
+    config = config.model_copy(update={"rationales": missing})
+    words = [
+        "--task",
+        "seven",
+        "--rationales.source",
+        "file",
+        "--rationales.path",
+        f"{tmp_path}/{{task}}.jsonl",
+    ]
+    screen = io.StringIO()
+    outcome = Processes(words, {**os.environ}, Console(file=screen, width=120)).run(config)
+    assert outcome.code == 2
+    assert outcome.error == f"rationales.path: no such file: {tmp_path}/addsub.jsonl"
+    first, *lines = screen.getvalue().splitlines()
+    assert first.startswith("addsub      skipthink run --task seven")
+    assert first.endswith(f"--task addsub --name all-addsub --rationales.path {tmp_path}/addsub.jsonl")
+    assert lines == [f"addsub      skipthink: {outcome.error}"]
+
+
+def test_processes_end_as_sigterm_ends_them_and_no_other_starts(tmp_path, monkeypatch):
+    script = tmp_path / "python"
+    script.write_text("#!/bin/sh\ntrap 'echo saved; exit 143' TERM\necho here\nwhile :; do sleep 0.1; done\n")
+    script.chmod(stat.S_IRWXU)
+    monkeypatch.setattr(sys, "executable", str(script))
+    screen = io.StringIO()
+    processes = Processes([], {**os.environ}, Console(file=screen, width=120))
+    configs = seven(tmp_path)
+    outcomes = list[Outcome]()
+    thread = threading.Thread(target=lambda: outcomes.append(processes.run(configs[0])))
+    thread.start()
+    while "here" not in screen.getvalue():
+        thread.join(0.05)
+        assert thread.is_alive()
+    processes.terminate()
+    thread.join(30)
+    assert [outcome.code for outcome in outcomes] == [143]
+    assert "single_eq   saved" in screen.getvalue()
+    assert processes.run(configs[1]).code == 143
+    assert len(processes.running) == 1

@@ -2,9 +2,10 @@
 
 from dataclasses import replace
 
+from benchmarks.document import table_names
 from benchmarks.pretrained import RESULTS, finished
 from benchmarks.pretrained_arms import GREEDY, MARKERS, TABLE, stt_arm
-from benchmarks.pretrained_table import BLOCK, UNMEASURED, fill, tables
+from benchmarks.pretrained_table import UNMEASURED, fill, tables
 from tests.conftest import ROOT
 
 
@@ -22,7 +23,7 @@ def test_a_judge_decides_what_stt_trains_on_and_nothing_of_cwt():
 
 def test_the_document_has_the_tables_of_the_results_file():
     document = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
-    assert {found[2] for found in BLOCK.finditer(document)} == set(tables([]))
+    assert {*table_names(document, "pretrained")} == set(tables([]))
     assert document == fill(document, finished(RESULTS))
 
 

@@ -45,8 +45,12 @@ class Toys:
             )
             for name in STAGES
         }
-        Schedule(stages, room).run(self.stopped.set)
+        Schedule(stages, room).run(self.stop)
         return self.log
+
+    def stop(self) -> bool:
+        self.stopped.set()
+        return True
 
     def meets(self, name: str) -> Callable[[], None]:
         """A stage that ends only if another one has begun."""

@@ -5,6 +5,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -15,8 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from skipthink_ray.config import PipelineConfig
-from skipthink_ray.identity import stages_of
-from skipthink_ray.pipeline import is_finished, processes
+from skipthink_ray.pipeline import is_finished, processes_at_once
 from skipthink_ray.reporting.table import FAILED, Row, add_runs, main_numbers, plain_table
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.runtime.console import TERMINATED, say
@@ -65,7 +65,7 @@ def _run_side_by_side(configs: Sequence[PipelineConfig], words: Sequence[str]) -
     with quiet(Path(os.devnull)) as console:  # each task has a log of its own
         try:
             connect(cluster)
-            at_once = room(cluster) // max(processes(name, configs[0]) for name in stages_of(configs[0]))
+            at_once = room(cluster) // processes_at_once(configs[0])
             if at_once < 2:
                 return None
             tasks = Processes(words, {**os.environ, **environment()}, console)
@@ -86,8 +86,9 @@ def run_group(
 ) -> int:
     """Call `run` on every configuration, also after a failure, and print the table of results.
 
-    at_once: how many may run at the same time, each in a thread. A signal then calls `stop` to end them.
-    Returns the exit code: 0 if all runs are done, 143 if one was terminated, else 1.
+    at_once: how many may run at the same time. One runs in this thread; more run in threads of their own, and
+    a signal calls `stop` to end them.
+    Returns the exit code: 0 if all runs are done, 1 if one failed, 143 if SIGTERM ended a run in this thread.
     """
     numbers = {config.name: f"{number}/{len(configs)}" for number, config in enumerate(configs, start=1)}
 
@@ -133,6 +134,8 @@ class Processes:
     environment: dict[str, str]
     console: Console
     running: list[subprocess.Popen[str]] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    stopping: bool = False
 
     def run(self, config: PipelineConfig) -> Outcome:
         """Run a task of the group to its end, with the command that would run it alone."""
@@ -141,7 +144,21 @@ class Processes:
             command += ["--rationales.path", config.rationales.path]
         tell = partial(say, self.console, stage=config.task)
         tell(f"skipthink {shlex.join(command)}")
-        process = subprocess.Popen(
+        with self.lock:
+            if self.stopping:
+                return Outcome(config, TERMINATED)
+            process = self._start(command)
+            self.running.append(process)
+        error, out = "", process.stdout
+        assert out  # it is a pipe
+        for line in out:
+            tell(line.rstrip("\n"))
+            if line.startswith("skipthink: "):
+                error = line.removeprefix("skipthink: ").strip()
+        return Outcome(config, process.wait(), error)
+
+    def _start(self, command: Sequence[str]) -> subprocess.Popen[str]:
+        return subprocess.Popen(
             [sys.executable, "-m", "skipthink_ray.cli", *command],
             env=self.environment,
             stdin=subprocess.DEVNULL,
@@ -151,17 +168,11 @@ class Processes:
             errors="replace",
             start_new_session=True,  # Ctrl-C reaches the group's process alone, which then ends all
         )
-        self.running.append(process)
-        error, out = "", process.stdout
-        assert out  # it is a pipe
-        for line in out:
-            tell(line.rstrip("\n"))
-            if line.startswith("skipthink: "):
-                error = line.removeprefix("skipthink: ").strip()
-        return Outcome(config, process.wait(), error)
 
     def terminate(self) -> None:
-        """End the processes as SIGTERM ends a run, and kill those that take too long."""
+        """Start no more processes, and end those that run as SIGTERM does. Kills those that take too long."""
+        with self.lock:
+            self.stopping = True
         for process in self.running:
             if process.poll() is None:
                 process.terminate()

@@ -21,6 +21,11 @@ _SERVED = (
     "To serve it: `transformers serve FOLDER --device auto` (or vLLM). The chat template turns a user's "
     "message, which is only the question, into this prompt; on `/v1/completions` send the prompt itself."
 )
+_NOT_HERE = (
+    "How well it answers is not in this card, which is written before the evaluation: the run's report says "
+    "it, and `skipthink runs` lists it."
+)
+_LICENCE = " The licence of the model that it started from applies."
 _STAGED = "It needs one prompt per chunk, so it has no chat template."
 
 
@@ -31,6 +36,7 @@ def model_card(stage: str, config: PipelineConfig, student: Student, summary: di
     num_markers = len({*student.ids.stages})
     stages = f"{num_markers} chunk marker{'s' if num_markers > 1 else ''}, " if num_markers else ""
     asked = question + marker if stage == "cwt" and student.ids.chunk_per_step else marker + question
+    licence = _LICENCE if config.student.pretrained else ""
     prompt = student.model.config.skipthink["prompt_start"] + asked
     return f"""---
 library_name: transformers
@@ -39,13 +45,14 @@ tags: [skip-thinking, reasoning-distillation, {config.task}]
 ---
 # {stage} student for {config.task}
 
-{about} Trained by skipthink_ray after Skip-Thinking (arXiv 2505.18642).
+{about} Trained by skipthink_ray after Skip-Thinking (arXiv 2505.18642). {_NOT_HERE}{licence}
 
 A plain causal LM with {stages}`[answer]`, `[skip]` and `[thought]` in its tokenizer:
 
 ```python
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+folder = "."  # this folder
 tokenizer = AutoTokenizer.from_pretrained(folder)
 model = AutoModelForCausalLM.from_pretrained(folder)
 prompt = tokenizer({prompt!r}, add_special_tokens=False, return_tensors="pt")

@@ -9,7 +9,7 @@ trigger, which is the conclusion up to `-->`. Shape suffixes: A contexts, M chun
 import numpy as np
 
 from skipthink_ray.config import SkipsConfig
-from skipthink_ray.method.markup import ARROW, Sample, join, prompt, stage_target
+from skipthink_ray.method.markup import ARROW, Sample, kept_tokens, prompt, stage_target
 from skipthink_ray.models.decoding import text_of
 from skipthink_ray.models.student import Student
 from skipthink_ray.models.verifying import Ask, Verifier, Written
@@ -20,7 +20,6 @@ class Contexts:
 
     def __init__(self, student: Student, samples: list[Sample], config: SkipsConfig) -> None:
         self.student, self.samples, self.config = student, samples, config
-        self.chunks = [sample.chunks for sample in samples]
         self.answers = [_answer_parts(student, sample) for sample in samples]
         self.verifier = Verifier(student, config.batch_size)
 
@@ -31,7 +30,10 @@ class Contexts:
         answer. All kept chunks come before that index. A chunk ends at EOS, which is removed, or before the
         answer's trigger, or is cut at `max_chunk_tokens`.
         """
-        shown = [self._shown(row, kept) for row, kept in zip(rows.tolist(), kept_AM.tolist(), strict=True)]
+        shown = [
+            kept_tokens(self.samples[row], kept)
+            for row, kept in zip(rows.tolist(), kept_AM.tolist(), strict=True)
+        ]
         contexts = [list(tokens) for tokens in shown]
         verified_A, decoded_A = np.zeros(len(rows), dtype=int), np.zeros(len(rows), dtype=int)
         stages = range(kept_AM.shape[1] if written_from is None else written_from, kept_AM.shape[1])
@@ -51,9 +53,6 @@ class Contexts:
         for answer, verified, decoded in zip(answers, verified_A.tolist(), decoded_A.tolist(), strict=True):
             answer.chunks_verified, answer.chunks_decoded = verified, decoded
         return answers
-
-    def _shown(self, row: int, kept: list[bool]) -> list[int]:
-        return join(chunk for chunk, keep in zip(self.chunks[row], kept, strict=True) if keep)
 
     def _ask_chunk(self, row: int, stage: int, context: list[int], hold: int | None) -> Ask:
         """`hold`: number of context tokens that later prompts share; None: not even the question."""

@@ -18,13 +18,16 @@ def marker_separation(student: Student, stage: str) -> dict[str, float]:
     """{"marker_separation": smallest distance between two markers / median distance between two tokens}.
 
     The markers are those in the stage's items: for cwt `[1]`..`[M]` and `[answer]`, for stt also `[skip]` and
-    `[thought]`. Those of base and icot have none: {}. Distances are Euclidean, between input embeddings.
+    `[thought]`. Returns {} for fewer than two: base and icot have none, cwt may have only `[1]`.
+    Distances are Euclidean, between input embeddings.
     """
     if stage in UNMARKED:
         return {}
     ids = student.ids
     cwt = dict.fromkeys((*ids.stages, ids.answer))
     markers = [*cwt, *([ids.skip, ids.thought] if stage == "stt" else [])]
+    if len(markers) < 2:
+        return {}
     weight_VD = student.model.get_input_embeddings().weight.float()
     added = set(student.tokenizer.get_added_vocab().values())
     ordinary = torch.tensor([token for token in range(len(student.tokenizer)) if token not in added])

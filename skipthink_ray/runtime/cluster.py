@@ -87,7 +87,8 @@ def disconnect() -> None:
     A cluster that `connect` started stops.
     """
     if ray.is_initialized():
-        release()
+        if not is_broken():
+            release()
         ray.shutdown()
 
 
@@ -101,6 +102,15 @@ def environment() -> dict[str, str]:
     if ray.util.client.ray.is_connected():  # ray://: the driver does not know the address
         return {}
     return {"RAY_ADDRESS": ray.get_runtime_context().gcs_address}
+
+
+def is_broken() -> bool:
+    """Whether a process of the cluster that `connect` started has ended. Calls of Ray may then never return.
+
+    SIGTERM for a process group or a batch job reaches Ray's own processes too.
+    """
+    node = ray._private.worker._global_node
+    return node is not None and any(kind in ("raylet", "gcs_server") for kind, _ in node.dead_processes())
 
 
 def joined() -> bool:

@@ -1,7 +1,9 @@
 """Runs a command with its output in a log file, and turns errors and signals into exit codes."""
 
+import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 
@@ -15,12 +17,16 @@ from skipthink_ray.runtime.log_file import log_file
 from skipthink_ray.runtime.progress import cause, quiet
 
 
+LAST_RESORT_S = 180.0
+"""When a terminated process that still has not ended, whatever the reason, ends without cleaning up."""
+
+
 def logged(config: PipelineConfig, work: Callable[[Console], object], folder: str | None = None) -> int:
     """Run `work` with its output in a log file. Returns the exit code, which `work` may return.
 
     A ValueError propagates. folder: as in `log_file`.
     """
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    signal.signal(signal.SIGTERM, _terminate)
     with log_file(config, folder) as log, quiet(log.path) as console:
         try:
             code = work(console)
@@ -39,3 +45,10 @@ def logged(config: PipelineConfig, work: Callable[[Console], object], folder: st
         finally:
             disconnect()  # here, so that Ray's last messages still go to the log
     return code if isinstance(code, int) else 0
+
+
+def _terminate(*_: object) -> None:
+    timer = threading.Timer(LAST_RESORT_S, os._exit, (TERMINATED,))
+    timer.daemon = True
+    timer.start()
+    sys.exit(TERMINATED)

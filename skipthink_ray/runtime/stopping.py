@@ -5,6 +5,7 @@ Train runs in a Ray task, which can be cancelled.
 """
 
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -13,8 +14,9 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from skipthink_ray.runtime.cluster import environment
+from skipthink_ray.runtime.cluster import environment, is_broken
 
+POLL_S = 0.5
 GRACE_S = 30.0
 """How long a stopped task may take to end by itself. Training saves a checkpoint first."""
 
@@ -66,22 +68,29 @@ class Stopper:
             self.check()
             raise
 
-    def stop(self) -> None:
+    def stop(self) -> bool:
         """End the running tasks: those that can be asked get GRACE_S seconds, then the others are cancelled.
 
         Their workers are gone only after `cluster.disconnect`. A task that has just ended must not be
         cancelled: Ray then aborts this process.
+        Returns whether the stages that wait for these tasks go on; those of a broken cluster wait forever.
         """
         with self.lock:
             self.stopped.set()
+        if is_broken():
+            return False
         running = self._running(0)
         asks = [ask for call, ask in self.calls if ask and call in running]
         with suppress(RayError):  # the cluster may be the reason for the stop
             for ask in asks:
                 ask()
-        for call in self._running(GRACE_S if asks else 0):
+        deadline = time.monotonic() + (GRACE_S if asks else 0)
+        while self._running(POLL_S) and time.monotonic() < deadline and not is_broken():
+            pass
+        for call in self._running(0):
             with suppress(RayError):
                 ray.cancel(call, force=True)
+        return not is_broken()
 
     def _running(self, wait_s: float) -> list[Any]:
         """The tasks that have not ended after some seconds."""

@@ -1,12 +1,14 @@
 """The engine that turns micro-batches into an optimiser step. This one is DistributedDataParallel.
 
-Both average gradients over the W ranks; DeepSpeed also averages over the A micro-batches. The method
+DistributedDataParallel and DeepSpeed average gradients over the W ranks; DeepSpeed also over the A
+micro-batches. The method
 divides the *sum* of the token losses by the N target tokens of the whole update (method §2). So each
 micro-batch's summed loss is multiplied by W (and A) and divided by N. The gradients then equal those of one
 large batch, for any W and A.
 """
 
 import inspect
+import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
@@ -154,8 +156,8 @@ class DataParallelEngine:
                 loss = summed_loss(self.parallel, batch, self.takes_mask) / num_targets
                 (loss * world()).backward()
             total += loss.detach()
-        if self.clip_norm:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm or math.inf)
+        total = torch.where(norm.isfinite(), total, torch.nan)
         set_lr(self.optimizer, lr)
         self.optimizer.step()
         self.optimizer.zero_grad()

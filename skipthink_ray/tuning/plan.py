@@ -45,11 +45,6 @@ class Trial:
         return [stage for stage in stages_of(self.config) if stage != REPORT]
 
 
-def processes_at_once(config: PipelineConfig) -> int:
-    """The workers or actors that a trial uses at once: as many as its widest stage needs."""
-    return max(config.cluster.num_workers, config.cluster.num_actors)
-
-
 class Source(Protocol):
     """The trials to run, one after another. Its length is the number of those that have not started."""
 

@@ -12,9 +12,10 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from skipthink_ray.config import PipelineConfig
+from skipthink_ray.pipeline import processes_at_once
 from skipthink_ray.runtime.cluster import room
 from skipthink_ray.runtime.progress import cause
-from skipthink_ray.tuning.plan import Source, Trial, processes_at_once
+from skipthink_ray.tuning.plan import Source, Trial
 from skipthink_ray.tuning.sweep import Record, Sweep, failed
 from skipthink_ray.tuning.trial import run_trial
 

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from skipthink_ray.config import PipelineConfig
-from skipthink_ray.pipeline import Part, run
+from skipthink_ray.pipeline import Part, processes_at_once, run
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.runtime.log_file import log_file
 from skipthink_ray.runtime.progress import cause
@@ -18,7 +18,7 @@ from skipthink_ray.runtime.stopping import Stopped
 from skipthink_ray.runtime.tracker import Labels
 from skipthink_ray.training.launch import WouldFailAgain
 from skipthink_ray.tuning.early_stopping import Watch
-from skipthink_ray.tuning.plan import Trial, processes_at_once
+from skipthink_ray.tuning.plan import Trial
 from skipthink_ray.tuning.space import EarlyStop
 from skipthink_ray.tuning.sweep import Record, Sweep, done, failed, stopped
 

@@ -37,7 +37,6 @@ def _assert_same(student, samples, config):
     assert (fast.chunks_verified_R + fast.chunks_decoded_R == slow.chunks_decoded_R).all(), (
         "chunks are counted alike"
     )
-    assert not slow.verified_R.any()
     return fast, kept_RM, right_R
 
 

@@ -148,6 +148,15 @@ def test_gradients_are_clipped_at_their_global_norm_and_0_never_clips():
     assert _applied_gradient_norm(2 * norm) == pytest.approx(norm, rel=1e-5)
 
 
+@pytest.mark.parametrize("clip_norm", [0.0, 1.0])
+def test_the_loss_is_nan_if_a_gradient_is_not_finite(clip_norm):
+    engine = DataParallelEngine(tiny_llama(), _config(clip_norm=clip_norm))
+    batch = collate(_items(0, 2), 0, CPU)
+    assert math.isfinite(engine.update([batch], 10, LR))
+    next(engine.model.parameters()).register_hook(lambda gradient: gradient * math.inf)
+    assert math.isnan(engine.update([batch], 10, LR))
+
+
 def test_an_update_without_learning_rate_changes_no_weight():
     engine = DataParallelEngine(tiny_llama(initializer_range=0.2), _config())
     before = copy.deepcopy(engine.model.state_dict())

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 import ray
 
+from skipthink_ray.pipeline import processes_at_once
 from skipthink_ray.presets import PRESETS
-from skipthink_ray.tuning.plan import processes_at_once
 from skipthink_ray.tuning.search import StopIfAllFail, concurrent_trials
 
 

@@ -6,10 +6,9 @@ difficulty is the number of swaps. 1: one; 2: two, and a distractor in a third o
 always a distractor. The names are always the same, as in the public data set. Unlike there, the letter of a
 choice follows the ball at its first mention.
 
-The oracle's rationales suit a small student (docs/results.md shows the effect of each measure). They say who
-has which ball at the start and after every swap, for all three people in the same order, and each ball with
-its letter. So every step copies the step before with two balls exchanged, and the student need not look up
-the letter.
+The oracle's rationales suit a small student. They say who has which ball at the start and after every swap,
+for all three people in the same order, and each ball with its letter. So every step copies the step before
+with two balls exchanged, and the student need not look up the letter.
 """
 
 from random import Random
@@ -18,69 +17,44 @@ from skipthink_ray.tasks.task import ToyRow
 from skipthink_ray.tasks.toys.stories import DISTRACTED
 
 PEOPLE: tuple[str, ...] = ("Alice", "Bob", "Claire")
-OTHERS: tuple[str, ...] = ("Dave", "Eve", "Fred")
 COLOURS: tuple[str, ...] = ("red", "blue", "green", "white", "black", "yellow", "orange", "pink")
 
 
 def toy_row(random: Random, difficulty: int) -> ToyRow:
-    return phrased_row(random, difficulty)
-
-
-def phrased_row(
-    random: Random,
-    difficulty: int,
-    *,
-    same_names: bool = True,
-    all_balls: bool = True,
-    letters_with_balls: bool = True,
-) -> ToyRow:
-    """A row with options that make it learnable. benchmarks/bench_toys.py switches them off one at a time.
-
-    same_names: Alice, Bob and Claire in this order; else three of six names.
-    all_balls: a step at the start and after each swap tells all three balls; else only those just swapped.
-    letters_with_balls: the letters of the choices follow the balls in question and rationale; else the
-    question ends with the choices.
-    """
-    people = list(PEOPLE) if same_names else random.sample(PEOPLE + OTHERS, 3)
     colours = random.sample(COLOURS, 3)
     letters = dict(zip(random.sample(colours, 3), "ABC", strict=True))
-    told = letters if letters_with_balls else {}
-    holds: dict[str, str] = dict(zip(people, colours, strict=True))
-    start = _state(holds, told)
+    holds: dict[str, str] = dict(zip(PEOPLE, colours, strict=True))
+    start = _state(holds, letters)
     swaps, finding = [], []
     for number in range(difficulty):
-        left, right = random.sample(people, 2)
+        left, right = random.sample(PEOPLE, 2)
         holds[left], holds[right] = holds[right], holds[left]
         swaps.append(f"{'Then' if number else 'First'} {left} and {right} swap balls.")
-        now = _state(holds if all_balls else {left: holds[left], right: holds[right]}, told)
+        now = _state(holds, letters)
         finding.append(
             random.choice((f"{left} and {right} swap, so {now}.", f"After {left} and {right} swap, {now}."))
         )
     if difficulty > 1 and random.random() < DISTRACTED[difficulty]:
-        swaps.insert(random.randint(0, len(swaps)), _distractor(random, people, colours))
-    asked = random.choice(people)
-    choices = (
-        "" if letters_with_balls else "".join(f" ({letter}) {colour}" for colour, letter in letters.items())
-    )
-    question = f"{start}. {' '.join(swaps)} Which ball does {asked} have at the end?{choices}"
+        swaps.insert(random.randint(0, len(swaps)), _distractor(random, colours))
+    asked = random.choice(PEOPLE)
+    question = f"{start}. {' '.join(swaps)} Which ball does {asked} have at the end?"
     plan = random.choice(("", f"We follow the ball of {asked}.", "We follow all three balls."))
-    restate = f"{random.choice(('At the start', 'Before any swap'))} {start}." if all_balls else ""
-    final, answer = _state({asked: holds[asked]}, told), letters[holds[asked]]
+    restate = f"{random.choice(('At the start', 'Before any swap'))} {start}."
+    final, answer = _state({asked: holds[asked]}, letters), letters[holds[asked]]
     summary = random.choice(("", f"So {final}.", f"At the end {final}."))
     closing = random.choice((f"The {holds[asked]} ball is ({answer}).", f"The answer is ({answer})."))
     steps = (plan, restate, *finding, summary, closing)
     return ToyRow(question, " ".join(step for step in steps if step), answer)
 
 
-def _distractor(random: Random, people: list[str], colours: list[str]) -> str:
-    """An irrelevant sentence about the people and colours of the question."""
-    one, other = random.sample(people, 2)
+def _distractor(random: Random, colours: list[str]) -> str:
+    """An irrelevant sentence about the people and the colours of the question."""
+    one, other = random.sample(PEOPLE, 2)
     return random.choice((f"{one} wears a {random.choice(colours)} hat.", f"{one} and {other} shake hands."))
 
 
 def _state(holds: dict[str, str], letters: dict[str, str]) -> str:
-    """Who has which ball, with its letter if there is one."""
-    letter_of = {colour: f" ({letter})" for colour, letter in letters.items()}
+    """Who has which ball, with its letter."""
     return ", ".join(
-        f"{person} has the {colour} ball{letter_of.get(colour, '')}" for person, colour in holds.items()
+        f"{person} has the {colour} ball ({letters[colour]})" for person, colour in holds.items()
     )
