@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from skipthink_ray.commands.group import Outcome, Processes, Run, run_group
+from skipthink_ray.commands import group
+from skipthink_ray.commands.group import Outcome, Processes, Run, run_group, run_tasks
 from skipthink_ray.config import PipelineConfig, RationalesConfig
+from skipthink_ray.pipeline import open_run
 from skipthink_ray.settings import expand
 from skipthink_ray.tasks import GROUPS, task_of
 
@@ -157,6 +159,27 @@ def test_a_task_in_its_own_process_is_the_command_that_runs_it_alone(tmp_path):
     assert first.startswith("addsub      skipthink run --task seven")
     assert first.endswith(f"--task addsub --name all-addsub --rationales.path {tmp_path}/addsub.jsonl")
     assert lines == [f"addsub      skipthink: {outcome.error}"]
+
+
+def test_a_task_without_its_file_does_not_stop_the_others(tmp_path, monkeypatch):
+    """Only the other tasks start a process."""
+    for task in ("addsub", "svamp"):
+        (tmp_path / f"{task}.jsonl").write_text(
+            '{"question": "How many?", "answer": "1", "rationale": "One."}\n'
+        )
+    source = RationalesConfig(source="file", path=f"{tmp_path}/{{task}}.jsonl")
+    configs = expand(PipelineConfig(task="seven", storage_path=str(tmp_path), rationales=source))
+    monkeypatch.setattr(group, "_run_side_by_side", lambda *_: None)
+    ran = list[str]()
+
+    def run(config: PipelineConfig) -> int:
+        open_run(config)
+        ran.append(config.task)
+        write_report(config, skip_accuracy=39.5)
+        return 0
+
+    assert run_tasks(configs, run, []) == 1
+    assert ran == ["addsub", "svamp"]
 
 
 def test_processes_end_as_sigterm_ends_them_and_no_other_starts(tmp_path, monkeypatch):

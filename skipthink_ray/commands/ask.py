@@ -5,7 +5,6 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 from transformers.utils.logging import disable_progress_bar
 
@@ -29,7 +28,7 @@ def ask(folder: Path, question: str, max_new_tokens: int) -> int:
     torch.set_num_threads(1)  # the default of evaluation actors; more threads slow a small student down
     students = {stage: load_student(path) for stage, path in find_students(folder).items()}
     table = Table(
-        "mode", "writes", "answer", "tokens", "seconds", title=escape(question.strip()), title_justify="left"
+        "mode", "writes", "answer", "tokens", "seconds", title=question.strip(), title_justify="left"
     )
     for mode, own in STUDENT_OF.items():
         stage = own if own in students else INSTEAD.get(mode)
@@ -38,8 +37,8 @@ def ask(folder: Path, question: str, max_new_tokens: int) -> int:
     started = {
         getattr(student.model.config, "skipthink", {}).get("started_from") for student in students.values()
     }
-    table.caption = f"trained from {escape(', '.join(filter(None, started)))}" if any(started) else None
-    Console().print(table)
+    table.caption = f"trained from {', '.join(filter(None, started))}" if any(started) else None
+    Console(markup=False, emoji=False).print(table)
     return 0
 
 
@@ -75,8 +74,8 @@ def _row(student: Student, mode: Mode, question: str, max_new_tokens: int) -> li
     ended = "" if answer.stopped else " (did not stop)"
     return [
         mode,
-        escape(answer.text.strip()),
-        escape(answer.answer or "no answer"),
+        answer.text.strip(),
+        answer.answer or "no answer",
         f"{answer.tokens}{ended}",
         f"{seconds:.3f}",
     ]

@@ -47,12 +47,19 @@ def run_tasks(
 
     run: runs a task in this process. words: the options of the group's command.
     """
-    if sum(not is_finished(config) for config in configs) > 1:
+    if sum(not _is_finished(config) for config in configs) > 1:
         code = _run_side_by_side(configs, words)
         if code is not None:
             return code
     console = Console(width=None if sys.stdout.isatty() else 120)
     return run_group(configs, partial(_in_this_process, run), console)
+
+
+def _is_finished(config: PipelineConfig) -> bool:
+    try:
+        return is_finished(config)
+    except ValueError:  # its run will say so
+        return False
 
 
 def _run_side_by_side(configs: Sequence[PipelineConfig], words: Sequence[str]) -> int | None:

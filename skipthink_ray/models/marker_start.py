@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from skipthink_ray.method.markup import COMMON_MARKERS
+
 ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 
 
@@ -27,13 +29,26 @@ def add_embeddings(model: Any, known: int, vocabulary: int) -> None:
 def start_markers(model: Any, tokenizer: Any, start: str, names: list[str], seed: int) -> None:
     """Set the rows of the markers in the input and output embeddings. start: `student.marker_start`."""
     index_K = torch.tensor(tokenizer.convert_tokens_to_ids(names))
+    ordinary_V = _ordinary(tokenizer, index_K)
     layers = {
         id(layer.weight): layer.weight
         for layer in (model.get_input_embeddings(), model.get_output_embeddings())
     }
     for weight_VD in layers.values():
-        ordinary_VD = weight_VD[: int(index_K.min())]
+        ordinary_VD = weight_VD[ordinary_V]
         weight_VD[index_K] = _rows(ordinary_VD, tokenizer, start, names, seed).to(weight_VD.dtype)
+
+
+def _ordinary(tokenizer: Any, markers_K: torch.Tensor) -> torch.Tensor:
+    """The ids of the tokens that the student had before it got markers: those in front of the common ones.
+
+    A pretrained tokenizer may contain markers among its own added tokens, even as the first ones.
+    """
+    ordinary = torch.ones(len(tokenizer), dtype=torch.bool)
+    ordinary[markers_K] = False
+    before = ordinary.clone()
+    before[min(tokenizer.convert_tokens_to_ids(list(COMMON_MARKERS))) :] = False
+    return (before if before.any() else ordinary).nonzero().squeeze(1)
 
 
 def _rows(ordinary_VD: torch.Tensor, tokenizer: Any, start: str, names: list[str], seed: int) -> torch.Tensor:

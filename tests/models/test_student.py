@@ -1,20 +1,27 @@
 """A student keeps its markers, tokens and weights, for every architecture."""
 
+import json
 import pickle
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from skipthink_ray.config import StudentConfig
 from skipthink_ray.method.markup import COMMON_MARKERS, stage_markers
 from skipthink_ray.models.encoding import encode, sendable
 from skipthink_ray.models.pretrained import check_pretrained
 from skipthink_ray.models.student import (
+    build_student,
     load_student,
     load_tokenizer,
     save_student,
@@ -212,3 +219,60 @@ def test_a_marker_in_a_text_is_not_the_marker_even_if_the_pretrained_tokenizer_k
     student = with_stages(bare, 2, "mean", 0)
     assert student.ids.stages[0] not in text
     assert encode(student.tokenizer, ["see [1] there"]) == [text]
+
+
+def _with_words(checkpoint: Path, folder: Path, *words: str) -> StudentConfig:
+    """A pretrained student whose vocabulary has these words as its first tokens."""
+    vocabulary = {word: at for at, word in enumerate([*words, "see", "there", "[unk]", "</s>"])}
+    backend = Tokenizer(WordLevel(vocabulary, unk_token="[unk]"))
+    backend.pre_tokenizer = WhitespaceSplit()  # type: ignore[assignment]
+    shutil.copytree(checkpoint, folder)
+    PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="[unk]", eos_token="</s>").save_pretrained(
+        folder
+    )
+    return StudentConfig(pretrained=str(folder))
+
+
+@pytest.mark.parametrize("start", ["mean", "noise", "words"])
+def test_a_marker_is_a_token_of_its_own_even_if_the_vocabulary_has_its_name(checkpoints, tmp_path, start):
+    config = _with_words(checkpoints["llama"], tmp_path / "known", "[1]", "[3]")
+    bare = build_student(config, load_tokenizer(config, ()), 0)
+    text = encode(bare.tokenizer, ["see [1] there [2] [3]"])
+    student = with_stages(bare, 3, start, 0)
+    assert encode(student.tokenizer, ["see [1] there [2] [3]"]) == text
+    assert not {*student.ids.stages} & {*text[0]}
+    assert student.tokenizer.convert_ids_to_tokens(student.ids.stages) == ["[[1]]", "[2]", "[[3]]"]
+    assert student.model.get_input_embeddings().weight.isfinite().all()
+    save_student(student, tmp_path / "saved")
+    assert load_student(tmp_path / "saved").ids == student.ids
+
+
+def test_a_vocabulary_with_the_name_of_a_common_marker_is_refused(checkpoints, tmp_path):
+    config = _with_words(checkpoints["llama"], tmp_path / "known", "[answer]")
+    with pytest.raises(ValueError, match=r"has \[answer\] as ordinary tokens"):
+        load_tokenizer(config, ())
+
+
+def test_a_folder_that_lacks_weights_is_refused(checkpoints, tmp_path):
+    shutil.copytree(checkpoints["llama"], tmp_path / "part")
+    file = tmp_path / "part/model.safetensors"
+    weights = load_file(file)
+    save_file(
+        {name: tensor for name, tensor in weights.items() if ".mlp." not in name}, file, {"format": "pt"}
+    )
+    config = StudentConfig(pretrained=str(tmp_path / "part"))
+    with pytest.raises(ValueError, match=r"lacks \d+ weights \(model.layers.0.mlp.*which would be random"):
+        build_student(config, load_tokenizer(config, ()), 0)
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"student.pretrained: no causal LM could be loaded from"):
+        build_student(config, load_tokenizer(config, ()), 0)
+
+
+def test_a_folder_with_a_damaged_tokenizer_is_refused(checkpoints, tmp_path):
+    shutil.copytree(checkpoints["llama"], tmp_path / "part")
+    file = tmp_path / "part/tokenizer.json"
+    definition = json.loads(file.read_text())
+    definition["model"]["merges"].append(["zzq", "a"])
+    file.write_text(json.dumps(definition))
+    with pytest.raises(ValueError, match=r"student.pretrained: no tokenizer could be loaded from"):
+        load_tokenizer(StudentConfig(pretrained=str(tmp_path / "part")), ())
