@@ -93,12 +93,11 @@ def _pairs(by_key: dict[str, dict[str, Any]]) -> str:
     rows = [["pair", "accuracy, points", "tokens, ratio", "seconds at batch 1, ratio"], ["---"] * 4]
     for name, one, two in PAIRS:
         here, there = by_key.get(one.key), by_key.get(two.key)
-        cells = [UNMEASURED] * 3
         if here and there:
-            cells[:2] = _points(here, there), _ratio(here["test_token_counts"], there["test_token_counts"])
-            if "seconds" in here and "seconds" in there:
-                cells[2] = _ratio(here["seconds"], there["seconds"])
-        rows.append([name, *cells])
+            timed = "seconds" in here and "seconds" in there
+            tokens = _ratio(here["test_token_counts"], there["test_token_counts"])
+            seconds = _ratio(here["seconds"], there["seconds"]) if timed else UNMEASURED
+            rows.append([name, _points(here, there), tokens, seconds])
     return _markdown(rows)
 
 
@@ -113,11 +112,13 @@ def _table(
 ) -> str:
     heads = ["arm", *(head for head, *_ in columns)]
     rows = [heads, ["---"] * len(heads)]
-    for arm in arms:
-        line = by_key.get(arm.key, {})
+    measured = [arm for arm in arms if arm.key in by_key]
+    for arm in measured:
+        line = by_key[arm.key]
         cells = [_cell(line[name], form) if name in line else UNMEASURED for _, name, form in columns]
         rows.append([arm.name, *cells])
-    return _markdown(rows)
+    others = [arm.name for arm in arms if arm not in measured]
+    return _markdown(rows) + (f"\n\nNot measured: {'; '.join(others)}." if others else "")
 
 
 def _markdown(rows: list[list[str]]) -> str:

@@ -1,7 +1,9 @@
 """What the training loop does besides training: it reports progress to the driver and saves checkpoints."""
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,6 +23,8 @@ POST_EVERY_S = 1.0
 LOOK_EVERY_S = 2.0
 """Seconds between two looks at whether a node is about to leave, or the driver stops the stage. All ranks
 wait for each other there."""
+SILENCE_S = 10.0
+"""A chunk search that takes longer is announced."""
 CHECKPOINT_SHARE = 0.1
 """Largest share of a run's time that checkpoints may take. Short epochs share one."""
 
@@ -114,7 +118,17 @@ def hooks(job: Job, saver: Saver, board: Board | None, is_watched: bool) -> Hook
             board.log([(progress.update - 1, numbers)])
         saver.at_end_of_epoch(progress, samples)
 
-    return Hooks(on_updates, on_epoch, _poster(board), saver.in_epoch)
+    @contextmanager
+    def search(progress: Progress) -> Iterator[None]:
+        said = f"searching the chunks of epoch {progress.epoch + 1}; this can take minutes"
+        timer = threading.Timer(SILENCE_S, board.say if board else lambda _: None, (said,))
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    return Hooks(on_updates, on_epoch, _poster(board), saver.in_epoch, search)
 
 
 def _poster(board: Board | None) -> Callable[[Progress], None]:

@@ -8,6 +8,7 @@ stopped.
 import math
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,6 +69,8 @@ class Hooks:
     """Called after every update, before its loss is known. It must not wait for the device."""
     in_epoch: Callable[[Progress, Samples], None] = lambda *_: None
     """Called every few updates, but not at the end of an epoch; may write a checkpoint."""
+    search: Callable[[Progress], AbstractContextManager[None]] = lambda _: nullcontext()
+    """Surrounds a chunk search, which may take minutes."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,8 @@ def _search_chunks(run: _Run, samples: Samples) -> Samples:
         return samples
     started = time.perf_counter()
     seed, bf16 = (run.job.seed, progress.epoch), config.precision == "bf16"
-    result = rechunk(run.engine.model, run.student.ids, samples, config.search, seed, bf16)
+    with run.hooks.search(progress):
+        result = rechunk(run.engine.model, run.student.ids, samples, config.search, seed, bf16)
     seconds = time.perf_counter() - started
     progress.search_seconds += seconds
     record |= {**result.record(), "search_s": seconds}

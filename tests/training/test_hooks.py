@@ -1,13 +1,16 @@
 """When the ranks of a training run save checkpoints."""
 
+import time
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from skipthink_ray.config import ClusterConfig
+from skipthink_ray.config import ClusterConfig, CwtConfig
 from skipthink_ray.training import hooks
 from skipthink_ray.training.checkpoint import GivenUp, Progress
 from skipthink_ray.training.hooks import Saver
+from skipthink_ray.training.loop import Job
 
 
 class Clock:
@@ -105,3 +108,17 @@ def test_a_stopped_stage_saves_one_checkpoint_and_ends_also_if_its_epochs_are_sh
     with pytest.raises(GivenUp, match="stopped"):
         saver.at_end_of_epoch(Progress(update=2), samples)
     assert saved == [1, 2]
+
+
+def test_a_long_chunk_search_is_announced_and_a_short_one_is_not(monkeypatch):
+    said = list[str]()
+    board = cast(Any, SimpleNamespace(say=said.append))
+    job = Job("cwt", CwtConfig(), updates=10, seed=0)
+    saver = cast(Any, SimpleNamespace(in_epoch=None))
+    for patience, expected in ((60.0, 0), (0.01, 1)):
+        monkeypatch.setattr(hooks, "SILENCE_S", patience)
+        search = hooks.hooks(job, saver, board, is_watched=False).search
+        with search(Progress()):
+            time.sleep(0.2)
+        assert len(said) == expected
+    assert said == ["searching the chunks of epoch 1; this can take minutes"]
