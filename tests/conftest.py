@@ -22,8 +22,16 @@ torch.set_num_threads(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run slow tests first, so that no process is left alone with the longest test at the end."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    """Run long tests first, so that no process is left alone with one of them at the end.
+
+    Slow tests are longer than others, and a test with a longer timeout is probably a longer one.
+    """
+
+    def seconds(item: pytest.Item) -> float:
+        slow, limit = item.get_closest_marker("slow"), item.get_closest_marker("timeout")
+        return (limit.args[0] if limit else 1.0) if slow else 0.0
+
+    items.sort(key=seconds, reverse=True)
 
 
 @pytest.fixture(scope="session")

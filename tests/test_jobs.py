@@ -17,7 +17,7 @@ import pytest
 
 from tests.processes import Started, start
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1800)]
 BASE = (
     "--rationales.train-questions 24 --rationales.test-questions 8 --student.width 16 --student.heads 2 "
     "--student.layers 1 --cluster.num-workers 1 --cluster.num-actors 1 --cluster.backend ddp"
