@@ -17,6 +17,7 @@ from skipthink_ray.identity import stages_of
 from skipthink_ray.method.intervals import bootstrap, bounded_mean
 from skipthink_ray.method.metrics import percent, ratio_of_sums, smooth_curve
 from skipthink_ray.reporting.page import number, render, short
+from skipthink_ray.reporting.result import result_sentences
 from skipthink_ray.reporting.table import add_runs, main_numbers, plain_table, print_table, show_report
 from skipthink_ray.rows import (
     ANSWER_SCHEMA,
@@ -322,6 +323,19 @@ def test_poor_accuracy_is_said_plainly(tmp_path: Path) -> None:
         "Even full thinking is right in only 10.0 % (a student from scratch on 6 rationales: expect little)"
     )
     assert said in folder.read_text("report.html")
+
+
+def test_a_warning_comes_before_the_result_and_a_lack_of_timed_questions_after_it() -> None:
+    accuracy = {"accuracy_pct": {"value": 10.0, "low": 5.0, "high": 15.0}}
+    speedup = {"value": 3.3, "low": 0.9, "high": 5.3}
+    modes = {"full": accuracy, "skip": accuracy | {"token_ratio": {"value": 2.0}, "speedup": speedup}}
+    asked = {"questions": 9, "split": "test", "timed_questions": 2}
+    first, second, third = result_sentences(modes, asked, {"pretrained": None}, 24)
+    assert first.startswith("Even full thinking is right in only 10.0 %")
+    assert "neither faster nor slower beyond chance (speed-up 3.30x, 0.90 to 5.30)" in second
+    assert third == (
+        "The speed-up rests on 2 timed questions, which is too few (evaluation.latency_questions)."
+    )
 
 
 def test_intervals_contain_their_value(report: dict[str, Any]) -> None:

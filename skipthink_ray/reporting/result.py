@@ -5,13 +5,15 @@ from typing import Any
 from skipthink_ray.method.intervals import Estimate
 
 POOR_PCT = 20.0
-"""If the accuracy of full thinking is lower, a second sentence warns the reader."""
+"""If the accuracy of full thinking is lower, the first sentence warns the reader."""
+FEW = 5
+"""An interval over fewer timed questions says little."""
 
 
 def result_sentences(
     modes: dict[str, Any], evaluation: dict[str, Any], student: dict[str, Any], rationales: int
 ) -> list[str]:
-    """One or two sentences.
+    """One to three sentences.
 
     `modes` holds `numbers.mode_numbers` by mode; `rationales` is the number of training samples.
     """
@@ -24,10 +26,17 @@ def result_sentences(
     ]
     if full["accuracy_pct"]["value"] < POOR_PCT:
         who = student["pretrained"] or "a student from scratch"
-        sentences.append(
+        warning = (
             f"Even full thinking is right in only {full['accuracy_pct']['value']:.1f} % ({who} on "
             f"{rationales:,} rationales: expect little). Tokens and speed of students that have not learned "
             "the task say little about the method."
+        )
+        sentences = [warning, *sentences]
+    timed = evaluation["timed_questions"]
+    if timed < FEW:
+        sentences.append(
+            f"The speed-up rests on {timed} timed question{'s' if timed > 1 else ''}, which is too few "
+            "(evaluation.latency_questions)."
         )
     return sentences
 
