@@ -88,3 +88,18 @@ def read_piece(batch: pa.Table, source: Folder) -> pa.Table:
 
 def resources(config: ClusterConfig) -> dict[str, Any]:
     return {"num_cpus": config.cpus_per_worker, "num_gpus": int(config.use_gpu)}
+
+
+def start_shared_actors() -> None:
+    """Start what all data sets of a cluster share, such as Ray Data's ActorLocationTracker, from this process.
+
+    Otherwise the first data set starts it. In a trial of Ray Tune it would belong to the trial's placement
+    group and end with the trial, and the data sets of all other trials would fail.
+    """
+    pool = ray.data.ActorPoolStrategy(size=1)
+    ray.data.range(1).map_batches(_Unchanged, compute=pool, num_cpus=0).materialize()
+
+
+class _Unchanged:
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        return batch

@@ -13,6 +13,7 @@ from ray.tune.search import Searcher
 
 from skipthink_ray.config import PipelineConfig
 from skipthink_ray.pipeline import processes_at_once
+from skipthink_ray.runtime.actors import start_shared_actors
 from skipthink_ray.runtime.cluster import room
 from skipthink_ray.runtime.progress import cause
 from skipthink_ray.tuning.plan import Source, Trial
@@ -86,6 +87,7 @@ def run_trials(
     :param start: the arguments of `run_trial` for a trial
     """
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C ends the sweep
+    start_shared_actors()
     follower = _Follower(sweep, tell)
 
     def begin(trial: Trial) -> dict[str, Any]:
