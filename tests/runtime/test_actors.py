@@ -1,6 +1,7 @@
 """Actors that all data sets of a cluster share."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import ray
@@ -34,7 +35,7 @@ def test_a_trial_that_ends_does_not_take_the_actors_of_other_data_sets_with_it(c
     group = placement_group([{HEAD: 0.001}])
     ray.get(group.ready())
     inside = PlacementGroupSchedulingStrategy(group, placement_group_capture_child_tasks=True)
-    trial = Trial.options(scheduling_strategy=inside).remote()
+    trial: Any = Trial.options(scheduling_strategy=inside).remote()
     ray.get(trial.run.remote())
     remove_placement_group(group)
     with pytest.raises(ray.exceptions.RayActorError):
