@@ -108,6 +108,13 @@ def test_a_missing_column_is_named_with_the_existing_columns(tmp_path, kind):
     assert "rationales.columns.answer" in error
 
 
+def test_all_missing_columns_are_named_at_once(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    write_lines(path, [{"problem": "q", "result": "1", "rationale": "r"}])
+    error = refused(tmp_path, *from_file(path))
+    assert "Set --rationales.columns.question, and --rationales.columns.answer for the answer." in error
+
+
 @pytest.mark.parametrize(
     ("option", "value", "words"),
     [

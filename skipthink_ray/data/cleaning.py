@@ -153,15 +153,18 @@ def require_columns(where: str, rows: list[dict[str, Any]], source: RationalesCo
                 f"'{source.columns.rationale}'"
             )
         return
-    for field, wanted in zip(("question", "answer", "rationale"), plain_columns(source), strict=False):
-        if wanted not in present:
-            near = get_close_matches(wanted, present, n=1)
-            hint = f" Did you mean '{near[0]}'?" if near else ""
-            teacher = f", or {ASK_A_TEACHER}" if field == "rationale" else ""
-            raise ValueError(
-                f"{where}: no column '{wanted}' for the {field}; it has {', '.join(present)}.{hint} "
-                f"Set --rationales.columns.{field}{teacher}.{_other_task(rows, source)}"
-            )
+    fields = zip(("question", "answer", "rationale"), plain_columns(source), strict=False)
+    missing = [(field, wanted) for field, wanted in fields if wanted not in present]
+    if missing:
+        field, wanted = missing[0]
+        near = get_close_matches(wanted, present, n=1)
+        hint = f" Did you mean '{near[0]}'?" if near else ""
+        teacher = f", or {ASK_A_TEACHER}" if missing[-1][0] == "rationale" else ""
+        more = "".join(f", and --rationales.columns.{other} for the {other}" for other, _ in missing[1:])
+        raise ValueError(
+            f"{where}: no column '{wanted}' for the {field}; it has {', '.join(present)}.{hint} "
+            f"Set --rationales.columns.{field}{more}{teacher}.{_other_task(rows, source)}"
+        )
 
 
 def _other_task(rows: list[dict[str, Any]], source: RationalesConfig) -> str:

@@ -91,10 +91,10 @@ def resources(config: ClusterConfig) -> dict[str, Any]:
 
 
 def start_shared_actors() -> None:
-    """Start what all data sets of a cluster share, such as Ray Data's ActorLocationTracker, from this process.
+    """Start the actors that all data sets of a cluster share, such as Ray Data's ActorLocationTracker.
 
-    Otherwise the first data set starts it. In a trial of Ray Tune it would belong to the trial's placement
-    group and end with the trial, and the data sets of all other trials would fail.
+    Otherwise the first data set starts them. In a trial of Ray Tune they would belong to the trial's
+    placement group and end with the trial, and the data sets of all other trials would fail.
     """
     pool = ray.data.ActorPoolStrategy(size=1)
     ray.data.range(1).map_batches(_Unchanged, compute=pool, num_cpus=0).materialize()
