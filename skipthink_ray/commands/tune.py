@@ -232,7 +232,7 @@ def _table(plan: Plan, rows: list[Chosen]) -> Table:
     mode = plan.space.choose.mode
     table = plain_table()
     for title in ("task", "chosen", f"dev {mode} %"):
-        table.add_column(title, justify="left" if title in ("task", "chosen") else "right")
+        table.add_column(title, justify="left" if title in ("task", "chosen") else "right", overflow="fold")
     of_tasks = list[Row]()
     for chosen, config in rows:
         report = plan.sweep.storage.child(config.name).child(REPORT)
