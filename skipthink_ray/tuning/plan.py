@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from skipthink_ray.config import PipelineConfig
 from skipthink_ray.identity import identify, stages_of
+from skipthink_ray.method.modes import STUDENT_OF
 from skipthink_ray.options import nested
 from skipthink_ray.runtime.artifacts import digest
 from skipthink_ray.runtime.store import REPORT
@@ -71,10 +72,18 @@ class Planned:
 
 
 def check_draws(base: PipelineConfig, space: Space) -> None:
-    """Raises ValueError, with the key, if a draw of the space is not a valid configuration."""
+    """Raises ValueError, with the key, if a draw of the space is not a valid configuration.
+
+    Also if a draw does not train the student by whose answers the trial is chosen.
+    """
     draws = space.listed() if space.is_listed else chain(space.extremes(), map(space.sample, range(TRIED)))
     for drawn in draws:
-        settings(base, space, drawn)
+        config = settings(base, space, drawn)
+        if STUDENT_OF[space.choose.mode] not in stages_of(config):
+            raise ValueError(
+                f"choose.mode: '{space.choose.mode}' needs the stage icot, which is off; "
+                "set --icot.removal stepwise or all"
+            )
 
 
 def settings(base: PipelineConfig, space: Space, drawn: dict[str, Any]) -> PipelineConfig:

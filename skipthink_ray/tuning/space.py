@@ -19,6 +19,7 @@ from pydantic import Field, model_validator
 from skipthink_ray.config import PipelineConfig
 from skipthink_ray.config.base import Config, PositiveInt, Share
 from skipthink_ray.identity import EXECUTION
+from skipthink_ray.method.modes import Mode
 from skipthink_ray.options import known_keys, nearest, suggestion
 from skipthink_ray.settings import read_mapping, validate
 
@@ -108,7 +109,7 @@ class Search(Config):
 class Choose(Config):
     """How the trial of a task is chosen, by its answers to dev questions in one mode."""
 
-    mode: Literal["full", "staged", "skip"] = "skip"
+    mode: Mode = "skip"
     within_standard_errors: Annotated[float, Field(ge=0.0)] = 1.0
     """Among the trials whose accuracy is within this many standard errors of the best one, the one with the
     fewest tokens is chosen."""

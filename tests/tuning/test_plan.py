@@ -78,6 +78,16 @@ def test_a_draw_that_is_not_valid_is_refused_before_the_first_trial(draw, fault)
         check_draws(_bases()[0], Space.model_validate({"draw": draw}))
 
 
+def test_a_sweep_chooses_by_direct_answers_only_if_every_draw_trains_their_student():
+    space = Space.model_validate(
+        {"draw": {"icot.removal": {"choice": ["stepwise", "all"]}}, "choose": {"mode": "direct"}}
+    )
+    check_draws(_bases()[0], space)
+    without = Space.model_validate({"draw": {"cwt.epochs": {"int": [1, 2]}}, "choose": {"mode": "direct"}})
+    with pytest.raises(ValueError, match=r"choose\.mode: 'direct' needs the stage icot, which is off"):
+        check_draws(_bases()[0], without)
+
+
 def test_a_sweep_over_toys_without_dev_questions_is_refused():
     _, space = read_space("chunks")
     with pytest.raises(ValueError, match=r"hold some out with --rationales\.dev-share"):
