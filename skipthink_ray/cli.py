@@ -116,8 +116,9 @@ def _read_options(
     """The parsed options of a command, and the configuration that they make."""
     from skipthink_ray.config import PipelineConfig
     from skipthink_ray.help_sections import sections
+    from skipthink_ray.models import pretrained
     from skipthink_ray.options import given
-    from skipthink_ray.runtime.storage import absolute, local_path
+    from skipthink_ray.runtime.storage import absolute
     from skipthink_ray.settings import configure, start
 
     parser.own.add_argument(
@@ -149,7 +150,7 @@ def _read_options(
     parsed = parser.parse(words)
     config = configure(config, given(parsed, PipelineConfig))
     place = absolute(config.storage_path, "storage_path")
-    student = config.student.model_copy(update={"pretrained": local_path(config.student.pretrained)})
+    student = config.student.model_copy(update={"pretrained": pretrained.absolute(config.student.pretrained)})
     return parsed, config.model_copy(update={"storage_path": place, "student": student})
 
 

@@ -14,7 +14,8 @@ import numpy as np
 ANSWER, SKIP, THOUGHT = "[answer]", "[skip]", "[thought]"
 COMMON_MARKERS = (ANSWER, SKIP, THOUGHT)
 """The markers that do not depend on M."""
-STAGE_MARKER = re.compile(r"\[\d+\]")
+STAGE_MARKER = re.compile(r"\[\d+\]|\[\[\d+\]\]")
+"""`[m]`, or `[[m]]` if a pretrained vocabulary has `[m]` as a word."""
 ARROW = "-->"
 
 Ids = Sequence[int] | np.ndarray

@@ -9,7 +9,7 @@ from skipthink_ray.models.student import Student
 
 _ABOUT = {
     "base": ("Full thinking: it writes the whole rationale, then the answer.", ""),
-    "cwt": ("Chunk-wise training: it writes one chunk per prompt, and then the answer.", "[1]"),
+    "cwt": ("Chunk-wise training: it writes one chunk per prompt, and then the answer.", ""),
     "stt": (
         "Skip-thinking: it writes only the chunks it needs, `[thought]` for those it skips, then the answer.",
         "[skip]",
@@ -35,6 +35,8 @@ def model_card(stage: str, config: PipelineConfig, student: Student, summary: di
     question = config.samples.question_format.format(question="How many apples are left?")
     num_markers = len({*student.ids.stages})
     stages = f"{num_markers} chunk marker{'s' if num_markers > 1 else ''}, " if num_markers else ""
+    if stage == "cwt":
+        marker = student.tokenizer.convert_ids_to_tokens(student.ids.stages[0])
     asked = question + marker if stage == "cwt" and student.ids.chunk_per_step else marker + question
     licence = _LICENCE if config.student.pretrained else ""
     prompt = student.model.config.skipthink["prompt_start"] + asked

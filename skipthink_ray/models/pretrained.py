@@ -18,6 +18,7 @@ from platformdirs import user_cache_path
 from safetensors import SafetensorError
 
 from skipthink_ray.models.wheel import VERSION, fetch
+from skipthink_ray.runtime.job import job_name
 
 SMOLLM2 = "smollm2"
 CACHE = "SKIPTHINK_CACHE"
@@ -72,6 +73,16 @@ def check_causal_lm(key: str, name: str) -> None:
         raise ValueError(f"{key}: '{folder}' has no model (no config.json){gguf}")
     if not any(folder.glob("*token*")):
         raise ValueError(f"{key}: the folder '{folder}' has no tokenizer; save one there")
+
+
+def absolute(name: str | None) -> str | None:
+    """The absolute path of a local file or folder, and any other name as it is.
+
+    Workers run in another directory, so a relative path would fail there. In a Ray job they run in a copy of
+    the driver's directory, where it works.
+    """
+    path = Path(name).expanduser() if name and name != SMOLLM2 else None
+    return os.path.abspath(path) if path and not job_name() and path.exists() else name
 
 
 def describe(name: str | None) -> str:

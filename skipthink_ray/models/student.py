@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     AutoModelForCausalLM,
@@ -61,7 +60,7 @@ def load_tokenizer(config: StudentConfig, texts: Iterable[str]) -> Any:
     source = resolve(config.pretrained)
     try:
         tokenizer = AutoTokenizer.from_pretrained(source)
-    except Exception as error:  # the library tokenizers raises bare Exceptions
+    except Exception as error:  # damaged files raise almost anything
         raise ValueError(
             f"student.pretrained: no tokenizer could be loaded from '{config.pretrained}': {error}"
         ) from error
@@ -181,8 +180,8 @@ def load_student(folder: str | Path) -> Student:
     """Load a student that `save_student` or a training stage wrote. ValueError for any other folder."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
-    except (OSError, ValueError) as error:
+        model = _whole_model(folder)
+    except Exception as error:  # damaged files raise almost anything
         raise ValueError(f"'{folder}' is not a student's folder (model and tokenizer): {error}") from error
     ids = marker_ids(tokenizer, getattr(model.config, "skipthink", {}))
     return Student(model, tokenizer, ids, tokenizer.pad_token_id)
@@ -213,19 +212,21 @@ def marker_ids(tokenizer: Any, made: Mapping[str, Any]) -> MarkerIds:
 
 def _from_pretrained(name: str) -> Any:
     try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(  # returns a pair because of output_loading_info
-            name, dtype=torch.float32, use_safetensors=True, output_loading_info=True
-        )
-    except (OSError, ValueError, SafetensorError) as error:
+        return _whole_model(name)
+    except Exception as error:  # damaged files raise almost anything
         raise ValueError(
             f"student.pretrained: no causal LM could be loaded from '{name}': {error}"
         ) from error
+
+
+def _whole_model(name: str | Path) -> Any:
+    """A model in fp32. Raises ValueError if a weight is missing, which transformers would draw at random."""
+    loaded: Any = AutoModelForCausalLM.from_pretrained(  # returns a pair because of output_loading_info
+        name, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+    )
     model, info = loaded
     if missing := sorted(info["missing_keys"]):
-        raise ValueError(
-            f"student.pretrained: '{name}' lacks {len(missing)} weights ({missing[0]}, ...), which would be "
-            "random; use a folder or hub id with the whole causal LM"
-        )
+        raise ValueError(f"it lacks {len(missing)} weights ({missing[0]}, ...), which would be random")
     return model
 
 

@@ -23,13 +23,3 @@ def absolute(path: str, key: str) -> str:
             f"absolute path on a shared file system, such as {option} /mnt/shared/{expanded.name}"
         )
     return os.path.abspath(expanded)
-
-
-def local_path(name: str | None) -> str | None:
-    """The absolute path of a file or folder, and any other name as it is.
-
-    Workers have another working directory. Those of a Ray job have a copy of the driver's, where a relative
-    path stays right.
-    """
-    path = Path(name).expanduser() if name else None
-    return os.path.abspath(path) if path and JOB not in os.environ and path.exists() else name

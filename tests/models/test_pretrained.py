@@ -16,6 +16,7 @@ from skipthink_ray.config import PipelineConfig, StudentConfig
 from skipthink_ray.identity import identify
 from skipthink_ray.models.encoding import encode
 from skipthink_ray.models.pretrained import (
+    absolute,
     check_pretrained,
     describe,
     fingerprint,
@@ -25,6 +26,7 @@ from skipthink_ray.models.pretrained import (
 )
 from skipthink_ray.models.wheel import VERSION
 from skipthink_ray.presets import PRESETS
+from skipthink_ray.runtime.job import JOB
 from skipthink_ray.settings import load_config
 from tests.gguf_files import write_gguf
 from tests.test_bad_input import ROOT, refused
@@ -74,6 +76,16 @@ def test_a_damaged_entry_of_the_cache_is_made_again(written, cache):
     (folder / "config.json").unlink()
     assert Path(resolve(str(written))) == folder
     assert (folder / "config.json").exists()
+
+
+def test_a_local_path_becomes_absolute_and_other_names_stay(tmp_path, monkeypatch):
+    for name in ("model", "smollm2"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert absolute("model") == str(tmp_path / "model")
+    assert [absolute(name) for name in ("smollm2", "owner/model", None)] == ["smollm2", "owner/model", None]
+    monkeypatch.setenv(JOB, '{"metadata": {"job_submission_id": "first"}}')
+    assert absolute("model") == "model"
 
 
 def test_errors_name_a_missing_file_and_a_folder_of_gguf_files(written, tmp_path):

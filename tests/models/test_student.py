@@ -17,7 +17,7 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from skipthink_ray.config import StudentConfig
-from skipthink_ray.method.markup import COMMON_MARKERS, stage_markers
+from skipthink_ray.method.markup import COMMON_MARKERS, STAGE_MARKER, stage_markers
 from skipthink_ray.models.encoding import encode, sendable
 from skipthink_ray.models.pretrained import check_pretrained
 from skipthink_ray.models.student import (
@@ -245,6 +245,8 @@ def test_a_marker_is_a_token_of_its_own_even_if_the_vocabulary_has_its_name(chec
     assert student.model.get_input_embeddings().weight.isfinite().all()
     save_student(student, tmp_path / "saved")
     assert load_student(tmp_path / "saved").ids == student.ids
+    assert all(STAGE_MARKER.fullmatch(name) for name in ("[[1]]", "[2]"))
+    assert not STAGE_MARKER.fullmatch("[[1]")
 
 
 def test_a_vocabulary_with_the_name_of_a_common_marker_is_refused(checkpoints, tmp_path):
@@ -266,6 +268,18 @@ def test_a_folder_that_lacks_weights_is_refused(checkpoints, tmp_path):
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(ValueError, match=r"student.pretrained: no causal LM could be loaded from"):
         build_student(config, load_tokenizer(config, ()), 0)
+
+
+def test_a_students_folder_with_damaged_or_missing_weights_is_refused(rows, tmp_path):
+    save_student(make_student(rows[:20]), tmp_path)
+    file = tmp_path / "model.safetensors"
+    weights = load_file(file)
+    save_file({name: weights[name] for name in weights if ".mlp." not in name}, file, {"format": "pt"})
+    with pytest.raises(ValueError, match=r"is not a student's folder .*it lacks \d+ weights"):
+        load_student(tmp_path)
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(ValueError, match="is not a student's folder"):
+        load_student(tmp_path)
 
 
 def test_a_folder_with_a_damaged_tokenizer_is_refused(checkpoints, tmp_path):
