@@ -57,7 +57,7 @@ def run(
     if "icot" in names and not config.icot.removal:
         raise ValueError("icot.removal: the stage icot is off; set --icot.removal stepwise (ICoT-SI) or all")
     current, tell = open_run(config), partial(say, console)
-    if _is_finished(current, names):
+    if is_finished(current, names):
         if "report" in names:
             from skipthink_ray.reporting.table import show_report
 
@@ -93,12 +93,8 @@ def open_run(config: PipelineConfig) -> Run:
     return Run(Folder.open(config.storage_path), config.name, identify(config))
 
 
-def is_finished(config: PipelineConfig) -> bool:
-    """Whether a run has nothing to do. Raises ValueError as `open_run` does."""
-    return _is_finished(open_run(config), stages_of(config))
-
-
-def _is_finished(current: Run, names: Sequence[str]) -> bool:
+def is_finished(current: Run, names: Sequence[str]) -> bool:
+    """Whether a run has nothing to do for these stages."""
     return all(current.is_done(name) for name in names) and current.is_recorded()
 
 
@@ -121,7 +117,7 @@ def _make_all(names: list[str], maker: "Maker", at_once: int | None) -> None:
 
 
 def processes_at_once(config: PipelineConfig) -> int:
-    """The workers or actors that a run uses at once, stage after stage: as many as its widest stage needs."""
+    """The most workers or actors that any stage of a run needs at once."""
     return max(processes(name, config) for name in stages_of(config))
 
 

@@ -36,8 +36,7 @@ class Schedule:
     def run(self, stop: Callable[[], bool]) -> None:
         """Make all stages. If one fails, `stop` must end the others; then its error is raised.
 
-        A single stage starts even if it needs more than the room. `stop` returns False if the others cannot
-        end.
+        `stop` returns False if they will not end. A single stage starts even if it needs more than the room.
         """
         try:
             while self.waiting or self.running:

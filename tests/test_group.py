@@ -162,7 +162,6 @@ def test_a_task_in_its_own_process_is_the_command_that_runs_it_alone(tmp_path):
 
 
 def test_a_task_without_its_file_does_not_stop_the_others(tmp_path, monkeypatch):
-    """Only the other tasks start a process."""
     for task in ("addsub", "svamp"):
         (tmp_path / f"{task}.jsonl").write_text(
             '{"question": "How many?", "answer": "1", "rationale": "One."}\n'

@@ -2,12 +2,12 @@
 
 import os
 import shlex
-import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,15 +16,18 @@ from rich.console import Console
 from rich.table import Table
 
 from skipthink_ray.config import PipelineConfig
-from skipthink_ray.pipeline import is_finished, processes_at_once
+from skipthink_ray.identity import stages_of
+from skipthink_ray.pipeline import is_finished, open_run, processes_at_once
 from skipthink_ray.reporting.table import FAILED, Row, add_runs, main_numbers, plain_table
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.runtime.console import TERMINATED, say
 from skipthink_ray.runtime.job import how_to_continue
+from skipthink_ray.runtime.logged import end_on_sigterm
 from skipthink_ray.runtime.store import REPORT
 
-GRACE_S = 90.0
-"""How long stopped runs may take to end. Each saves a checkpoint first."""
+POLL_S = 0.5
+GRACE_S = 120.0
+"""Seconds that stopped runs may take to end. Each saves a checkpoint first."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ def run_tasks(
 
 def _is_finished(config: PipelineConfig) -> bool:
     try:
-        return is_finished(config)
+        return is_finished(open_run(config), stages_of(config))
     except ValueError:  # its run will say so
         return False
 
@@ -67,7 +70,7 @@ def _run_side_by_side(configs: Sequence[PipelineConfig], words: Sequence[str]) -
     from skipthink_ray.runtime.cluster import connect, disconnect, environment, room  # imports Ray
     from skipthink_ray.runtime.progress import quiet
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    end_on_sigterm()
     cluster = configs[0].cluster
     with quiet(Path(os.devnull)) as console:  # each task has a log of its own
         try:
@@ -93,8 +96,8 @@ def run_group(
 ) -> int:
     """Call `run` on every configuration, also after a failure, and print the table of results.
 
-    at_once: how many may run at the same time. One runs in this thread; more run in threads of their own, and
-    a signal calls `stop` to end them.
+    at_once: how many may run at the same time. With 1, they run in this thread. Otherwise each runs in a
+    thread of its own, and a signal calls `stop`, which must end them.
     Returns the exit code: 0 if all runs are done, 1 if one failed, 143 if SIGTERM ended a run in this thread.
     """
     numbers = {config.name: f"{number}/{len(configs)}" for number, config in enumerate(configs, start=1)}
@@ -112,7 +115,10 @@ def run_group(
     else:
         with ThreadPoolExecutor(at_once) as pool:
             try:
-                outcomes = [*pool.map(announced, configs)]
+                futures = [pool.submit(announced, config) for config in configs]
+                while wait(futures, POLL_S).not_done:
+                    pass  # a signal that another thread received is noticed here
+                outcomes = [future.result() for future in futures]
             except BaseException:  # a signal
                 pool.shutdown(wait=False, cancel_futures=True)
                 stop()
@@ -183,9 +189,10 @@ class Processes:
         for process in self.running:
             if process.poll() is None:
                 process.terminate()
+        deadline = time.monotonic() + GRACE_S
         for process in self.running:
             try:
-                process.wait(GRACE_S)
+                process.wait(max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
                 process.kill()
 

@@ -97,7 +97,8 @@ def start_shared_actors() -> None:
     placement group and end with the trial, and the data sets of all other trials would fail.
     """
     pool = ray.data.ActorPoolStrategy(size=1)
-    ray.data.range(1).map_batches(_Unchanged, compute=pool, num_cpus=0).materialize()
+    items = ray.data.from_items([0])  # read by this process: a read task would wait for a CPU
+    items.map_batches(_Unchanged, compute=pool, num_cpus=0).materialize()
 
 
 class _Unchanged:

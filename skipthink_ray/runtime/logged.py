@@ -17,7 +17,7 @@ from skipthink_ray.runtime.log_file import log_file
 from skipthink_ray.runtime.progress import cause, quiet
 
 LAST_RESORT_S = 180.0
-"""When a terminated process that still has not ended, whatever the reason, ends without cleaning up."""
+"""Seconds after SIGTERM until a process that has not ended exits without cleaning up."""
 
 
 def logged(config: PipelineConfig, work: Callable[[Console], object], folder: str | None = None) -> int:
@@ -25,7 +25,7 @@ def logged(config: PipelineConfig, work: Callable[[Console], object], folder: st
 
     A ValueError propagates. folder: as in `log_file`.
     """
-    signal.signal(signal.SIGTERM, _terminate)
+    end_on_sigterm()
     with log_file(config, folder) as log, quiet(log.path) as console:
         try:
             code = work(console)
@@ -46,8 +46,13 @@ def logged(config: PipelineConfig, work: Callable[[Console], object], folder: st
     return code if isinstance(code, int) else 0
 
 
-def _terminate(*_: object) -> None:
-    timer = threading.Timer(LAST_RESORT_S, os._exit, (TERMINATED,))
-    timer.daemon = True
-    timer.start()
-    sys.exit(TERMINATED)
+def end_on_sigterm() -> None:
+    """Let SIGTERM raise SystemExit in this thread, the main one."""
+
+    def end(*_: object) -> None:
+        timer = threading.Timer(LAST_RESORT_S, os._exit, (TERMINATED,))
+        timer.daemon = True
+        timer.start()
+        sys.exit(TERMINATED)
+
+    signal.signal(signal.SIGTERM, end)

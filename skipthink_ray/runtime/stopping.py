@@ -73,7 +73,7 @@ class Stopper:
 
         Their workers are gone only after `cluster.disconnect`. A task that has just ended must not be
         cancelled: Ray then aborts this process.
-        Returns whether the stages that wait for these tasks go on; those of a broken cluster wait forever.
+        Returns False if the cluster is broken: the stages that wait for its tasks will not end.
         """
         with self.lock:
             self.stopped.set()
@@ -85,7 +85,7 @@ class Stopper:
             for ask in asks:
                 ask()
         deadline = time.monotonic() + (GRACE_S if asks else 0)
-        while self._running(POLL_S) and time.monotonic() < deadline and not is_broken():
+        while time.monotonic() < deadline and not is_broken() and self._running(POLL_S):
             pass
         for call in self._running(0):
             with suppress(RayError):

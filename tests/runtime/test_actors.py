@@ -21,6 +21,14 @@ def cluster() -> Iterator[None]:
     disconnect()
 
 
+@ray.remote(num_cpus=2)
+class Guest:
+    """Uses all CPUs of the cluster."""
+
+    def is_there(self) -> bool:
+        return True
+
+
 @ray.remote(num_cpus=0)
 class Trial:
     """Uses a data set with a pool of actors, as a trial of Ray Tune does."""
@@ -31,6 +39,8 @@ class Trial:
 
 @pytest.mark.ray
 def test_a_trial_that_ends_does_not_take_the_actors_of_other_data_sets_with_it(cluster):
+    guest: Any = Guest.remote()
+    assert ray.get(guest.is_there.remote())
     start_shared_actors()
     group = placement_group([{HEAD: 0.001}])
     ray.get(group.ready())
