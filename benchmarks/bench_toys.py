@@ -64,7 +64,7 @@ def settings(toy: str) -> PipelineConfig:
 def key_of(toy: str) -> str:
     """A key of all that a toy's numbers depend on."""
     unused = {"name", "storage_path", "cluster", "endpoint", "tracking", "report"}
-    return digest([True, settings(toy).model_dump(exclude=unused)])
+    return digest(settings(toy).model_dump(exclude=unused))
 
 
 def run_missing(toys: list[str], results: Path, done: set[str]) -> None:
@@ -79,12 +79,7 @@ def run_missing(toys: list[str], results: Path, done: set[str]) -> None:
         line = {"key": key_of(toy), "toy": toy, "numbers": numbers_of(settings(toy))}
         with results.open("a") as file:
             file.write(json.dumps(line) + "\n")
-        print(
-            time.strftime("%H:%M:%S"),
-            toy,
-            {s: round(of["accuracy_pct"], 1) for s, of in line["numbers"].items() if "accuracy_pct" in of},
-            flush=True,
-        )
+        print(f"{time.strftime('%H:%M:%S')} {toy}\n{table([line], toy)}", flush=True)
 
 
 def numbers_of(config: PipelineConfig) -> dict[str, Any]:

@@ -11,9 +11,9 @@ BLOCK = r"(<!-- {kind}((?: \S+)*) -->\n).*?(<!-- end -->)"
 
 
 def fill_tables(document: str, kind: str, table: Callable[..., str]) -> str:
-    """The document with the tables of a kind made again. `table` gets the words of the name.
+    """The document with all tables of a kind replaced. `table` makes one from the words of its name.
 
-    Raises ValueError if there is no such table.
+    Raises ValueError if the document has none.
     """
     filled, number = re.subn(
         BLOCK.format(kind=kind),
@@ -22,7 +22,7 @@ def fill_tables(document: str, kind: str, table: Callable[..., str]) -> str:
         flags=re.DOTALL,
     )
     if not number:
-        raise ValueError(f"no line <!-- {kind} ... --> before <!-- end -->, where a table belongs")
+        raise ValueError(f"no line <!-- {kind} --> with an <!-- end --> below it; write both around a table")
     return filled
 
 

@@ -1,7 +1,6 @@
 """Trains a student of its kind with every preset and shipped configuration: do its markers part?
 
     python -m benchmarks.preset_markers --rationales multiarith.jsonl --text gsm8k.jsonl
-
     python -m benchmarks.preset_markers --document docs/results.md      # updates the table of the document
 
 Runs the stages up to cwt, with a few updates, as `skipthink` runs them. The preset gpt2 gets a student of

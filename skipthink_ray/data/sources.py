@@ -106,7 +106,7 @@ def read_dataset(config: PipelineConfig) -> "ray.data.Dataset":
     first_row, parts = 0, []
     for split, part in open_dataset(config).items():
         numbered = part.add_column("__row__", list(range(first_row, first_row + len(part))))
-        # not from_huggingface: without a network it asks the Hub in vain, for many seconds and each split
+        # from_huggingface would contact the Hub for each split; without a network that takes many seconds
         raw = ray.data.from_arrow(numbered.with_format("arrow")[:]).map(
             _as_raw,  # pyright: ignore[reportArgumentType]
             fn_kwargs={"split": split, "config": config, "labels": _labels(part)},

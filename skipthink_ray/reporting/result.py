@@ -7,7 +7,7 @@ from skipthink_ray.method.intervals import Estimate
 POOR_PCT = 20.0
 """If the accuracy of full thinking is lower, the first sentence warns the reader."""
 FEW = 5
-"""An interval over fewer timed questions says little."""
+"""With fewer timed questions, a sentence says that the speed-up means little."""
 
 
 def result_sentences(
@@ -26,12 +26,12 @@ def result_sentences(
     ]
     if full["accuracy_pct"]["value"] < POOR_PCT:
         who = student["pretrained"] or "a student from scratch"
-        warning = (
+        sentences.insert(
+            0,
             f"Even full thinking is right in only {full['accuracy_pct']['value']:.1f} % ({who} on "
             f"{rationales:,} rationales: expect little). Tokens and speed of students that have not learned "
-            "the task say little about the method."
+            "the task say little about the method.",
         )
-        sentences = [warning, *sentences]
     timed = evaluation["timed_questions"]
     if timed < FEW:
         sentences.append(

@@ -3,7 +3,8 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -24,7 +25,7 @@ LOOK_EVERY_S = 2.0
 """Seconds between two looks at whether a node is about to leave, or the driver stops the stage. All ranks
 wait for each other there."""
 SILENCE_S = 10.0
-"""A chunk search that takes longer is announced."""
+"""Seconds after which a chunk search is announced."""
 CHECKPOINT_SHARE = 0.1
 """Largest share of a run's time that checkpoints may take. Short epochs share one."""
 
@@ -118,17 +119,20 @@ def hooks(job: Job, saver: Saver, board: Board | None, is_watched: bool) -> Hook
             board.log([(progress.update - 1, numbers)])
         saver.at_end_of_epoch(progress, samples)
 
-    @contextmanager
-    def search(progress: Progress) -> Iterator[None]:
-        said = f"searching the chunks of epoch {progress.epoch + 1}; this can take minutes"
-        timer = threading.Timer(SILENCE_S, board.say if board else lambda _: None, (said,))
-        timer.start()
-        try:
-            yield
-        finally:
-            timer.cancel()
-
+    search = partial(_announced, board) if board else lambda _: nullcontext()
     return Hooks(on_updates, on_epoch, _poster(board), saver.in_epoch, search)
+
+
+@contextmanager
+def _announced(board: Board, progress: Progress) -> Iterator[None]:
+    """Say that chunks are searched, unless the search ends soon."""
+    said = f"searching the chunks of epoch {progress.epoch + 1}; this can take minutes"
+    timer = threading.Timer(SILENCE_S, board.say, (said,))
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _poster(board: Board | None) -> Callable[[Progress], None]:
