@@ -1,12 +1,14 @@
 """Makes stages in the order of their inputs, and side by side if the cluster has room for them."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Thread
 
 from skipthink_ray.runtime.cluster import NoRoom
 
+POLL_S = 0.5
 PATIENCE_S = 60.0
 """How long to wait for a stopped stage to end."""
 
@@ -43,7 +45,7 @@ class Schedule:
                 if self.ended.empty() and (name := self._next()):
                     self._start(name)
                 else:
-                    self._end(*self.ended.get())
+                    self._end_next()
         except BaseException:
             if stop():
                 for thread in self.threads:
@@ -74,6 +76,11 @@ class Schedule:
             self.ended.put((name, error))
         else:
             self.ended.put((name, None))
+
+    def _end_next(self) -> None:
+        """Wait for a stage to end. A signal that arrives just before a wait is noticed after it."""
+        with suppress(Empty):
+            self._end(*self.ended.get(timeout=POLL_S))
 
     def _end(self, name: str, error: BaseException | None) -> None:
         work = self.running.pop(name)

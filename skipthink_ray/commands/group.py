@@ -117,7 +117,7 @@ def run_group(
             try:
                 futures = [pool.submit(announced, config) for config in configs]
                 while wait(futures, POLL_S).not_done:
-                    pass  # a signal that another thread received is noticed here
+                    pass  # a signal that arrives just before a wait is noticed after it
                 outcomes = [future.result() for future in futures]
             except BaseException:  # a signal
                 pool.shutdown(wait=False, cancel_futures=True)
