@@ -23,6 +23,8 @@ from tokenizers import pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.integrations.gguf import read_gguf_metadata
 
+from skipthink_ray.models.pretrained import first_line
+
 PRE = "tokenizer.ggml.pre"
 DIGITS_FIRST = ("smollm", "starcoder", "refact", "command-r", "codeshell", "exaone")
 """llama.cpp's names of pre-tokenizers that split off each digit and then use GPT-2's split."""
@@ -40,7 +42,7 @@ def convert(file: Path, folder: Path, say: Callable[[str], None]) -> None:
         )
     except Exception as error:  # the readers raise almost anything for a damaged file
         raise ValueError(
-            f"student.pretrained: the GGUF file {file.name} could not be read ({_first_line(error)}). "
+            f"student.pretrained: the GGUF file {file.name} could not be read ({first_line(error)}). "
             "It may be truncated, damaged, one part of several, or of an unknown architecture; download it "
             "again, or use the model's folder or hub id"
         ) from error
@@ -83,7 +85,3 @@ def _as_ordinary(model: Any) -> Any:
     ordinary.tie_weights()
     ordinary.generation_config = model.generation_config
     return ordinary
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -65,8 +65,10 @@ def check_causal_lm(key: str, name: str) -> None:
         try:
             AutoConfig.from_pretrained(name)
         except (OSError, ValueError) as error:
-            first = str(error).splitlines()[0]
-            raise ValueError(f"{key}: '{name}' is neither a local folder nor a Hub model: {first}") from error
+            reason = first_line(error)
+            raise ValueError(
+                f"{key}: '{name}' is neither a local folder nor a Hub model: {reason}"
+            ) from error
         return
     if not (folder / "config.json").exists():
         gguf = "; give the path of its GGUF file" if any(folder.glob("*.gguf")) else ""
@@ -112,6 +114,11 @@ def fingerprint(name: str) -> str:
     if path.is_absolute() or _is_gguf_name(path):
         raise ValueError(f"student.pretrained: no such file or folder: {name}")
     return name
+
+
+def first_line(error: Exception) -> str:
+    """Why a library could not load something, without its further advice."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def cache_folder() -> Path:

@@ -32,7 +32,7 @@ from skipthink_ray.method.markup import (
 )
 from skipthink_ray.models.encoding import encode
 from skipthink_ray.models.marker_start import add_embeddings, start_markers
-from skipthink_ray.models.pretrained import resolve
+from skipthink_ray.models.pretrained import first_line, resolve
 
 PAD, EOS = "[pad]", "[eos]"
 LINE_BREAK = "\n"
@@ -62,7 +62,8 @@ def load_tokenizer(config: StudentConfig, texts: Iterable[str]) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(source)
     except Exception as error:  # damaged files raise almost anything
         raise ValueError(
-            f"student.pretrained: no tokenizer could be loaded from '{config.pretrained}': {error}"
+            f"student.pretrained: no tokenizer could be loaded from '{config.pretrained}': "
+            f"{first_line(error)}"
         ) from error
     if tokenizer.eos_token_id is None:
         raise ValueError(
@@ -182,7 +183,8 @@ def load_student(folder: str | Path) -> Student:
         tokenizer = AutoTokenizer.from_pretrained(folder)
         model = _whole_model(folder)
     except Exception as error:  # damaged files raise almost anything
-        raise ValueError(f"'{folder}' is not a student's folder (model and tokenizer): {error}") from error
+        reason = first_line(error) if (Path(folder) / "config.json").exists() else "it has no config.json"
+        raise ValueError(f"'{folder}' is not a student's folder (model and tokenizer): {reason}") from error
     ids = marker_ids(tokenizer, getattr(model.config, "skipthink", {}))
     return Student(model, tokenizer, ids, tokenizer.pad_token_id)
 
@@ -215,7 +217,7 @@ def _from_pretrained(name: str) -> Any:
         return _whole_model(name)
     except Exception as error:  # damaged files raise almost anything
         raise ValueError(
-            f"student.pretrained: no causal LM could be loaded from '{name}': {error}"
+            f"student.pretrained: no causal LM could be loaded from '{name}': {first_line(error)}"
         ) from error
 
 

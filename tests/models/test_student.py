@@ -270,6 +270,11 @@ def test_a_folder_that_lacks_weights_is_refused(checkpoints, tmp_path):
         build_student(config, load_tokenizer(config, ()), 0)
 
 
+def test_a_folder_without_a_student_is_refused_in_one_line(tmp_path):
+    with pytest.raises(ValueError, match=r"is not a student's folder .*: it has no config\.json$"):
+        load_student(tmp_path)
+
+
 def test_a_students_folder_with_damaged_or_missing_weights_is_refused(rows, tmp_path):
     save_student(make_student(rows[:20]), tmp_path)
     file = tmp_path / "model.safetensors"
