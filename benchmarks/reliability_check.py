@@ -24,20 +24,20 @@ def problem(calm: Path, storage: Path, stage: str) -> str:
         return "not finished"
     names = sorted({file.parent.name for file in theirs.rglob("*.parquet")})
     for name in names:
-        if found := _table_problem(_table(theirs / name), _table(ours / name)):
+        if found := table_problem(table_of(theirs / name), table_of(ours / name)):
             return f"table {name}: {found}"
     if (theirs / "student").exists() and (found := _student_problem(theirs, ours)):
         return found
     return _tracking_problem(storage, stage) if stage in TRAINING else ""
 
 
-def _table(folder: Path) -> pa.Table:
+def table_of(folder: Path) -> pa.Table:
     table = pyarrow.dataset.dataset(folder, format="parquet").to_table()
     keys = [name for name in ("row", "mode", "update", "epoch") if name in table.column_names]
     return table.sort_by([(key, "ascending") for key in keys]) if keys else table
 
 
-def _table_problem(theirs: pa.Table, ours: pa.Table) -> str:
+def table_problem(theirs: pa.Table, ours: pa.Table) -> str:
     if len(theirs) != len(ours):
         return f"{len(theirs)} rows, now {len(ours)}"
     for name in theirs.column_names:
@@ -66,5 +66,5 @@ def _tracking_problem(storage: Path, stage: str) -> str:
     if len(own) != 1:
         return f"{len(own)} runs of {stage} in MLflow"
     steps = sorted(metric.step for metric in client.get_metric_history(own[0], f"{stage}/loss_nats"))
-    updates = _table(storage / NAME / stage / "history")["update"].to_pylist()
+    updates = table_of(storage / NAME / stage / "history")["update"].to_pylist()
     return "" if steps == updates else f"MLflow has {len(steps)} steps of {len(updates)} updates"

@@ -4,7 +4,7 @@ import pyarrow as pa
 import pytest
 
 from benchmarks.bench_reliability import draw
-from benchmarks.reliability_check import _table_problem
+from benchmarks.reliability_check import table_problem
 from benchmarks.reliability_run import HIT
 from benchmarks.reliability_table import KILLED, fill
 
@@ -28,15 +28,15 @@ def test_moments_are_spread_over_the_time_in_which_a_kill_may_strike():
 
 def test_a_missing_a_double_and_a_changed_row_are_differences_and_float_rounding_is_not():
     table = pa.table({"row": [0, 1], "kept": [[True], [False]], "loss_nats": [1.0, 2.0], "seconds": [1, 2]})
-    assert _table_problem(table, table.slice(1)) == "2 rows, now 1"
-    assert _table_problem(table, table.take([0, 0])) == "column row differs"
+    assert table_problem(table, table.slice(1)) == "2 rows, now 1"
+    assert table_problem(table, table.take([0, 0])) == "column row differs"
     other = table.set_column(1, "kept", pa.array([[True], [True]]))
-    assert _table_problem(table, other) == "column kept differs"
+    assert table_problem(table, other) == "column kept differs"
     for loss, found in ((2.0 + 1e-7, ""), (2.1, "column loss_nats differs by more than float rounding")):
         near = table.set_column(2, "loss_nats", pa.array([1.0, loss])).set_column(
             3, "seconds", pa.array([5, 6])
         )
-        assert _table_problem(table, near) == found
+        assert table_problem(table, near) == found
 
 
 def test_the_table_counts_a_fault_and_names_the_runs_that_needed_a_second_start():
