@@ -1,4 +1,4 @@
-"""Everything that is refused before work starts. Each check runs once, as soon as what it needs is there.
+"""The checks that can refuse a run, each as soon as what it needs is there.
 
     check_settings   when the configuration is read; needs nothing else
     check_run        before the first stage of a run; needs the storage, the inputs and the cluster

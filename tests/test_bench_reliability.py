@@ -4,6 +4,7 @@ import pyarrow as pa
 import pytest
 
 from benchmarks.bench_reliability import draw
+from benchmarks.bench_sweep import KINDS, table
 from benchmarks.reliability_check import table_problem
 from benchmarks.reliability_run import HIT
 from benchmarks.reliability_table import KILLED, fill
@@ -48,3 +49,16 @@ def test_the_table_counts_a_fault_and_names_the_runs_that_needed_a_second_start(
     assert "3 kills, 2026-11-27, on one." in document
     with pytest.raises(ValueError, match="no line"):
         fill("nothing", lines)
+
+
+def test_the_table_of_sweeps_names_what_differs_and_what_an_early_stop_costs():
+    shared = {"trials": 3, "exit_codes": [1], "date": "2026-11-27", "machine": "one"}
+    lines = [
+        {**shared, "kind": "killed", "exit_codes": [-9, 1], "faults": []},
+        {**shared, "kind": "outage", "faults": ["a is not fully tracked", "b has other parameters"]},
+        {**shared, "kind": "early", "faults": [], "next_update_s": [21.6, 19.2]},
+    ]
+    text = table(lines)
+    assert f"| {KINDS['killed']} | 3 | -9, 1 | nothing |" in text
+    assert f"| {KINDS['outage']} | 3 | 1 | a is not fully tracked; b has other parameters |" in text
+    assert "the next trial: 22 s and 19 s." in text

@@ -211,9 +211,10 @@ class ClusterConfig(Config):
     cpus_per_worker: Annotated[float, Field(gt=0.0)] = 1
     """CPUs per training worker or actor; also its number of torch threads."""
     backend: Literal["auto", "deepspeed", "ddp"] = "auto"
-    """auto: DeepSpeed if it can start, otherwise torch's DistributedDataParallel, with a notice."""
-    zero_stage: Literal[0, 1, 2, 3] = 2
-    """DeepSpeed ZeRO stage."""
+    """ddp: torch's DistributedDataParallel. auto: ddp if `zero_stage` is not set and weights, gradients and
+    optimiser states take at most half of a worker's memory; otherwise DeepSpeed, if it can start."""
+    zero_stage: Literal[0, 1, 2, 3] | None = None
+    """DeepSpeed ZeRO stage. None: 2 if DeepSpeed is used."""
     accumulation: PositiveInt = 1
     """Micro-batches per update on each worker (gradient accumulation)."""
     max_failures: Annotated[int, Field(ge=0)] = 3
@@ -224,6 +225,11 @@ class ClusterConfig(Config):
     Checkpoints take at most a tenth of the time."""
     wait_s: Annotated[float, Field(ge=0.0)] = 0.0
     """Seconds to wait for an autoscaling cluster to grow before reporting that the request does not fit."""
+
+    @property
+    def zero(self) -> int:
+        """Stage of ZeRO if DeepSpeed is used."""
+        return 2 if self.zero_stage is None else self.zero_stage
 
 
 class PipelineConfig(Config):

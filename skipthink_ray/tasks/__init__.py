@@ -60,7 +60,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "strategy_qa",
     )
 }
-"""Tasks that `skipthink run` runs one after another: the paper's seven (method §7)."""
+"""The group `seven` (method §7), which `skipthink run` runs side by side if the cluster has room."""
 
 
 def task_of(config: PipelineConfig) -> Task:

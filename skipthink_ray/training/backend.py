@@ -8,13 +8,15 @@ import os
 import shutil
 from typing import Any
 
+import psutil
 import torch
 
 from skipthink_ray.config import ClusterConfig, TrainConfig
 from skipthink_ray.training.deepspeed import use_own_tools
 from skipthink_ray.training.deepspeed_engine import DeepSpeedEngine
-from skipthink_ray.training.engine import DataParallelEngine, Engine, any_rank
+from skipthink_ray.training.engine import DataParallelEngine, Engine, any_rank, world
 from skipthink_ray.training.markers import Markers
+from skipthink_ray.training.states import needed
 
 
 def deepspeed_problem(use_gpu: bool) -> str | None:
@@ -30,12 +32,19 @@ def deepspeed_problem(use_gpu: bool) -> str | None:
     return None if shutil.which("ninja") else "on CPU it needs ninja, which is not on PATH"
 
 
-def choose_backend(cluster: ClusterConfig) -> tuple[str, str | None]:
+def choose_backend(cluster: ClusterConfig, train: TrainConfig, size: int) -> tuple[str, str | None]:
     """The backend and an optional notice for the user, the same on every rank.
 
     Raises RuntimeError if the configuration requires DeepSpeed and it cannot start.
+    :param size: parameters of the student
     """
     if cluster.backend == "ddp":
+        return "ddp", None
+    if (
+        cluster.backend == "auto"
+        and cluster.zero_stage is None
+        and not any_rank(not _fits(cluster, train, size))
+    ):
         return "ddp", None
     problem = deepspeed_problem(cluster.use_gpu)
     if any_rank(problem is not None):
@@ -49,6 +58,16 @@ def choose_backend(cluster: ClusterConfig) -> tuple[str, str | None]:
             f"DeepSpeed cannot start here ({problem}); training uses torch's DistributedDataParallel instead",
         )
     return "deepspeed", None
+
+
+def _fits(cluster: ClusterConfig, train: TrainConfig, size: int) -> bool:
+    """Whether weights, gradients and optimiser states take at most half of this worker's memory under DDP."""
+    if cluster.use_gpu:
+        memory = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
+    else:
+        memory = psutil.virtual_memory().total / world()  # all workers may be on this node
+    alone = cluster.model_copy(update={"backend": "ddp"})
+    return sum(needed(size, train, alone).values()) <= memory / 2
 
 
 def start_engine(

@@ -23,7 +23,7 @@ def deepspeed_config(train: TrainConfig, cluster: ClusterConfig, world: int) -> 
         "gradient_accumulation_steps": cluster.accumulation,
         "gradient_clipping": train.optim.clip_norm,
         "zero_optimization": {
-            "stage": cluster.zero_stage,
+            "stage": cluster.zero,
             "overlap_comm": cluster.use_gpu,
             "reduce_bucket_size": 50_000_000,
             "allgather_bucket_size": 50_000_000,

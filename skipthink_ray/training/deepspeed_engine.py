@@ -45,7 +45,7 @@ class DeepSpeedEngine:
             dist_init_required=False,
         )[0]
         self.model = self.engine.module
-        self.zero_stage = cluster.zero_stage
+        self.zero_stage = cluster.zero
         self.linked = False
 
     @property

@@ -10,16 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from skipthink_ray.config import ClusterConfig, PipelineConfig, StudentConfig, TrainConfig
+from skipthink_ray.config import ClusterConfig, PipelineConfig, StudentConfig
 from skipthink_ray.method.modes import STUDENT_OF
 from skipthink_ray.models.pretrained import resolve
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.runtime.cluster import slots
 from skipthink_ray.runtime.nodes import Node, check_disks
+from skipthink_ray.training.states import ADAMW_BYTES, FP32_BYTES, needed
 
 MIB = 1 << 20
-ADAMW_BYTES, FP32_BYTES, BF16_BYTES = 8, 4, 2
-"""Bytes per parameter: two fp32 states, and a number in each format."""
 SPARE_BYTES = 512 * MIB
 """Disk space for tables and logs."""
 
@@ -66,21 +65,6 @@ def _check_stage(stage: str, config: PipelineConfig, size: int, nodes: Sequence[
         f"cluster.num_workers = {workers}: {has}. Use a smaller student, --{stage}.precision bf16, a higher "
         "--cluster.zero-stage with more workers, or larger nodes"
     )
-
-
-def needed(size: int, train: TrainConfig, cluster: ClusterConfig) -> dict[str, int]:
-    """Bytes that a worker needs at least, by use. Which parts ZeRO shards depends on its stage."""
-    deepspeed = cluster.backend != "ddp"
-    zero, workers = cluster.zero_stage if deepspeed else 0, cluster.num_workers
-    bf16 = train.precision == "bf16" and deepspeed
-    each = BF16_BYTES if bf16 else FP32_BYTES
-    master = FP32_BYTES if bf16 else 0
-    shared = {"weights": zero == 3, "gradients": zero >= 2, "AdamW": zero >= 1}
-    whole = {"weights": each * size, "gradients": each * size, "AdamW": (ADAMW_BYTES + master) * size}
-    parts = {name: number // workers if shared[name] else number for name, number in whole.items()}
-    # every worker loads the whole student before ZeRO-3 shards it
-    parts["loading"] = max(0, FP32_BYTES * size - sum(parts.values()))
-    return {name: number for name, number in parts.items() if number}
 
 
 def _places(node: Node, per_worker: int, cluster: ClusterConfig) -> int:

@@ -39,9 +39,6 @@ def work(arguments: dict[str, Any]) -> dict[str, Any]:
     cluster = request.config.cluster
     torch.set_num_threads(max(1, int(cluster.cpus_per_worker)))
     board: Board | None = arguments["board"] if rank() == 0 else None
-    backend, remark = choose_backend(cluster)
-    if board and remark:
-        board.say(remark)
     samples, progress = Samples(ray.get(arguments["tokens"])), Progress()
     job = Job(
         request.stage,
@@ -53,6 +50,9 @@ def work(arguments: dict[str, Any]) -> dict[str, Any]:
     )
     student = _student(request)
     student.model.to(get_device())
+    backend, remark = choose_backend(cluster, request.train_config, student.model.num_parameters())
+    if board and remark:
+        board.say(remark)
     markers = attach(student.model, student.ids, request.train_config.optim)
     checkpoint = ray.train.get_checkpoint()
     if checkpoint:

@@ -76,10 +76,12 @@ def _rank(
     folder: str,
     resume: str | None,
     updates: int,
+    precision: str,
 ) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world)
-    train = TrainConfig(batch_size=BATCH, optim=OptimConfig(lr=0.01, marker_lr_stds=2.0))
+    optim = OptimConfig(lr=0.01, marker_lr_stds=2.0)
+    train = TrainConfig(batch_size=BATCH, optim=optim, precision=precision)  # type: ignore[arg-type]
     cluster = ClusterConfig(zero_stage=zero, accumulation=accumulation)  # type: ignore[arg-type]
     model, progress = tiny_llama(), Progress()
     markers = attach(model, MARKERS, train.optim)
@@ -109,11 +111,13 @@ def _train(
     backend="deepspeed",
     resume: Path | None = None,
     updates=3,
+    precision="fp32",
 ):
     """(losses of the updates, final weights)"""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    arguments = (world, accumulation, zero, backend, str(folder), str(resume) if resume else None, updates)
+    checkpoint = str(resume) if resume else None
+    arguments = (world, accumulation, zero, backend, str(folder), checkpoint, updates, precision)
     mp.start_processes(_rank, arguments, nprocs=world, start_method="spawn")
     return load_file(folder / "losses.safetensors")["losses"], load_file(folder / "weights.safetensors")
 
@@ -140,6 +144,17 @@ def test_updates_do_not_depend_on_workers_accumulation_or_zero_stage(
     reference, tmp_path, world, accumulation, zero
 ):
     _assert_same(reference, _train(tmp_path / "run", world, accumulation, zero), tolerance=2e-6)
+
+
+def test_in_bf16_ddp_stays_within_the_rounding_of_a_forward_pass_and_deepspeed_does_not(reference, tmp_path):
+    """DeepSpeed adds up gradients in bf16. The backend auto therefore prefers DistributedDataParallel."""
+    alone = _train(tmp_path / "run", 1, 1, 0, "ddp", precision="bf16")[0]
+    rounding = float((alone - reference[0]).abs().max())
+    for accumulation in (1, 2):
+        split = _train(tmp_path / "run", 2, accumulation, 0, "ddp", precision="bf16")[0]
+        assert float((split - alone).abs().max()) < rounding / 2
+    split = _train(tmp_path / "run", 2, 1, 2, precision="bf16")[0]
+    assert float((split - alone).abs().max()) > rounding
 
 
 @pytest.mark.parametrize(("zero_before", "zero_after"), [(0, 2), (2, 2), (3, 1)])

@@ -1,0 +1,21 @@
+"""The memory of a student in training: its weights, gradients and optimiser states, per worker."""
+
+from skipthink_ray.config import ClusterConfig, TrainConfig
+
+ADAMW_BYTES, FP32_BYTES, BF16_BYTES = 8, 4, 2
+"""Bytes per parameter: two fp32 states, and a number in each format."""
+
+
+def needed(size: int, train: TrainConfig, cluster: ClusterConfig) -> dict[str, int]:
+    """Bytes that a worker needs at least, by use. Which parts ZeRO shards depends on its stage."""
+    deepspeed = cluster.backend != "ddp"
+    zero, workers = cluster.zero if deepspeed else 0, cluster.num_workers
+    bf16 = train.precision == "bf16" and deepspeed
+    each = BF16_BYTES if bf16 else FP32_BYTES
+    master = FP32_BYTES if bf16 else 0
+    shared = {"weights": zero == 3, "gradients": zero >= 2, "AdamW": zero >= 1}
+    whole = {"weights": each * size, "gradients": each * size, "AdamW": (ADAMW_BYTES + master) * size}
+    parts = {name: number // workers if shared[name] else number for name, number in whole.items()}
+    # every worker loads the whole student before ZeRO-3 shards it
+    parts["loading"] = max(0, FP32_BYTES * size - sum(parts.values()))
+    return {name: number for name, number in parts.items() if number}

@@ -1,0 +1,42 @@
+"""Which backend trains: DistributedDataParallel for students that fit, otherwise DeepSpeed."""
+
+import shutil
+
+import pytest
+
+from skipthink_ray.config import ClusterConfig, TrainConfig
+from skipthink_ray.training.backend import choose_backend, deepspeed_problem
+
+SMALL, HUGE = 10**6, 10**13
+"""Parameters of a student that fits into any memory, and of one that fits into none."""
+
+
+@pytest.mark.skipif(deepspeed_problem(use_gpu=False) is not None, reason="DeepSpeed cannot start here")
+@pytest.mark.parametrize(
+    ("cluster", "size", "backend"),
+    [
+        ({}, SMALL, "ddp"),
+        ({}, HUGE, "deepspeed"),
+        ({"zero_stage": 1}, SMALL, "deepspeed"),
+        ({"backend": "deepspeed"}, SMALL, "deepspeed"),
+        ({"backend": "ddp", "zero_stage": 1}, HUGE, "ddp"),
+    ],
+)
+def test_deepspeed_trains_only_what_does_not_fit_unless_it_is_asked_for(cluster, size, backend):
+    chosen, notice = choose_backend(ClusterConfig(**cluster), TrainConfig(), size)
+    assert chosen == backend
+    assert notice is None
+
+
+def test_without_a_compiler_training_falls_back_with_a_notice(monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    chosen, notice = choose_backend(ClusterConfig(zero_stage=2), TrainConfig(), SMALL)
+    assert chosen == "ddp"
+    assert "C++ compiler" in (notice or "")
+
+
+@pytest.mark.parametrize("wanted", [{"backend": "deepspeed"}, {"zero_stage": 3}])
+def test_without_a_compiler_what_needs_deepspeed_is_refused(monkeypatch, wanted):
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    with pytest.raises(RuntimeError, match="neither"):
+        choose_backend(ClusterConfig(**wanted), TrainConfig(), SMALL)
