@@ -13,8 +13,9 @@ from benchmarks.reliability_check import table_of, table_problem
 from benchmarks.reliability_run import TRAINING
 from skipthink_ray.runtime.outbox import UNSENT
 
-TIMES = re.compile(r"seconds|latency|speedup|_s$")
+TIMES = re.compile(r"seconds|latency|speedup|search_share|_s$")
 """Metrics that measure time; no two runs share their values."""
+SHARED = ("rationales", "samples", "base")
 
 
 def records(storage: Path) -> dict[str, dict[str, Any]]:
@@ -30,7 +31,7 @@ def problems(quiet: Path, storage: Path) -> list[str]:
     if theirs.keys() != ours.keys():
         return [*found, f"trials {sorted(theirs)}, now {sorted(ours)}"]
     for name, record in theirs.items():
-        if record["reason"] != ours[name]["reason"]:
+        if record["reason"].replace(str(quiet), "") != ours[name]["reason"].replace(str(storage), ""):
             found.append(f"{name} ended with '{ours[name]['reason']}'")
         elif not record["reason"]:
             found += _artifact_problems(quiet / record["run"], storage / record["run"])
@@ -72,14 +73,17 @@ def _tracking_problems(quiet: Path, storage: Path) -> list[str]:
 
 
 def _tracked(storage: Path) -> dict[str, tuple[str, dict[str, str], dict[str, list[Any]]]]:
-    """Status, parameters and metric histories by the names of a run and its parent."""
+    """Status, parameters and metric histories by the names of a run and its parent.
+
+    What trials share is made by any of them, so it is named without its parent.
+    """
     client = _client(storage)
     runs = _runs(client)
     names = {run.info.run_id: run.info.run_name for run in runs}
     tracked = dict[str, Any]()
     for run in runs:
         parent = names.get(run.data.tags.get("mlflow.parentRunId", ""), "")
-        name = f"{parent}/{run.info.run_name}"
+        name = run.info.run_name if run.info.run_name in SHARED else f"{parent}/{run.info.run_name}"
         while name in tracked:
             name += " (again)"
         histories = {key: _history(client, run, key) for key in run.data.metrics}

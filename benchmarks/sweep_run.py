@@ -98,6 +98,7 @@ def _killed(storage: Path) -> list[int]:
         first = start(storage, RATES)
         _wait(lambda: any(storage.glob("artifacts/cwt/*/checkpoints/checkpoint_*/state.json")))
         end(psutil.Process(first.pid), with_children=True)
+        first.wait()
         second = start(storage, RATES)
         tree = psutil.Process(second.pid)
         _wait(lambda: len(victims("worker", tree)) > 0)

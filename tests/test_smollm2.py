@@ -14,7 +14,8 @@ from tests.toys import toy_rows
 
 OPTIONS = (
     "--updates 2 --cwt.search.method average --skips.max-chunk-tokens 8 --evaluation.latency-questions 2 "
-    "--evaluation.max-new-tokens 8 --cluster.num-workers 1 --cluster.num-actors 1 --tracking.backend off"
+    "--evaluation.max-new-tokens 8 --cluster.num-workers 1 --cluster.backend ddp --cluster.num-actors 1 "
+    "--tracking.backend off"
 ).split()
 
 

@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import psutil
+
 from skipthink_ray.runtime.artifacts import LOCK, Folder
 from skipthink_ray.runtime.job import job_name
 
@@ -150,10 +152,10 @@ def _is_alive(holder: dict[str, Any]) -> bool:
 
 
 def _process_exists(pid: int) -> bool:
+    """A zombie has ended, although its parent has not noticed: in a container, it may stay for good."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
         return False
-    except PermissionError:
+    except psutil.AccessDenied:
         return True
-    return True

@@ -122,9 +122,8 @@ def test_a_second_process_waits_with_a_word_and_takes_over_if_the_first_is_kille
     assert first.stdout.readline() == "made\n"
 
     def is_made() -> bool:
-        if said:  # the wait was announced: now the maker dies
-            first.send_signal(signal.SIGKILL)
-            first.wait()
+        if said:  # the wait was announced: now the maker dies, and stays as a zombie until it is waited for
+            os.kill(first.pid, signal.SIGKILL)
         return False
 
     started = time.monotonic()
@@ -132,6 +131,7 @@ def test_a_second_process_waits_with_a_word_and_takes_over_if_the_first_is_kille
         assert lease
         lease.check()
     assert time.monotonic() - started < 30  # not the 60 s after which a silent host counts as dead
+    first.wait()
     assert said == [f"waiting for run 'first' (process {first.pid} on {os.uname().nodename}), which makes it"]
 
 
