@@ -41,10 +41,13 @@ def check_settings(config: PipelineConfig) -> None:
         )
 
 
-def check_run(config: PipelineConfig, current: Run, names: list[str], say: Say) -> None:
+def check_run(
+    config: PipelineConfig, current: Run, names: list[str], say: Say, needs_tracking: bool = True
+) -> None:
     """Refuses the stages `names` if it is known beforehand that they cannot be made.
 
     Downloads or converts a pretrained student, and joins or starts the Ray cluster.
+    :param needs_tracking: whether a tracking server that does not answer is refused
     """
     current.refuse_other_folders()
     to_make = [name for name in names if not current.is_done(name)]
@@ -54,7 +57,8 @@ def check_run(config: PipelineConfig, current: Run, names: list[str], say: Say) 
         check_student(config, say)
     if "rationales" in to_make:
         _check_source_of_rows(config)
-    check_server(config.tracking, current.storage)
+    if needs_tracking:
+        check_server(config.tracking, current.storage)
     check_cluster(config, say)
     if {"skips", "icot", "evaluation"} & {*to_make} and current.is_done("samples"):
         check_samples(config, current.artifact("samples"))

@@ -13,6 +13,7 @@ A dropped row stays in its table, with a `reason` and a `detail`.
 `row` is the row's number in the input, unique within a run. Every table is read in the order of `row`.
 """
 
+from itertools import accumulate
 from typing import Any
 
 import pyarrow as pa
@@ -100,6 +101,23 @@ TRACKED = ("loss_nats", "target_tokens", "lr")
 def tracked(stage: str, history: list[dict[str, Any]]) -> list[tuple[int, dict[str, float]]]:
     """Rows of a history as metrics: (update, values by name)."""
     return [(row["update"], {f"{stage}/{name}": row[name] for name in TRACKED}) for row in history]
+
+
+def tracked_epochs(
+    stage: str, epochs: list[dict[str, Any]], updates: int
+) -> list[tuple[int, dict[str, float]]]:
+    """Records of finished epochs as metrics, each at the last update of its epoch.
+
+    :param updates: made so far; the last epoch may have ended before its plan did
+    """
+    ends = accumulate(record["updates"] for record in epochs)
+    return [
+        (
+            min(end, updates) - 1,
+            {f"{stage}/{key}": float(value) for key, value in record.items() if key != "epoch"},
+        )
+        for end, record in zip(ends, epochs, strict=True)
+    ]
 
 
 KEPT = pc.field("reason").is_null()

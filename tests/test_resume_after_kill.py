@@ -137,6 +137,12 @@ def _assert_one_tracked_run(storage: Path) -> None:
         )
         assert steps == list(range(len(steps)))
         assert len(steps) == json.loads((storage / "run" / stage / "summary.json").read_text())["updates"]
+        epochs = json.loads((storage / "run" / stage / "epochs.json").read_text())
+        ends = sorted(
+            metric.step for metric in client.get_metric_history(child.info.run_id, f"{stage}/items")
+        )
+        assert len(ends) == len({*ends}) == len(epochs)
+        assert ends[-1] == steps[-1]
 
 
 def _assert_a_finished_run_is_a_no_op(storage: Path) -> None:

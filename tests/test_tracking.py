@@ -184,7 +184,7 @@ def test_a_run_names_its_data_and_its_student_is_logged_once_and_registered(tmp_
             TrackingConfig(), Folder.open(str(tmp_path)), "run", "key", tags={"task": "toy"}
         )
         tracker.dataset("toy", "0123", {"path": "rows.jsonl"})
-        tracker.student(student, "key of stt", "toy student")
+        tracker.student(Folder.open(str(tmp_path)), "key of stt", "toy student")
         tracker.end("FINISHED")
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     experiment = client.get_experiment_by_name("skipthink")
@@ -206,7 +206,7 @@ def test_a_student_that_is_logged_can_be_registered_later(tmp_path: Path):
     (student / "README.md").touch()
     tracker = start_tracker(TrackingConfig(), Folder.open(str(tmp_path)), "run", "key")
     for name in (None, "toy", "toy"):
-        tracker.student(student, "key of stt", name)
+        tracker.student(Folder.open(str(tmp_path)), "key of stt", name)
     tracker.end("FINISHED")
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     assert len(client.search_model_versions("name = 'toy'")) == 1
@@ -244,7 +244,7 @@ def test_a_student_that_cannot_be_stored_ends_nothing(tmp_path: Path):
     (tmp_path / "student").mkdir()
     (tmp_path / "student/README.md").touch()
     tracker = start_tracker(TrackingConfig(), Folder.open(str(tmp_path)), "run", "key", said.append)
-    tracker.student(tmp_path / "student", "key of stt", None)
+    tracker.student(Folder.open(str(tmp_path)), "key of stt", None)
     tracker.end("FINISHED")
     assert len(said) == 1
     assert "did not take the student" in said[0]
@@ -253,7 +253,12 @@ def test_a_student_that_cannot_be_stored_ends_nothing(tmp_path: Path):
 def test_what_is_unsent_is_the_same_after_a_way_over_storage(tmp_path: Path):
     run = Folder.open(str(tmp_path))
     full = Outbox(
-        {"lr": "0.1"}, {"name": "toy"}, [("loss", 1.5, 1_700_000_000_000, 3)], {"a": b"\x00\xff"}, "KILLED"
+        {"lr": "0.1"},
+        {"name": "toy"},
+        [("loss", 1.5, 1_700_000_000_000, 3)],
+        {"a": b"\x00\xff"},
+        {"folder": "runs/stt", "key": "key of stt", "registered_name": None},
+        "KILLED",
     )
     unsent = [Unsent("run", "key", None, Outbox()), Unsent("cwt", "key of cwt", "key", full)]
     write_unsent(run, unsent)
@@ -331,6 +336,36 @@ def test_a_server_outage_stops_nothing_and_missed_values_are_sent_later(tmp_path
         assert [file.path for file in client.list_artifacts(runs["cwt"].info.run_id)] == ["log"]
     assert len(said) == 2
     assert "answers again" in said[1]
+
+
+@pytest.mark.slow
+def test_a_part_of_a_sweep_starts_while_the_server_is_away_and_its_student_is_logged_later(tmp_path: Path):
+    port, said, storage = free_port(), list[str](), Folder.open(str(tmp_path))
+    (tmp_path / "student").mkdir()
+    (tmp_path / "student/README.md").write_text("# A card")
+    config = TrackingConfig(uri=f"http://127.0.0.1:{port}")
+    trial = start_tracker(config, storage, "trial", "key", said.append, may_be_away=True)
+    trial.params({"cwt.optim.lr": 0.1})
+    trial.metrics([(0, {"dev/skip_tokens": 20.0})])
+    trial.student(storage, "key of stt", None)
+    trial.end("FINISHED")
+    assert (tmp_path / "trial" / UNSENT).exists()
+    assert [message.partition("' ")[2][:20] for message in said] == [
+        "does not answer (API",
+        "still does not answe",
+    ]
+    with mlflow_server(tmp_path, port) as uri:
+        send_unsent(config, storage, "trial")
+        client = MlflowClient(uri)
+        experiment = client.get_experiment_by_name("skipthink")
+        assert experiment
+        (run,) = client.search_runs([experiment.experiment_id])
+        assert (run.info.run_name, run.info.status) == ("trial", "FINISHED")
+        assert (run.data.params, run.data.metrics) == ({"cwt.optim.lr": "0.1"}, {"dev/skip_tokens": 20.0})
+        (model,) = client.search_logged_models([experiment.experiment_id])
+        assert model.source_run_id == run.info.run_id
+        assert [file.path for file in client.list_logged_model_artifacts(model.model_id)] == ["README.md"]
+    assert not (tmp_path / "trial" / UNSENT).exists()
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ from skipthink_ray.runtime.console import say
 from skipthink_ray.runtime.logged import logged
 from skipthink_ray.runtime.store import REPORT, SWEEPS
 from skipthink_ray.runtime.tracker import Labels
+from skipthink_ray.runtime.tracking import check_server, send_unsent
 from skipthink_ray.tuning.plan import settings
 from skipthink_ray.tuning.runs import configs_of, run_with_log
 from skipthink_ray.tuning.space import Space, read_space
@@ -75,6 +76,7 @@ def _title(arm: Arm) -> str:
 
 def _run_all(sweep: str, arms: Sequence[Arm], command: str, console: Console) -> int:
     if not all(open_run(arm.config).is_done(REPORT) for arm in arms):
+        check_server(arms[0].config.tracking, open_run(arms[0].config).storage)
         check_cluster(arms[0].config, partial(say, console))
     failures, made = list[str](), list[Arm]()
     for number, arm in enumerate(arms, start=1):
@@ -86,6 +88,8 @@ def _run_all(sweep: str, arms: Sequence[Arm], command: str, console: Console) ->
             failures.append(fault)
         else:
             made.append(arm)
+    for arm in arms:
+        send_unsent(arm.config.tracking, open_run(arm.config).storage, arm.config.name, partial(say, console))
     console.print()
     if made:
         runs = [published(open_run(arm.config)) for arm in made]

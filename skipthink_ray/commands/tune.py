@@ -25,7 +25,7 @@ from skipthink_ray.runtime.lock import only_writer
 from skipthink_ray.runtime.logged import logged
 from skipthink_ray.runtime.store import REPORT, SWEEPS
 from skipthink_ray.runtime.tracker import Labels
-from skipthink_ray.runtime.tracking import send_unsent
+from skipthink_ray.runtime.tracking import check_server, send_unsent
 from skipthink_ray.tuning.choosing import choose
 from skipthink_ray.tuning.plan import Planned, Source, Trial, check_draws, plan_trials, settings
 from skipthink_ray.tuning.progress import progress_table, result_of, shown
@@ -149,8 +149,8 @@ def run_sweep(plan: Plan, command: str, console: Console) -> int:
         rows.append((chosen, config))
     if not_run:
         failures.append(f"the first trials all failed for one reason, so {not_run} others did not run")
-    for trial in plan.trials:
-        send_unsent(trial.config.tracking, sweep.storage, trial.config.name, partial(say, console))
+    for config in [*(trial.config for trial in plan.trials), *(config for _, config in rows)]:
+        send_unsent(config.tracking, sweep.storage, config.name, partial(say, console))
     if rows:
         console.print()
         console.print(_table(plan, rows))
@@ -185,6 +185,7 @@ def _run_trials(plan: Plan, source: Source, command: str, console: Console) -> i
 
     say(console, f"{len(source)} trials to run; starting Ray ...")
     config, total = plan.bases[0], sum(plan.totals.values())
+    check_server(config.tracking, plan.sweep.storage)
     check_cluster(config, partial(say, console))
     say(console, f"Trials at once: {concurrent_trials(config)}")
     if how := how_to_compare(config.tracking, plan.sweep.storage, "sweep", plan.sweep.name):

@@ -33,8 +33,7 @@ def publish(current: Run, tracker: Tracker, config: TrackingConfig) -> None:
         tracker.artifact(ANSWERS, _parquet(run.answers))
         tracker.artifact(LATENCIES, _parquet(run.latencies))
         if config.log_student or config.register_as:
-            with current.artifact("stt").local("student") as folder:
-                tracker.student(folder, digest(current.identities["stt"]), config.register_as)
+            tracker.student(current.artifact("stt"), digest(current.identities["stt"]), config.register_as)
 
 
 def published(current: Run) -> Published:

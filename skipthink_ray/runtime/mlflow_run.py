@@ -1,130 +1,30 @@
-"""A run on an MLflow server or in a database, and the connection to it.
+"""A run on an MLflow server or in a database.
 
 The tag `skipthink.key` (storage folder, stage and config) identifies a run. A restart continues the same
 MLflow run and never logs a metric twice for one step. This module uses only MLflow's client API, without a
-global active run.
-
-If the server goes away during a run, the run continues. Unsent data waits in memory and on storage
-(outbox.py). It is sent when the server answers again, at the latest when the same run is started again. So no
-method of a tracker raises. Each problem is reported once.
+global active run. No method of a tracker raises: see Link.
 """
 
 import json
 import logging
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.runtime.experiment import find_or_create
-from skipthink_ray.runtime.outbox import BATCH, Outbox, Unsent, read_unsent, write_unsent
+from skipthink_ray.runtime.outbox import BATCH, Outbox
 from skipthink_ray.runtime.redaction import shown
 from skipthink_ray.runtime.tracker import Rows
 
+if TYPE_CHECKING:
+    from skipthink_ray.runtime.mlflow_link import Link  # which imports this module
+
 KEY, PARENT = "skipthink.key", "mlflow.parentRunId"
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 30.0, 300.0
-"""First and longest pause before asking a silent server again."""
-REFUSED = (
-    "INVALID_PARAMETER_VALUE",
-    "RESOURCE_DOES_NOT_EXIST",
-    "BAD_REQUEST",
-    "INVALID_STATE",
-    "PERMISSION_DENIED",
-)
-"""MLflow error codes of a server that is up and refuses the data. Sending it again would not help."""
 log = logging.getLogger(__name__)
-
-
-class Link:
-    """The connection to a server, shared by a pipeline's trackers.
-
-    Waits before it asks a silent server again. run: the run's folder, for unsent data.
-    """
-
-    def __init__(self, uri: str, experiment_id: str, run: Folder, say: Callable[[str], None]) -> None:
-        from mlflow import MlflowClient
-
-        self.uri, self.experiment_id, self.run, self.say = uri, experiment_id, run, say
-        self.shown = shown(uri)
-        self.client = MlflowClient(tracking_uri=uri)
-        self.trackers: list[MlflowTracker] = []
-        self.lock = threading.RLock()
-        self.pause_s, self.silent_until, self.refusal_told = 0.0, 0.0, False
-        self.on_storage = False
-
-    def send(self, force: bool = False) -> bool:
-        """Send the waiting data, oldest run first. Returns False if some data is left.
-
-        `force`: ask the server even if its pause is not over.
-        """
-        with self.lock:
-            if time.monotonic() < self.silent_until and not force:
-                return False
-            for tracker in self.trackers:
-                while tracker.waits():
-                    try:
-                        tracker.send_next()
-                    except Exception as error:  # a failing tracking server must not stop the training
-                        log.warning("MLflow at %s", self.shown, exc_info=True)
-                        if getattr(error, "error_code", "") not in REFUSED:
-                            self._lose(error)
-                            return False
-                        self._refused(error)
-                        tracker.drop_next()
-            if self.pause_s:
-                self.say(f"MLflow at '{self.shown}' answers again; the missing data is now tracked")
-            self.pause_s = 0.0
-            if self.on_storage:
-                self.keep()
-            return True
-
-    def take_unsent(self) -> None:
-        """Send what an earlier start of the run has left on storage."""
-        kept = read_unsent(self.run)
-        trackers = {tracker.key: tracker for tracker in self.trackers}
-        for one in sorted(kept, key=lambda one: one.parent is not None):  # parents first
-            parent = trackers.get(one.parent or "")
-            if one.parent and parent is None:  # it is on the server, so its name does not matter
-                parent = trackers[one.parent] = MlflowTracker(self, one.name, one.parent)
-            if one.key in trackers:  # it goes on, so its former end does not count
-                one.outbox.status = None
-            else:
-                trackers[one.key] = MlflowTracker(self, one.name, one.key, parent)
-            trackers[one.key].outbox = one.outbox
-        self.on_storage = bool(kept)
-        self.send(force=True)
-
-    def keep(self) -> None:
-        """Write what is unsent to storage."""
-        unsent = [
-            Unsent(tracker.name, tracker.key, tracker.parent and tracker.parent.key, tracker.outbox)
-            for tracker in self.trackers
-            if tracker.waits()
-        ]
-        try:
-            write_unsent(self.run, unsent)
-        except OSError:
-            log.warning("%s: could not keep what is not tracked yet", self.run.uri, exc_info=True)
-        self.on_storage = bool(unsent)
-
-    def _lose(self, error: Exception) -> None:
-        if not self.pause_s:
-            self.say(
-                f"MLflow at '{self.shown}' does not answer ({first_line(error)}); "
-                "metrics are not tracked for now, the run continues"
-            )
-        self.pause_s = min(LONGEST_PAUSE_S, 2 * self.pause_s or FIRST_PAUSE_S)
-        self.silent_until = time.monotonic() + self.pause_s
-        self.keep()
-
-    def _refused(self, error: Exception) -> None:
-        if not self.refusal_told:
-            what = f"refuses some of the data ({first_line(error)}); the run continues without tracking it"
-            self.say(f"MLflow at '{self.shown}' {what}")
-        self.refusal_told = True
 
 
 class MlflowTracker:
@@ -132,7 +32,7 @@ class MlflowTracker:
 
     def __init__(
         self,
-        link: Link,
+        link: "Link",
         name: str,
         key: str,
         parent: "MlflowTracker | None" = None,
@@ -187,16 +87,11 @@ class MlflowTracker:
             }
         self.link.send()
 
-    def student(self, folder: Path, key: str, registered_name: str | None) -> None:
-        """As in Tracker. If that fails, it is reported and not tried again."""
-        from skipthink_ray.runtime.logged_model import log_student
-
-        client, run_id = self.link.client, self.run_id or ""
-        try:
-            find_or_create(lambda: log_student(client, run_id, folder, key, registered_name))
-        except Exception as error:  # a failing tracking server must not end the run
-            log.warning("MLflow at %s", self.link.shown, exc_info=True)
-            self.link.say(f"MLflow at '{self.link.shown}' did not take the student ({first_line(error)})")
+    def student(self, artifact: Folder, key: str, registered_name: str | None) -> None:
+        """As in Tracker. The student is read from storage when it is sent."""
+        with self.link.lock:
+            self.outbox.student = {"folder": artifact.uri, "key": key, "registered_name": registered_name}
+        self.link.send()
 
     def end(self, status: str) -> None:
         with self.link.lock:
@@ -212,6 +107,8 @@ class MlflowTracker:
     def how_to_open(self) -> str:
         if not self.link.uri.startswith("http"):
             return f"mlflow ui --backend-store-uri '{self.link.shown}'"
+        if not self.run_id:  # the server has not answered yet
+            return self.link.uri
         return f"{self.link.uri}/#/experiments/{self.link.experiment_id}/runs/{self.run_id}"
 
     def waits(self) -> bool:
@@ -246,24 +143,42 @@ class MlflowTracker:
             outbox.metrics = outbox.metrics[BATCH:]
         elif outbox.files:
             self._send_file(*next(iter(outbox.files.items())))
+        elif outbox.student:
+            self._send_student(**outbox.student)
         elif outbox.status:
             client.set_terminated(self.run_id, outbox.status)
             outbox.status = None
 
     def _send_file(self, name: str, content: bytes) -> None:
+        with self._stored(name), TemporaryDirectory() as folder:
+            (Path(folder) / name).write_bytes(content)
+            self.link.client.log_artifact(self.run_id or "", str(Path(folder) / name))
+        del self.outbox.files[name]
+
+    def _send_student(self, folder: str, key: str, registered_name: str | None) -> None:
+        from skipthink_ray.runtime.logged_model import log_student
+
+        client, run_id = self.link.client, self.run_id or ""
+        with self._stored("the student"), Folder.open(folder).local("student") as local:
+            find_or_create(lambda: log_student(client, run_id, local, key, registered_name))
+        self.outbox.student = {}
+
+    @contextmanager
+    def _stored(self, what: str) -> Iterator[None]:
+        """Reports that MLflow's artifact store fails, and goes on: storage still has the data.
+
+        Raises the errors of a server that does not answer.
+        """
         from mlflow.exceptions import MlflowException
         from requests import ConnectionError, Timeout
 
         try:
-            with TemporaryDirectory() as folder:
-                (Path(folder) / name).write_bytes(content)
-                self.link.client.log_artifact(self.run_id or "", str(Path(folder) / name))
+            yield
         except (MlflowException, ConnectionError, Timeout):
             raise
-        except Exception as error:  # the artifact store fails, not the server; the run's folder has the file
+        except Exception as error:
             log.warning("MLflow at %s", self.link.shown, exc_info=True)
-            self.link.say(f"MLflow at '{self.link.shown}' did not take {name} ({first_line(error)})")
-        del self.outbox.files[name]
+            self.link.say(f"MLflow at '{self.link.shown}' did not take {what} ({first_line(error)})")
 
     def drop_next(self) -> None:
         """Drop the data that the server refused."""

@@ -27,10 +27,12 @@ class Outbox:
     """Fields of MLflow's Dataset."""
     metrics: list[Metric] = field(default_factory=list[Metric])
     files: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    student: dict[str, Any] = field(default_factory=dict[str, Any])
+    """Arguments of `Tracker.student`; the folder is a URI."""
     status: str | None = None
 
     def __bool__(self) -> bool:
-        return bool(self.params or self.dataset or self.metrics or self.files or self.status)
+        return bool(self.params or self.dataset or self.metrics or self.files or self.student or self.status)
 
     def drop_next(self) -> None:
         """Drop what would be sent next, because the server refuses it."""
@@ -42,6 +44,8 @@ class Outbox:
             self.metrics = self.metrics[BATCH:]
         elif self.files:
             del self.files[next(iter(self.files))]
+        elif self.student:
+            self.student = {}
         else:
             self.status = None
 
@@ -53,7 +57,8 @@ class Outbox:
     def from_json(cls, value: dict[str, Any]) -> "Outbox":
         files = {name: base64.b64decode(content) for name, content in value["files"].items()}
         metrics = [(name, number, at, step) for name, number, at, step in value["metrics"]]
-        return cls(value["params"], value["dataset"], metrics, files, value["status"])
+        student = value.get("student", {})  # files of an earlier version lack it
+        return cls(value["params"], value["dataset"], metrics, files, student, value["status"])
 
 
 @dataclass(frozen=True)

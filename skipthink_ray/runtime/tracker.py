@@ -1,8 +1,9 @@
 """What the stages know of tracking: a tracker takes parameters, metrics and files of a run, or drops them."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
+
+from skipthink_ray.runtime.artifacts import Folder
 
 Rows = list[tuple[int, dict[str, float]]]
 """Metrics to track: (step, values by name)."""
@@ -33,8 +34,8 @@ class Tracker(Protocol):
         """Name the data that the run uses."""
         ...
 
-    def student(self, folder: Path, key: str, registered_name: str | None) -> None:
-        """Log the folder of a student as a model, once per key, and register it if a name is given."""
+    def student(self, artifact: Folder, key: str, registered_name: str | None) -> None:
+        """Log the student of an artifact as a model, once per key, and register it if a name is given."""
         ...
 
     def end(self, status: str) -> None:
@@ -58,7 +59,7 @@ class NullTracker:
 
     def dataset(self, name: str, digest: str, source: dict[str, Any]) -> None: ...
 
-    def student(self, folder: Path, key: str, registered_name: str | None) -> None: ...
+    def student(self, artifact: Folder, key: str, registered_name: str | None) -> None: ...
 
     def end(self, status: str) -> None: ...
 

@@ -3,11 +3,13 @@
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from skipthink_ray.config import TrackingConfig
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.runtime.experiment import experiment_id, server_uri
-from skipthink_ray.runtime.mlflow_run import REFUSED, Link, MlflowTracker, first_line
+from skipthink_ray.runtime.mlflow_link import REFUSED, Link
+from skipthink_ray.runtime.mlflow_run import MlflowTracker, first_line
 from skipthink_ray.runtime.outbox import UNSENT
 from skipthink_ray.runtime.redaction import shown
 from skipthink_ray.runtime.tracker import NullTracker, Tracker
@@ -22,19 +24,21 @@ def start_tracker(
     key: str,
     say: Callable[[str], None] = log.warning,
     tags: dict[str, str] | None = None,
+    may_be_away: bool = False,
 ) -> Tracker:
     """Start the parent run of a pipeline. Raises ValueError if the server or the experiment cannot be used.
 
-    `say` receives one message if the server goes away later.
+    `say` receives one message if the server goes away later. With `may_be_away`, it may be away already.
     """
     if config.backend == "off":
         return NullTracker()
     uri = server_uri(config, storage)
-    with _explained(uri):
-        link = Link(uri, experiment_id(config, storage, uri), storage.child(name), say)
-        tracker = MlflowTracker(link, name, key, tags=tags)
-        tracker.send_next()
-        link.take_unsent()
+    link = Link(uri, partial(experiment_id, config, storage, uri), storage.child(name), say)
+    tracker = MlflowTracker(link, name, key, tags=tags)
+    if not may_be_away:
+        with _explained(uri):
+            tracker.send_next()
+    link.take_unsent()
     return tracker
 
 
@@ -70,10 +74,10 @@ def send_unsent(
     import mlflow
 
     try:
-        link = Link(uri, experiment_id(config, storage, uri), storage.child(name), say)
+        number = experiment_id(config, storage, uri)
     except mlflow.exceptions.MlflowException as error:
         say(
             f"MLflow at '{shown(uri)}' does not answer ({first_line(error)}); {name} is not fully tracked yet"
         )
     else:
-        link.take_unsent()
+        Link(uri, lambda: number, storage.child(name), say).take_unsent()

@@ -3,7 +3,7 @@
 from typing import Any
 
 from skipthink_ray.reporting.findings import training_findings
-from skipthink_ray.rows import TRACKED, tracked
+from skipthink_ray.rows import TRACKED, tracked, tracked_epochs
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.stages.context import Context
 from skipthink_ray.training.batches import Stage
@@ -25,7 +25,7 @@ def train_stage(
     request = Request(stage, config, updates, num_chunks, samples, student, skips, context.out)
     with context.line("updates", updates) as line:
         summary = launch(request, line, context.stopper)
-    _track_history(context)
+    _track_again(context, summary["updates"])
     rate = summary["item_tokens"] / max(summary["seconds"], 1e-9)
     context.say(
         f"{summary['updates']} updates in {summary['seconds']:.1f} s "
@@ -34,7 +34,8 @@ def train_stage(
     return {**summary, "warnings": context.warn(training_findings(stage, config, summary))}
 
 
-def _track_history(context: Context) -> None:
-    """Track the updates that the progress actor lost, if it died or was too busy to answer."""
+def _track_again(context: Context, updates: int) -> None:
+    """Track the updates and epochs that were lost, if the driver or the progress actor died."""
     for batch in context.out.table("history").to_batches(columns=["update", *TRACKED]):
         context.tracker.metrics(tracked(context.name, batch.to_pylist()))
+    context.tracker.metrics(tracked_epochs(context.name, context.out.read_json("epochs.json"), updates))

@@ -13,7 +13,7 @@ import ray.train
 
 from skipthink_ray.config import ClusterConfig
 from skipthink_ray.method.samples import Samples
-from skipthink_ray.rows import tracked
+from skipthink_ray.rows import tracked, tracked_epochs
 from skipthink_ray.runtime.board import Board
 from skipthink_ray.training.checkpoint import GivenUp, Progress, save_checkpoint
 from skipthink_ray.training.engine import Engine, any_rank, rank
@@ -111,12 +111,7 @@ def hooks(job: Job, saver: Saver, board: Board | None, is_watched: bool) -> Hook
 
     def on_epoch(progress: Progress, samples: Samples) -> None:
         if board:
-            numbers = {
-                f"{job.stage}/{key}": float(value)
-                for key, value in progress.epochs[-1].items()
-                if key != "epoch"
-            }
-            board.log([(progress.update - 1, numbers)])
+            board.log(tracked_epochs(job.stage, progress.epochs, progress.update)[-1:])
         saver.at_end_of_epoch(progress, samples)
 
     search = partial(_announced, board) if board else lambda _: nullcontext()

@@ -13,7 +13,7 @@ from skipthink_ray.method.modes import UNMARKED
 from skipthink_ray.method.samples import Samples
 from skipthink_ray.models.batching import collate
 from skipthink_ray.models.student import Student, load_student, with_stages
-from skipthink_ray.rows import SKIP_SCHEMA, tracked
+from skipthink_ray.rows import SKIP_SCHEMA, tracked, tracked_epochs
 from skipthink_ray.runtime.board import Board
 from skipthink_ray.training.backend import choose_backend, start_engine
 from skipthink_ray.training.checkpoint import (
@@ -66,6 +66,7 @@ def work(arguments: dict[str, Any]) -> dict[str, Any]:
         engine = start_engine(student.model, request.train_config, cluster, backend, markers)
     if board:  # a killed driver may not have tracked these steps; the tracker ignores known ones
         board.log(tracked(job.stage, progress.history))
+        board.log(tracked_epochs(job.stage, progress.epochs[: progress.epoch], progress.update))
     try:
         calls = hooks(job, Saver(engine, cluster, job.updates, board), board, arguments["board"].is_watched)
         samples = train(job, samples, student, engine, progress, calls)

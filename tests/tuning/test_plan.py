@@ -40,6 +40,25 @@ def test_a_trial_answers_dev_questions_and_shares_rationales_samples_and_base():
     assert len({trial.key for trial in trials}) == len({trial.config.name for trial in trials}) == 4
 
 
+@pytest.mark.parametrize(
+    ("draw", "made"),
+    [
+        ({"cwt.optim.lr": [1e-3, 2e-3]}, {"rationales": 1, "samples": 1, "base": 1, "cwt": 2}),
+        ({"cwt.num_chunks": [2, 3, 4], "seed": [0, 1]}, {"rationales": 1, "samples": 2, "base": 2, "cwt": 6}),
+        ({"skips.judge": ["reading", "writing"]}, {"base": 1, "cwt": 1, "skips": 2}),
+    ],
+)
+def test_trials_share_every_artifact_that_does_not_depend_on_their_draw(draw, made):
+    from skipthink_ray.identity import identify
+
+    choices = {key: {"choice": values} for key, values in draw.items()}
+    space = Space.model_validate({"draw": choices, "search": {"kind": "grid"}})
+    tiny = PRESETS["tiny"]()  # it sets `updates`, so base trains as long for every M
+    base = tiny.model_copy(update={"rationales": tiny.rationales.model_copy(update={"seed": 0})})
+    identities = [identify(trial.config) for trial in plan_trials("sweep", [base], space, 6)]
+    assert {stage: len({str(one[stage]) for one in identities}) for stage in made} == made
+
+
 def test_equal_draws_are_one_trial_and_a_small_space_ends():
     space = Space.model_validate({"draw": {"skips.skippable": {"choice": ["any", "interior"]}}})
     assert len(_names(5, space)) == 2 * len(TASKS)
