@@ -58,8 +58,8 @@ def mlflow_server(storage: Path) -> Iterator[str]:
         _wait(lambda: _answers(uri_of(storage)), 120)
         yield uri_of(storage)
     finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait(60)
+        os.killpg(server.pid, signal.SIGKILL)  # on SIGTERM it would wait for its clients
+        server.wait()
 
 
 def _answers(uri: str) -> bool:

@@ -14,7 +14,7 @@ from skipthink_ray.runtime.cluster import disconnect
 CONFIG = {
     "rationales": {"train_questions": 24, "test_questions": 8},
     "student": {"width": 16, "heads": 2, "layers": 1},
-    "cwt": {"epochs": 60, "search": {"method": "average"}},
+    "cwt": {"epochs": 20, "search": {"method": "average"}},
     "cluster": {"num_workers": 1, "num_actors": 1, "backend": "ddp"},
     "tracking": {"backend": "off"},
 }

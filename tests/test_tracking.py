@@ -51,8 +51,8 @@ def mlflow_server(folder: Path, port: int) -> Iterator[str]:
         _wait_for(f"http://127.0.0.1:{port}", process)
         yield f"http://127.0.0.1:{port}"
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(60)
+        os.killpg(process.pid, signal.SIGKILL)  # on SIGTERM it waits for its clients
+        process.wait()
 
 
 def free_port() -> int:

@@ -34,9 +34,9 @@ class Saver:
     """Saves checkpoints when they are due. The clock of rank 0 decides for all ranks.
 
     A checkpoint is due at the end of an epoch, and `checkpoint_every_s` seconds after the last one within an
-    epoch. Both wait until checkpoints take no more than CHECKPOINT_SHARE of the time. The end of the run does
-    not wait, nor does a node that announces its end (a spot node, or `ray drain-node`), nor a driver that
-    stops the stage: its workers end after the checkpoint.
+    epoch. Both wait until checkpoints take no more than CHECKPOINT_SHARE of the time. A node that announces
+    its end (a spot node, or `ray drain-node`) does not wait, nor does a driver that stops the stage: its
+    workers end after the checkpoint. The last update needs none, because the student is exported next.
     """
 
     def __init__(
@@ -50,7 +50,9 @@ class Saver:
         """Nodes whose end is announced, and for which a checkpoint was saved."""
 
     def at_end_of_epoch(self, progress: Progress, samples: Samples) -> None:
-        if _decided(time.monotonic() >= self.affordable or progress.update == self.updates):
+        if progress.update == self.updates:
+            return
+        if _decided(time.monotonic() >= self.affordable):
             self._save(progress, samples)
         else:
             self._look(progress, samples)

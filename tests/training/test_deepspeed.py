@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -67,149 +68,138 @@ def _update(engine: Engine, number: int, rank: int, world: int, accumulation: in
     return float(engine.update(micro_batches, sum(len(item.target) for item in items), lr=0.01))
 
 
-def _rank(
-    rank: int,
-    world: int,
-    accumulation: int,
-    zero: int,
-    backend: str,
-    folder: str,
-    resume: str | None,
-    updates: int,
-    precision: str,
-) -> None:
+@dataclass(frozen=True)
+class Setup:
+    """How updates are made. Setups of one number of processes share the processes: starting them is slow."""
+
+    accumulation: int = 1
+    zero: int = 0
+    backend: str = "deepspeed"
+    precision: str = "fp32"
+    updates: int = 3
+    reset: bool = False
+    """Reset the optimiser before the last update."""
+    resume: str = ""
+    """Folder of a checkpoint to go on from."""
+
+
+Results = list[tuple[torch.Tensor, dict[str, torch.Tensor]]]
+"""(losses of the updates, final weights) of every setup."""
+DDP = Setup(backend="ddp")
+
+
+def _rank(rank: int, world: int, folder: str, setups: list[Setup]) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world)
-    optim = OptimConfig(lr=0.01, marker_lr_stds=2.0)
-    train = TrainConfig(batch_size=BATCH, optim=optim, precision=precision)  # type: ignore[arg-type]
-    cluster = ClusterConfig(zero_stage=zero, accumulation=accumulation)  # type: ignore[arg-type]
-    model, progress = tiny_llama(), Progress()
-    markers = attach(model, MARKERS, train.optim)
-    if resume:
-        load_weights(Path(resume), model)
-    engine = start_engine(model, train, cluster, backend, markers)
-    if resume:
-        engine.update([collate([], 0, torch.device("cpu"))] * accumulation, 1, lr=0.0)
-        progress, _ = load_checkpoint(Path(resume), engine, _samples())
-    first = progress.update
-    losses = [_update(engine, number, rank, world, accumulation) for number in range(first, first + updates)]
-    progress.update += updates
-    save_checkpoint(Path(folder), engine, progress, _samples())
-    if rank == 0:
-        save_file({"losses": torch.tensor(losses, dtype=torch.float64)}, f"{folder}/losses.safetensors")
+    for number, setup in enumerate(setups):
+        losses = _updates(setup, f"{folder}/{number}", rank, world)
+        if rank == 0:
+            save_file({"losses": losses}, f"{folder}/{number}/losses.safetensors")
     dist.barrier()
     os._exit(
         0
     )  # skips DeepSpeed's and gloo's own threads, which at times abort a process that ends by itself
 
 
-def _train(
-    folder: Path,
-    world: int,
-    accumulation: int,
-    zero: int,
-    backend="deepspeed",
-    resume: Path | None = None,
-    updates=3,
-    precision="fp32",
-):
-    """(losses of the updates, final weights)"""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    checkpoint = str(resume) if resume else None
-    arguments = (world, accumulation, zero, backend, str(folder), checkpoint, updates, precision)
-    mp.start_processes(_rank, arguments, nprocs=world, start_method="spawn")
-    return load_file(folder / "losses.safetensors")["losses"], load_file(folder / "weights.safetensors")
+def _updates(setup: Setup, folder: str, rank: int, world: int) -> torch.Tensor:
+    """Make the updates and save a checkpoint. Returns their losses."""
+    optim = OptimConfig(lr=0.01, marker_lr_stds=2.0)
+    train = TrainConfig(batch_size=BATCH, optim=optim, precision=setup.precision)  # type: ignore[arg-type]
+    cluster = ClusterConfig(zero_stage=setup.zero, accumulation=setup.accumulation)  # type: ignore[arg-type]
+    model, progress = tiny_llama(), Progress()
+    markers = attach(model, MARKERS, train.optim)
+    if setup.resume:
+        load_weights(Path(setup.resume), model)
+    engine = start_engine(model, train, cluster, setup.backend, markers)
+    if setup.resume:
+        engine.update([collate([], 0, torch.device("cpu"))] * setup.accumulation, 1, lr=0.0)
+        progress, _ = load_checkpoint(Path(setup.resume), engine, _samples())
+    losses = []
+    for number in range(progress.update, progress.update + setup.updates):
+        if setup.reset and number == setup.updates - 1:
+            reset_optimizer(engine)
+            assert _largest_moment(engine) == adam_step(engine) == 0.0
+        losses.append(_update(engine, number, rank, world, setup.accumulation))
+    progress.update += setup.updates
+    save_checkpoint(Path(folder), engine, progress, _samples())
+    return torch.tensor(losses, dtype=torch.float64)
 
 
-def _assert_same(left, right, tolerance: float) -> None:
-    torch.testing.assert_close(left[0], right[0], rtol=0, atol=tolerance)
-    assert left[1].keys() == right[1].keys()
-    for name, weights in left[1].items():
-        torch.testing.assert_close(weights, right[1][name], rtol=0, atol=tolerance)
-
-
-@pytest.fixture(scope="module")
-def reference(tmp_path_factory):
-    """One process with batch size 8, on torch alone."""
-    return _train(
-        tmp_path_factory.mktemp("reference") / "run", world=1, accumulation=1, zero=0, backend="ddp"
-    )
-
-
-@pytest.mark.parametrize(
-    ("world", "accumulation", "zero"), [(1, 1, 0), (2, 1, 1), (2, 1, 2), (2, 2, 2), (2, 2, 3)]
-)
-def test_updates_do_not_depend_on_workers_accumulation_or_zero_stage(
-    reference, tmp_path, world, accumulation, zero
-):
-    _assert_same(reference, _train(tmp_path / "run", world, accumulation, zero), tolerance=2e-6)
-
-
-def test_in_bf16_ddp_stays_within_the_rounding_of_a_forward_pass_and_deepspeed_does_not(reference, tmp_path):
-    """DeepSpeed adds up gradients in bf16. The backend auto therefore prefers DistributedDataParallel."""
-    alone = _train(tmp_path / "run", 1, 1, 0, "ddp", precision="bf16")[0]
-    rounding = float((alone - reference[0]).abs().max())
-    for accumulation in (1, 2):
-        split = _train(tmp_path / "run", 2, accumulation, 0, "ddp", precision="bf16")[0]
-        assert float((split - alone).abs().max()) < rounding / 2
-    split = _train(tmp_path / "run", 2, 1, 2, precision="bf16")[0]
-    assert float((split - alone).abs().max()) > rounding
-
-
-@pytest.mark.parametrize(("zero_before", "zero_after"), [(0, 2), (2, 2), (3, 1)])
-@pytest.mark.slow
-def test_a_checkpoint_resumes_in_any_zero_stage_and_world_size(tmp_path, zero_before, zero_after):
-    whole = _train(tmp_path / "whole", 2, 1, zero_before, updates=4)
-    _train(tmp_path / "half", 2, 1, zero_before, updates=2)
-    world = 1 if zero_before != zero_after else 2
-    resumed = _train(tmp_path / "rest", world, 1, zero_after, resume=tmp_path / "half", updates=2)
-    _assert_same((whole[0][2:], whole[1]), resumed, tolerance=2e-6)
-
-
-def _reset_rank(rank: int, world: int, zero: int, backend: str, folder: str) -> None:
-    """Two updates, a reset, one update. Notes the largest moment and the step count after the reset."""
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world)
-    train = TrainConfig(batch_size=BATCH, optim=OptimConfig(lr=0.01, marker_lr_stds=2.0))
-    cluster, model = ClusterConfig(zero_stage=zero), tiny_llama()  # type: ignore[arg-type]
-    engine = start_engine(model, train, cluster, backend, attach(model, MARKERS, train.optim))
-    for number in range(2):
-        _update(engine, number, rank, world, 1)
-    reset_optimizer(engine)
-    moments = [
+def _largest_moment(engine: Engine) -> float:
+    return max(
         float(engine.state(name, parameter, key).abs().max())
         for key in ("exp_avg", "exp_avg_sq")
         for name, parameter in engine.model.named_parameters()
+    )
+
+
+def _train(folder: Path, world: int, *setups: Setup) -> Results:
+    for number in range(len(setups)):
+        (folder / str(number)).mkdir(parents=True)
+    mp.start_processes(_rank, (world, str(folder), [*setups]), nprocs=world, start_method="spawn")
+    results = [
+        [load_file(folder / f"{number}/{name}.safetensors") for name in ("losses", "weights")]
+        for number in range(len(setups))
     ]
-    after = torch.tensor([max(moments), adam_step(engine)])
-    losses = [_update(engine, 2, rank, world, 1)]
-    progress = Progress(update=3)
-    save_checkpoint(Path(folder), engine, progress, _samples())
-    if rank == 0:
-        save_file({"after": after, "losses": torch.tensor(losses)}, f"{folder}/reset.safetensors")
-    dist.barrier()
-    os._exit(0)  # as in _rank
+    return [(losses["losses"], weights) for losses, weights in results]
 
 
-def _reset(folder: Path, world: int, zero: int, backend: str = "deepspeed"):
-    """(loss of the update after the reset, final weights), after a reset that left nothing."""
-    folder.mkdir()
-    mp.start_processes(_reset_rank, (world, zero, backend, str(folder)), nprocs=world, start_method="spawn")
-    found = load_file(folder / "reset.safetensors")
-    assert found["after"].tolist() == [0.0, 0.0]
-    return found["losses"], load_file(folder / "weights.safetensors")
+def _assert_same(left, right, tolerance: float, name: object) -> None:
+    assert left[1].keys() == right[1].keys()
+    pairs = [("losses", left[0], right[0])]
+    pairs += [(weight, values, right[1][weight]) for weight, values in left[1].items()]
+    for what, one, other in pairs:
+        assert torch.allclose(one, other, rtol=0, atol=tolerance), (
+            f"{name}: {what} differs by {float((one - other).abs().max()):.1e}"
+        )
 
 
-@pytest.fixture(scope="module")
-def reset_reference(tmp_path_factory):
-    """On torch alone, where test_removal.py compares a reset with a new optimiser."""
-    return _reset(tmp_path_factory.mktemp("reset") / "run", world=1, zero=0, backend="ddp")
+def test_updates_do_not_depend_on_workers_accumulation_or_zero_stage(tmp_path):
+    """The reference is one process with batch size 8, on torch alone."""
+    reference, alone = _train(tmp_path / "one", 1, DDP, Setup())
+    _assert_same(reference, alone, 2e-6, "one process")
+    setups = [Setup(1, zero=1), Setup(1, zero=2), Setup(2, zero=2), Setup(2, zero=3)]
+    for setup, split in zip(setups, _train(tmp_path / "two", 2, *setups), strict=True):
+        _assert_same(reference, split, 2e-6, setup)
 
 
-@pytest.mark.parametrize(("world", "zero"), [(1, 0), (2, 1), (2, 2), (2, 3)])
-def test_a_reset_clears_the_optimiser_in_every_zero_stage(reset_reference, tmp_path, world, zero):
-    _assert_same(reset_reference, _reset(tmp_path / "run", world, zero), tolerance=2e-6)
+def test_in_bf16_ddp_stays_within_the_rounding_of_a_forward_pass_and_deepspeed_does_not(tmp_path):
+    """DeepSpeed adds up gradients in bf16. The backend auto therefore prefers DistributedDataParallel."""
+    bf16 = replace(DDP, precision="bf16")
+    exact, alone = (losses for losses, _ in _train(tmp_path / "one", 1, DDP, bf16))
+    rounding = float((alone - exact).abs().max())
+    setups = (bf16, replace(bf16, accumulation=2), Setup(zero=2, precision="bf16"))
+    once, twice, deepspeed = (
+        float((losses - alone).abs().max()) for losses, _ in _train(tmp_path / "two", 2, *setups)
+    )
+    assert max(once, twice) < rounding / 2
+    assert deepspeed > rounding
+
+
+@pytest.mark.slow
+def test_a_checkpoint_resumes_in_any_zero_stage_and_world_size(tmp_path):
+    folder = tmp_path / "two"
+    setups = [Setup(zero=zero, updates=updates) for zero in (0, 2, 3) for updates in (4, 2)]
+    again = Setup(zero=2, updates=2, resume=str(folder / "3"))
+    whole_0, _, whole_2, _, whole_3, _, resumed_2 = _train(folder, 2, *setups, again)
+    rest = [Setup(zero=zero, updates=2, resume=str(folder / half)) for half, zero in (("1", 2), ("5", 1))]
+    resumed_0, resumed_3 = _train(tmp_path / "one", 1, *rest)
+    for whole, resumed, name in (
+        (whole_0, resumed_0, "0 to 2, on one process"),
+        (whole_2, resumed_2, "2 to 2"),
+        (whole_3, resumed_3, "3 to 1, on one process"),
+    ):
+        _assert_same((whole[0][2:], whole[1]), resumed, 2e-6, name)
+
+
+def test_a_reset_clears_the_optimiser_in_every_zero_stage(tmp_path):
+    """The reference is torch alone, where test_removal.py compares a reset with a new optimiser."""
+    reset = Setup(reset=True)
+    reference, alone = _train(tmp_path / "one", 1, replace(reset, backend="ddp"), reset)
+    _assert_same(reference, alone, 2e-6, "one process")
+    setups = [replace(reset, zero=zero) for zero in (1, 2, 3)]
+    for setup, split in zip(setups, _train(tmp_path / "two", 2, *setups), strict=True):
+        _assert_same(reference, split, 2e-6, setup)
 
 
 def test_a_killed_build_makes_no_process_wait_and_another_ninja_compiles_nothing_again(tmp_path):

@@ -76,7 +76,11 @@ def _saved_in_epoch(monkeypatch: pytest.MonkeyPatch, update_s: float, every_s: f
 
 def test_checkpoints_of_short_epochs_take_a_tenth_of_the_time(monkeypatch):
     saved = _saved_after_epochs(monkeypatch, epochs=95, epoch_s=1.0, checkpoint_s=1.0)
-    assert saved == [1, 10, 19, 28, 37, 46, 55, 64, 73, 82, 91, 95]
+    assert saved == [1, 10, 19, 28, 37, 46, 55, 64, 73, 82, 91]
+
+
+def test_the_last_update_needs_no_checkpoint(monkeypatch):
+    assert _saved_after_epochs(monkeypatch, epochs=95, epoch_s=100.0, checkpoint_s=1.0) == [*range(1, 95)]
 
 
 def test_long_epochs_end_with_a_checkpoint_each(monkeypatch):
