@@ -1,6 +1,7 @@
 """A Ray cluster of two nodes on this machine: a head without CPUs, and a node that is killed and replaced."""
 
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -63,11 +64,12 @@ def end(node: subprocess.Popen[bytes] | None) -> None:
 
 @contextmanager
 def two_nodes(storage: Path, is_needed: bool) -> Iterator[Nodes]:
-    """A cluster for the `with` block."""
+    """A cluster for the `with` block. Processes that start in it have its token in their environment."""
     if not is_needed:
         yield Nodes(None, {}, storage)
         return
     place = mkdtemp(prefix="ray", dir="/tmp")
+    os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     environment = {**os.environ, "RAY_TMPDIR": place, "RAY_worker_niceness": "0"}
     gcs, dashboard, agent, client = _free_ports(4)
     log = storage.with_suffix(".ray.txt")
@@ -80,6 +82,8 @@ def two_nodes(storage: Path, is_needed: bool) -> Iterator[Nodes]:
     finally:
         end(nodes.node if nodes else None)
         end(head)
+        for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
+            del os.environ[name]
         shutil.rmtree(place, ignore_errors=True)
 
 

@@ -26,7 +26,7 @@ RATES = {"draw": {"cwt.optim.lr": {"choice": [0.005, 0.003, DIVERGES]}}, "search
 HOPELESS = {
     "draw": {"cwt.optim.lr": {"choice": [0.005, 1e-9, 2e-9, 0.004]}},
     "search": {"kind": "grid"},
-    "stop": {"at_shares": [0.1], "slack": 1.02},
+    "stop": {"at_shares": [0.1], "slack": 1.2},
 }
 OPTIONS = "--preset tiny --tasks multiarith --updates 400 --cluster.checkpoint-every-s 1".split()
 PORT_FILE = "port"

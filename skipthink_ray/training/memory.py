@@ -53,15 +53,15 @@ def check_memory(config: PipelineConfig, nodes: Sequence[Node], storage: Folder)
 def _check_stage(stage: str, config: PipelineConfig, size: int, nodes: Sequence[Node]) -> None:
     parts = needed(size, getattr(config, stage), config.cluster)
     per_worker, workers = sum(parts.values()), config.cluster.num_workers
-    places = {node.name: _places(node, per_worker, config.cluster) for node in nodes}
-    if sum(places.values()) >= workers:
+    places = sum(_places(node, per_worker, config.cluster) for node in nodes)  # nodes may have one name
+    if places >= workers:
         return
     named = ", ".join(f"{name} {count / MIB:,.0f}" for name, count in parts.items())
     kind = "GPU memory" if config.cluster.use_gpu else "memory"
     has = ", ".join(f"node {node.name} {_memory(node, config.cluster) / MIB:,.0f} MiB" for node in nodes)
     raise ValueError(
         f"{stage}: a worker needs {per_worker / MIB:,.0f} MiB of {kind} ({named}) for a student of "
-        f"{size:,} parameters, but the cluster can hold {sum(places.values())} of "
+        f"{size:,} parameters, but the cluster can hold {places} of "
         f"cluster.num_workers = {workers}: {has}. Use a smaller student, --{stage}.precision bf16, a higher "
         "--cluster.zero-stage with more workers, or larger nodes"
     )
