@@ -1,7 +1,9 @@
 """Finished runs and sweeps with invented students: real questions and steps, but no training."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from io import StringIO
+from itertools import product
 from random import Random
 from typing import Any
 
@@ -59,8 +61,8 @@ def questions(task: str, number: int, split: str, first: int) -> Rows:
 def make_run(config: PipelineConfig, number: int = 12, hostile: str = "", report: bool = True) -> Run:
     """The artifacts of a run, and its report unless it is a trial. `hostile` is put into every text."""
     current, random = open_run(config), Random(config.name)
-    train = questions("multiarith", number, "train", 1000)
-    asked = questions("multiarith", number, config.evaluation.split, 0)
+    train = questions(config.task, number, "train", 1000)
+    asked = questions(config.task, number, config.evaluation.split, 0)
     for row in [*train, *asked]:
         row["question"] += hostile
         row["rationale"] += hostile
@@ -100,23 +102,32 @@ def _report(current: Run, config: PipelineConfig) -> None:
     finish(out, stage.make(Context(REPORT, config, console, NullTracker(), out, inputs, Bars(), Stopper())))
 
 
-def make_sweep(storage: str, sweep: str, draws: list[dict[str, Any]], number: int = 12) -> list[Record]:
+def make_sweep(
+    storage: str,
+    sweep: str,
+    draws: list[dict[str, Any]],
+    number: int = 12,
+    tasks: Sequence[str] = ("multiarith",),
+) -> list[Record]:
     """Trials of a sweep, and a last one that failed."""
     folder, records = Folder.open(storage).child(f"sweeps/{sweep}/trials"), []
-    for at, drawn in enumerate(draws):
-        config = config_of(storage, f"{sweep}-multiarith-t{at}", drawn, split="dev")
+    for task, (at, drawn) in product(tasks, enumerate(draws)):
+        config = config_of(storage, f"{sweep}-{task}-t{at}", drawn, "dev", task)
         make_run(config, number, report=False)
         numbers = {"skip_accuracy_pct": 50.0, "skip_tokens": 20.0, "questions": float(number)}
-        records.append(Record("multiarith", f"t{at}", drawn, config.name, numbers))
+        records.append(Record(task, f"t{at}", drawn, config.name, numbers))
     records.append(Record("multiarith", "bad", draws[0], f"{sweep}-bad", {}, "the loss became nan"))
     for record in records:
         folder.write_json(f"{record.name}.json", asdict(record))
     return records
 
 
-def config_of(storage: str, name: str, drawn: dict[str, Any], split: str = "test") -> PipelineConfig:
+def config_of(
+    storage: str, name: str, drawn: dict[str, Any], split: str = "test", task: str = "multiarith"
+) -> PipelineConfig:
     values: dict[str, Any] = {
         "name": name,
+        "task": task,
         "storage_path": storage,
         "updates": 90,
         "rationales": {"dev_share": 0.1},

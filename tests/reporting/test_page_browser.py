@@ -24,20 +24,24 @@ DRAWS: list[dict[str, Any]] = [
     {"cwt.num_chunks": 4, "cwt.search.method": "greedy", "cwt.search.eta_nats": 0.1},
     {"cwt.num_chunks": 5, "cwt.search.method": "greedy", "cwt.search.eta_nats": 0.3},
 ]
+TASKS = ("multiarith", "svamp", "last_letter_concatenation")
 WIDTHS = (1280, 390)
+DRAWN = """() => [...document.querySelectorAll(".chart")]
+    .filter((chart) => !chart.closest("[hidden]")).every((chart) => chart.querySelector("svg"))"""
+"""Whether every chart of the task that is shown is drawn."""
 PICTURES = os.environ.get("SKIPTHINK_PICTURES")
 """Folder for the picture of docs/comparing.md; without it, none is made."""
 
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The page of a run, of a sweep, and of a run full of markup."""
+    """The page of a run, of a sweep over three tasks, and of a run full of markup."""
     folder = tmp_path_factory.mktemp("pages")
     storage = str(folder / "runs")
     run = make_run(config_of(storage, "example", {}), number=40)
-    make_sweep(storage, "example-chunks", DRAWS, number=40)
-    chosen = make_run(config_of(storage, "example-chunks-multiarith-chosen", DRAWS[1]), number=40)
-    runs = [published(chosen)]
+    make_sweep(storage, "example-chunks", DRAWS, number=40, tasks=TASKS)
+    chosen = [config_of(storage, f"example-chunks-{task}-chosen", DRAWS[1], task=task) for task in TASKS]
+    runs = [published(make_run(config, number=40)) for config in chosen]
     comparison = compare(runs, Draws(resamples=50), students_read())
     (folder / "sweep.html").write_text(
         page_of("example-chunks", Folder.open(storage), ["example-chunks"], runs, comparison)
@@ -70,7 +74,7 @@ def visit(browser: Any, pages: dict[str, Path]) -> Iterator[Any]:
         page.on("dialog", lambda dialog: (said.append(f"dialog {dialog.message}"), dialog.dismiss()))
         page.on("request", lambda request: requests.append(request.url))
         page.goto(f"{pages[name].as_uri()}{fragment}")
-        page.wait_for_function("document.querySelectorAll('.chart svg').length > 3")
+        page.wait_for_function(DRAWN)
         opened.append(page)
         return page
 
@@ -94,11 +98,18 @@ def _selected(page: Any) -> str:
 @pytest.mark.parametrize("name", ["run", "sweep"])
 def test_every_chart_is_drawn_and_nothing_is_wider_than_the_window(visit, name, width):
     page = visit(name, width)
-    assert page.locator(".chart svg").count() == page.locator(".chart").count() >= 4
-    assert page.evaluate("document.documentElement.scrollWidth") == width
-    for chart in page.locator(".chart svg").all():
-        assert chart.bounding_box()["width"] > 200
-    assert page.locator(".chart svg [aria-roledescription='point'], .chart svg path").count() > 20
+    tabs = page.locator("button[data-task]")
+    assert tabs.count() == {"run": 0, "sweep": len(TASKS)}[name]
+    for tab in tabs.all() or [None]:
+        if tab:
+            tab.click()
+            page.wait_for_function(DRAWN)
+        charts = page.locator(".chart:visible svg")
+        assert charts.count() >= 4
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        for chart in charts.all():
+            assert chart.bounding_box()["width"] > 200
+        assert page.locator(".chart svg [aria-roledescription='point'], .chart svg path").count() > 20
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -189,6 +200,23 @@ def test_chunkers_of_a_sweep_stand_side_by_side(visit):
     assert "num_chunks=4, method=greedy, eta_nats=0.1" in page.inner_text("#sample")
     assert page.locator("[id^=parallel] svg, [id^=num_chunks] svg, [id^=eta] svg").count() == 3
     assert "multiarith-bad: the loss became nan" in page.inner_text("#warnings")
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_page_of_three_tasks_shows_one_filters_it_and_moves_by_keyboard(visit, width):
+    page = visit("sweep", width)
+    page.click("button[data-task=svamp]")
+    first, every = _selected(page), _count(page)
+    assert first.startswith("svamp-")
+    page.keyboard.press("j")
+    assert _selected(page) != first
+    assert _selected(page).startswith("svamp-")
+    page.select_option("#skip-filter", "right")
+    assert 0 < _count(page) < every
+    assert page.locator("#sample .skip .verdict").first.inner_text() == "✓ right"
+    before = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    page.click("#theme")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") != before
 
 
 def test_text_that_looks_like_markup_is_shown_as_text(visit):
