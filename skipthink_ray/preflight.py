@@ -128,7 +128,8 @@ def check_cluster(config: PipelineConfig, say: Say) -> None:
     from skipthink_ray.runtime import cluster
     from skipthink_ray.runtime.nodes import check_nodes
 
-    cluster.connect(config.cluster)
+    if dashboard := cluster.connect(config.cluster):
+        say(f"Ray dashboard: http://{dashboard}")
     if cluster.in_worker():  # a trial; its sweep has checked the cluster
         return
     storage, inputs = Folder.open(config.storage_path), _local_inputs(config)

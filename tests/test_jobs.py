@@ -135,6 +135,7 @@ def _jobs_wait_for_room_name_each_other_and_continue_after_a_stop(cluster: Clust
     saved = _updates(cluster.folder)
     assert saved
     assert other.end() == 0, other.text()
+    assert f"Ray dashboard: {cluster.environment['RAY_API_SERVER_ADDRESS']}" in other.text()
     again = cluster.submit("again", "run", *LONG)
     line = again.wait_for(TRAINS)
     count = again.text()[:line].splitlines()[-1].split()[1]

@@ -26,8 +26,10 @@ class NoRoom(RuntimeError):
     """The cluster did not place a stage's workers in time."""
 
 
-def connect(config: ClusterConfig) -> None:
+def connect(config: ClusterConfig) -> str:
     """Join the cluster of the submitted job, of `address` or of RAY_ADDRESS; otherwise start a local one.
+
+    Returns the address of its dashboard, empty if it has none or was joined before.
 
     Without an address, `ray.init` would join whatever /tmp/ray/ray_current_cluster names, even a dead cluster
     or that of another user; `local` always starts a new one.
@@ -46,7 +48,7 @@ def connect(config: ClusterConfig) -> None:
     data.enable_progress_bars = False
     data.use_datasource_v2 = False  # it starts four actors for each read, which cost 8 s of CPU
     if ray.is_initialized():  # in a trial of Ray Tune
-        return
+        return ""
     address = config.address or os.environ.get("RAY_ADDRESS")
     if not address:  # a local cluster is not preempted; the watcher costs a process per training run
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
@@ -54,15 +56,18 @@ def connect(config: ClusterConfig) -> None:
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         if address:
-            ray.init(address=address, log_to_driver=True, logging_level=logging.WARNING)
+            there = ray.init(address=address, log_to_driver=True, logging_level=logging.WARNING)
         else:
-            ray.init("local", include_dashboard=False, log_to_driver=True, logging_level=logging.WARNING)
+            there = ray.init(
+                "local", include_dashboard=False, log_to_driver=True, logging_level=logging.WARNING
+            )
     except ConnectionError as error:
         raise ValueError(
             f"cluster.address or RAY_ADDRESS: no Ray cluster answers at '{address}': {error}"
         ) from error
     if callable(on_sigterm) and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, on_sigterm)
+    return there.dashboard_url or ""
 
 
 def _probe(address: str | None) -> None:
