@@ -3,7 +3,6 @@
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,8 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 import psutil
+
+from benchmarks.servers import free_ports
 
 RAY = str(Path(sys.executable).with_name("ray"))
 CPUS = 2
@@ -71,7 +72,7 @@ def two_nodes(storage: Path, is_needed: bool) -> Iterator[Nodes]:
     place = mkdtemp(prefix="ray", dir="/tmp")
     os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     environment = {**os.environ, "RAY_TMPDIR": place, "RAY_worker_niceness": "0"}
-    gcs, dashboard, agent, client = _free_ports(4)
+    gcs, dashboard, agent, client = free_ports(4)
     log = storage.with_suffix(".ray.txt")
     ports = f"--port {gcs} --dashboard-port {dashboard} --dashboard-agent-listen-port {agent}"
     head = start(f"--head --num-cpus 0 {ports} --ray-client-server-port {client}", environment, log)
@@ -85,11 +86,3 @@ def two_nodes(storage: Path, is_needed: bool) -> Iterator[Nodes]:
         for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
             del os.environ[name]
         shutil.rmtree(place, ignore_errors=True)
-
-
-def _free_ports(number: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports

@@ -131,5 +131,6 @@ def _first_updates(client: MlflowClient) -> dict[str, float]:
     for run in _runs(client):
         if run.info.run_name == "cwt":
             history = client.get_metric_history(run.info.run_id, "cwt/loss_nats")
-            firsts[run.info.run_id] = min(one.timestamp for one in history) / 1000
+            if history:
+                firsts[run.info.run_id] = min(one.timestamp for one in history) / 1000
     return firsts

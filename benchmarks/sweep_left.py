@@ -1,6 +1,6 @@
 """Prints as JSON what a sweep left on a Ray cluster: placement groups that are not removed, and CPUs in use.
 
-python -m benchmarks.sweep_left ADDRESS
+bench_sweep.py runs it after a sweep: `python -m benchmarks.sweep_left ADDRESS`.
 """
 
 import json

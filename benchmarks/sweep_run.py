@@ -1,24 +1,20 @@
 """Runs sweeps of toy MultiArith with an MLflow server, and disturbs them while a trial trains."""
 
-import os
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import psutil
 import yaml
 
 from benchmarks.reliability_nodes import two_nodes
 from benchmarks.reliability_run import end, victims
+from benchmarks.servers import free_ports, mlflow_server
 
 OUTAGE_S, LIMIT_S = 60.0, 1800.0
 DIVERGES = 1e6
@@ -36,38 +32,15 @@ def prepare(storage: Path) -> None:
     """An empty folder with the space and the port of the sweep's MLflow server."""
     shutil.rmtree(storage, ignore_errors=True)
     storage.mkdir()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        (storage / PORT_FILE).write_text(str(free.getsockname()[1]))
+    (storage / PORT_FILE).write_text(str(free_ports(1)[0]))
 
 
 def uri_of(storage: Path) -> str:
     return f"http://127.0.0.1:{(storage / PORT_FILE).read_text()}"
 
 
-@contextmanager
-def mlflow_server(storage: Path) -> Iterator[str]:
-    """URI of a real server with its database in the storage. It ends with the block."""
-    words = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", "127.0.0.1"]
-    words += ["--port", (storage / PORT_FILE).read_text()]
-    words += ["--backend-store-uri", f"sqlite:///{storage}/server.db"]
-    words += ["--artifacts-destination", str(storage / "server-artifacts")]
-    with open(storage / "server.log", "ab") as log:
-        server = subprocess.Popen(words, stdout=log, stderr=log, start_new_session=True)
-    try:
-        _wait(lambda: _answers(uri_of(storage)), 120)
-        yield uri_of(storage)
-    finally:
-        os.killpg(server.pid, signal.SIGKILL)  # on SIGTERM it would wait for its clients
-        server.wait()
-
-
-def _answers(uri: str) -> bool:
-    try:
-        urlopen(f"{uri}/health", timeout=2).close()
-    except (URLError, OSError):
-        return False
-    return True
+def _server(storage: Path) -> AbstractContextManager[str]:
+    return mlflow_server(storage, int((storage / PORT_FILE).read_text()))
 
 
 def start(storage: Path, space: dict[str, Any], *options: str) -> subprocess.Popen[bytes]:
@@ -80,7 +53,7 @@ def start(storage: Path, space: dict[str, Any], *options: str) -> subprocess.Pop
 
 
 def run_quietly(storage: Path) -> None:
-    with mlflow_server(storage):
+    with _server(storage):
         code = start(storage, RATES).wait(LIMIT_S)
     if code != 1:  # the trial that diverges
         raise RuntimeError(f"the undisturbed sweep exited with {code}; see {storage / 'screen.txt'}")
@@ -93,27 +66,30 @@ def disturb(storage: Path, kind: str) -> dict[str, Any]:
     return {"exit_codes": codes, "trials": len(trials)}
 
 
+def _checkpoints(storage: Path) -> set[Path]:
+    return {*storage.glob("artifacts/cwt/*/checkpoints/checkpoint_*/state.json")}
+
+
 def _killed(storage: Path) -> list[int]:
-    with mlflow_server(storage):
+    with _server(storage):
         first = start(storage, RATES)
-        _wait(lambda: any(storage.glob("artifacts/cwt/*/checkpoints/checkpoint_*/state.json")))
+        _wait(lambda: bool(_checkpoints(storage)))
         end(psutil.Process(first.pid), with_children=True)
         first.wait()
-        second = start(storage, RATES)
+        known, second = _checkpoints(storage), start(storage, RATES)
         tree = psutil.Process(second.pid)
-        _wait(lambda: len(victims("worker", tree)) > 0)
-        time.sleep(4)
+        _wait(lambda: bool(_checkpoints(storage) - known and victims("worker", tree)))
         end(victims("worker", tree)[0], with_children=False)
         return [first.wait(), second.wait(LIMIT_S)]
 
 
 def _outage(storage: Path) -> list[int]:
-    with mlflow_server(storage):
+    with _server(storage):
         sweep = start(storage, RATES)
-        _wait(lambda: any(storage.glob("artifacts/cwt/*/checkpoints/checkpoint_*/state.json")))
+        _wait(lambda: bool(_checkpoints(storage)))
     time.sleep(OUTAGE_S)
     running = sweep.poll() is None
-    with mlflow_server(storage):
+    with _server(storage):
         code = sweep.wait(LIMIT_S)
     if not running:
         raise RuntimeError("the sweep ended during the outage")
@@ -124,7 +100,7 @@ def _early(storage: Path) -> list[int]:
     """On a cluster that outlives the sweep, to see what the sweep leaves there."""
     with two_nodes(storage, is_needed=True) as nodes:
         assert nodes.address
-        with mlflow_server(storage):
+        with _server(storage):
             code = start(storage, HOPELESS, "--cluster.address", nodes.address).wait(LIMIT_S)
         look = [sys.executable, "-m", "benchmarks.sweep_left", nodes.address]
         left = subprocess.run(look, check=True, stdout=subprocess.PIPE, text=True).stdout

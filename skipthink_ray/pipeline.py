@@ -58,6 +58,8 @@ def run(
         raise ValueError("icot.removal: the stage icot is off; set --icot.removal stepwise (ICoT-SI) or all")
     current, tell = open_run(config), partial(say, console)
     if is_finished(current, names):
+        for name in names:
+            current.link(name)
         if "report" in names:
             from skipthink_ray.reporting.table import show_report
 

@@ -4,7 +4,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from tempfile import mkdtemp
 
 import pytest
 
+from benchmarks.servers import free_ports
 from tests.processes import Started, start
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -45,18 +45,10 @@ class Cluster:
         return self.start(job, RAY, *submit, "--", *entry, *options)
 
 
-def _free_ports(number: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
-
-
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     folder, ray_folder = tmp_path_factory.mktemp("jobs"), mkdtemp(prefix="ray", dir="/tmp")
-    gcs, dashboard, agent, client = _free_ports(4)
+    gcs, dashboard, agent, client = free_ports(4)
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "RAY_TMPDIR": ray_folder, "PYTHONUNBUFFERED": "1"}
     environment.pop("RAY_ADDRESS", None)

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.servers import free_ports, mlflow_server
 from skipthink_ray.config import TrackingConfig
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.runtime.experiment import how_to_compare
 from skipthink_ray.runtime.tracking import start_tracker
-from tests.test_tracking import free_port, mlflow_server
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -20,7 +20,7 @@ X, Y = "test/skip_speedup", "test/skip_accuracy_pct"
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
 def test_the_printed_link_opens_the_sweeps_runs_and_a_scatter_plot_draws_them(tmp_path: Path):
     storage = Folder.open(str(tmp_path / "runs"))
-    with mlflow_server(tmp_path, free_port()) as uri, sync_api.sync_playwright() as playwright:
+    with mlflow_server(tmp_path, free_ports(1)[0]) as uri, sync_api.sync_playwright() as playwright:
         config = TrackingConfig(uri=uri)
         for number, sweep in enumerate(("mine", "mine", "mine", "another")):
             name = f"{sweep}-{number}"

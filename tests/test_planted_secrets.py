@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from benchmarks.servers import free_ports, mlflow_server
 from tests.teachers import MODEL, serve
 from tests.test_teacher import questions
-from tests.test_tracking import free_port, mlflow_server
 
 TEACHER, PASSWORD, CLOUD = "planted-teacher-key", "planted-mlflow-password", "planted-cloud-secret"
 
@@ -40,7 +40,7 @@ def test_planted_secrets_are_in_no_file_and_no_output_of_a_whole_run(tmp_path: P
     ray_folder = Path(mkdtemp(prefix="ray", dir="/tmp"))  # paths of Ray's sockets must be short
     server_folder = tmp_path / "server"
     server_folder.mkdir()
-    with serve() as teacher, mlflow_server(server_folder, free_port()) as uri:
+    with serve() as teacher, mlflow_server(server_folder, free_ports(1)[0]) as uri:
         options = f"""
             --preset tiny --storage-path {storage} --updates 4 --report.samples 4
             --rationales.source file --rationales.path {file} --rationales.teacher.kind endpoint

@@ -80,7 +80,7 @@ def _assert_a_cross_fitted_stage_judges_every_sample_and_leaves_no_fold_behind(s
     assert all(f"fold {number} of 2: student without" in printed for number in (1, 2))
     run = storage / "cross-fitted"
     skips = dataset.dataset(run / "skips" / "skips", format="parquet").to_table()
-    samples = _table(storage / "shuffled" / "cwt" / "samples")  # which this run has reused
+    samples = _table(run / "cwt" / "samples")
     assert sorted(skips["row"].to_pylist()) == sorted(samples["row"].to_pylist())
     assert json.loads((run / "skips" / "summary.json").read_text())["samples"] == 60
     assert not (run / "skips" / "checkpoints").exists()

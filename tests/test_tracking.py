@@ -2,21 +2,19 @@
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from threading import Barrier
 
 import pytest
 from mlflow import MlflowClient
 
+from benchmarks.servers import free_ports, mlflow_server
 from skipthink_ray.config import TrackingConfig
 from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.runtime.outbox import BATCH, UNSENT, Outbox, Unsent, read_unsent, write_unsent
@@ -24,58 +22,10 @@ from skipthink_ray.runtime.tracker import NullTracker
 from skipthink_ray.runtime.tracking import send_unsent, start_tracker
 
 
-@contextmanager
-def mlflow_server(folder: Path, port: int) -> Iterator[str]:
-    """URI of the server. It stops with all its processes at the end of the block."""
-    command = [
-        sys.executable,
-        "-m",
-        "mlflow",
-        "server",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-        "--workers",
-        "1",
-    ]
-    command += [
-        "--backend-store-uri",
-        f"sqlite:///{folder}/server.db",
-        "--artifacts-destination",
-        str(folder / "artifacts"),
-    ]
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-    try:
-        _wait_for(f"http://127.0.0.1:{port}", process)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)  # on SIGTERM it waits for its clients
-        process.wait()
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with mlflow_server(tmp_path_factory.mktemp("mlflow"), free_port()) as uri:
+    with mlflow_server(tmp_path_factory.mktemp("mlflow"), free_ports(1)[0]) as uri:
         yield uri
-
-
-def _wait_for(uri: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 90
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            urllib.request.urlopen(f"{uri}/health", timeout=2).close()
-            return
-        except OSError:
-            time.sleep(0.5)
-    raise AssertionError("the MLflow server did not start")
 
 
 def test_a_restart_goes_on_in_the_same_runs_and_tracks_no_step_twice(server: str, tmp_path: Path):
@@ -260,7 +210,7 @@ def test_what_is_unsent_is_the_same_after_a_way_over_storage(tmp_path: Path):
         {"folder": "runs/stt", "key": "key of stt", "registered_name": None},
         "KILLED",
     )
-    unsent = [Unsent("run", "key", None, Outbox()), Unsent("cwt", "key of cwt", "key", full)]
+    unsent = [Unsent("run", "key", None, Outbox(), {"task": "toy"}), Unsent("cwt", "key of cwt", "key", full)]
     write_unsent(run, unsent)
     assert read_unsent(run) == unsent
     write_unsent(run, [])
@@ -305,7 +255,7 @@ def test_nothing_is_tracked_when_tracking_is_off(tmp_path: Path):
 
 @pytest.mark.slow
 def test_a_server_outage_stops_nothing_and_missed_values_are_sent_later(tmp_path: Path):
-    port, said = free_port(), list[str]()
+    port, said = free_ports(1)[0], list[str]()
     with mlflow_server(tmp_path, port) as uri:
         parent = start_tracker(TrackingConfig(uri=uri), Folder.open(str(tmp_path)), "run", "key", said.append)
         base = parent.child("base", "key of base")
@@ -340,11 +290,12 @@ def test_a_server_outage_stops_nothing_and_missed_values_are_sent_later(tmp_path
 
 @pytest.mark.slow
 def test_a_part_of_a_sweep_starts_while_the_server_is_away_and_its_student_is_logged_later(tmp_path: Path):
-    port, said, storage = free_port(), list[str](), Folder.open(str(tmp_path))
+    port, said, storage = free_ports(1)[0], list[str](), Folder.open(str(tmp_path))
     (tmp_path / "student").mkdir()
     (tmp_path / "student/README.md").write_text("# A card")
     config = TrackingConfig(uri=f"http://127.0.0.1:{port}")
-    trial = start_tracker(config, storage, "trial", "key", said.append, may_be_away=True)
+    tags = {"sweep": "mine"}
+    trial = start_tracker(config, storage, "trial", "key", said.append, tags, may_be_away=True)
     trial.params({"cwt.optim.lr": 0.1})
     trial.metrics([(0, {"dev/skip_tokens": 20.0})])
     trial.student(storage, "key of stt", None)
@@ -361,6 +312,7 @@ def test_a_part_of_a_sweep_starts_while_the_server_is_away_and_its_student_is_lo
         assert experiment
         (run,) = client.search_runs([experiment.experiment_id])
         assert (run.info.run_name, run.info.status) == ("trial", "FINISHED")
+        assert run.data.tags["skipthink.sweep"] == "mine", "the sweep's link finds it"
         assert (run.data.params, run.data.metrics) == ({"cwt.optim.lr": "0.1"}, {"dev/skip_tokens": 20.0})
         (model,) = client.search_logged_models([experiment.experiment_id])
         assert model.source_run_id == run.info.run_id
@@ -372,7 +324,7 @@ def test_a_part_of_a_sweep_starts_while_the_server_is_away_and_its_student_is_lo
 def test_a_server_that_does_not_come_back_in_time_gets_its_data_from_storage_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    port, said = free_port(), list[str]()
+    port, said = free_ports(1)[0], list[str]()
     with mlflow_server(tmp_path, port) as uri:
         parent = start_tracker(TrackingConfig(uri=uri), Folder.open(str(tmp_path)), "run", "key", said.append)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")

@@ -80,8 +80,8 @@ def check_causal_lm(key: str, name: str) -> None:
 def absolute(name: str | None) -> str | None:
     """The absolute path of a local file or folder, and any other name as it is.
 
-    Workers run in another directory, so a relative path would fail there. In a Ray job they run in a copy of
-    the driver's directory, where it works.
+    Workers run in another directory, so a relative path would fail there. In a Ray job, they run in a copy of
+    the driver's directory, so a relative path works.
     """
     path = Path(name).expanduser() if name and name != SMOLLM2 else None
     return os.path.abspath(path) if path and not job_name() and path.exists() else name

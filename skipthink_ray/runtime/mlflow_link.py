@@ -91,7 +91,7 @@ class Link:
             if one.key in trackers:  # it goes on, so its former end does not count
                 one.outbox.status = None
             else:
-                trackers[one.key] = MlflowTracker(self, one.name, one.key, parent)
+                trackers[one.key] = MlflowTracker(self, one.name, one.key, parent, one.tags)
             trackers[one.key].outbox = one.outbox
         self.on_storage = bool(kept)
         self.send(force=True)
@@ -99,9 +99,9 @@ class Link:
     def keep(self) -> None:
         """Write what is unsent to storage."""
         unsent = [
-            Unsent(tracker.name, tracker.key, tracker.parent and tracker.parent.key, tracker.outbox)
-            for tracker in self.trackers
-            if tracker.waits()
+            Unsent(one.name, one.key, one.parent and one.parent.key, one.outbox, one.tags)
+            for one in self.trackers
+            if one.waits()
         ]
         try:
             write_unsent(self.run, unsent)

@@ -160,6 +160,8 @@ class MlflowTracker:
 
         client, run_id = self.link.client, self.run_id or ""
         with self._stored("the student"), Folder.open(folder).local("student") as local:
+            if not local.exists():  # MLflow would log an empty model
+                raise FileNotFoundError(f"{folder}/student is gone")
             find_or_create(lambda: log_student(client, run_id, local, key, registered_name))
         self.outbox.student = {}
 

@@ -70,6 +70,7 @@ class Unsent:
     parent: str | None
     """Key of the run that it is a part of."""
     outbox: Outbox
+    tags: dict[str, str] = field(default_factory=dict[str, str])
 
 
 def write_unsent(run: Folder, unsent: list[Unsent]) -> None:

@@ -68,7 +68,7 @@ def test_a_student_that_does_not_fit_is_refused_with_numbers(tmp_path: Path):
 
 
 def test_nodes_of_one_name_hold_what_they_hold_together(tmp_path: Path):
-    """Two nodes on one machine have the same name. The second one here has no room for a worker."""
+    """Two nodes on one machine have the same name. The second has no room for a worker."""
     config = PipelineConfig.model_validate({"cluster": {"num_workers": 2}})
     nodes = [_node("a", 200), _node("a", 1 / 1024)]
     check_memory(config, nodes, Folder.open(str(tmp_path)))
