@@ -8,8 +8,10 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import psutil
 
 START_S = 120.0
 """How long the server may take to answer on a busy machine."""
@@ -37,8 +39,11 @@ def mlflow_server(folder: Path, port: int) -> Iterator[str]:
         _wait_for(uri, server)
         yield uri
     finally:
-        os.killpg(server.pid, signal.SIGKILL)  # on SIGTERM it waits for its clients
+        workers = psutil.Process(server.pid).children(recursive=True) if server.poll() is None else []
+        with suppress(ProcessLookupError):  # it may not have started
+            os.killpg(server.pid, signal.SIGKILL)  # on SIGTERM it waits for its clients
         server.wait()
+        psutil.wait_procs(workers, timeout=10)  # until then, the port is in use
 
 
 def _wait_for(uri: str, server: subprocess.Popen[bytes]) -> None:

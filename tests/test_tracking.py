@@ -301,10 +301,9 @@ def test_a_part_of_a_sweep_starts_while_the_server_is_away_and_its_student_is_lo
     trial.student(storage, "key of stt", None)
     trial.end("FINISHED")
     assert (tmp_path / "trial" / UNSENT).exists()
-    assert [message.partition("' ")[2][:20] for message in said] == [
-        "does not answer (API",
-        "still does not answe",
-    ]
+    assert len(said) == 2
+    assert "does not answer" in said[0]
+    assert "still does not answer" in said[1]
     with mlflow_server(tmp_path, port) as uri:
         send_unsent(config, storage, "trial")
         client = MlflowClient(uri)
