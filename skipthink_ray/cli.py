@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 STAGES = ("rationales", "samples", "base", "cwt", "skips", "stt", "icot", "evaluation", "report")
 PRESETS = ("default", "toy", "tiny", "gpt2", "smollm2")
 CONFIGURED = {
-    "demo": "run the whole method on a toy task; takes about six minutes on two cores",
+    "demo": "run the whole method on a toy task; takes about four minutes on two cores",
     "run": "run all stages; the same command resumes a stopped run",
     **{stage: f"run only the stage {stage}" for stage in STAGES},
     "look": "describe the data set: how it is read, dropped rows, steps, tokens, chunks",
@@ -30,6 +30,7 @@ COMMANDS = {
     **CONFIGURED,
     "rechunk": "search the chunks of any number of samples with a trained student",
     "ask": "ask a trained student a question in each mode",
+    "bench": "measure how fast trained students answer, in each mode, alone and in batches",
     "compare": "compare runs and sweeps, a table per task, from MLflow alone",
     "runs": "list runs with their main numbers",
     "prune": "list artifacts that no run refers to, or delete them",

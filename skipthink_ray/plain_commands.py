@@ -1,6 +1,7 @@
 """Commands that read no pipeline configuration: their options. Each imports what it needs after parsing."""
 
 import sys
+from argparse import ArgumentTypeError
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,9 +30,7 @@ def _rechunk(parser: Parser, words: list[str]) -> int:
 
 def _ask(parser: Parser, words: list[str]) -> int:
     parser.own.add_argument("question", help="The question, as one word of the shell.")
-    parser.own.add_argument(
-        "--student", required=True, metavar="FOLDER", help="Folder of a run, a stage or a student. (required)"
-    )
+    _add_student(parser)
     parser.own.add_argument(
         "--max-new-tokens",
         type=int,
@@ -43,6 +42,64 @@ def _ask(parser: Parser, words: list[str]) -> int:
     from skipthink_ray.commands.ask import ask
 
     return ask(Path(parsed.student), parsed.question, parsed.max_new_tokens)
+
+
+def _bench(parser: Parser, words: list[str]) -> int:
+    add = parser.own.add_argument
+    _add_student(parser)
+    add(
+        "--questions",
+        type=Path,
+        metavar="FILE",
+        help="JSON Lines with question and perhaps answer. (default: the run's test questions)",
+    )
+    add("--count", type=_positive, default=64, metavar="INT", help="Number of questions. (default: 64)")
+    add(
+        "--batch-sizes",
+        type=_positive,
+        nargs="+",
+        default=[1, 64],
+        metavar="INT",
+        help="Questions answered together. (default: 1 64)",
+    )
+    add(
+        "--max-new-tokens",
+        type=_positive,
+        default=256,
+        metavar="INT",
+        help="Length limit of one decoding, in tokens. (default: %(default)s)",
+    )
+    add("--threads", type=_positive, default=1, metavar="INT", help="torch threads on a CPU. (default: 1)")
+    add("--precision", choices=("fp32", "bf16"), default="fp32", help="Of the weights. (default: fp32)")
+    add(
+        "--static-cache",
+        action="store_true",
+        help="Keep keys and values in a cache of fixed size. On a GPU, this compiles the decoding step.",
+    )
+    add("--json", action="store_true", help="Also print one JSON document, as the last line.")
+    parsed = parser.parse(words)
+    from skipthink_ray.commands.bench import Settings, bench
+
+    settings = Settings(
+        tuple(parsed.batch_sizes),
+        parsed.max_new_tokens,
+        parsed.threads,
+        parsed.precision,
+        parsed.static_cache,
+    )
+    return bench(Path(parsed.student), parsed.questions, parsed.count, settings, parsed.json)
+
+
+def _add_student(parser: Parser) -> None:
+    parser.own.add_argument(
+        "--student", required=True, metavar="FOLDER", help="Folder of a run, a stage or a student. (required)"
+    )
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f"'{text}' is not a whole number of at least 1")
+    return int(text)
 
 
 def _compare(parser: Parser, words: list[str]) -> int:
@@ -104,6 +161,7 @@ def _wide_console() -> "Console":
 PLAIN: dict[str, Callable[[Parser, list[str]], int]] = {
     "rechunk": _rechunk,
     "ask": _ask,
+    "bench": _bench,
     "compare": _compare,
     "runs": _runs,
     "prune": _prune,

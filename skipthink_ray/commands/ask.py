@@ -8,13 +8,10 @@ from rich.console import Console
 from rich.table import Table
 from transformers.utils.logging import disable_progress_bar
 
-from skipthink_ray.method.modes import STUDENT_OF, Mode
+from skipthink_ray.commands.students import by_mode, question_tokens
+from skipthink_ray.method.modes import Mode
 from skipthink_ray.models.decoding import answer_questions
-from skipthink_ray.models.encoding import encode
 from skipthink_ray.models.student import Student, load_student
-
-INSTEAD: dict[Mode, str] = {"staged": "stt"}
-"""The student that answers if that of the mode is missing: stt learns the chunks too."""
 
 
 def ask(folder: Path, question: str, max_new_tokens: int) -> int:
@@ -26,14 +23,14 @@ def ask(folder: Path, question: str, max_new_tokens: int) -> int:
         raise ValueError("the question is empty")
     disable_progress_bar()
     torch.set_num_threads(1)  # the default of evaluation actors; more threads slow a small student down
-    students = {stage: load_student(path) for stage, path in find_students(folder).items()}
+    paths = by_mode(folder)
+    loaded = {path: load_student(path) for path in set(paths.values())}
+    students: dict[Mode, Student] = {mode: loaded[path] for mode, path in paths.items()}
     table = Table(
         "mode", "writes", "answer", "tokens", "seconds", title=question.strip(), title_justify="left"
     )
-    for mode, own in STUDENT_OF.items():
-        stage = own if own in students else INSTEAD.get(mode)
-        if stage in students:
-            table.add_row(*_row(students[stage], mode, question, max_new_tokens))
+    for mode, student in students.items():
+        table.add_row(*_row(student, mode, question, max_new_tokens))
     started = {
         getattr(student.model.config, "skipthink", {}).get("started_from") for student in students.values()
     }
@@ -42,31 +39,8 @@ def ask(folder: Path, question: str, max_new_tokens: int) -> int:
     return 0
 
 
-def find_students(folder: Path) -> dict[str, Path]:
-    """Student folders by stage, for the folder of a run, a stage or a student (by its config.json)."""
-    if not folder.is_dir():
-        raise ValueError(f"--student: no such folder: {folder}")
-    run_students = {
-        stage: folder / stage / "student"
-        for stage in STUDENT_OF.values()
-        if (folder / stage / "_DONE").exists()
-    }
-    if run_students:
-        return run_students
-    own = folder / "student" if (folder / "student").is_dir() else folder
-    made_by = getattr(load_student(own).model.config, "skipthink", None)
-    if not isinstance(made_by, dict) or made_by.get("stage") not in STUDENT_OF.values():
-        raise ValueError(
-            f"--student: {folder} was not trained by skipthink (its config.json lacks the key 'skipthink')"
-        )
-    return {made_by["stage"]: own}
-
-
 def _row(student: Student, mode: Mode, question: str, max_new_tokens: int) -> list[str]:
-    prompt = encode(
-        student.tokenizer,
-        [student.model.config.skipthink["question_format"].format(question=question.strip())],
-    )
+    prompt = question_tokens(student, [question])
     answer_questions(student, mode, prompt, 2)  # warm up
     started = time.perf_counter()
     answer = answer_questions(student, mode, prompt, max_new_tokens)[0]

@@ -15,20 +15,16 @@ all rationales, concatenated; J entries (rationale, step) of a stage, concatenat
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 
 from skipthink_ray.method.chunking import StageLosses
 from skipthink_ray.method.markup import MarkerIds
+from skipthink_ray.models.heads import has_plain_head, hidden_states, positions_per_slice
 
 if TYPE_CHECKING:
     from skipthink_ray.method.samples import Ragged, Samples
-
-SLICE_LOGITS = 1 << 25
-"""Logits per slice: 128 MiB in fp32. A vocabulary of 50,000 gives 671 positions, an efficient product."""
-_PLAIN_HEADS: WeakKeyDictionary[torch.nn.Module, bool] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -144,13 +140,13 @@ def _losses(
     Without an attention mask: padding is on the right, where causal attention does not look, and attention
     without a mask has faster kernels.
     """
-    if not _has_plain_head(model):
+    if not has_plain_head(model):
         logits_NV = model(input_ids=input_BT, use_cache=False).logits[where_N]
         return _of_logits(logits_NV, next_N, eos)
-    head, hidden_ND = model.get_output_embeddings(), _hidden(model, input_BT)[where_N]
+    head, hidden_ND = model.get_output_embeddings(), hidden_states(model, input_BT)[where_N]
     if _is_sharded(model):  # ZeRO-3: one call, because the number of calls must be equal on all ranks
         return _of_logits(head(hidden_ND), next_N, eos)
-    size = max(1, SLICE_LOGITS // head.weight.shape[0])
+    size = positions_per_slice(model)
     slices = zip(hidden_ND.split(size), next_N.split(size), strict=True)
     token, end = zip(*(_of_logits(head(hidden), next_ids, eos) for hidden, next_ids in slices), strict=True)
     return torch.cat(token), torch.cat(end)
@@ -161,24 +157,6 @@ def _of_logits(logits_NV: torch.Tensor, next_N: torch.Tensor, eos: int) -> tuple
     return -log_probability_NV.gather(-1, next_N[:, None]).squeeze(-1).double(), -log_probability_NV[
         :, eos
     ].double()
-
-
-def _hidden(model: Any, input_BT: torch.Tensor) -> torch.Tensor:
-    return model.base_model(input_ids=input_BT, use_cache=False).last_hidden_state
-
-
-def _has_plain_head(model: Any) -> bool:
-    """Whether the model's logits are its output embeddings applied to its last hidden state, bit for bit.
-
-    That is false if logits are capped or scaled, or if there is a layer in between. Then the model computes
-    all logits. This is tested on the model itself, once, with two tokens, and not looked up in a list of
-    architectures.
-    """
-    if model not in _PLAIN_HEADS:
-        probe = torch.tensor([[1, 2]], device=next(model.parameters()).device)
-        logits_BTV, head = model(input_ids=probe, use_cache=False).logits, model.get_output_embeddings()
-        _PLAIN_HEADS[model] = head is not None and torch.equal(head(_hidden(model, probe)), logits_BTV)
-    return _PLAIN_HEADS[model]
 
 
 def _is_sharded(model: torch.nn.Module) -> bool:

@@ -79,6 +79,8 @@ def start_engine(
     """
     if train.precision == "bf16" and backend == "ddp":
         model.to(torch.float32)  # autocast keeps fp32 master weights
+    if cluster.gradient_checkpointing:
+        model.activation_checkpointing_enable()
     if backend == "deepspeed":
         return DeepSpeedEngine(model, train, cluster, markers)
     return DataParallelEngine(model, train, markers)

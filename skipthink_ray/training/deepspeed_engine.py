@@ -11,12 +11,11 @@ from skipthink_ray.training.deepspeed import deepspeed_config, load_communicatio
 from skipthink_ray.training.engine import (
     MicroBatch,
     adamw,
-    can_select_logits,
     set_lr,
-    summed_loss,
     total_of_ranks,
     world,
 )
+from skipthink_ray.training.loss import SummedLoss
 from skipthink_ray.training.markers import Markers
 
 
@@ -36,15 +35,14 @@ class DeepSpeedEngine:
         if model.device.type == "cpu":
             load_communication_op()
         self.accumulation = cluster.accumulation
-        self.takes_mask = can_select_logits(model)
         self.adamw = adamw(model, train.optim, markers)
         self.engine: Any = deepspeed.initialize(
-            model=model,  # pyright: ignore[reportArgumentType]
+            model=SummedLoss(model, may_slice=cluster.zero != 3),
             optimizer=self.adamw,
             config=deepspeed_config(train, cluster, world()),
             dist_init_required=False,
         )[0]
-        self.model = self.engine.module
+        self.model = self.engine.module.model
         self.zero_stage = cluster.zero
         self.linked = False
 
@@ -56,7 +54,7 @@ class DeepSpeedEngine:
         set_lr(self.engine.optimizer, lr)
         total = torch.zeros((), device=micro_batches[0]["labels"].device)
         for batch in micro_batches:
-            loss = summed_loss(self.engine, batch, self.takes_mask) / num_targets
+            loss = self.engine(**batch) / num_targets
             self.engine.backward(loss * (world() * self.accumulation))
             self.engine.step()
             total += loss.detach()

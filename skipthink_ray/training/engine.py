@@ -6,7 +6,6 @@ micro-batches. The method divides the *sum* of the token losses by the N target 
 equal those of one large batch, for any W and A.
 """
 
-import inspect
 import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -14,11 +13,10 @@ from typing import Any, Protocol
 
 import torch
 import torch.distributed as dist
-from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
 from skipthink_ray.config import OptimConfig, TrainConfig
-from skipthink_ray.models.batching import IGNORE
+from skipthink_ray.training.loss import SummedLoss
 from skipthink_ray.training.markers import Markers
 
 MicroBatch = dict[str, torch.Tensor]
@@ -90,41 +88,6 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
         group["lr"] = lr * group["lr_scale"]
 
 
-def summed_loss(model: Any, batch: MicroBatch, takes_mask: bool) -> torch.Tensor:
-    """Cross-entropy summed over the target tokens, in nats.
-
-    Logits are computed at target positions only. Items are padded on the right, so causal attention never
-    sees the padding and needs no mask. takes_mask: see `can_select_logits`.
-    """
-    targets_BT = batch["labels"][:, 1:]
-    counted_BT = torch.nn.functional.pad(targets_BT != IGNORE, (0, 1))
-    keep = {"logits_to_keep": counted_BT} if takes_mask else {}
-    logits = model(input_ids=batch["input_ids"], use_cache=False, **keep).logits
-    logits_NV = logits if takes_mask else logits[counted_BT]
-    return cross_entropy(logits_NV.float(), targets_BT[counted_BT[:, :-1]], reduction="sum")
-
-
-@torch.no_grad()
-def can_select_logits(model: Any) -> bool:
-    """Whether the model can compute logits only at the positions of a mask [B, T].
-
-    Tests the bare model with three tokens; call it before the model is wrapped.
-    """
-    if "logits_to_keep" not in inspect.signature(model.forward).parameters:
-        return False
-    ids_BT = torch.tensor([[1, 2, 3]], device=next(model.parameters()).device)
-    keep_BT = torch.tensor([[False, True, True]], device=ids_BT.device)
-    training = model.training
-    model.eval()
-    logits_NV, all_BTV = (
-        model(input_ids=ids_BT, use_cache=False, **keep).logits for keep in ({"logits_to_keep": keep_BT}, {})
-    )
-    model.train(training)
-    return logits_NV.shape == all_BTV[keep_BT].shape and torch.allclose(
-        logits_NV, all_BTV[keep_BT], rtol=1e-3, atol=1e-3
-    )
-
-
 def total_of_ranks(loss: torch.Tensor) -> torch.Tensor:
     if dist.is_initialized():
         dist.all_reduce(loss)
@@ -138,11 +101,11 @@ class DataParallelEngine:
         self.model: Any = model
         self.clip_norm = train.optim.clip_norm
         self.bf16 = train.precision == "bf16"
-        self.takes_mask = can_select_logits(model)
         self.adamw = adamw(model, train.optim, markers)
         on_gpu = [model.device.index] if model.device.type == "cuda" else None
         wrap = world() > 1  # Ray Train initialises torch.distributed for one rank too
-        self.parallel: Any = torch.nn.parallel.DistributedDataParallel(model, on_gpu) if wrap else model
+        loss = SummedLoss(model)
+        self.parallel: Any = torch.nn.parallel.DistributedDataParallel(loss, on_gpu) if wrap else loss
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:
@@ -152,7 +115,7 @@ class DataParallelEngine:
         total = torch.zeros((), device=micro_batches[0]["labels"].device)
         for number, batch in enumerate(micro_batches):
             with self._sync(last=number == len(micro_batches) - 1), self._autocast(total.device.type):
-                loss = summed_loss(self.parallel, batch, self.takes_mask) / num_targets
+                loss = self.parallel(**batch) / num_targets
                 (loss * world()).backward()
             total += loss.detach()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm or math.inf)

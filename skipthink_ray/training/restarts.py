@@ -18,6 +18,9 @@ WOULD_FAIL_AGAIN = re.compile(
     r"^(?:[\w.]+\.)?(?:ValueError|TypeError|KeyError|ImportError|OutOfMemoryError)\b"
 )
 """The last line of a traceback, for failures that a restart would repeat."""
+LESS_MEMORY = (
+    "Lower batch_size of the stage, raise cluster.accumulation or set cluster.gradient_checkpointing"
+)
 OUT_OF_MEMORY = re.compile(r"CUDA out of memory|OutOfMemoryError|low on memory")
 ENDS = {
     "running low on memory": "Ray ended it because its node was running low on memory",
@@ -71,7 +74,7 @@ def _reason(error: ray.train.WorkerGroupError) -> str:
     failures = [error.worker_failures[rank] for rank in sorted(error.worker_failures)] or [error]
     reason = _last_line(next((one for one in failures if _would_come_again(one)), failures[0]))
     if OUT_OF_MEMORY.search(reason):
-        reason += ". Lower batch_size of the stage, or raise cluster.accumulation"
+        reason += f". {LESS_MEMORY}"
     return reason
 
 

@@ -19,7 +19,7 @@ from transformers import (
 from skipthink_ray.config import SearchConfig, StudentConfig
 from skipthink_ray.method.chunking import ChunkLosses, average_chunks, greedy_chunks, movable, reach
 from skipthink_ray.method.markup import MarkerIds, stage_item
-from skipthink_ray.models import scoring
+from skipthink_ray.models import heads
 from skipthink_ray.models.scoring import stage_losses
 from skipthink_ray.models.student import Student
 from tests.toys import ARCHITECTURES, make_samples, make_student, new_student, token_samples, toy_rows
@@ -135,7 +135,7 @@ def test_heads_that_do_more_than_multiply_are_scored_correctly(architecture):
 def test_logits_in_slices_give_the_same_matrix(scored, monkeypatch):
     student, samples = scored
     whole = stage_losses(student.model, student.ids, samples, np.arange(10), _all(samples)[:10])
-    monkeypatch.setattr(scoring, "SLICE_LOGITS", 7 * student.model.get_output_embeddings().weight.shape[0])
+    monkeypatch.setattr(heads, "SLICE_LOGITS", 7 * student.model.get_output_embeddings().weight.shape[0])
     sliced = stage_losses(student.model, student.ids, samples, np.arange(10), _all(samples)[:10])
     np.testing.assert_allclose(sliced.nll_RMK, whole.nll_RMK, rtol=0, atol=TOLERANCE_NATS)
     np.testing.assert_allclose(sliced.eos_RMK, whole.eos_RMK, rtol=0, atol=TOLERANCE_NATS)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from skipthink_ray.config import ClusterConfig, OptimConfig, TrainConfig
 from skipthink_ray.method.markup import Item, MarkerIds
 from skipthink_ray.method.samples import Samples
 from skipthink_ray.models.batching import collate
+from skipthink_ray.training import loss
 from skipthink_ray.training.backend import deepspeed_problem, start_engine
 from skipthink_ray.training.batches import share_of
 from skipthink_ray.training.checkpoint import (
@@ -77,6 +79,8 @@ class Setup:
     backend: str = "deepspeed"
     precision: str = "fp32"
     updates: int = 3
+    sparing: bool = False
+    """Save memory: compute activations twice, and logits in slices."""
     reset: bool = False
     """Reset the optimiser before the last update."""
     resume: str = ""
@@ -92,7 +96,8 @@ def _rank(rank: int, world: int, folder: str, setups: list[Setup]) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world)
     for number, setup in enumerate(setups):
-        losses = _updates(setup, f"{folder}/{number}", rank, world)
+        with patch.object(loss, "WHOLE_LOGITS", 0 if setup.sparing else loss.WHOLE_LOGITS):
+            losses = _updates(setup, f"{folder}/{number}", rank, world)
         if rank == 0:
             save_file({"losses": losses}, f"{folder}/{number}/losses.safetensors")
     dist.barrier()
@@ -105,7 +110,11 @@ def _updates(setup: Setup, folder: str, rank: int, world: int) -> torch.Tensor:
     """Make the updates and save a checkpoint. Returns their losses."""
     optim = OptimConfig(lr=0.01, marker_lr_stds=2.0)
     train = TrainConfig(batch_size=BATCH, optim=optim, precision=setup.precision)  # type: ignore[arg-type]
-    cluster = ClusterConfig(zero_stage=setup.zero, accumulation=setup.accumulation)  # type: ignore[arg-type]
+    cluster = ClusterConfig(
+        zero_stage=setup.zero,  # type: ignore[arg-type]
+        accumulation=setup.accumulation,
+        gradient_checkpointing=setup.sparing,
+    )
     model, progress = tiny_llama(), Progress()
     markers = attach(model, MARKERS, train.optim)
     if setup.resume:
@@ -154,11 +163,12 @@ def _assert_same(left, right, tolerance: float, name: object) -> None:
         )
 
 
-def test_updates_do_not_depend_on_workers_accumulation_or_zero_stage(tmp_path):
+def test_updates_do_not_depend_on_workers_accumulation_zero_stage_or_ways_to_save_memory(tmp_path):
     """The reference is one process with batch size 8, on torch alone."""
     reference, alone = _train(tmp_path / "one", 1, DDP, Setup())
     _assert_same(reference, alone, 2e-6, "one process")
     setups = [Setup(1, zero=1), Setup(1, zero=2), Setup(2, zero=2), Setup(2, zero=3)]
+    setups += [replace(DDP, sparing=True), Setup(2, zero=2, sparing=True), Setup(zero=3, sparing=True)]
     for setup, split in zip(setups, _train(tmp_path / "two", 2, *setups), strict=True):
         _assert_same(reference, split, 2e-6, setup)
 

@@ -1,0 +1,45 @@
+"""Where a run executes."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from skipthink_ray.config.base import Address, Config, PositiveInt
+
+
+class ClusterConfig(Config):
+    """Where the run executes. This changes results only by float rounding and the random draws of dropout."""
+
+    address: Address | None = None
+    """Ray cluster to join (`auto`, `ray://...`). None: the submitting job's cluster, or a new local one."""
+    num_workers: PositiveInt = 2
+    """Number of training workers (ranks)."""
+    num_actors: PositiveInt = 2
+    """Number of actors for the stages skips and evaluation."""
+    use_gpu: bool = False
+    """Use one GPU per worker and actor."""
+    cpus_per_worker: Annotated[float, Field(gt=0.0)] = 1
+    """CPUs per training worker or actor; also its number of torch threads."""
+    backend: Literal["auto", "deepspeed", "ddp"] = "auto"
+    """ddp: torch's DistributedDataParallel. auto: ddp if `zero_stage` is not set and weights, gradients and
+    optimiser states take at most half of a worker's memory; otherwise DeepSpeed, if it can start."""
+    zero_stage: Literal[0, 1, 2, 3] | None = None
+    """DeepSpeed ZeRO stage. None: 2 if DeepSpeed is used."""
+    accumulation: PositiveInt = 1
+    """Micro-batches per update on each worker (gradient accumulation)."""
+    gradient_checkpointing: bool = False
+    """Compute each layer's activations again in the backward pass instead of keeping them. A layer's input is
+    all that stays in memory, so items of thousands of tokens fit. Training takes about a third longer."""
+    max_failures: Annotated[int, Field(ge=0)] = 3
+    """How often a stage's workers may fail, without a new checkpoint in between, before the run ends.
+    They restart from the last checkpoint. Announced ends of spot nodes do not count."""
+    checkpoint_every_s: Annotated[float, Field(gt=0.0)] = 600.0
+    """Seconds of training within an epoch after which a checkpoint is saved. Each epoch ends with one too.
+    Checkpoints take at most a tenth of the time."""
+    wait_s: Annotated[float, Field(ge=0.0)] = 0.0
+    """Seconds to wait for an autoscaling cluster to grow before reporting that the request does not fit."""
+
+    @property
+    def zero(self) -> int:
+        """Stage of ZeRO if DeepSpeed is used."""
+        return 2 if self.zero_stage is None else self.zero_stage
