@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import Any
 
 import ray.train
+from ray.train import CheckpointUploadMode
 
 from skipthink_ray.config import ClusterConfig
 from skipthink_ray.method.samples import Samples
@@ -34,9 +36,10 @@ class Saver:
     """Saves checkpoints when they are due. The clock of rank 0 decides for all ranks.
 
     A checkpoint is due at the end of an epoch, and `checkpoint_every_s` seconds after the last one within an
-    epoch. Both wait until checkpoints take no more than CHECKPOINT_SHARE of the time. A node that announces
-    its end (a spot node, or `ray drain-node`) does not wait, nor does a driver that stops the stage: its
-    workers end after the checkpoint. The last update needs none, because the student is exported next.
+    epoch. Both wait until checkpoints take no more than CHECKPOINT_SHARE of the time, and until the last one
+    is on storage: training goes on while Ray Train uploads it. A node that announces its end (a spot node, or
+    `ray drain-node`) does not wait, nor does a driver that stops the stage: its workers end after the
+    checkpoint. The last update needs none, because the student is exported next.
     """
 
     def __init__(
@@ -46,22 +49,27 @@ class Saver:
         self.board = board
         self.saved = time.monotonic()
         self.next_look = self.affordable = 0.0
+        self.uploading: Path | None = None
+        """The folder of the last checkpoint, on rank 0. Ray Train deletes it after the upload."""
         self.leaving: set[str] = set()
         """Nodes whose end is announced, and for which a checkpoint was saved."""
 
     def at_end_of_epoch(self, progress: Progress, samples: Samples) -> None:
         if progress.update == self.updates:
             return
-        if _decided(time.monotonic() >= self.affordable):
+        if _decided(self._may_save(self.affordable)):
             self._save(progress, samples)
         else:
             self._look(progress, samples)
 
     def in_epoch(self, progress: Progress, samples: Samples) -> None:
-        if _decided(time.monotonic() >= max(self.saved + self.every_s, self.affordable)):
+        if _decided(self._may_save(max(self.saved + self.every_s, self.affordable))):
             self._save(progress, samples)
         else:
             self._look(progress, samples)
+
+    def _may_save(self, due: float) -> bool:
+        return time.monotonic() >= due and not (self.uploading and self.uploading.exists())
 
     def _look(self, progress: Progress, samples: Samples) -> None:
         """Save a checkpoint if a node is about to leave. If the stage is stopped, raise GivenUp after one."""
@@ -70,17 +78,19 @@ class Saver:
         self.next_look = time.monotonic() + LOOK_EVERY_S
         stopped = self.board.why_given_up() if self.board else ""
         if any_rank(bool(stopped)):
-            self._save(progress, samples)
+            self._save(progress, samples, at_once=True)
             raise GivenUp(stopped)
         notice = ray.train.get_preemption_info()
         nodes = set(notice.preempted_node_ids) if notice else set[str]()
         if nodes - self.leaving:  # the same answer on every rank
             self.leaving |= nodes
-            self._save(progress, samples)
+            self._save(progress, samples, at_once=True)
 
-    def _save(self, progress: Progress, samples: Samples) -> None:
+    def _save(self, progress: Progress, samples: Samples, at_once: bool = False) -> None:
+        """at_once: wait until the checkpoint is on storage."""
         started = time.monotonic()
-        report_checkpoint(self.engine, progress, samples)
+        mode = CheckpointUploadMode.SYNC if at_once else CheckpointUploadMode.ASYNC
+        self.uploading = report_checkpoint(self.engine, progress, samples, mode)
         self.saved = time.monotonic()
         self.affordable = self.saved + (self.saved - started) * (1 / CHECKPOINT_SHARE - 1)
 
@@ -90,12 +100,27 @@ def _decided(mine: bool) -> bool:
     return any_rank(rank() == 0 and mine)
 
 
-def report_checkpoint(engine: Engine, progress: Progress, samples: Samples) -> None:
-    """Save a checkpoint and hand it to Ray Train. Every rank must call this."""
-    with TemporaryDirectory() as folder:
-        save_checkpoint(Path(folder), engine, progress, samples)
-        saved = ray.train.Checkpoint.from_directory(folder) if rank() == 0 else None
-        ray.train.report({"update": progress.update, "epoch": progress.epoch}, checkpoint=saved)
+def report_checkpoint(
+    engine: Engine, progress: Progress, samples: Samples, mode: CheckpointUploadMode
+) -> Path | None:
+    """Save a checkpoint and hand it to Ray Train. Every rank must call this.
+
+    Returns the folder on rank 0, which Ray Train deletes when the checkpoint is on storage.
+    """
+    folder = Path(mkdtemp(prefix="skipthink-checkpoint-")) if rank() == 0 else Path()
+    try:
+        save_checkpoint(folder, engine, progress, samples)
+        ray.train.report(
+            {"update": progress.update, "epoch": progress.epoch},
+            checkpoint=ray.train.Checkpoint.from_directory(str(folder)) if rank() == 0 else None,
+            checkpoint_upload_mode=mode,
+            delete_local_checkpoint_after_upload=True,
+        )
+    except Exception:
+        if rank() == 0:
+            rmtree(folder, ignore_errors=True)
+        raise
+    return folder if rank() == 0 else None
 
 
 def hooks(job: Job, saver: Saver, board: Board | None, is_watched: bool) -> Hooks:

@@ -1,16 +1,20 @@
 """When the ranks of a training run save checkpoints."""
 
 import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from ray.train import CheckpointUploadMode
 
 from skipthink_ray.config import ClusterConfig, CwtConfig
 from skipthink_ray.training import hooks
 from skipthink_ray.training.checkpoint import GivenUp, Progress
 from skipthink_ray.training.hooks import Saver
 from skipthink_ray.training.loop import Job
+
+ASYNC, SYNC = CheckpointUploadMode.ASYNC, CheckpointUploadMode.SYNC
 
 
 class Clock:
@@ -37,13 +41,25 @@ class Stopped:
 
 
 def _saver(
-    monkeypatch: pytest.MonkeyPatch, clock: Clock, saved: list[int], checkpoint_s: float, every_s: float
+    monkeypatch: pytest.MonkeyPatch,
+    clock: Clock,
+    saved: list[int],
+    checkpoint_s: float,
+    every_s: float,
+    upload: Path | None = None,
+    modes: list[CheckpointUploadMode] | None = None,
 ) -> Saver:
-    """A saver that appends the update of each checkpoint to `saved`."""
+    """A saver that appends the update of each checkpoint to `saved`, and its mode to `modes`.
 
-    def report(_engine: Any, progress: Progress, _samples: Any) -> None:
+    upload: the folder that is uploaded in the background.
+    """
+
+    def report(_engine: Any, progress: Progress, _samples: Any, mode: CheckpointUploadMode) -> Path | None:
         clock.now += checkpoint_s
         saved.append(progress.update)
+        if modes is not None:
+            modes.append(mode)
+        return upload
 
     monkeypatch.setattr(hooks, "time", clock)
     monkeypatch.setattr(hooks, "report_checkpoint", report)
@@ -90,6 +106,22 @@ def test_long_epochs_end_with_a_checkpoint_each(monkeypatch):
 def test_a_long_epoch_has_checkpoints_inside_but_for_a_tenth_of_the_time_only(monkeypatch):
     assert _saved_in_epoch(monkeypatch, update_s=3.0, every_s=60.0) == [20, 40, 60, 80]
     assert _saved_in_epoch(monkeypatch, update_s=1.0, every_s=5.0) == [10, 30, 50, 70, 90]
+
+
+def test_no_checkpoint_is_saved_while_the_last_one_is_uploaded_unless_a_node_ends_soon(monkeypatch, tmp_path):
+    clock, saved, samples = Clock(), list[int](), cast(Any, None)
+    upload, modes = tmp_path / "checkpoint", list[CheckpointUploadMode]()
+    upload.mkdir()
+    saver = _saver(monkeypatch, clock, saved, 1.0, 10.0, upload, modes)
+    for update in (10, 20, 30, 40):
+        clock.now += 60.0
+        if update == 30:
+            monkeypatch.setattr(hooks.ray.train, "get_preemption_info", lambda: Notice("a"))
+        if update == 40:
+            upload.rmdir()  # as Ray Train does after the upload
+        saver.in_epoch(Progress(update=update), samples)
+    assert saved == [10, 30, 40]
+    assert modes == [ASYNC, SYNC, ASYNC]
 
 
 def test_a_node_that_ends_soon_means_one_checkpoint_at_once(monkeypatch):
