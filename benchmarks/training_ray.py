@@ -48,7 +48,8 @@ def _worker(arguments: dict[str, Any]) -> None:
     board = arguments["board"] if rank() == 0 else None
 
     def make_hooks(job: Job, engine: Engine, cluster: ClusterConfig) -> Hooks:
-        return hooks(job, Saver(engine, cluster, job.updates, board), board, is_watched=False)
+        saver = Saver(engine, cluster, job.updates + 1, board)  # so that the last update has a checkpoint
+        return hooks(job, saver, board, is_watched=False)
 
     ours(plan, arm, clock, make_hooks)
     clock.write(plan.folder / f"{arm.name}-{rank()}.json")
