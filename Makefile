@@ -23,12 +23,13 @@ check: $(READY)
 doctor: $(READY)
 	$(BIN)/skipthink doctor
 
-# Python compiles a module when it is first imported. Compiling all of them here would nearly double the time.
-# The doctor also compiles DeepSpeed's CPU op, so that later runs do not wait for it.
+# pip compiles modules on one CPU, compileall on all. Left out, every process would compile them again if
+# PYTHONDONTWRITEBYTECODE is set. The doctor also compiles DeepSpeed's CPU op, so that later runs do not wait.
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11 to 3.13 is needed; make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib skipthink_ray > /dev/null || true  # some are for a newer Python
 	-$(BIN)/skipthink doctor
 	touch $@
 
