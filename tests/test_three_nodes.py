@@ -23,8 +23,8 @@ pytestmark = [
     pytest.mark.ray,
     pytest.mark.slow,
     pytest.mark.skipif(
-        not os.environ.get("SKIPTHINK_THREE_NODES"),
-        reason="takes five minutes; set SKIPTHINK_THREE_NODES=1 to run it",
+        not os.environ.get("SKIPTHINK_LONG_TESTS"),
+        reason="takes five minutes; set SKIPTHINK_LONG_TESTS=1 to run it",
     ),
 ]
 OPTIONS = (

@@ -25,9 +25,7 @@ ROW_GROUP = 64
 """Rows per row group of a table. An actor processes one row group at a time."""
 CONFIG, DONE, CHECKPOINTS = "config.json", "_DONE", "checkpoints"
 LOCK = "_RUNNING.json"
-"""Names the process that writes a folder (lock.py)."""
-KEPT = (CONFIG, CHECKPOINTS, LOCK)
-"""Names that stay when an incomplete artifact is cleared."""
+"""Names the process that writes a folder. Names of other files of lock.py begin with this one."""
 
 
 @dataclass(frozen=True)
@@ -200,7 +198,7 @@ def begin(folder: Folder, identity: dict[str, Any]) -> None:
     """
     refuse_foreign(folder)
     for name in folder.names():
-        if name not in KEPT:
+        if not _is_kept(name):
             folder.delete(name)
     folder.write_json(CONFIG, identity)
 
@@ -211,12 +209,17 @@ def refuse_foreign(folder: Folder) -> None:
     A stage writes its config first. So files without a config come from elsewhere.
     """
     names = folder.names()
-    foreign = [name for name in names if name not in KEPT]
+    foreign = [name for name in names if not _is_kept(name)]
     if foreign and CONFIG not in names:
         raise ValueError(
             f"{folder.uri} is not an artifact, but holds {', '.join(foreign[:3])}. "
             "Nothing was touched; name a new or an empty folder"
         )
+
+
+def _is_kept(name: str) -> bool:
+    """Whether a file or folder stays when an incomplete artifact is cleared."""
+    return name in (CONFIG, CHECKPOINTS) or name.startswith(LOCK)
 
 
 def finish(folder: Folder, summary: dict[str, Any]) -> None:

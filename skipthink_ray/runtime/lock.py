@@ -2,10 +2,15 @@
 
 A lock file in the folder names the writer, which refreshes it. Another process takes over a stale lock. The
 lock is a file with a heartbeat, because operating-system locks do not work on S3 or NFS.
+
+Of several processes that start at once, exactly one gets the lock (`_create`, `_win`). Ages are measured by
+the storage's clock, because the clocks of machines differ.
 """
 
+import json
 import logging
 import os
+import random
 import socket
 import threading
 import time
@@ -13,15 +18,23 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psutil
+from pyarrow import fs
 
 from skipthink_ray.runtime.artifacts import LOCK, Folder
 from skipthink_ray.runtime.job import job_name
 
 log = logging.getLogger(__name__)
 REFRESH_S, STALE_S, SETTLE_S, POLL_S = 10.0, 60.0, 0.3, 1.0
+CLAIM = f"{LOCK}."
+"""How the names of claims begin. The id of the process follows."""
+_CLOCKS: dict[str, float] = {}
+"""By folder: the storage's time when this machine's monotonic clock is at 0."""
+TRIES = 8
+"""How often a process claims a folder that others claim at the same time."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +60,12 @@ def only_writer(folder: Folder, instead: str = "choose another --name") -> Itera
     `instead` is the advice in that message.
     """
     holder = _read(folder)
-    if holder and _is_alive(holder):
+    if holder and _is_alive(folder, holder):
         raise ValueError(
             f"{folder.uri} is being written by {_who(holder)}. "
             f"Wait for it, or stop it; {instead}. (If that run is dead, try again in {STALE_S:.0f} s.)"
         )
-    owner = _claim(folder, "")
+    owner = _claim(folder, "", holder)
     if owner is None:
         raise ValueError(f"{folder.uri}: another run started at the same time; it continues, this one stops")
     with _held(folder, owner):
@@ -78,12 +91,12 @@ def wait_or_lock(
     told = None
     while not is_made():
         holder = _read(folder)
-        if holder and _is_alive(holder):
+        if holder and _is_alive(folder, holder):
             if holder["id"] != told:
                 say(f"waiting for run '{holder['name']}' ({_who(holder)}), which makes it")
                 told = holder["id"]
             pause(POLL_S)
-        elif owner := _claim(folder, name):
+        elif owner := _claim(folder, name, holder):
             with _held(folder, owner):
                 yield None if is_made() else Lease(folder, owner)
             return
@@ -93,16 +106,77 @@ def wait_or_lock(
 def is_locked(folder: Folder) -> bool:
     """Whether a live process writes the folder."""
     holder = _read(folder)
-    return holder is not None and _is_alive(holder)
+    return holder is not None and _is_alive(folder, holder)
 
 
-def _claim(folder: Folder, name: str) -> dict[str, Any] | None:
-    """Write a lock. Returns its owner, or None if another process did so at the same time and wins."""
+def _claim(folder: Folder, name: str, dead: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Lock a folder that nobody or a dead holder has locked. Returns the owner; None if another one wins."""
     owner = {"host": socket.gethostname(), "pid": os.getpid(), "id": uuid.uuid4().hex, "name": name}
     owner["job"] = job_name()
-    _write(folder, owner)
-    time.sleep(SETTLE_S)  # if two processes start at once, the last writer continues
-    return owner if (_read(folder) or {}).get("id") == owner["id"] else None
+    folder.create()
+    won = (_create if folder.is_local else _win)(folder, owner, dead)
+    return owner if won else None
+
+
+def _create(folder: Folder, owner: dict[str, Any], dead: dict[str, Any] | None) -> bool:
+    """On a disk or NFS: create the lock file, which fails if it exists. Returns whether that succeeded."""
+    lock = Path(folder.path) / LOCK
+    if dead and not _remove(lock, dead["id"]):
+        return False
+    try:
+        with lock.open("x") as file:
+            json.dump(owner, file)
+    except FileExistsError:
+        return False
+    time.sleep(SETTLE_S)  # another process may have taken this lock for the dead one; it puts it back
+    return (_read(folder) or {}).get("id") == owner["id"]
+
+
+def _remove(lock: Path, dead: str) -> bool:
+    """Remove the lock of a dead holder. Returns False if it was not the dead holder's any more."""
+    aside = lock.with_name(f"{CLAIM}{uuid.uuid4().hex}")
+    try:
+        lock.rename(aside)
+    except FileNotFoundError:  # another process has removed it
+        return True
+    try:
+        if _parsed(aside.read_text()).get("id", "") == dead:
+            return True
+        os.link(aside, lock)
+    except FileExistsError:
+        log.warning("%s: three processes took over a lock at once", lock)
+    finally:
+        aside.unlink()
+    return False
+
+
+def _win(folder: Folder, owner: dict[str, Any], dead: dict[str, Any] | None) -> bool:
+    """On an object store, which cannot create a file only if it is new: claim the folder, then look.
+
+    A process writes its claim, and lists the claims afterwards. If there is another one, it takes its own
+    back and tries again later. So of two processes, at least one sees the other: both cannot go on. The
+    winner writes the lock before it deletes its claim, and a process looks for the lock after it has listed
+    the claims.
+    """
+    claim = f"{CLAIM}{owner['id']}"
+    for attempt in range(TRIES):
+        started = time.monotonic()
+        folder.write_json(claim, owner)
+        times = _times(folder)
+        now = times.get(claim, time.time())
+        others = [name for name in times if name.startswith(CLAIM) and name != claim]
+        live = [name for name in others if now - times[name] < STALE_S]
+        holder = _read(folder)
+        is_free = holder is None or holder["id"] == (dead or {}).get("id")
+        is_winner = is_free and not live and time.monotonic() - started < STALE_S / 2
+        if is_winner:
+            _write(folder, owner)
+        for name in [claim, *(others if is_winner else ())]:
+            folder.delete(name)
+        if is_winner or not is_free:
+            return is_winner
+        time.sleep(random.uniform(0, 2**attempt) * max(SETTLE_S, time.monotonic() - started))
+    return False
 
 
 @contextmanager
@@ -130,14 +204,33 @@ def _beat(folder: Folder, owner: dict[str, Any], stop: threading.Event) -> None:
 
 
 def _write(folder: Folder, owner: dict[str, Any]) -> None:
-    folder.write_json(LOCK, {**owner, "seen": time.time()})
+    folder.write_json(LOCK, owner)
 
 
 def _read(folder: Folder) -> dict[str, Any] | None:
+    """The holder of the lock; without names if its file is damaged. `seen` is when it was written."""
     try:
-        return folder.read_json(LOCK) if folder.exists(LOCK) else None
-    except (ValueError, FileNotFoundError):  # being replaced, or written half: nobody we could name
+        (info,) = folder.filesystem.get_file_info([f"{folder.path}/{LOCK}"])
+        if info.type != fs.FileType.File:
+            return None
+        return _parsed(folder.read_text(LOCK)) | {"seen": info.mtime.timestamp()}
+    except FileNotFoundError:  # deleted just now
         return None
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    unknown = {"host": "unknown", "pid": 0, "id": "", "name": "unknown", "job": None}
+    try:
+        found = json.loads(text)
+    except ValueError:  # written only half
+        found = None
+    return found if isinstance(found, dict) and unknown.keys() <= found.keys() else unknown
+
+
+def _times(folder: Folder) -> dict[str, float]:
+    """When each file of a folder was written, by the storage's clock, in seconds."""
+    listed = folder.filesystem.get_file_info(fs.FileSelector(folder.path, allow_not_found=True))
+    return {info.base_name: info.mtime.timestamp() for info in listed if info.type == fs.FileType.File}
 
 
 def _who(holder: dict[str, Any]) -> str:
@@ -145,10 +238,21 @@ def _who(holder: dict[str, Any]) -> str:
     return f"{job}process {holder['pid']} on {holder['host']}"
 
 
-def _is_alive(holder: dict[str, Any]) -> bool:
-    if time.time() - float(holder["seen"]) >= STALE_S:
+def _is_alive(folder: Folder, holder: dict[str, Any]) -> bool:
+    if holder["host"] == socket.gethostname() and not _process_exists(int(holder["pid"])):
         return False
-    return holder["host"] != socket.gethostname() or _process_exists(int(holder["pid"]))
+    return _now(folder) - holder["seen"] < STALE_S
+
+
+def _now(folder: Folder) -> float:
+    """The time by the storage's clock, which is read once per folder from a new file."""
+    if folder.uri not in _CLOCKS:
+        probe = f"{LOCK}-{uuid.uuid4().hex}"
+        folder.write_text(probe, "")
+        (info,) = folder.filesystem.get_file_info([f"{folder.path}/{probe}"])
+        folder.delete(probe)
+        _CLOCKS[folder.uri] = info.mtime.timestamp() - time.monotonic()
+    return _CLOCKS[folder.uri] + time.monotonic()
 
 
 def _process_exists(pid: int) -> bool:

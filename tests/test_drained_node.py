@@ -1,0 +1,83 @@
+"""A node announces its end, as a spot node does: its workers save a checkpoint, and lose nothing after it."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.dataset as dataset
+import pytest
+
+from benchmarks.reliability_nodes import RAY, Nodes, two_nodes
+from tests.processes import start
+
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not os.environ.get("SKIPTHINK_LONG_TESTS"), reason="takes minutes; set SKIPTHINK_NODES=1 to run it"
+    ),
+]
+OPTIONS = (
+    "--name run --rationales.train-questions 2000 --rationales.test-questions 8 --student.width 32 "
+    "--student.heads 2 --student.layers 1 --base.batch-size 2 --base.epochs 1 --match epochs "
+    "--cluster.num-workers 1 --cluster.checkpoint-every-s 3600 --cluster.wait-s 120 --tracking.backend off"
+).split()
+DEADLINE_S = 60
+NODE_ID = (
+    "import ray; ray.init('auto'); print(*[n['NodeID'] for n in ray.nodes() if n['Resources'].get('CPU')])"
+)
+
+
+def _announce_the_end(nodes: Nodes) -> None:
+    """Drain the only node with CPUs, as a cloud's notice to a spot node does."""
+    environment = {**nodes.environment, "RAY_ADDRESS": str(nodes.address)}
+    found = subprocess.run(
+        [sys.executable, "-c", NODE_ID],
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    words = f"--reason DRAIN_NODE_REASON_PREEMPTION --deadline-remaining-seconds {DEADLINE_S}".split()
+    words += [
+        "--reason-message",
+        "spot",
+        "--node-id",
+        found.stdout.split()[-1],
+        "--address",
+        str(nodes.address),
+    ]
+    subprocess.run([RAY, "drain-node", *words], env=environment, check=True, timeout=120)
+
+
+def _saved(storage: Path) -> list[int]:
+    """The updates of the checkpoints."""
+    files = storage.glob("artifacts/base/*/checkpoints/checkpoint_*/state.json")
+    return [json.loads(file.read_text())["update"] for file in files]
+
+
+def test_a_node_that_is_drained_saves_a_checkpoint_before_its_deadline_and_training_goes_on(tmp_path: Path):
+    storage = tmp_path / "runs"
+    storage.mkdir()
+    with two_nodes(storage, is_needed=True) as nodes:
+        words = ["base", "--storage-path", str(storage), "--cluster.address", str(nodes.address), *OPTIONS]
+        environment = {**nodes.environment, "PYTHONUNBUFFERED": "1"}
+        run = start(tmp_path / "run.txt", environment, sys.executable, "-m", "skipthink_ray.cli", *words)
+        run.wait_for(" updates epoch ")
+        assert not _saved(storage), "its only epoch has no checkpoint"
+        announced = time.monotonic()
+        _announce_the_end(nodes)
+        while not _saved(storage):
+            assert run.process.poll() is None, run.text()
+            assert time.monotonic() - announced < DEADLINE_S, f"no checkpoint\n{run.text()}"
+            time.sleep(0.2)
+        (update,) = _saved(storage)
+        nodes.replace()
+        assert run.end() == 0, run.text()
+    assert 0 < update < 1000
+    history = dataset.dataset([*storage.glob("artifacts/base/*/history/*.parquet")]).to_table()
+    assert history["update"].to_pylist() == [*range(1000)]
