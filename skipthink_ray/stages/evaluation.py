@@ -9,7 +9,7 @@ mode are an artifact of their own, so that base answers once for all runs that s
 
 import time
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,8 +18,6 @@ import ray
 from skipthink_ray.config import PipelineConfig
 from skipthink_ray.method.metrics import has_loop, percent
 from skipthink_ray.method.modes import Mode, modes_of
-from skipthink_ray.models.decoding import answer_questions
-from skipthink_ray.models.student import Student, load_student, place
 from skipthink_ray.reporting.findings import evaluation_findings
 from skipthink_ray.rows import ANSWER_SCHEMA, HELD_OUT, LATENCY_SCHEMA
 from skipthink_ray.runtime import actors
@@ -29,9 +27,15 @@ from skipthink_ray.runtime.lock import Lease
 from skipthink_ray.stages.context import Context
 from skipthink_ray.tasks import task_of
 
+if TYPE_CHECKING:
+    from skipthink_ray.models.student import Student
+
 
 class AnswerQuestions:
-    """Loads the students of some modes once. In: a row group of samples. Out: answers to its questions."""
+    """Loads the students of some modes once. In: a row group of samples. Out: answers to its questions.
+
+    Its methods import transformers, which takes seconds, so that the driver does not.
+    """
 
     def __init__(
         self, config: PipelineConfig, samples: Folder, folders: dict[Mode, Folder], board: Board
@@ -52,6 +56,8 @@ class AnswerQuestions:
         return pa.Table.from_pylist(answers, schema=ANSWER_SCHEMA)
 
     def _answer(self, mode: Mode, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        from skipthink_ray.models.decoding import answer_questions
+
         questions = [row["question_tokens"] for row in rows]
         started = time.perf_counter()
         answers = answer_questions(
@@ -121,7 +127,9 @@ def _answers(context: Context, folders: dict[Mode, Folder], board: Board) -> tup
     return pa.concat_tables([table.read() for table in context.answers.values()]), answered_before
 
 
-def _load(config: PipelineConfig, folders: dict[Mode, Folder]) -> dict[Mode, Student]:
+def _load(config: PipelineConfig, folders: dict[Mode, Folder]) -> "dict[Mode, Student]":
+    from skipthink_ray.models.student import load_student, place
+
     students: dict[Mode, Student] = {}
     for mode, artifact in folders.items():
         with artifact.local("student") as folder:
@@ -132,6 +140,8 @@ def _load(config: PipelineConfig, folders: dict[Mode, Folder]) -> dict[Mode, Stu
 
 def _time_modes(config: PipelineConfig, folders: dict[Mode, Folder], rows: list[dict[str, Any]]) -> pa.Table:
     """Time each question in every mode, one at a time, after a warm-up on the first question."""
+    from skipthink_ray.models.decoding import answer_questions
+
     students = _load(config, folders)
     timings = []
     for number, row in enumerate([rows[0], *rows]):

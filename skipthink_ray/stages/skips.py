@@ -8,7 +8,7 @@ shuffling.
 """
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,8 +17,6 @@ import pyarrow.compute as pc
 from skipthink_ray.config import PipelineConfig, SkipsConfig
 from skipthink_ray.method.samples import Samples
 from skipthink_ray.method.skipping import Fold, shuffle_skips, skippable
-from skipthink_ray.models.ablation import Ablation, judges_of
-from skipthink_ray.models.student import Student, load_student, place
 from skipthink_ray.reporting.findings import skips_findings
 from skipthink_ray.rows import SKIP_SCHEMA
 from skipthink_ray.runtime import actors
@@ -28,9 +26,15 @@ from skipthink_ray.stages.context import Context
 from skipthink_ray.stages.folds import fold_students
 from skipthink_ray.tasks import task_of
 
+if TYPE_CHECKING:
+    from skipthink_ray.models.student import Student
+
 
 class Ablate:
-    """Loads the students and their noisy copies once. In: a row group of cwt's samples. Out: SKIP_SCHEMA."""
+    """Loads the students and their noisy copies once. In: a row group of cwt's samples. Out: SKIP_SCHEMA.
+
+    Its methods import transformers, which takes seconds, so that the driver does not.
+    """
 
     def __init__(
         self, config: PipelineConfig, cwt: Folder, students: dict[Fold, Folder], board: Board
@@ -39,7 +43,10 @@ class Ablate:
         folders: dict[Fold | None, Folder] = {**students} or {None: cwt}
         self.judges = {fold: self._load(folder) for fold, folder in folders.items()}
 
-    def _load(self, folder: Folder) -> list[Student]:
+    def _load(self, folder: Folder) -> "list[Student]":
+        from skipthink_ray.models.ablation import judges_of
+        from skipthink_ray.models.student import load_student, place
+
         with folder.local("student") as local:
             student = load_student(local)
         place(student, self.config.cluster)
@@ -55,7 +62,9 @@ class Ablate:
         self.board.advance(len(table))
         return pa.concat_tables(tables).sort_by("row")
 
-    def _ablate(self, table: pa.Table, judges: list[Student]) -> pa.Table:
+    def _ablate(self, table: pa.Table, judges: "list[Student]") -> pa.Table:
+        from skipthink_ray.models.ablation import Ablation
+
         samples = Samples(table)
         ablation = Ablation(judges, self.task, self.config.skips, samples)
         kept_RM, right_R = ablation.find()
