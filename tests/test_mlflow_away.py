@@ -38,11 +38,10 @@ def _steps(client: MlflowClient, stage: str) -> list[int]:
 
 
 def test_a_server_killed_in_cwt_and_at_the_end_of_skips_has_every_step_once_two_minutes_later(tmp_path: Path):
-    updates, port = 8000, free_ports(1)[0]
+    updates, port = 24_000, free_ports(1)[0]
     with mlflow_server(tmp_path, port) as uri:
         run = _run(tmp_path, uri, updates)
-        run.wait_for("cwt: ")
-        run.wait_for(" updates epoch 2 ")
+        run.wait_for(" updates epoch ", run.wait_for("cwt         M ="))
     time.sleep(OUTAGE_S)
     with mlflow_server(tmp_path, port):
         while not [*tmp_path.glob("runs/artifacts/skips/*/_DONE")]:
