@@ -51,8 +51,9 @@ def test_a_server_killed_in_cwt_and_at_the_end_of_skips_has_every_step_once_two_
     with mlflow_server(tmp_path, port) as uri:
         assert run.end() == 0, run.text()
         said = " ".join(run.text().split())
-        assert said.count("does not answer") == 2, "one warning per outage"
-        assert said.count("answers again; the missing data is now tracked") == 2
+        warnings = said.count("does not answer")
+        assert 1 <= warnings <= 2, "one per outage; one for both if the backlog was not sent in between"
+        assert said.count("answers again; the missing data is now tracked") == warnings
         client = MlflowClient(uri)
         for stage in TRAINED:
             assert _steps(client, stage) == [*range(updates)]
