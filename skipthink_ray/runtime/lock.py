@@ -140,11 +140,11 @@ def _remove(lock: Path, dead: str) -> bool:
     except FileNotFoundError:  # another process has removed it
         return True
     try:
-        if _parsed(aside.read_text()).get("id", "") == dead:
+        if _parsed(aside.read_text())["id"] == dead:
             return True
         os.link(aside, lock)
-    except FileExistsError:
-        log.warning("%s: three processes took over a lock at once", lock)
+    except OSError:  # a third process has locked the folder; the second one notices, see `_create`
+        log.warning("could not put back %s", lock, exc_info=True)
     finally:
         aside.unlink()
     return False
@@ -162,16 +162,15 @@ def _win(folder: Folder, owner: dict[str, Any], dead: dict[str, Any] | None) -> 
     for attempt in range(TRIES):
         started = time.monotonic()
         folder.write_json(claim, owner)
-        times = _times(folder)
-        now = times.get(claim, time.time())
-        others = [name for name in times if name.startswith(CLAIM) and name != claim]
-        live = [name for name in others if now - times[name] < STALE_S]
+        times = {name: at for name, at in _times(folder).items() if name.startswith(CLAIM)}
+        now = times.pop(claim, None)  # None: another process deleted the claim, because it seemed dead
+        alone = now is not None and all(now - at >= STALE_S for at in times.values())
         holder = _read(folder)
         is_free = holder is None or holder["id"] == (dead or {}).get("id")
-        is_winner = is_free and not live and time.monotonic() - started < STALE_S / 2
+        is_winner = is_free and alone and time.monotonic() - started < STALE_S / 2
         if is_winner:
             _write(folder, owner)
-        for name in [claim, *(others if is_winner else ())]:
+        for name in [claim, *(times if is_winner else ())]:
             folder.delete(name)
         if is_winner or not is_free:
             return is_winner
