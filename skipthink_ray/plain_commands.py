@@ -33,7 +33,7 @@ def _ask(parser: Parser, words: list[str]) -> int:
     _add_student(parser)
     parser.own.add_argument(
         "--max-new-tokens",
-        type=int,
+        type=_positive,
         default=256,
         metavar="INT",
         help="Length limit of one decoding, in tokens. (default: %(default)s)",

@@ -8,6 +8,7 @@ import pytest
 
 from skipthink_ray.cli import main
 from skipthink_ray.config import PipelineConfig
+from skipthink_ray.data.questions import of_file
 from skipthink_ray.models.decoding import answer_questions
 from skipthink_ray.models.serving import prepare_for_serving
 from skipthink_ray.models.student import load_student, save_student
@@ -90,6 +91,17 @@ def test_bad_questions_are_named(run, tmp_path, capsys, text, error):
     file.write_text(text)
     assert _bench(run, "--questions", str(file)) == 2
     assert error in capsys.readouterr().err
+
+
+def test_a_file_that_is_not_utf_8_is_named_and_a_line_separator_within_a_text_ends_no_row(
+    run, tmp_path, capsys
+):
+    file = tmp_path / "questions.jsonl"
+    file.write_bytes(b'{"question": "caf\xe9"}')
+    assert _bench(run, "--questions", str(file)) == 2
+    assert f"{file} is not UTF-8" in capsys.readouterr().err
+    file.write_text('{"question": "a\u2028b"}\n', encoding="utf-8")
+    assert of_file(file, "--questions") == [{"row": 0, "question": "a\u2028b"}]
 
 
 def test_a_student_outside_a_run_needs_questions(run, capsys):

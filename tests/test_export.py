@@ -242,6 +242,9 @@ def test_the_harness_takes_questions_from_a_file_and_checks_them_by_the_students
     assert scores == [{"acc": 1.0, "format_errors": 0.0}, {"acc": 0.0, "format_errors": 1.0}]
     with pytest.raises(ValueError, match="contains no questions"):
         harness.load(str(tmp_path), questions=str(_file(tmp_path)))
+    (tmp_path / "no-answer.jsonl").write_text('{"question": "a"}\n')
+    with pytest.raises(ValueError, match=r"no-answer\.jsonl, line 1 has no text under the key 'answer'"):
+        harness.load(str(tmp_path), questions=str(tmp_path / "no-answer.jsonl"))
 
 
 def _documented(word: str) -> str:

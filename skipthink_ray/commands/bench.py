@@ -1,6 +1,7 @@
 """`skipthink bench`: how fast the students of a run answer, one question at a time and in batches."""
 
 import json
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -8,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any, Literal
+from typing import Literal
 
 import psutil
 import torch
@@ -18,12 +19,10 @@ from transformers.utils.logging import disable_progress_bar
 
 from skipthink_ray.commands.students import by_mode, question_tokens
 from skipthink_ray.config import PipelineConfig
-from skipthink_ray.method.markup import Ids, prompt
+from skipthink_ray.data.questions import of_file, of_run
 from skipthink_ray.method.modes import Mode
-from skipthink_ray.models.decoding import answer_questions, generate
+from skipthink_ray.models.decoding import answer_questions, first_prompts, generate
 from skipthink_ray.models.student import Student, load_student
-from skipthink_ray.rows import TEST
-from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.tasks import task_of
 
 MIB = 1 << 20
@@ -58,7 +57,7 @@ class Speed:
     mode: Mode
     batch_size: int
     accuracy_pct: float | None
-    """None if the questions have no answers."""
+    """None if a question has no gold answer."""
     tokens: float
     """Generated tokens per question, EOS included."""
     first_token_ms: float
@@ -74,12 +73,13 @@ class Speed:
 def bench(folder: Path, file: Path | None, count: int, settings: Settings, as_json: bool) -> int:
     """Print a row for every mode and batch size.
 
-    Raises ValueError if there is no trained student, or no question.
+    Raises ValueError if the folder has no trained student, or if questions are missing or damaged.
+
     :param file: JSON Lines with `question` and perhaps `answer`; None: the test questions of the run
     :param count: number of questions
     """
     students = by_mode(folder)
-    rows = (_of_file(file) if file else _of_run(folder))[:count]
+    rows = _questions(folder, file)[:count]
     disable_progress_bar()
     torch.set_num_threads(settings.threads)
     console = Console(markup=False, emoji=False)
@@ -95,6 +95,7 @@ def bench(folder: Path, file: Path | None, count: int, settings: Settings, as_js
     for mode, path in students.items():
         student = _load(path, settings)
         for size in settings.batch_sizes:
+            print(f"{mode}, batch {size} ...", file=sys.stderr)
             speed = measure(student, mode, rows, size, settings.max_new_tokens)
             measured.append(asdict(speed))
             table.add_row(*_cells(speed))
@@ -104,6 +105,19 @@ def bench(folder: Path, file: Path | None, count: int, settings: Settings, as_js
         record = {"questions": len(rows), **asdict(settings), "how": str(settings), "speeds": measured}
         print(json.dumps(record))
     return 0
+
+
+def _questions(folder: Path, file: Path | None) -> list[dict[str, str]]:
+    if file:
+        return of_file(file, "--questions")
+    rows = of_run(folder)
+    if rows:
+        return rows
+    why = "is not the folder of a run" if rows is None else "is a run without test questions"
+    raise ValueError(
+        f"--student: {folder} {why}; name a JSON Lines file with the keys question and answer: "
+        "--questions FILE"
+    )
 
 
 def measure(
@@ -117,7 +131,7 @@ def measure(
     with _peak_bytes() as peak:
         for batch in batches:
             started = time.perf_counter()
-            generate(student, _first_prompts(student, mode, batch), 1)
+            generate(student, first_prompts(student, mode, batch), 1)
             first_s.append(time.perf_counter() - started)
             started = time.perf_counter()
             answers += answer_questions(student, mode, batch, max_new_tokens)
@@ -144,12 +158,6 @@ def _load(path: Path, settings: Settings) -> Student:
         student.model.generation_config.cache_implementation = "static"
     student.model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
     return student
-
-
-def _first_prompts(student: Student, mode: Mode, questions: Sequence[Ids]) -> list[list[int]]:
-    ids = student.ids
-    marker = {"staged": next(iter(ids.stages), None), "skip": ids.skip}.get(mode)
-    return [prompt(ids, marker, question) for question in questions]
 
 
 def _accuracy(
@@ -187,43 +195,6 @@ def _peak_bytes() -> Iterator[list[int]]:
     finally:
         ended.set()
         watcher.join()
-
-
-def _of_run(folder: Path) -> list[dict[str, str]]:
-    """The test questions of a run, in the order of its input."""
-    samples = Folder.open(str(folder)).child("samples")
-    if not samples.exists("samples"):
-        raise ValueError(
-            f"--student: {folder} is not the folder of a run, so its test questions are unknown; name a JSON "
-            "Lines file with the keys question and answer: --questions FILE"
-        )
-    table = samples.table("samples").to_table(columns=["row", "question", "answer"], filter=TEST)
-    return table.sort_by("row").select(["question", "answer"]).to_pylist()
-
-
-def _of_file(file: Path) -> list[dict[str, str]]:
-    rows = []
-    if not file.is_file():
-        raise ValueError(f"--questions: no such file: {file}")
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
-        if line.strip():
-            rows.append(_row(line, f"{file}, line {number}"))
-    if not rows:
-        raise ValueError(f"--questions: {file} contains no questions")
-    return rows
-
-
-def _row(line: str, place: str) -> dict[str, str]:
-    try:
-        row: Any = json.loads(line)
-    except ValueError as error:
-        raise ValueError(f"--questions: {place} is not JSON: {error}") from error
-    if not isinstance(row, dict):
-        raise ValueError(f"--questions: {place} is not a JSON object")
-    wanted = {name: str(row[name]) for name in ("question", "answer") if row.get(name) is not None}
-    if not wanted.get("question", "").strip():
-        raise ValueError(f"--questions: {place} has no text under the key 'question'")
-    return wanted
 
 
 def _cells(speed: Speed) -> list[str]:

@@ -12,10 +12,9 @@ from datasets import Dataset, DatasetDict
 from transformers import AutoConfig
 
 from skipthink_ray.config import PipelineConfig
+from skipthink_ray.data.questions import of_file, of_run
 from skipthink_ray.method.markup import parse_conclusion
 from skipthink_ray.models.serving import prompt_text
-from skipthink_ray.rows import TEST
-from skipthink_ray.runtime.artifacts import Folder
 from skipthink_ray.tasks import Task, task_of
 
 
@@ -31,7 +30,12 @@ def load(pretrained: str, questions: str | None = None, **_: Any) -> DatasetDict
         raise ValueError(
             f"'{pretrained}' was not trained by skipthink (its config.json lacks the key 'skipthink')"
         )
-    rows = _read(Path(questions)) if questions else _of_run(pretrained)
+    rows = _with_answers(Path(questions)) if questions else of_run(Path(pretrained).absolute().parents[1])
+    if rows is None:
+        raise ValueError(
+            f"'{pretrained}' is not in a run's folder, so its test questions are unknown; name a JSON Lines "
+            'file with question and answer: --metadata \'{"questions": "FILE"}\''
+        )
     task = json.dumps({"task": made_by["task"], "own_task": made_by["own_task"]})
     documents = [
         {
@@ -73,30 +77,9 @@ def _task(described: str) -> Task:
     return task_of(PipelineConfig(**json.loads(described)))
 
 
-def _of_run(student: str) -> list[dict[str, Any]]:
-    samples = Folder.open(str(Path(student).absolute().parents[1])).child("samples")
-    if not samples.exists("samples"):
-        raise ValueError(
-            f"'{student}' is not in a run's folder, so its test questions are unknown; name a JSON Lines "
-            'file with question and answer: --metadata \'{"questions": "FILE"}\''
-        )
-    return (
-        samples.table("samples")
-        .to_table(columns=["row", "question", "answer"], filter=TEST)
-        .sort_by("row")
-        .to_pylist()
-    )
-
-
-def _read(file: Path) -> list[dict[str, Any]]:
-    """Questions of a file, stripped as in the pipeline."""
-    rows = []
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines()):
-        if line.strip():
-            row = json.loads(line)
-            rows.append(
-                {"row": number, "question": row["question"].strip(), "answer": str(row["answer"]).strip()}
-            )
-    if not rows:
-        raise ValueError(f"{file} contains no questions")
+def _with_answers(file: Path) -> list[dict[str, Any]]:
+    rows = of_file(file, "questions")
+    for row in rows:
+        if not row.get("answer"):
+            raise ValueError(f"questions: {file}, line {row['row'] + 1} has no text under the key 'answer'")
     return rows

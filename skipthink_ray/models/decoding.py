@@ -78,15 +78,19 @@ def answer_questions(
     """Answer questions (token ids of the question part q) in one batch and one mode."""
     if mode == "staged":
         return _answer_in_stages(student, questions, max_new_tokens)
-    marker = student.ids.skip if mode == "skip" else None
-    written = generate(
-        student, [prompt(student.ids, marker, question) for question in questions], max_new_tokens
-    )
+    written = generate(student, first_prompts(student, mode, questions), max_new_tokens)
     answers = []
     for ids in written:
         text = text_of(student, ids)
         answers.append(Answer(text, parse_conclusion(text), len(ids), _stopped(student, ids)))
     return answers
+
+
+def first_prompts(student: Student, mode: Mode, questions: Sequence[Ids]) -> list[list[int]]:
+    """The prompts of a mode; in staged mode, those of the first chunk."""
+    ids = student.ids
+    marker = {"skip": ids.skip, "staged": next(iter(ids.stages), None)}.get(mode)
+    return [prompt(ids, marker, question) for question in questions]
 
 
 def _answer_in_stages(student: Student, questions: Sequence[Ids], max_new_tokens: int) -> list[Answer]:
