@@ -1,26 +1,19 @@
 """A node announces its end, as a spot node does: its workers save a checkpoint, and lose nothing after it."""
 
 import json
-import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pyarrow.dataset as dataset
-import pytest
 
 from benchmarks.reliability_nodes import RAY, Nodes, two_nodes
 from tests.commands import run_stages
+from tests.conftest import LONG
 from tests.processes import start
 
-pytestmark = [
-    pytest.mark.ray,
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        not os.environ.get("SKIPTHINK_LONG_TESTS"), reason="takes minutes; set SKIPTHINK_NODES=1 to run it"
-    ),
-]
+pytestmark = LONG
 OPTIONS = (
     "--name run --rationales.train-questions 12000 --rationales.test-questions 8 --student.width 96 "
     "--student.heads 4 --student.layers 4 --base.batch-size 2 --base.epochs 1 --match epochs "

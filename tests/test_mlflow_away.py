@@ -5,21 +5,14 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
 from mlflow import MlflowClient
 
 from benchmarks.servers import free_ports, mlflow_server
 from skipthink_ray.runtime.outbox import UNSENT
+from tests.conftest import LONG
 from tests.processes import Started, start
 
-pytestmark = [
-    pytest.mark.ray,
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        not os.environ.get("SKIPTHINK_LONG_TESTS"),
-        reason="takes minutes; set SKIPTHINK_LONG_TESTS=1 to run it",
-    ),
-]
+pytestmark = LONG
 OUTAGE_S = 120.0
 TRAINED = ("base", "cwt", "stt")
 

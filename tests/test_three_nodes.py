@@ -15,18 +15,12 @@ from typing import Any
 import pytest
 
 from skipthink_ray.runtime.artifacts import Folder
+from tests.conftest import LONG
 from tests.machines import DISK, Machine, Network, network
 from tests.processes import Started, start
 from tests.s3 import LOGIN, address, moto_server, s3_server
 
-pytestmark = [
-    pytest.mark.ray,
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        not os.environ.get("SKIPTHINK_LONG_TESTS"),
-        reason="takes five minutes; set SKIPTHINK_LONG_TESTS=1 to run it",
-    ),
-]
+pytestmark = LONG
 OPTIONS = (
     "--preset tiny --task strategy_qa --updates 200 --cluster.num-workers 2 --cluster.num-actors 2 "
     "--rationales.train-questions 120 --report.samples 4 --tracking.backend off"
