@@ -41,9 +41,15 @@ def main() -> None:
     parser = _parser()
     options = parser.parse_args()
     if options.document:
-        lines = finished(options.results)
-        filled = fill_tables(options.document.read_text(), "memory", lambda: table(lines[-1]))
-        options.document.write_text(filled)
+        try:
+            line = finished(options.results)[-1]
+            options.document.write_text(
+                fill_tables(options.document.read_text(), "memory", lambda: table(line))
+            )
+        except IndexError:
+            parser.error(f"{options.results} has no results yet")
+        except ValueError as error:
+            parser.error(str(error))
         return
     if options.arm:
         print(json.dumps(measure(options.arm, options.tokens)))
@@ -124,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--tokens", type=at_least(PROMPT_TOKENS + 1), default=8000, help="length of the item")
-    parser.add_argument("--arms", nargs="*", choices=list(ARMS), default=list(ARMS))
+    parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
     parser.add_argument("--arm", choices=list(ARMS), help="measure this one in this process")
     parser.add_argument("--results", type=Path, default=RESULTS, help="JSON Lines file to append to")
     parser.add_argument("--document", type=Path, help="fill in the table of this document, run nothing")

@@ -29,7 +29,7 @@ class ClusterConfig(Config):
     """Micro-batches per update on each worker (gradient accumulation)."""
     gradient_checkpointing: bool = False
     """Compute each layer's activations again in the backward pass instead of keeping them. A layer's input is
-    all that stays in memory, so items of thousands of tokens fit. Training takes about a third longer."""
+    all that stays in memory, so items of thousands of tokens fit. Training takes longer (docs/speed.md)."""
     max_failures: Annotated[int, Field(ge=0)] = 3
     """How often a stage's workers may fail, without a new checkpoint in between, before the run ends.
     They restart from the last checkpoint. Announced ends of spot nodes do not count."""

@@ -38,7 +38,11 @@ class SummedLoss(torch.nn.Module):
         self.vocabulary = model.config.get_text_config().vocab_size
 
     def forward(self, input_ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """:param input_ids: [B, T]. :param labels: [B, T], IGNORE where there is no loss."""
+        """The summed loss of a micro-batch.
+
+        :param input_ids: [B, T]
+        :param labels: [B, T], IGNORE at positions without loss
+        """
         targets_BT = labels[:, 1:]
         counted_BT = targets_BT != IGNORE
         targets_N = targets_BT[counted_BT]
