@@ -69,11 +69,12 @@ def test_a_row_per_mode_and_batch_size_with_the_accuracy_and_tokens_of_the_answe
 def test_questions_of_a_file_without_answers_have_no_accuracy(run, tmp_path, capsys):
     file = tmp_path / "questions.jsonl"
     file.write_text('{"question": "How many apples?"}\n\n{"question": "How many pens?", "id": 3}\n')
-    options = ("--questions", str(file), "--batch-sizes", "2", "--json", "--precision", "bf16")
+    options = ("--questions", str(file), "--batch-sizes", "2", "64", "--json", "--precision", "bf16")
     assert _bench(run / "stt", *options, "--static-cache") == 0
     shown, _, last = capsys.readouterr().out.rstrip().rpartition("\n")
     assert "2 questions, greedy, static cache, bf16" in shown
     assert [one["accuracy_pct"] for one in json.loads(last)["speeds"]] == [None, None]
+    assert [one["batch_size"] for one in json.loads(last)["speeds"]] == [2, 2], "there are no more questions"
 
 
 @pytest.mark.parametrize(

@@ -92,9 +92,10 @@ def bench(folder: Path, file: Path | None, count: int, settings: Settings, as_js
         title_justify="left",
     )
     measured = []
+    sizes = dict.fromkeys(min(size, len(rows)) for size in settings.batch_sizes)
     for mode, path in students.items():
         student = _load(path, settings)
-        for size in settings.batch_sizes:
+        for size in sizes:
             print(f"{mode}, batch {size} ...", file=sys.stderr)
             speed = measure(student, mode, rows, size, settings.max_new_tokens)
             measured.append(asdict(speed))
