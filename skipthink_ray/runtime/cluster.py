@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 BLOCK_BYTES = 8 << 20
 """Maximum size of a Ray Data block, and so of a task's input and of a file. With Ray's default of 128 MiB, a
 few tasks would process all of a million rows, and the other workers would be idle."""
+NO_DASHBOARD = "SKIPTHINK_NO_DASHBOARD"
+"""Environment variable of a local cluster's processes."""
 
 
 class NoRoom(RuntimeError):
@@ -52,6 +54,7 @@ def connect(config: ClusterConfig) -> str:
     address = config.address or os.environ.get("RAY_ADDRESS")
     if not address:  # a local cluster is not preempted; the watcher costs a process per training run
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+        os.environ[NO_DASHBOARD] = "1"
     _probe(address)
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
@@ -107,6 +110,11 @@ def environment() -> dict[str, str]:
     if ray.util.client.ray.is_connected():  # ray://: the driver does not know the address
         return {}
     return {"RAY_ADDRESS": ray.get_runtime_context().gcs_address}
+
+
+def has_dashboard() -> bool:
+    """Whether this process is part of a cluster with a dashboard, which Ray's state API needs."""
+    return NO_DASHBOARD not in os.environ
 
 
 def is_broken() -> bool:

@@ -84,9 +84,8 @@ def _environment() -> dict[str, str]:
 
 def _fit(request: Request, board: Board, environment: dict[str, str]) -> dict[str, Any]:
     """Runs in a Ray task. Returns the result of rank 0 (see `worker.work`), or why Ray Train gave up."""
-    from ray.train.torch import TorchTrainer
-
     from skipthink_ray.training.network import NodeTorchConfig  # imports torch
+    from skipthink_ray.training.trainer import Trainer
 
     os.environ.update(environment)
     cluster = request.config.cluster
@@ -95,7 +94,7 @@ def _fit(request: Request, board: Board, environment: dict[str, str]) -> dict[st
         tokens = training_samples(samples, [*COLUMNS, CHUNK_STEPS.name])
     else:
         tokens = training_samples(samples, COLUMNS, request.held_out).in_average_chunks(request.num_chunks)
-    trainer = TorchTrainer(
+    trainer = Trainer(
         _worker,
         train_loop_config={
             "request": request,

@@ -1,0 +1,24 @@
+"""Ray's TorchTrainer without the processes that a training run of this project does not use.
+
+Each of them costs the imports of Ray Train, about as much as a third of a worker's start.
+"""
+
+from typing import Any
+
+from ray.train.torch import TorchTrainer
+
+from skipthink_ray.runtime.cluster import has_dashboard
+
+DATA_SETS = "DatasetsCallback"
+"""Starts an actor that shards data sets. The ranks get their samples with their arguments instead."""
+CLEANER = "PlacementGroupCleanerCallback"
+"""Starts an actor that asks the dashboard every second whether the run's controller is alive."""
+
+
+class Trainer(TorchTrainer):
+    """A TorchTrainer that starts fewer processes."""
+
+    def _create_default_callbacks(self) -> list[Any]:
+        """Ray has no public hook for them. If it renames them or this method, all of them run."""
+        unused = {DATA_SETS} if has_dashboard() else {DATA_SETS, CLEANER}
+        return [one for one in super()._create_default_callbacks() if type(one).__name__ not in unused]
