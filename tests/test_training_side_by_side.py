@@ -23,7 +23,7 @@ from tests.conftest import ROOT
 
 OPTIONS = (
     "--name run --rationales.train-questions 120 --rationales.test-questions 8 --student.width 16 "
-    "--student.heads 2 --student.layers 1 --cwt.epochs 24 --cluster.num-workers 1 --cluster.num-actors 1 "
+    "--student.heads 2 --student.layers 1 --cwt.epochs 12 --cluster.num-workers 1 --cluster.num-actors 1 "
     "--cluster.backend ddp --evaluation.latency-questions 2 --evaluation.max-new-tokens 8 --report.samples 2"
 ).split()
 PAIR = ("base", "cwt")
@@ -133,7 +133,7 @@ def test_ctrl_c_ends_both(prepared, tmp_path):
 def test_a_failure_of_one_ends_the_other_and_keeps_its_checkpoints(prepared, tmp_path):
     """base trains for a fourth of cwt's time and then finds a file where it wants to write a folder."""
     storage = _copy(prepared, tmp_path / "storage")
-    with _run(storage, "--match", "epochs", "--base.epochs", "40", "--cluster.max-failures", "0") as run:
+    with _run(storage, "--match", "epochs", "--base.epochs", "20", "--cluster.max-failures", "0") as run:
         _wait_until_both_train(storage, run)
         (storage / "run" / "base" / "history").touch()
         printed = run.communicate(timeout=900)[0]

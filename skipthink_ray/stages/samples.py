@@ -7,6 +7,7 @@ cwt and stt start; its vocabulary lacks only the stage markers `[1]` to `[M]`).
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,12 +18,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from skipthink_ray.config import PipelineConfig, SamplesConfig
 from skipthink_ray.method.cutting import Encode, cut, mark_too_long, texts
 from skipthink_ray.models.encoding import sendable
 from skipthink_ray.rows import HELD_OUT, KEPT, TRAIN
-from skipthink_ray.runtime.artifacts import ROW_GROUP, refuse_lost_rows
+from skipthink_ray.runtime.artifacts import ROW_GROUP, Folder, refuse_lost_rows
 from skipthink_ray.runtime.board import Board
 from skipthink_ray.stages.context import Context
 from skipthink_ray.training.plan import STEPS
@@ -31,28 +33,25 @@ TOKENIZER_ROWS = 50_000
 """Maximum number of rows to train a tokenizer from scratch on."""
 
 
+@dataclass(frozen=True)
+class _Start:
+    """What the workers that encode need to know of the student before training."""
+
+    encode: Encode
+    prompt_tokens: int
+    """Tokens with which the student's prompts start."""
+    limit: int
+    """Maximum tokens of a sample."""
+    parameters: int
+
+
 def make(context: Context) -> dict[str, Any]:
     """Write `samples/` and `student/`. Returns sample counts and the student's size."""
-    # These import torch, which the workers that run `_cut` do not need.
-    from skipthink_ray.models.decoding import max_positions
-    from skipthink_ray.models.student import build_student, load_tokenizer, save_student
-
     config, rows = context.config, context.inputs["rationales"].table("rows")
     total = rows.count_rows(filter=KEPT)
     with context.line("rows", total) as line:
-        tokenizer = load_tokenizer(config.student, _texts(rows, config))
-        student = build_student(config.student, tokenizer, config.seed)
-        with TemporaryDirectory() as folder:
-            save_student(student, Path(folder))
-            context.out.upload(Path(folder), "student")
-        limit = min(config.student.max_tokens, max_positions(student))
-        arguments = {
-            "encode": sendable(student.tokenizer),
-            "start_tokens": len(student.ids.start),
-            "formats": config.samples,
-            "limit": limit,
-            "board": line.board,
-        }
+        start = _start_elsewhere(context)
+        arguments = {"start": start, "formats": config.samples, "board": line.board}
         source = ray.data.read_parquet(
             rows.files, filesystem=context.inputs["rationales"].filesystem, ray_remote_args={"num_cpus": 0.1}
         )
@@ -66,7 +65,41 @@ def make(context: Context) -> dict[str, Any]:
             f"{context.out.path}/samples", filesystem=context.out.filesystem, row_group_size=ROW_GROUP
         )
     refuse_lost_rows("samples", total, context.out.table("samples").count_rows())
-    return _summary(context, student.model.num_parameters())
+    return _summary(context, start.parameters)
+
+
+def _start_elsewhere(context: Context) -> _Start:
+    """`_start` in a Ray task of this node, so that the driver does not import torch.
+
+    Its process is free afterwards, and often times the answers later.
+    """
+    node: Any = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    task = ray.remote(num_cpus=0, scheduling_strategy=node)(_start)
+    start = ray.get(task.remote(context.config, context.inputs["rationales"], context.out))
+    if isinstance(start, ValueError):
+        raise start
+    return start
+
+
+def _start(config: PipelineConfig, rationales: Folder, out: Folder) -> _Start | ValueError:
+    """Write `student/`. Returns an error that the user can mend, which Ray would wrap if it were raised."""
+    from skipthink_ray.models.decoding import max_positions
+    from skipthink_ray.models.student import build_student, load_tokenizer, save_student
+
+    try:
+        tokenizer = load_tokenizer(config.student, _texts(rationales.table("rows"), config))
+        student = build_student(config.student, tokenizer, config.seed)
+    except ValueError as error:
+        return error
+    with TemporaryDirectory() as folder:
+        save_student(student, Path(folder))
+        out.upload(Path(folder), "student")
+    return _Start(
+        encode=sendable(student.tokenizer),
+        prompt_tokens=len(student.ids.start),
+        limit=min(config.student.max_tokens, max_positions(student)),
+        parameters=student.model.num_parameters(),
+    )
 
 
 def _texts(rows: pa.dataset.Dataset, config: PipelineConfig) -> Iterator[str]:
@@ -76,16 +109,15 @@ def _texts(rows: pa.dataset.Dataset, config: PipelineConfig) -> Iterator[str]:
         yield "".join(texts(row, config.samples))
 
 
-def _cut(
-    batch: pa.Table, encode: Encode, start_tokens: int, formats: SamplesConfig, limit: int, board: Board
-) -> pa.Table:
+def _cut(batch: pa.Table, start: _Start, formats: SamplesConfig, board: Board) -> pa.Table:
     rows = batch.filter(KEPT).to_pylist()
     board.advance(len(rows))
-    samples = cut(rows, encode, formats)
+    samples = cut(rows, start.encode, formats)
     parts = (samples[f"{part}_tokens"] for part in ("question", "rationale", "conclusion"))
-    tokens_R = np.sum([pc.list_value_length(part).to_numpy() for part in parts], axis=0) + start_tokens + 2
-    why = f"limit {limit} (student.max_tokens or the model's positions)"
-    return mark_too_long(samples, tokens_R, limit, why)
+    tokens_R = np.sum([pc.list_value_length(part).to_numpy() for part in parts], axis=0)
+    tokens_R += start.prompt_tokens + 2
+    why = f"limit {start.limit} (student.max_tokens or the model's positions)"
+    return mark_too_long(samples, tokens_R, start.limit, why)
 
 
 def _summary(context: Context, parameters: int) -> dict[str, Any]:

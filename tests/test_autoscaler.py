@@ -1,0 +1,93 @@
+"""A job on a cluster without workers: its autoscaler starts nodes for the job, and ends them afterwards."""
+
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import mkdtemp
+
+import pytest
+
+from benchmarks.reliability_nodes import end
+from benchmarks.reliability_nodes import start as start_node
+from benchmarks.servers import free_ports
+from tests.processes import start
+
+NODES, IDLE_S = 2, 6
+CONFIG = {
+    "cluster_name": "fake",
+    "max_workers": 4,
+    "upscaling_speed": 1.0,
+    "idle_timeout_minutes": IDLE_S / 60,
+    "head_node_type": "head",
+    "available_node_types": {
+        "head": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
+        "worker": {"resources": {"CPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": 4},
+    },
+    "auth": {},
+}
+PROVIDER = {"type": "fake_multinode", "launch_multiple": True}
+"""Ray's own provider for tests: its nodes are processes of this machine."""
+CPUS = "import ray; ray.init('auto'); print(int(ray.cluster_resources().get('CPU', 0)))"
+OPTIONS = (
+    "--rationales.train-questions 24 --rationales.test-questions 8 --tracking.backend off "
+    f"--cluster.num-workers {NODES} --cluster.num-actors 1 --cluster.wait-s 120"
+).split()
+
+
+@contextmanager
+def _autoscaling_cluster(folder: Path) -> Iterator[dict[str, str]]:
+    """The environment in which a process finds the cluster."""
+    place = mkdtemp(prefix="ray", dir="/tmp")
+    gcs, dashboard, agent, client = free_ports(4)
+    file = folder / "autoscaler.json"
+    address = f"127.0.0.1:{gcs}"
+    file.write_text(json.dumps({**CONFIG, "provider": PROVIDER | {"gcs_address": address}}))
+    environment = {
+        **os.environ,
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_TMPDIR": place,
+        "RAY_FAKE_CLUSTER": "1",
+        "AUTOSCALER_UPDATE_INTERVAL_S": "1",
+    }
+    words = (
+        f"--head --num-cpus 0 --autoscaling-config {file} --node-ip-address 127.0.0.1 --port {gcs} "
+        f"--dashboard-port {dashboard} --dashboard-agent-listen-port {agent} "
+        f"--ray-client-server-port {client}"
+    )
+    head = start_node(words, environment, folder / "head.txt")
+    try:
+        yield environment | {"RAY_ADDRESS": address, "PYTHONUNBUFFERED": "1"}
+    finally:
+        end(head)
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _cpus(environment: dict[str, str]) -> int:
+    done = subprocess.run(
+        [sys.executable, "-c", CPUS], env=environment, check=True, capture_output=True, timeout=120
+    )
+    return int(done.stdout.decode().split()[-1])
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_cluster_without_workers_grows_for_a_job_and_shrinks_after_it(tmp_path: Path):
+    with _autoscaling_cluster(tmp_path) as environment:
+        assert _cpus(environment) == 0
+        words = ["rationales", "--storage-path", str(tmp_path / "runs"), *OPTIONS]
+        job = start(tmp_path / "job.txt", environment, sys.executable, "-m", "skipthink_ray.cli", *words)
+        job.wait_for("Waiting up to 120 s for nodes")
+        job.wait_for("to train on")
+        assert _cpus(environment) == NODES, "it asks for its largest stage at once"
+        assert job.end() == 0, job.text()
+        ended = time.monotonic()
+        while _cpus(environment):  # a request that is left keeps the nodes
+            assert time.monotonic() - ended < 20 * IDLE_S
