@@ -11,7 +11,9 @@ import json
 import logging
 import os
 import random
+import signal
 import socket
+import sys
 import threading
 import time
 import uuid
@@ -29,6 +31,7 @@ from skipthink_ray.runtime.job import job_name
 
 log = logging.getLogger(__name__)
 REFRESH_S, STALE_S, SETTLE_S, POLL_S = 10.0, 60.0, 0.3, 1.0
+SEEMED_DEAD = f"because this one did not refresh its lock for {STALE_S:.0f} s"
 CLAIM = f"{LOCK}."
 """How the names of claims begin. The id of the process follows."""
 _CLOCKS: dict[str, float] = {}
@@ -47,10 +50,7 @@ class Lease:
     def check(self) -> None:
         """Raises RuntimeError if another process has taken over, because this one seemed dead."""
         if (_read(self.folder) or {}).get("id") != self.owner["id"]:
-            raise RuntimeError(
-                f"{self.folder.uri}: another process took over, because this one did not respond for "
-                f"{STALE_S:.0f} s"
-            )
+            raise RuntimeError(f"{self.folder.uri}: another process took over, {SEEMED_DEAD}")
 
 
 @contextmanager
@@ -180,7 +180,7 @@ def _win(folder: Folder, owner: dict[str, Any], dead: dict[str, Any] | None) -> 
 
 @contextmanager
 def _held(folder: Folder, owner: dict[str, Any]) -> Iterator[None]:
-    """Refresh the lock until the block ends, and delete it then."""
+    """Refresh the lock until the block ends, and delete it then. If it is lost, this process ends."""
     stop = threading.Event()
     heart = threading.Thread(target=_beat, args=(folder, owner, stop), daemon=True)
     heart.start()
@@ -196,10 +196,24 @@ def _held(folder: Folder, owner: dict[str, Any]) -> Iterator[None]:
 def _beat(folder: Folder, owner: dict[str, Any], stop: threading.Event) -> None:
     while not stop.wait(REFRESH_S):
         try:
-            if (_read(folder) or owner)["id"] == owner["id"]:
+            holder = _read(folder) or owner
+            if holder["id"] == owner["id"]:
                 _write(folder, owner)
+            elif holder["id"]:  # else its file is damaged, or written only half
+                _end(folder, holder)
+                return
         except OSError:
             log.warning("could not refresh %s/%s; trying again", folder.uri, LOCK, exc_info=True)
+
+
+def _end(folder: Folder, holder: dict[str, Any]) -> None:
+    """End this process as SIGTERM does, because another one writes its folder now.
+
+    A process that does not handle SIGTERM goes on, and fails at the end of its stage (`Lease.check`).
+    """
+    print(f"{folder.uri}: {_who(holder)} took over, {SEEMED_DEAD}", file=sys.stderr)
+    if callable(signal.getsignal(signal.SIGTERM)):
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _write(folder: Folder, owner: dict[str, Any]) -> None:

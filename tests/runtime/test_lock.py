@@ -3,7 +3,9 @@
 import json
 import os
 import random
+import signal
 import socket
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -193,6 +195,26 @@ def test_the_heartbeat_keeps_a_lock_fresh(disk, monkeypatch):
         while not is_locked(disk):
             assert time.monotonic() < deadline
             time.sleep(0.05)
+
+
+def test_a_writer_that_another_one_superseded_ends_at_once(disk, monkeypatch, capfd):
+    monkeypatch.setattr(lock, "REFRESH_S", 0.05)
+
+    def work() -> None:
+        with only_writer(disk):
+            disk.write_text(LOCK, "{")  # a damaged lock is nobody's
+            time.sleep(0.5)
+            _leave_lock(disk)
+            time.sleep(20)
+
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        with pytest.raises(SystemExit):
+            work()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert "process 1 on elsewhere took over, because this one did not refresh" in capfd.readouterr().err
+    assert json.loads(disk.read_text(LOCK))["host"] == "elsewhere", "its lock stays"
 
 
 def test_a_claim_that_a_dead_process_left_is_removed(slow_store, monkeypatch):
