@@ -16,7 +16,7 @@ from tests.toys import make_samples, make_student
 OPTIONS = (
     "--rationales.train-questions 60 --rationales.test-questions 8 --student.width 48 --student.layers 1 "
     "--cwt.batch-size 16 --cwt.epochs 20 --cwt.optim.lr 4e-3 --cwt.search.method average "
-    "--skips.max-chunk-tokens 40 --tracking.backend off --cluster.backend ddp"
+    "--skips.max-chunk-tokens 40 --tracking.backend off --cluster.backend ddp --cluster.num-workers 1"
 ).split()
 SHUFFLED = "--name shuffled --skips.judge writing --skips.shuffled".split()
 CROSS_FITTED = "--name cross-fitted --skips.gate cross_fitted --skips.folds 2".split()
