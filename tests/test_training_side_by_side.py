@@ -1,6 +1,6 @@
 """base and cwt train at the same time on two CPUs, with the results of one after the other.
 
-What ends such a run: SIGTERM, Ctrl-C, and a failure of one of the two.
+What ends such a run: Ctrl-C, and a failure of one of the two. SIGTERM is in tests/test_jobs.py.
 """
 
 import re
@@ -94,13 +94,15 @@ def _locks(storage: Path) -> Iterator[Path]:
     return storage.rglob("_RUNNING.json")
 
 
-def test_a_terminated_pair_goes_on_and_ends_with_the_results_of_one_after_the_other(prepared, tmp_path):
+def test_a_pair_that_ctrl_c_ended_goes_on_and_ends_with_the_results_of_one_after_the_other(
+    prepared, tmp_path
+):
     together, one_by_one = _copy(prepared, tmp_path / "together"), _copy(prepared, tmp_path / "one by one")
     with _run(together) as run:
         _wait_until_both_train(together, run)
-        run.send_signal(signal.SIGTERM)
+        run.send_signal(signal.SIGINT)
         printed = run.communicate(timeout=300)[0]
-    assert run.returncode == 143, printed
+    assert run.returncode == 130, printed
     assert _statuses(together) == dict.fromkeys(("run", *PAIR), "KILLED")
     assert not list(_locks(together))
 
@@ -117,17 +119,6 @@ def test_a_terminated_pair_goes_on_and_ends_with_the_results_of_one_after_the_ot
         assert histories[0].equals(histories[1]), stage
         weights, same = (load_file(folder / "student" / "model.safetensors") for folder in (one, other))
         assert all(weights[name].equal(same[name]) for name in weights), stage
-
-
-def test_ctrl_c_ends_both(prepared, tmp_path):
-    storage = _copy(prepared, tmp_path / "storage")
-    with _run(storage) as run:
-        _wait_until_both_train(storage, run)
-        run.send_signal(signal.SIGINT)
-        printed = run.communicate(timeout=300)[0]
-    assert run.returncode == 130, printed
-    assert _statuses(storage) == dict.fromkeys(("run", *PAIR), "KILLED")
-    assert not list(_locks(storage))
 
 
 def test_a_failure_of_one_ends_the_other_and_keeps_its_checkpoints(prepared, tmp_path):

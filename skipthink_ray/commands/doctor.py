@@ -82,8 +82,9 @@ def _disk(storage_path: str) -> str:
 
 
 def _student() -> str:
-    from skipthink_ray.models.pretrained import cache_folder, smollm2_folder
+    from skipthink_ray.models.pretrained import smollm2_folder
     from skipthink_ray.models.wheel import PACKAGE, VERSION
+    from skipthink_ray.runtime.cache import cache_folder
 
     folder = smollm2_folder()
     if folder is None:

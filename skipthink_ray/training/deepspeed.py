@@ -12,7 +12,7 @@ from typing import Any
 from filelock import FileLock
 
 from skipthink_ray.config import ClusterConfig, TrainConfig
-from skipthink_ray.models.pretrained import cache_folder
+from skipthink_ray.runtime.cache import cache_folder
 
 
 def deepspeed_config(train: TrainConfig, cluster: ClusterConfig, world: int) -> dict[str, Any]:
