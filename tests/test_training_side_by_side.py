@@ -3,6 +3,7 @@
 What ends such a run: Ctrl-C, and a failure of one of the two. SIGTERM is in tests/test_jobs.py.
 """
 
+import os
 import re
 import shutil
 import signal
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pyarrow.dataset as dataset
 import pytest
+from filelock import FileLock
 from mlflow import MlflowClient
 from safetensors.torch import load_file
 
@@ -42,9 +44,12 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(3600)]
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A storage path with the artifacts of rationales and samples."""
-    storage = tmp_path_factory.mktemp("prepared")
-    run_stages(storage, [*OPTIONS, "--tracking.backend", "off"], "rationales", "samples")
+    """A storage path with the artifacts of rationales and samples, one for all processes of the tests."""
+    folder = tmp_path_factory.getbasetemp()
+    storage = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "prepared"
+    with FileLock(f"{storage}.lock"):
+        if not (storage / "run/samples/_DONE").exists():
+            run_stages(storage, [*OPTIONS, "--tracking.backend", "off"], "rationales", "samples")
     return storage
 
 
