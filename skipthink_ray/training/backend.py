@@ -6,6 +6,8 @@ On CPU, DeepSpeed compiles a communication op at start and needs build tools.
 import importlib.util
 import os
 import shutil
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -17,6 +19,12 @@ from skipthink_ray.training.deepspeed_engine import DeepSpeedEngine
 from skipthink_ray.training.engine import DataParallelEngine, Engine, any_rank, world
 from skipthink_ray.training.markers import Markers
 from skipthink_ray.training.states import needed
+
+CONTAINER_LIMITS = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
+"""Where Linux says how many bytes a container may use, in versions 2 and 1 of its control groups."""
 
 
 def deepspeed_problem(use_gpu: bool) -> str | None:
@@ -65,9 +73,18 @@ def _fits(cluster: ClusterConfig, train: TrainConfig, size: int) -> bool:
     if cluster.use_gpu:
         memory = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
     else:
-        memory = psutil.virtual_memory().total / world()  # all workers may be on this node
+        memory = memory_bytes() / world()  # all workers may be on this node
     alone = cluster.model_copy(update={"backend": "ddp"})
     return sum(needed(size, train, alone).values()) <= memory / 2
+
+
+def memory_bytes() -> int:
+    """The memory of this machine, or of the container that this process runs in."""
+    machine = psutil.virtual_memory().total
+    for file in CONTAINER_LIMITS:
+        with suppress(OSError, ValueError):  # without a limit, the file says `max`
+            return min(machine, int(file.read_text()))
+    return machine
 
 
 def start_engine(
