@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -34,12 +35,15 @@ DRIVER, SERVICES = "the command itself", "Ray's services"
 KINDS = {
     "RayTrainWorker": "training workers",
     "TrainController": "Ray Train's controllers",
-    "_fit": "tasks that start Ray Train",
+    "_fit": "tasks that start Ray Train, make the student or time answers",
+    "_write_or_refuse": "tasks that start Ray Train, make the student or time answers",
+    "_time_modes": "tasks that start Ray Train, make the student or time answers",
     "SynchronizationActor": "Ray Train's other actors",
     "DatasetManager": "Ray Train's other actors",
     "PlacementGroupCleaner": "Ray Train's other actors",
     "MapWorker": "actors for skips and answers",
-    "_time_modes": "timing of answers",
+    "DashboardAgent": SERVICES,
+    "RuntimeEnvAgent": SERVICES,
 }
 """Names of Ray's processes, from the titles that Ray gives them."""
 
@@ -97,20 +101,24 @@ def _watch(run: subprocess.Popen[bytes]) -> dict[str, float]:
     titles: dict[psutil.Process, list[str]] = {}
     parent = psutil.Process(run.pid)
     while run.poll() is None:
-        try:
-            for process in [parent, *parent.children(recursive=True)]:
-                with process.oneshot():
-                    times = process.cpu_times()
-                    used[process] = times.user + times.system
-                    titles.setdefault(process, []).append(" ".join(process.cmdline()))
-        except psutil.NoSuchProcess:
-            pass  # it has just ended
+        for process in _family(parent):
+            with suppress(psutil.NoSuchProcess), process.oneshot():  # it may have just ended
+                times = process.cpu_times()
+                used[process] = times.user + times.system
+                titles.setdefault(process, []).append(" ".join(process.cmdline()))
         time.sleep(SAMPLE_S)
     totals: dict[str, float] = {}
     for process, seconds in used.items():
-        kind = DRIVER if process == parent else _kind(titles[process])
+        kind = DRIVER if process == parent else _kind(titles.get(process, []))
         totals[kind] = totals.get(kind, 0.0) + seconds
     return dict(sorted(totals.items(), key=lambda item: -item[1]))
+
+
+def _family(parent: psutil.Process) -> list[psutil.Process]:
+    """A process and all its descendants; nobody if it has ended."""
+    with suppress(psutil.NoSuchProcess):
+        return [parent, *parent.children(recursive=True)]
+    return []
 
 
 def _kind(titles: Sequence[str]) -> str:

@@ -19,7 +19,7 @@ from benchmarks.reliability_nodes import start as start_node
 from benchmarks.servers import free_ports
 from tests.processes import start
 
-NODES, IDLE_S = 2, 6
+NODES, IDLE_S = 2, 15
 CONFIG = {
     "cluster_name": "fake",
     "max_workers": 4,
@@ -85,9 +85,11 @@ def test_a_cluster_without_workers_grows_for_a_job_and_shrinks_after_it(tmp_path
         words = ["rationales", "--storage-path", str(tmp_path / "runs"), *OPTIONS]
         job = start(tmp_path / "job.txt", environment, sys.executable, "-m", "skipthink_ray.cli", *words)
         job.wait_for("Waiting up to 120 s for nodes")
-        job.wait_for("to train on")
-        assert _cpus(environment) == NODES, "it asks for its largest stage at once"
+        most = 0
+        while job.process.poll() is None:
+            most = max(most, _cpus(environment))
         assert job.end() == 0, job.text()
+        assert most == NODES, "it asks for its largest stage at once"
         ended = time.monotonic()
         while _cpus(environment):  # a request that is left keeps the nodes
-            assert time.monotonic() - ended < 20 * IDLE_S
+            assert time.monotonic() - ended < 300

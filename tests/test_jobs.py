@@ -5,7 +5,6 @@ import os
 import secrets
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,8 +78,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         rmtree(ray_folder, ignore_errors=True)
 
 
-def _statuses(folder: Path, run: str) -> set[str]:
-    """The states in MLflow of a run and of its stage base."""
+def _statuses(folder: Path, run: str, *stages: str) -> set[str]:
+    """The states in MLflow of a run and of some of its stages."""
     from mlflow import MlflowClient
 
     client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
@@ -88,11 +87,12 @@ def _statuses(folder: Path, run: str) -> set[str]:
     assert experiment
     runs = client.search_runs([experiment.experiment_id])
     parents = [one.info.run_id for one in runs if one.info.run_name == run]
+    children = [one for one in runs if one.data.tags.get("mlflow.parentRunId") in parents]
+    assert {*stages} <= {one.info.run_name for one in children}
     return {
         one.info.status
         for one in runs
-        if one.info.run_id in parents
-        or (one.info.run_name == "base" and one.data.tags.get("mlflow.parentRunId") in parents)
+        if one.info.run_id in parents or (one in children and one.info.run_name in stages)
     }
 
 
@@ -103,13 +103,13 @@ def test_a_local_run_trains_on_beside_a_cluster_whose_jobs_wait_stop_and_continu
 
 def _a_local_run_trains_on(cluster: Cluster) -> None:
     local = cluster.local
-    time.sleep(5)  # Ray Train's PlacementGroupCleaner looks every second
     local.wait_for(TRAINS, local.wait_for(TRAINS, len(local.text())) + 1)
     local.process.terminate()
     assert local.end() == 143
     assert "terminated; run the same command again to continue" in local.text()
     assert "a worker failed" not in local.text()
-    assert _statuses(cluster.folder, "local") == {"KILLED"}
+    assert _statuses(cluster.folder, "local", "base", "cwt") == {"KILLED"}
+    assert not [*cluster.folder.rglob("_RUNNING.json")], "both stages and the run released their locks"
 
 
 def _jobs_wait_for_room_name_each_other_and_continue_after_a_stop(cluster: Cluster) -> None:
@@ -123,7 +123,7 @@ def _jobs_wait_for_room_name_each_other_and_continue_after_a_stop(cluster: Clust
     first.end()
     assert "terminated; submit the same job again to continue" in first.text()
     assert not (cluster.folder / "run/_RUNNING.json").exists()
-    assert _statuses(cluster.folder, "run") == {"KILLED"}
+    assert _statuses(cluster.folder, "run", "base") == {"KILLED"}
     saved = _updates(cluster.folder)
     assert saved
     assert other.end() == 0, other.text()

@@ -2,8 +2,7 @@
 
 A GGUF file is converted once to an ordinary transformers folder (models/gguf.py), which is cached under the
 hash of the file. `smollm2` is SmolLM2-135M-Instruct from a PyPI package (models/wheel.py), so it needs no
-hub. The cache folder is $SKIPTHINK_CACHE, or else the platform's cache folder; a student takes 4 bytes per
-parameter there. Importing this module imports neither torch nor transformers.
+hub. A student takes 4 bytes per parameter in the cache (runtime/cache.py). Importing this module imports neither torch nor transformers.
 """
 
 import hashlib

@@ -22,9 +22,12 @@ from skipthink_ray.reporting.charts_compared import charts_of
 from skipthink_ray.reporting.comparison import Comparison
 from skipthink_ray.reporting.entry import Entry, by_task
 from skipthink_ray.reporting.inspector import inspect
+from skipthink_ray.runtime.artifacts import digest
 from skipthink_ray.runtime.cache import cached_text
 
 ESTIMATE_DIGITS = 3
+VEGA = "window.vegaEmbed = vegaEmbed;"
+"""What the bundled script does besides loading."""
 FILES = {
     "page_css": "page.css",
     "inspector_css": "inspector.css",
@@ -95,9 +98,8 @@ def _page(template: str, charts: dict[str, Any], inspector: dict[str, Any], **va
 @cache
 def _vega() -> Markup:
     """Vega, Vega-Lite and Vega-Embed as one script. Bundling them takes seconds, so it is cached."""
-    snippet = "window.vegaEmbed = vegaEmbed;"
-    name = f"vega-{version('vl-convert-python')}.js"
-    return _script(cached_text(name, lambda: vl_convert.javascript_bundle(snippet)))
+    name = f"vega-{version('vl-convert-python')}-{digest({'script': VEGA})}.js"
+    return _script(cached_text(name, lambda: vl_convert.javascript_bundle(VEGA)))
 
 
 def _files() -> dict[str, Markup]:

@@ -1,7 +1,7 @@
 """The user's cache: converted students, compiled DeepSpeed operators, and the scripts of report pages."""
 
 import os
-import tempfile
+import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -17,14 +17,17 @@ def cache_folder() -> Path:
 
 
 def cached_text(name: str, make: Callable[[], str]) -> str:
-    """The text of a file in the cache, made first if it is not there. The cache may be read-only."""
+    """The text of a file in the cache, made first if it is missing or damaged. The cache may be read-only."""
     file = cache_folder() / name
-    with suppress(OSError):
-        return file.read_text("utf-8")
-    text = make()
-    with suppress(OSError):
+    with suppress(OSError, UnicodeDecodeError):
+        if text := file.read_text("utf-8"):
+            return text
+    text, other = make(), file.with_name(f"{name}.{uuid.uuid4().hex}")
+    try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=file.parent, delete=False) as other:
-            other.write(text)
-        os.replace(other.name, file)  # other processes see the whole file or none
+        other.write_text(text, "utf-8")
+        other.replace(file)  # other processes see the whole file or none
+    except OSError:
+        with suppress(OSError):
+            other.unlink()
     return text

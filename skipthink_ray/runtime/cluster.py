@@ -20,8 +20,8 @@ log = logging.getLogger(__name__)
 BLOCK_BYTES = 8 << 20
 """Maximum size of a Ray Data block, and so of a task's input and of a file. With Ray's default of 128 MiB, a
 few tasks would process all of a million rows, and the other workers would be idle."""
-NO_DASHBOARD = "SKIPTHINK_NO_DASHBOARD"
-"""Environment variable of a local cluster's processes."""
+LOCAL = "SKIPTHINK_LOCAL_CLUSTER"
+"""Environment variable of the processes of a cluster that `connect` started."""
 
 
 class NoRoom(RuntimeError):
@@ -52,9 +52,10 @@ def connect(config: ClusterConfig) -> str:
     if ray.is_initialized():  # in a trial of Ray Tune
         return ""
     address = config.address or os.environ.get("RAY_ADDRESS")
+    os.environ.pop(LOCAL, None)
     if not address:  # a local cluster is not preempted; the watcher costs a process per training run
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
-        os.environ[NO_DASHBOARD] = "1"
+        os.environ[LOCAL] = "1"
     _probe(address)
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
@@ -112,9 +113,9 @@ def environment() -> dict[str, str]:
     return {"RAY_ADDRESS": ray.get_runtime_context().gcs_address}
 
 
-def has_dashboard() -> bool:
-    """Whether this process is part of a cluster with a dashboard, which Ray's state API needs."""
-    return NO_DASHBOARD not in os.environ
+def is_local() -> bool:
+    """Whether this process is part of a cluster that `connect` started, which has no dashboard."""
+    return LOCAL in os.environ
 
 
 def is_broken() -> bool:

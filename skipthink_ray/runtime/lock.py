@@ -11,14 +11,12 @@ import json
 import logging
 import os
 import random
-import signal
 import socket
-import sys
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +34,8 @@ CLAIM = f"{LOCK}."
 """How the names of claims begin. The id of the process follows."""
 _CLOCKS: dict[str, float] = {}
 """By folder: the storage's time when this machine's monotonic clock is at 0."""
+_ENDS: list[Callable[[str], None]] = []
+"""At most one function; see `end_if_superseded`."""
 TRIES = 8
 """How often a process claims a folder that others claim at the same time."""
 
@@ -180,7 +180,7 @@ def _win(folder: Folder, owner: dict[str, Any], dead: dict[str, Any] | None) -> 
 
 @contextmanager
 def _held(folder: Folder, owner: dict[str, Any]) -> Iterator[None]:
-    """Refresh the lock until the block ends, and delete it then. If it is lost, this process ends."""
+    """Refresh the lock until the block ends or another process takes it over, and delete it at the end."""
     stop = threading.Event()
     heart = threading.Thread(target=_beat, args=(folder, owner, stop), daemon=True)
     heart.start()
@@ -194,26 +194,34 @@ def _held(folder: Folder, owner: dict[str, Any]) -> Iterator[None]:
 
 
 def _beat(folder: Folder, owner: dict[str, Any], stop: threading.Event) -> None:
+    missing = 0
     while not stop.wait(REFRESH_S):
         try:
-            holder = _read(folder) or owner
-            if holder["id"] == owner["id"]:
-                _write(folder, owner)
-            elif holder["id"]:  # else its file is damaged, or written only half
-                _end(folder, holder)
+            holder = _read(folder)
+            missing = missing + 1 if holder is None else 0
+            if (holder and holder["id"] not in (owner["id"], "")) or missing > 1:  # "": a damaged file
+                _lose(folder, holder)
                 return
+            if holder and holder["id"] == owner["id"]:
+                _write(folder, owner)
         except OSError:
             log.warning("could not refresh %s/%s; trying again", folder.uri, LOCK, exc_info=True)
 
 
-def _end(folder: Folder, holder: dict[str, Any]) -> None:
-    """End this process as SIGTERM does, because another one writes its folder now.
+def end_if_superseded(end: Callable[[str], None]) -> None:
+    """Call `end` with the reason as soon as another process takes over a folder that this one writes.
 
-    A process that does not handle SIGTERM goes on, and fails at the end of its stage (`Lease.check`).
+    It is called once at most, from a thread. Without it, only `Lease.check` notices, at the end of a stage.
     """
-    print(f"{folder.uri}: {_who(holder)} took over, {SEEMED_DEAD}", file=sys.stderr)
-    if callable(signal.getsignal(signal.SIGTERM)):
-        os.kill(os.getpid(), signal.SIGTERM)
+    _ENDS[:] = [end]
+
+
+def _lose(folder: Folder, holder: dict[str, Any] | None) -> None:
+    """holder: None if the lock is gone, because the process that took over has finished."""
+    reason = f"{folder.uri}: {_who(holder) if holder else 'another process'} took over, {SEEMED_DEAD}"
+    log.warning(reason)
+    with suppress(IndexError):
+        _ENDS.pop()(reason)
 
 
 def _write(folder: Folder, owner: dict[str, Any]) -> None:

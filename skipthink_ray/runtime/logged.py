@@ -6,6 +6,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from functools import partial
 
 from rich.console import Console
 
@@ -13,6 +14,7 @@ from skipthink_ray.config import PipelineConfig
 from skipthink_ray.runtime.cluster import disconnect
 from skipthink_ray.runtime.console import TERMINATED, say
 from skipthink_ray.runtime.job import how_to_continue, job_name
+from skipthink_ray.runtime.lock import end_if_superseded
 from skipthink_ray.runtime.log_file import log_file
 from skipthink_ray.runtime.progress import cause, quiet
 
@@ -26,6 +28,8 @@ def logged(config: PipelineConfig, work: Callable[[Console], object], folder: st
     A ValueError propagates. folder: as in `log_file`.
     """
     end_on_sigterm()
+    lost = list[str]()
+    end_if_superseded(partial(_end, lost))
     with log_file(config, folder) as log, quiet(log.path) as console:
         try:
             code = work(console)
@@ -33,6 +37,9 @@ def logged(config: PipelineConfig, work: Callable[[Console], object], folder: st
             traceback.print_exc()  # to the log
             raise
         except SystemExit:  # SIGTERM
+            if lost:
+                say(console, f"skipthink: failed: {lost[0]}")
+                return 1
             say(console, f"skipthink: terminated; {how_to_continue()}")
             return TERMINATED
         except Exception as error:  # noqa: BLE001  # report unexpected errors in one line; the log has the trace
@@ -44,6 +51,12 @@ def logged(config: PipelineConfig, work: Callable[[Console], object], folder: st
         finally:
             disconnect()  # here, so that Ray's last messages still go to the log
     return code if isinstance(code, int) else 0
+
+
+def _end(lost: list[str], reason: str) -> None:
+    """End this process like SIGTERM, for a reason."""
+    lost.append(reason)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def end_on_sigterm() -> None:

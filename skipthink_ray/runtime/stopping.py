@@ -14,7 +14,7 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from skipthink_ray.runtime.cluster import environment, is_broken
+from skipthink_ray.runtime.cluster import environment, is_broken, is_local
 
 POLL_S = 0.5
 GRACE_S = 30.0
@@ -54,7 +54,8 @@ class Stopper:
         """
         self.check()
         node: Any = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        found_by: Any = {"env_vars": environment()}
+        # A local cluster has no PlacementGroupCleaner. Without a variable, its idle processes are used again.
+        found_by: Any = None if is_local() else {"env_vars": environment()}
         task: Any = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=node, runtime_env=found_by)(
             function
         )

@@ -5,6 +5,7 @@ Artifact: `samples/` (SAMPLE_SCHEMA; `reason` is set if a sample is too long for
 cwt and stt start; its vocabulary lacks only the stage markers `[1]` to `[M]`).
 """
 
+import traceback
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +19,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset
 import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from skipthink_ray.config import PipelineConfig, SamplesConfig
 from skipthink_ray.method.cutting import Encode, cut, mark_too_long, texts
@@ -34,14 +34,14 @@ TOKENIZER_ROWS = 50_000
 
 
 @dataclass(frozen=True)
-class _Start:
-    """What the workers that encode need to know of the student before training."""
+class _NewStudent:
+    """What the stage needs to know of the student before training."""
 
     encode: Encode
-    prompt_tokens: int
-    """Tokens with which the student's prompts start."""
+    num_start_tokens: int
+    """Number of tokens with which the student's prompts start."""
     limit: int
-    """Maximum tokens of a sample."""
+    """Maximum number of tokens of a sample."""
     parameters: int
 
 
@@ -50,8 +50,8 @@ def make(context: Context) -> dict[str, Any]:
     config, rows = context.config, context.inputs["rationales"].table("rows")
     total = rows.count_rows(filter=KEPT)
     with context.line("rows", total) as line:
-        start = _start_elsewhere(context)
-        arguments = {"start": start, "formats": config.samples, "board": line.board}
+        student = _make_student(context)
+        arguments = {"student": student, "formats": config.samples, "board": line.board}
         source = ray.data.read_parquet(
             rows.files, filesystem=context.inputs["rationales"].filesystem, ray_remote_args={"num_cpus": 0.1}
         )
@@ -65,38 +65,45 @@ def make(context: Context) -> dict[str, Any]:
             f"{context.out.path}/samples", filesystem=context.out.filesystem, row_group_size=ROW_GROUP
         )
     refuse_lost_rows("samples", total, context.out.table("samples").count_rows())
-    return _summary(context, start.parameters)
+    return _summary(context, student.parameters)
 
 
-def _start_elsewhere(context: Context) -> _Start:
-    """`_start` in a Ray task of this node, so that the driver does not import torch.
+def _make_student(context: Context) -> _NewStudent:
+    """Write `student/`, from scratch in a Ray task, so that the driver does not import torch.
 
-    Its process is free afterwards, and often times the answers later.
+    Later tasks, such as the timing of answers, may use its process again. A pretrained student is loaded
+    here, because only the driver is sure to have its files and the settings of the Hub.
     """
-    node: Any = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    task = ray.remote(num_cpus=0, scheduling_strategy=node)(_start)
-    start = ray.get(task.remote(context.config, context.inputs["rationales"], context.out))
-    if isinstance(start, ValueError):
-        raise start
-    return start
+    arguments = context.config, context.inputs["rationales"], context.out
+    if context.config.student.pretrained:
+        return _write_student(*arguments)
+    student = context.stopper.call(_write_or_refuse, *arguments)
+    if isinstance(student, ValueError):
+        raise student
+    return student
 
 
-def _start(config: PipelineConfig, rationales: Folder, out: Folder) -> _Start | ValueError:
-    """Write `student/`. Returns an error that the user can mend, which Ray would wrap if it were raised."""
+def _write_or_refuse(*arguments: Any) -> _NewStudent | ValueError:
+    """`_write_student`, which returns an error that the user can fix. Ray would wrap it if it were raised."""
+    try:
+        return _write_student(*arguments)
+    except ValueError as error:
+        traceback.print_exc()  # to the log
+        return error
+
+
+def _write_student(config: PipelineConfig, rationales: Folder, out: Folder) -> _NewStudent:
     from skipthink_ray.models.decoding import max_positions
     from skipthink_ray.models.student import build_student, load_tokenizer, save_student
 
-    try:
-        tokenizer = load_tokenizer(config.student, _texts(rationales.table("rows"), config))
-        student = build_student(config.student, tokenizer, config.seed)
-    except ValueError as error:
-        return error
+    tokenizer = load_tokenizer(config.student, _texts(rationales.table("rows"), config))
+    student = build_student(config.student, tokenizer, config.seed)
     with TemporaryDirectory() as folder:
         save_student(student, Path(folder))
         out.upload(Path(folder), "student")
-    return _Start(
+    return _NewStudent(
         encode=sendable(student.tokenizer),
-        prompt_tokens=len(student.ids.start),
+        num_start_tokens=len(student.ids.start),
         limit=min(config.student.max_tokens, max_positions(student)),
         parameters=student.model.num_parameters(),
     )
@@ -109,15 +116,15 @@ def _texts(rows: pa.dataset.Dataset, config: PipelineConfig) -> Iterator[str]:
         yield "".join(texts(row, config.samples))
 
 
-def _cut(batch: pa.Table, start: _Start, formats: SamplesConfig, board: Board) -> pa.Table:
+def _cut(batch: pa.Table, student: _NewStudent, formats: SamplesConfig, board: Board) -> pa.Table:
     rows = batch.filter(KEPT).to_pylist()
     board.advance(len(rows))
-    samples = cut(rows, start.encode, formats)
+    samples = cut(rows, student.encode, formats)
     parts = (samples[f"{part}_tokens"] for part in ("question", "rationale", "conclusion"))
     tokens_R = np.sum([pc.list_value_length(part).to_numpy() for part in parts], axis=0)
-    tokens_R += start.prompt_tokens + 2
-    why = f"limit {start.limit} (student.max_tokens or the model's positions)"
-    return mark_too_long(samples, tokens_R, start.limit, why)
+    tokens_R += student.num_start_tokens + 2
+    why = f"limit {student.limit} (student.max_tokens or the model's positions)"
+    return mark_too_long(samples, tokens_R, student.limit, why)
 
 
 def _summary(context: Context, parameters: int) -> dict[str, Any]:

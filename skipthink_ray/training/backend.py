@@ -73,13 +73,16 @@ def _fits(cluster: ClusterConfig, train: TrainConfig, size: int) -> bool:
     if cluster.use_gpu:
         memory = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
     else:
-        memory = memory_bytes() / world()  # all workers may be on this node
+        memory = memory_bytes() / int(os.environ.get("LOCAL_WORLD_SIZE", world()))  # Ray Train sets it
     alone = cluster.model_copy(update={"backend": "ddp"})
     return sum(needed(size, train, alone).values()) <= memory / 2
 
 
 def memory_bytes() -> int:
-    """The memory of this machine, or of the container that this process runs in."""
+    """The memory of this machine, or of the container that this process runs in.
+
+    Ray has such a function too, but it is private, and this module works without Ray.
+    """
     machine = psutil.virtual_memory().total
     for file in CONTAINER_LIMITS:
         with suppress(OSError, ValueError):  # without a limit, the file says `max`

@@ -33,3 +33,11 @@ def test_a_cache_that_cannot_be_written_costs_only_time(made: list[str]):
     cache_folder().touch()  # a file, where the folder would be
     assert [_text(made), _text(made)] == ["größer", "größer"]
     assert len(made) == 2
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff"])
+def test_a_damaged_text_is_made_again(made: list[str], content: bytes):
+    cache_folder().mkdir(parents=True)
+    (cache_folder() / "text.js").write_bytes(content)
+    assert [_text(made), _text(made)] == ["größer", "größer"]
+    assert len(made) == 1

@@ -3,9 +3,7 @@
 import json
 import os
 import random
-import signal
 import socket
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +17,7 @@ from pyarrow import fs
 
 from skipthink_ray.runtime import lock
 from skipthink_ray.runtime.artifacts import LOCK, Folder, begin
-from skipthink_ray.runtime.lock import is_locked, only_writer
+from skipthink_ray.runtime.lock import end_if_superseded, is_locked, only_writer
 
 RACERS = 3
 HOUR_S = 3600.0
@@ -197,24 +195,56 @@ def test_the_heartbeat_keeps_a_lock_fresh(disk, monkeypatch):
             time.sleep(0.05)
 
 
-def test_a_writer_that_another_one_superseded_ends_at_once(disk, monkeypatch, capfd):
+@pytest.fixture
+def lost(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The reasons for which this process was told to end. Its heartbeats are fast."""
+    reasons = list[str]()
     monkeypatch.setattr(lock, "REFRESH_S", 0.05)
+    monkeypatch.setattr(lock, "_ENDS", [])
+    end_if_superseded(reasons.append)
+    return reasons
 
-    def work() -> None:
-        with only_writer(disk):
-            disk.write_text(LOCK, "{")  # a damaged lock is nobody's
-            time.sleep(0.5)
-            _leave_lock(disk)
-            time.sleep(20)
 
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
-        with pytest.raises(SystemExit):
-            work()
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    assert "process 1 on elsewhere took over, because this one did not refresh" in capfd.readouterr().err
-    assert json.loads(disk.read_text(LOCK))["host"] == "elsewhere", "its lock stays"
+def _wait_for(lost: list[str]) -> str:
+    deadline = time.monotonic() + 20
+    while not lost:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return lost[0]
+
+
+def test_a_writer_is_told_to_end_once_if_another_process_takes_over_its_folders(disk, lost):
+    other = disk.child("other").create()
+    with only_writer(disk), only_writer(other):
+        disk.write_text(LOCK, "{")  # a damaged lock is nobody's
+        time.sleep(0.5)
+        assert not lost
+        for folder in (disk, other):
+            _leave_lock(folder)
+        reason = _wait_for(lost)
+        time.sleep(0.5)
+    assert "process 1 on elsewhere took over, because this one did not refresh its lock" in reason
+    assert len(lost) == 1
+    assert disk.read_json(LOCK)["host"] == other.read_json(LOCK)["host"] == "elsewhere", "their locks stay"
+
+
+def test_a_writer_is_told_to_end_if_the_process_that_took_over_has_finished(disk, lost):
+    with only_writer(disk):
+        disk.delete(LOCK)
+        assert "another process took over" in _wait_for(lost)
+    assert LOCK not in disk.names(), "it does not lock a folder again that another process has made"
+
+
+def test_a_lock_that_is_put_back_at_once_was_not_lost(disk, lost, monkeypatch):
+    monkeypatch.setattr(lock, "REFRESH_S", 0.5)
+    with only_writer(disk):
+        text = disk.read_text(LOCK)
+        disk.delete(LOCK)
+        time.sleep(0.3)
+        disk.write_text(LOCK, text)
+        time.sleep(1.5)
+        assert not lost
+        assert is_locked(disk)
 
 
 def test_a_claim_that_a_dead_process_left_is_removed(slow_store, monkeypatch):

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -41,13 +41,15 @@ except ValueError as error:
 @contextmanager
 def _slow(port: int) -> Iterator[int]:
     """A port that leads to `port`. Every piece of data takes up to DELAY_S seconds on its way."""
-    server = socket.create_server(("127.0.0.1", 0))
+    server, delays = socket.create_server(("127.0.0.1", 0)), random.Random(0)
 
     def pass_on(source: socket.socket, target: socket.socket) -> None:
         while data := _received(source):
-            time.sleep(random.choice((0.0, 0.05, random.uniform(0, DELAY_S))))
-            target.sendall(data)
-        target.close()
+            time.sleep(delays.choice((0.0, 0.05, delays.uniform(0, DELAY_S))))
+            with suppress(OSError):  # the other end is gone
+                target.sendall(data)
+        with suppress(OSError):
+            target.shutdown(socket.SHUT_WR)
 
     def accept() -> None:
         while True:
@@ -75,7 +77,7 @@ def _received(source: socket.socket) -> bytes:
 
 def _line(process: subprocess.Popen[str]) -> str:
     assert process.stdout
-    assert select.select([process.stdout], [], [], 120)[0], "no answer for two minutes"
+    assert select.select([process.stdout], [], [], 600)[0], "no answer for ten minutes"
     return process.stdout.readline().strip()
 
 

@@ -4,7 +4,7 @@ import pytest
 import ray.train
 from ray.train.torch import TorchTrainer
 
-from skipthink_ray.runtime.cluster import NO_DASHBOARD
+from skipthink_ray.runtime.cluster import LOCAL
 from skipthink_ray.training.trainer import CLEANER, DATA_SETS, Trainer
 
 
@@ -13,11 +13,10 @@ def _callbacks(trainer: type[TorchTrainer]) -> set[str]:
     return {type(one).__name__ for one in made._create_default_callbacks()}
 
 
-@pytest.mark.parametrize("is_local", [True, False])
-def test_only_unused_processes_are_left_out(is_local: bool, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.delenv(NO_DASHBOARD, raising=False)
-    if is_local:
-        monkeypatch.setenv(NO_DASHBOARD, "1")
-    unused = {DATA_SETS, CLEANER} if is_local else {DATA_SETS}
-    assert _callbacks(TorchTrainer) - _callbacks(Trainer) == unused
-    assert _callbacks(Trainer) < _callbacks(TorchTrainer)
+@pytest.mark.parametrize(("local", "unused"), [("1", {DATA_SETS, CLEANER}), (None, {DATA_SETS})])
+def test_only_unused_processes_are_left_out(local: str | None, unused: set[str], monkeypatch):
+    monkeypatch.delenv(LOCAL, raising=False)
+    if local:
+        monkeypatch.setenv(LOCAL, local)
+    assert _callbacks(Trainer) == _callbacks(TorchTrainer) - unused
+    assert unused < _callbacks(TorchTrainer)
