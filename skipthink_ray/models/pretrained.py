@@ -1,8 +1,9 @@
 """Resolves `student.pretrained`: a hub id, a folder, a GGUF file, or the word `smollm2`.
 
 A GGUF file is converted once to an ordinary transformers folder (models/gguf.py), which is cached under the
-hash of the file. `smollm2` is SmolLM2-135M-Instruct from a PyPI package (models/wheel.py), so it needs no
-hub. A student takes 4 bytes per parameter in the cache (runtime/cache.py). Importing this module imports neither torch nor transformers.
+hash of the file (runtime/cache.py). It takes 4 bytes per parameter there. `smollm2` is SmolLM2-135M-Instruct
+from a PyPI package (models/wheel.py), so it needs no hub. Importing this module imports neither torch nor
+transformers.
 """
 
 import hashlib
