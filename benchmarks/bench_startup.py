@@ -62,6 +62,8 @@ def main() -> None:
             lines = finished(arguments.results)
             text = arguments.document.read_text()
             arguments.document.write_text(fill_tables(text, "startup", lambda: table(lines)))
+        except IndexError:
+            parser.error(f"{arguments.results} has no results yet")
         except ValueError as error:
             parser.error(str(error))
         return
@@ -147,7 +149,7 @@ def table(lines: Sequence[dict[str, Any]]) -> str:
     last = lines[-1]
     return "\n".join(
         [
-            "| seconds | " + " | ".join(f"{label} ({len(runs[label])} runs)" for label in labels) + " |",
+            "| seconds | " + " | ".join(f"{label}, runs: {len(runs[label])}" for label in labels) + " |",
             "| --- |" + " --- |" * len(labels),
             row("wall time", lambda line: line["seconds"]),
             row("until the first stage", lambda line: line["seconds_to_first_stage"]),
@@ -155,7 +157,7 @@ def table(lines: Sequence[dict[str, Any]]) -> str:
             row("CPU time", lambda line: sum(line["cpu_s"].values())),
             *(row(f"CPU: {kind}", lambda line, k=kind: line["cpu_s"].get(k, 0.0)) for kind in kinds),
             "",
-            f"{last['date']}, {last['machine']}.",
+            f"{last['date']}, {last['cpus']} CPU cores, {last['machine']}.",
         ]
     )
 
