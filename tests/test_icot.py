@@ -27,9 +27,7 @@ def _json(run: Path, name: str):
 def test_icot_si_and_answer_only_end_without_rationale_tokens_and_answer_as_a_fourth_mode(tmp_path):
     where = ("--preset", "tiny", "--storage-path", str(tmp_path))
     _skipthink("run", *where, "--name", "stepwise", "--icot.removal", "stepwise")
-    _skipthink(
-        "icot", *where, "--name", "all", "--icot.removal", "all"
-    )  # the other stages are not of interest
+    _skipthink("icot", *where, "--name", "all", "--icot.removal", "all")  # this stage alone
     tokens = {}
     for removal in ("stepwise", "all"):
         run = tmp_path / removal
