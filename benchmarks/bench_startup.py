@@ -25,34 +25,39 @@ from typing import Any
 
 import psutil
 
+from benchmarks.arguments import at_least
 from benchmarks.document import fill_tables
 from benchmarks.evidence import finished
+from skipthink_ray.config import PipelineConfig
+from skipthink_ray.identity import stages_of
 
 RESULTS = Path(__file__).with_name("startup.jsonl")
-STAGES = ("rationales", "samples", "base", "cwt", "skips", "stt", "evaluation", "report")
+STAGES = stages_of(PipelineConfig())
 SAMPLE_S = 0.1
-DRIVER, SERVICES = "the command itself", "Ray's services"
+DRIVER, SERVICES, OTHERS = "the command itself", "Ray's services", "other actors and tasks"
+TASKS = "tasks that start Ray Train, make the student or time answers"
+TRAIN_ACTORS = "Ray Train's other actors"
 KINDS = {
     "RayTrainWorker": "training workers",
     "TrainController": "Ray Train's controllers",
-    "_fit": "tasks that start Ray Train, make the student or time answers",
-    "_write_or_refuse": "tasks that start Ray Train, make the student or time answers",
-    "_time_modes": "tasks that start Ray Train, make the student or time answers",
-    "SynchronizationActor": "Ray Train's other actors",
-    "DatasetManager": "Ray Train's other actors",
-    "PlacementGroupCleaner": "Ray Train's other actors",
+    "_fit": TASKS,
+    "_write_or_refuse": TASKS,
+    "_time_modes": TASKS,
+    "SynchronizationActor": TRAIN_ACTORS,
+    "DatasetManager": TRAIN_ACTORS,
+    "PlacementGroupCleaner": TRAIN_ACTORS,
     "MapWorker": "actors for skips and answers",
     "DashboardAgent": SERVICES,
     "RuntimeEnvAgent": SERVICES,
 }
-"""Names of Ray's processes, from the titles that Ray gives them."""
+"""What a process is, by the name in the title that Ray gives it."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=at_least(1), default=3)
     parser.add_argument("--label", default="", help="what is measured, for the table; such as a commit")
     parser.add_argument("--results", type=Path, default=RESULTS, help="JSON Lines file, one line per run")
     parser.add_argument("--document", type=Path, help="put the tables into this document, run nothing")
@@ -63,7 +68,7 @@ def main() -> None:
             text = arguments.document.read_text()
             arguments.document.write_text(fill_tables(text, "startup", lambda: table(lines)))
         except IndexError:
-            parser.error(f"{arguments.results} has no results yet")
+            parser.error(f"{arguments.results} has no results; run this without --document first")
         except ValueError as error:
             parser.error(str(error))
         return
@@ -98,7 +103,10 @@ def measure() -> dict[str, Any]:
 
 
 def _watch(run: subprocess.Popen[bytes]) -> dict[str, float]:
-    """CPU seconds of the run and all its descendants, by kind. The last tenth of a second of each is lost."""
+    """CPU seconds of the run and all its descendants, by kind.
+
+    They are read every SAMPLE_S seconds, so the last moments of each process are not counted.
+    """
     used: dict[psutil.Process, float] = {}
     titles: dict[psutil.Process, list[str]] = {}
     parent = psutil.Process(run.pid)
@@ -117,19 +125,19 @@ def _watch(run: subprocess.Popen[bytes]) -> dict[str, float]:
 
 
 def _family(parent: psutil.Process) -> list[psutil.Process]:
-    """A process and all its descendants; nobody if it has ended."""
+    """A process and all its descendants; empty if it has ended."""
     with suppress(psutil.NoSuchProcess):
         return [parent, *parent.children(recursive=True)]
     return []
 
 
 def _kind(titles: Sequence[str]) -> str:
-    """The kind of a process from the titles that it had, of which Ray's default ones say least."""
+    """What a process is. Ray changes its title with its work; the last known one counts."""
     names = [match[1] for title in titles if (match := re.match(r"ray::(\w+)", title))]
     known = [KINDS[name] for name in names if name in KINDS]
     if known:
         return known[-1]
-    return "other actors and tasks" if names else SERVICES
+    return OTHERS if names else SERVICES
 
 
 def _seconds(stage: Path) -> float:

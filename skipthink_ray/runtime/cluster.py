@@ -114,7 +114,7 @@ def environment() -> dict[str, str]:
 
 
 def is_local() -> bool:
-    """Whether this process is part of a cluster that `connect` started, which has no dashboard."""
+    """Whether `connect` started the cluster of this process. Such a cluster has no dashboard."""
     return LOCAL in os.environ
 
 

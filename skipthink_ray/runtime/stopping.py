@@ -54,7 +54,8 @@ class Stopper:
         """
         self.check()
         node: Any = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        # A local cluster has no PlacementGroupCleaner. Without a variable, its idle processes are used again.
+        # The address is for the PlacementGroupCleaner, which a local cluster lacks. There, tasks without
+        # variables of their own share their processes with other tasks.
         found_by: Any = None if is_local() else {"env_vars": environment()}
         task: Any = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=node, runtime_env=found_by)(
             function

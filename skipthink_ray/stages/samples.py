@@ -93,6 +93,7 @@ def _write_or_refuse(*arguments: Any) -> _NewStudent | ValueError:
 
 
 def _write_student(config: PipelineConfig, rationales: Folder, out: Folder) -> _NewStudent:
+    """Write `student/` into `out`. Imports torch. Raises ValueError if the student cannot be made."""
     from skipthink_ray.models.decoding import max_positions
     from skipthink_ray.models.student import build_student, load_tokenizer, save_student
 

@@ -10,16 +10,19 @@ from ray.train.torch import TorchTrainer
 from skipthink_ray.runtime.cluster import is_local
 
 DATA_SETS = "DatasetsCallback"
-"""Starts an actor that shards data sets. The ranks get their samples with their arguments instead."""
+"""Starts an actor that shards data sets. The ranks receive their samples as arguments instead."""
 CLEANER = "PlacementGroupCleanerCallback"
-"""Starts an actor that asks every second whether the run's controller is alive. It asks the dashboard, which
-a local cluster does not have."""
+"""Starts an actor that asks the dashboard every second whether the run's controller is alive. A local cluster
+has no dashboard."""
 
 
 class Trainer(TorchTrainer):
     """A TorchTrainer that starts fewer processes."""
 
     def _create_default_callbacks(self) -> list[Any]:
-        """Ray has no public hook for them. If it renames them or this method, all of them run."""
+        """Leaves out those that start unused processes. Ray has no public way to do that.
+
+        If Ray renames a callback or this method, the processes start again, and nothing else changes.
+        """
         unused = {DATA_SETS, CLEANER} if is_local() else {DATA_SETS}
         return [one for one in super()._create_default_callbacks() if type(one).__name__ not in unused]
