@@ -5,7 +5,6 @@ import os
 import re
 import secrets
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -18,9 +17,9 @@ import pytest
 from benchmarks.reliability_nodes import end
 from benchmarks.reliability_nodes import start as start_node
 from benchmarks.servers import free_ports
-from tests.processes import start
+from tests.processes import Started, start
 
-NODES, IDLE_S = 2, 15
+NODES, IDLE_S, WAIT_S = 2, 6, 90.0
 CONFIG = {
     "cluster_name": "fake",
     "max_workers": 4,
@@ -46,7 +45,16 @@ PROVIDER = {
     "disable_launch_config_check": True,
 }
 """Ray's own provider for tests: its nodes are processes of this machine."""
-CPUS = "import ray; ray.init('auto'); print('CPUs:', int(ray.cluster_resources().get('CPU', 0)))"
+WATCH = """
+import json, time, ray
+from ray._private.ray_constants import AUTOSCALER_RESOURCE_REQUEST_CHANNEL as KEY
+from ray.experimental.internal_kv import _internal_kv_get
+ray.init("auto")
+while True:
+    cpus, asked = int(ray.cluster_resources().get("CPU", 0)), len(json.loads(_internal_kv_get(KEY) or "[]"))
+    print(f"{cpus} CPUs, asked for {asked}", flush=True)
+    time.sleep(0.5)
+"""
 OPTIONS = (
     "--rationales.train-questions 24 --rationales.test-questions 8 --tracking.backend off "
     f"--cluster.num-workers {NODES} --cluster.num-actors 1 --cluster.wait-s 120"
@@ -82,27 +90,33 @@ def _autoscaling_cluster(folder: Path) -> Iterator[dict[str, str]]:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def _cpus(environment: dict[str, str]) -> int:
-    done = subprocess.run(
-        [sys.executable, "-c", CPUS], env=environment, check=True, capture_output=True, timeout=120
-    )
-    (cpus,) = re.findall(r"^CPUs: (\d+)$", done.stdout.decode(), re.MULTILINE)  # Ray prints there too
-    return int(cpus)
+def _looks(watcher: Started) -> list[tuple[int, int]]:
+    """(CPUs, CPUs that the autoscaler is asked for) every half second. Ray prints into the same file."""
+    found = re.findall(r"^(\d+) CPUs, asked for (\d+)$", watcher.text(), re.MULTILINE)
+    return [(int(cpus), int(asked)) for cpus, asked in found]
 
 
 @pytest.mark.ray
 @pytest.mark.slow
 def test_a_cluster_without_workers_grows_for_a_job_and_shrinks_after_it(tmp_path: Path):
     with _autoscaling_cluster(tmp_path) as environment:
-        assert _cpus(environment) == 0
-        words = ["rationales", "--storage-path", str(tmp_path / "runs"), *OPTIONS]
-        job = start(tmp_path / "job.txt", environment, sys.executable, "-m", "skipthink_ray.cli", *words)
-        job.wait_for("Waiting up to 120 s for nodes")
-        most = 0
-        while job.process.poll() is None:
-            most = max(most, _cpus(environment))
-        assert job.end() == 0, job.text()
-        assert most >= NODES, "it asks for the nodes of its largest stage"
-        ended = time.monotonic()
-        while _cpus(environment):  # a request that is left keeps the nodes
-            assert time.monotonic() - ended < 300
+        watcher = start(tmp_path / "cpus.txt", environment, sys.executable, "-c", WATCH)
+        try:
+            watcher.wait_for("0 CPUs, asked for 0")
+            words = ["rationales", "--storage-path", str(tmp_path / "runs"), *OPTIONS]
+            job = start(tmp_path / "job.txt", environment, sys.executable, "-m", "skipthink_ray.cli", *words)
+            job.wait_for("Waiting up to 120 s for nodes")
+            assert job.end() == 0, job.text()
+            before = _looks(watcher)
+            assert (NODES, NODES) in before, "it asks for the nodes of its largest stage, and they come"
+            while len(after := _looks(watcher)[len(before) + 1 :]) < 4:
+                assert watcher.process.poll() is None, watcher.text()
+                time.sleep(0.1)
+            assert {asked for _, asked in after} == {0}, "nothing is asked for once the job has ended"
+            ended = time.monotonic()
+            while _looks(watcher)[-1][0]:
+                assert time.monotonic() - ended < WAIT_S, "the nodes stay"
+                time.sleep(0.5)
+        finally:
+            watcher.process.kill()
+            watcher.end()

@@ -161,7 +161,7 @@ def request(bundles: list[dict[str, float]]) -> None:
 
 
 def release() -> None:
-    """Take the request back, so that idle nodes end. Otherwise it lasts as long as the cluster."""
+    """Take the request back, so that idle nodes end. Otherwise it lasts until another process asks."""
     global _requested
     if _requested:
         request_resources(bundles=[])
