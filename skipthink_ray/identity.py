@@ -15,6 +15,10 @@ ANSWERS, ANSWERS_VERSION = "answers-", 1
 """Start of the names of the artifacts with answers, and their version (see `Stage.version`)."""
 
 
+DECODING = ("split", "batch_size", "max_new_tokens", "precision")
+"""The fields of `evaluation` that decide the answers."""
+
+
 @dataclass(frozen=True)
 class Stage:
     """A stage: the artifacts it reads and the parts of the configuration that it may read besides theirs."""
@@ -117,7 +121,7 @@ def identify(config: PipelineConfig) -> dict[str, dict[str, Any]]:
             part["student"] |= _student(config)
         inputs = {needed: digest(identities[needed]) for needed in needs_of(name, identities)}
         identities[name] = {"stage": name, "version": stage.version, "config": part, "inputs": inputs}
-    decoding = config.evaluation.model_dump(mode="json", include={"split", "batch_size", "max_new_tokens"})
+    decoding = config.evaluation.model_dump(mode="json", include={*DECODING})
     for mode, student in modes_of(identities).items():
         inputs = {needed: digest(identities[needed]) for needed in ("samples", student)}
         identities[answers_of(mode)] = {"version": ANSWERS_VERSION, "config": decoding, "inputs": inputs}

@@ -3,7 +3,6 @@
 What ends such a run: Ctrl-C, and a failure of one of the two. SIGTERM is in tests/test_jobs.py.
 """
 
-import os
 import re
 import shutil
 import signal
@@ -16,12 +15,11 @@ from pathlib import Path
 
 import pyarrow.dataset as dataset
 import pytest
-from filelock import FileLock
 from mlflow import MlflowClient
 from safetensors.torch import load_file
 
 from tests.commands import run_stages
-from tests.conftest import ROOT
+from tests.conftest import ROOT, made_once
 
 OPTIONS = (
     "--name run --rationales.train-questions 120 --rationales.test-questions 8 --student.width 16 "
@@ -45,12 +43,10 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(3600)]
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A storage path with the artifacts of rationales and samples, one for all processes of the tests."""
-    folder = tmp_path_factory.getbasetemp()
-    storage = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "prepared"
-    with FileLock(f"{storage}.lock"):
-        if not (storage / "run/samples/_DONE").exists():
-            run_stages(storage, [*OPTIONS, "--tracking.backend", "off"], "rationales", "samples")
-    return storage
+    options = [*OPTIONS, "--tracking.backend", "off"]
+    return made_once(
+        tmp_path_factory, "prepared", lambda storage: run_stages(storage, options, "rationales", "samples")
+    )
 
 
 def _copy(prepared: Path, storage: Path) -> Path:
@@ -77,14 +73,14 @@ def _run(storage: Path, *options: str, program: Sequence[str] = RUN) -> Iterator
         run.kill()
 
 
-def _wait_until_both_train(storage: Path, run: subprocess.Popen[str]) -> None:
-    """Return when both stages have a checkpoint. Fails if one is finished before."""
+def _wait_for_checkpoints(storage: Path, run: subprocess.Popen[str], stages: Sequence[str]) -> None:
+    """Return when all these stages have a checkpoint. Fails if one is finished before."""
     deadline = time.monotonic() + START_S
-    while not all(any(storage.glob(f"run/{stage}/checkpoints/checkpoint_*/state.json")) for stage in PAIR):
+    while not all(any(storage.glob(f"run/{stage}/checkpoints/checkpoint_*/state.json")) for stage in stages):
         assert run.poll() is None, run.communicate()[0]
-        assert time.monotonic() < deadline, "base and cwt did not train at the same time"
+        assert time.monotonic() < deadline, f"{', '.join(stages)} did not train at the same time"
         time.sleep(0.05)
-    assert not any((storage / "run" / stage / "_DONE").exists() for stage in PAIR)
+    assert not any((storage / "run" / stage / "_DONE").exists() for stage in stages)
 
 
 def _statuses(storage: Path) -> dict[str | None, str]:
@@ -104,7 +100,7 @@ def test_a_pair_that_ctrl_c_ended_goes_on_and_ends_with_the_results_of_one_after
 ):
     together, one_by_one = _copy(prepared, tmp_path / "together"), _copy(prepared, tmp_path / "one by one")
     with _run(together) as run:
-        _wait_until_both_train(together, run)
+        _wait_for_checkpoints(together, run, PAIR)
         run.send_signal(signal.SIGINT)
         printed = run.communicate(timeout=300)[0]
     assert run.returncode == 130, printed
@@ -127,10 +123,11 @@ def test_a_pair_that_ctrl_c_ended_goes_on_and_ends_with_the_results_of_one_after
 
 
 def test_a_failure_of_one_ends_the_other_and_keeps_its_checkpoints(prepared, tmp_path):
-    """base trains for a fourth of cwt's time and then finds a file where it wants to write a folder."""
+    """base trains for half of cwt's time and then finds a file where it wants to write a folder."""
     storage = _copy(prepared, tmp_path / "storage")
-    with _run(storage, "--match", "epochs", "--base.epochs", "20", "--cluster.max-failures", "0") as run:
-        _wait_until_both_train(storage, run)
+    epochs = ("--match", "epochs", "--base.epochs", "60", "--cwt.epochs", "30")
+    with _run(storage, *epochs, "--cluster.max-failures", "0") as run:
+        _wait_for_checkpoints(storage, run, ["base"])
         (storage / "run" / "base" / "history").touch()
         printed = run.communicate(timeout=900)[0]
     assert run.returncode == 1, printed

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
-from typing import Literal
 
 import psutil
 import torch
@@ -18,7 +17,7 @@ from rich.table import Table
 from transformers.utils.logging import disable_progress_bar
 
 from skipthink_ray.commands.students import by_mode, question_tokens
-from skipthink_ray.config import PipelineConfig
+from skipthink_ray.config import PipelineConfig, Precision
 from skipthink_ray.data.questions import of_file, of_run
 from skipthink_ray.method.modes import Mode
 from skipthink_ray.models.decoding import answer_questions, first_prompts, generate
@@ -38,7 +37,7 @@ class Settings:
     max_new_tokens: int = 256
     threads: int = 1
     """torch threads; more than one slows a small student down."""
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Precision = "fp32"
     static_cache: bool = False
     """Keys and values have a fixed size. On a GPU, transformers then compiles the decoding step."""
 
@@ -152,9 +151,7 @@ def measure(
 
 
 def _load(path: Path, settings: Settings) -> Student:
-    student = load_student(path)
-    if settings.precision == "bf16":
-        student.model.to(torch.bfloat16)
+    student = load_student(path, settings.precision)
     if settings.static_cache:
         student.model.generation_config.cache_implementation = "static"
     student.model.to("cuda" if torch.cuda.is_available() else "cpu").eval()

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_core import PydanticKnownError
 
-from skipthink_ray.config.base import Address, Config, PositiveInt, Share, format_of
+from skipthink_ray.config.base import Address, Config, PositiveInt, Precision, Share, format_of
 from skipthink_ray.config.cluster import ClusterConfig
 from skipthink_ray.config.rationales import (
     ColumnsConfig,
@@ -39,6 +39,7 @@ __all__ = [
     "OptimConfig",
     "OwnTaskConfig",
     "PipelineConfig",
+    "Precision",
     "RationalesConfig",
     "ReportConfig",
     "SamplesConfig",
@@ -131,7 +132,7 @@ class TrainConfig(Config):
     """Probability that a CWT answer item shows only a random subset of the chunks; 0 as in the paper."""
     bucket_updates: PositiveInt = 16
     """Items are sorted by length in pools of this many updates, to reduce padding. 1 turns sorting off."""
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Precision = "fp32"
     """Number format of the weights and activations in training; optimiser states stay in fp32."""
     optim: OptimConfig = OptimConfig()
 
@@ -185,6 +186,8 @@ class EvaluationConfig(Config):
     """Number of questions timed for the speed-up, one at a time (batch 1), in all modes in turn."""
     max_new_tokens: PositiveInt = 256
     """Length limit of one decoding, in tokens. The report counts how often it is reached."""
+    precision: Precision = "fp32"
+    """Number format of the students that answer. bf16 takes half of the memory."""
     confidence: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.95
     """Confidence level of the bootstrap intervals."""
     bootstrap_samples: PositiveInt = 1000

@@ -3,11 +3,13 @@
 import re
 from collections.abc import Callable
 from string import Formatter
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
+Precision = Literal["fp32", "bf16"]
+"""A number format of torch: float32 or bfloat16."""
 SECRET = "secret"
 """Type of a validation error whose message must not repeat the input."""
 

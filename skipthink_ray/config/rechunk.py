@@ -1,12 +1,12 @@
 """Configuration of the command `rechunk`, a chunk search apart from a run."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from skipthink_ray.config import ClusterConfig, SearchConfig
-from skipthink_ray.config.base import Address, Config
+from skipthink_ray.config.base import Address, Config, Precision
 
 
 def _named(place: str) -> str:
@@ -31,7 +31,7 @@ class RechunkConfig(Config):
     search: SearchConfig = SearchConfig()
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of annealed search."""
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Precision = "fp32"
     """Number format of the forward passes; bf16 on GPUs only."""
     num_actors: Annotated[int, Field(ge=1)] = 2
     """Number of actors, each with a copy of the student."""

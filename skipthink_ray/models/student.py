@@ -20,7 +20,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from skipthink_ray.config import ClusterConfig, CwtConfig, StudentConfig
+from skipthink_ray.config import ClusterConfig, CwtConfig, Precision, StudentConfig
 from skipthink_ray.method.markup import (
     ANSWER,
     COMMON_MARKERS,
@@ -36,6 +36,7 @@ from skipthink_ray.models.pretrained import first_line, resolve
 
 PAD, EOS = "[pad]", "[eos]"
 LINE_BREAK = "\n"
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 FIXED_M = CwtConfig()
 
 
@@ -177,11 +178,14 @@ def save_student(student: Student, folder: Path) -> None:
     student.tokenizer.save_pretrained(folder)
 
 
-def load_student(folder: str | Path) -> Student:
-    """Load a student that `save_student` or a training stage wrote. ValueError for any other folder."""
+def load_student(folder: str | Path, precision: Precision = "fp32") -> Student:
+    """Load a student that `save_student` or a training stage wrote. ValueError for any other folder.
+
+    :param precision: number format of the weights
+    """
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        model = _whole_model(folder)
+        model = _whole_model(folder, DTYPES[precision])
     except Exception as error:  # damaged files raise almost anything
         reason = first_line(error) if (Path(folder) / "config.json").exists() else "it has no config.json"
         raise ValueError(f"'{folder}' is not a student's folder (model and tokenizer): {reason}") from error
@@ -221,10 +225,10 @@ def _from_pretrained(name: str) -> Any:
         ) from error
 
 
-def _whole_model(name: str | Path) -> Any:
-    """A model in fp32. Raises ValueError if a weight is missing, which transformers would draw at random."""
+def _whole_model(name: str | Path, dtype: torch.dtype = torch.float32) -> Any:
+    """A causal LM. Raises ValueError if a weight is missing, which transformers would draw at random."""
     loaded: Any = AutoModelForCausalLM.from_pretrained(  # returns a pair because of output_loading_info
-        name, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+        name, dtype=dtype, use_safetensors=True, output_loading_info=True
     )
     model, info = loaded
     if missing := sorted(info["missing_keys"]):

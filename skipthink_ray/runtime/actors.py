@@ -5,6 +5,7 @@ for a CPU if the actors hold all of them. Write tasks request no CPU for the sam
 one row group, so the batches do not depend on the number of actors.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,13 +41,16 @@ def map_row_groups(
     arguments: dict[str, Any],
     out: Folder,
     config: ClusterConfig,
+    repeat: Sequence[Mapping[str, Any]] = ({},),
 ) -> None:
     """Send every row group of a table through a pool of actors and write the results as the table `out`.
 
     The actors are called on batches with one `piece` each (see `read_piece`).
+    :param repeat: columns to add to the pieces; all row groups are sent once for each of them
     """
     pieces = [
-        {"piece": fragment.path, "group": group.id}
+        {"piece": fragment.path, "group": group.id, **columns}
+        for columns in repeat
         for fragment in source.table(name).get_fragments()
         for group in fragment.row_groups
     ]

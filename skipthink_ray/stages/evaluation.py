@@ -32,8 +32,10 @@ if TYPE_CHECKING:
 
 
 class AnswerQuestions:
-    """Loads the students of some modes once. In: a row group of samples. Out: answers to its questions.
+    """In: a row group of samples and a mode. Out: the answers to its questions in this mode.
 
+    An actor holds one student at a time. It gets the pieces of one mode after those of the other, so it loads
+    each student once.
     Its methods import transformers, which takes seconds, so that the driver does not.
     """
 
@@ -41,17 +43,20 @@ class AnswerQuestions:
         self, config: PipelineConfig, samples: Folder, folders: dict[Mode, Folder], board: Board
     ) -> None:
         self.config, self.samples, self.board, self.task = config, samples, board, task_of(config)
-        self.students = _load(config, folders)
+        self.folders = folders
+        self.students: dict[Mode, Student] = {}
 
     def __call__(self, piece: pa.Table) -> pa.Table:
         rows = (
             actors.read_piece(piece, self.samples).filter(HELD_OUT[self.config.evaluation.split]).to_pylist()
         )
+        mode: Mode = piece["mode"][0].as_py()
+        if mode not in self.students:
+            self.students.clear()  # frees its memory before another is loaded
+            self.students[mode] = _load(self.config, self.folders[mode])
         size = self.config.evaluation.batch_size
         batches = [rows[start : start + size] for start in range(0, len(rows), size)]
-        answers = [
-            answer for mode in self.students for batch in batches for answer in self._answer(mode, batch)
-        ]
+        answers = [answer for batch in batches for answer in self._answer(mode, batch)]
         self.board.advance(len(rows))
         return pa.Table.from_pylist(answers, schema=ANSWER_SCHEMA)
 
@@ -60,9 +65,8 @@ class AnswerQuestions:
 
         questions = [row["question_tokens"] for row in rows]
         started = time.perf_counter()
-        answers = answer_questions(
-            self.students[mode], mode, questions, self.config.evaluation.max_new_tokens
-        )
+        limit = self.config.evaluation.max_new_tokens
+        answers = answer_questions(self.students[mode], mode, questions, limit)
         seconds = (time.perf_counter() - started) / max(len(rows), 1)
         return [
             {
@@ -89,8 +93,8 @@ def make(context: Context) -> dict[str, Any]:
     folders: dict[Mode, Folder] = {
         mode: context.inputs[stage] for mode, stage in modes_of(context.inputs).items()
     }
-    with context.line("questions", total) as line:
-        answers, answered_before = _answers(context, folders, line.board)
+    with context.line("answers", total * len(folders)) as line:
+        answers, answered_before = _answers(context, folders, total, line.board)
         context.out.write_table("answers", answers)
         questions = table.to_table(columns=["row", "question_tokens"], filter=evaluated).sort_by("row")
         timed = questions.slice(0, config.evaluation.latency_questions).to_pylist()
@@ -105,7 +109,9 @@ def make(context: Context) -> dict[str, Any]:
     return {**summary, "answered_before": answered_before, "warnings": warnings}
 
 
-def _answers(context: Context, folders: dict[Mode, Folder], board: Board) -> tuple[pa.Table, list[Mode]]:
+def _answers(
+    context: Context, folders: dict[Mode, Folder], total: int, board: Board
+) -> tuple[pa.Table, list[Mode]]:
     """(ANSWER_SCHEMA in all modes, the modes that another run had answered). Decodes only the others."""
     with ExitStack() as stack:
         leases: dict[Mode, Lease | None] = {
@@ -115,10 +121,14 @@ def _answers(context: Context, folders: dict[Mode, Folder], board: Board) -> tup
         answered_before: list[Mode] = [mode for mode in leases if mode not in missing]
         if answered_before:
             context.say(f"already answered in another run: {', '.join(answered_before)}")
+            board.advance(total * len(answered_before))
         if missing:
+            modes = [{"mode": mode} for mode in missing]
             samples, out = context.inputs["samples"], context.out.child("decoded")
             arguments = {"config": context.config, "samples": samples, "folders": missing, "board": board}
-            actors.map_row_groups(samples, "samples", AnswerQuestions, arguments, out, context.config.cluster)
+            actors.map_row_groups(
+                samples, "samples", AnswerQuestions, arguments, out, context.config.cluster, modes
+            )
         for mode, lease in leases.items():
             if lease:
                 decoded = context.out.table("decoded").to_table(filter=pc.field("mode") == mode)
@@ -127,22 +137,20 @@ def _answers(context: Context, folders: dict[Mode, Folder], board: Board) -> tup
     return pa.concat_tables([table.read() for table in context.answers.values()]), answered_before
 
 
-def _load(config: PipelineConfig, folders: dict[Mode, Folder]) -> "dict[Mode, Student]":
+def _load(config: PipelineConfig, artifact: Folder) -> "Student":
     from skipthink_ray.models.student import load_student, place
 
-    students: dict[Mode, Student] = {}
-    for mode, artifact in folders.items():
-        with artifact.local("student") as folder:
-            students[mode] = load_student(folder)
-        place(students[mode], config.cluster)
-    return students
+    with artifact.local("student") as folder:
+        student = load_student(folder, config.evaluation.precision)
+    place(student, config.cluster)
+    return student
 
 
 def _time_modes(config: PipelineConfig, folders: dict[Mode, Folder], rows: list[dict[str, Any]]) -> pa.Table:
     """Time each question in every mode, one at a time, after a warm-up on the first question."""
     from skipthink_ray.models.decoding import answer_questions
 
-    students = _load(config, folders)
+    students: dict[Mode, Student] = {mode: _load(config, folder) for mode, folder in folders.items()}
     timings = []
     for number, row in enumerate([rows[0], *rows]):
         for mode in students:

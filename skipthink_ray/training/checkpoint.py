@@ -7,6 +7,7 @@ used: loading them unpickles, and they depend on the number of workers and the Z
 
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from skipthink_ray.method.samples import Samples
 from skipthink_ray.training.engine import Engine, any_rank, rank
@@ -63,29 +65,32 @@ class Progress:
         self.epochs[-1]["seconds"] = self.epochs[-1].get("seconds", 0.0) + spent
 
 
-def full_tensors(engine: Engine, key: str | None) -> dict[str, torch.Tensor]:
-    """All parameters (key None) or one optimiser state, in full on rank 0, empty elsewhere. Collective."""
-    tensors = {}
+def full_tensors(engine: Engine, key: str | None) -> Iterator[tuple[str, torch.Tensor]]:
+    """All parameters (key None) or one optimiser state, one after the other. Collective.
+
+    Rank 0 gets the name and the full fp32 value of each; the other ranks get none.
+    """
     for name, parameter in engine.model.named_parameters():
         value = engine.state(name, parameter, key)
         if rank() == 0:
-            tensors[name] = value.float().cpu().contiguous().clone()
-    return tensors
+            yield name, value.float().cpu()
 
 
 def save_checkpoint(folder: Path, engine: Engine, progress: Progress, samples: Samples) -> None:
     """Save a checkpoint; every rank must call this, and rank 0 writes.
 
+    Rank 0 holds one copy of the student in fp32 at a time: its weights, then each of the two states.
     Raises NonFiniteLoss on every rank if a weight or optimiser state is NaN or infinite.
     """
     for file, key in KEYS.items():
-        tensors = full_tensors(engine, key)
+        tensors = {name: value.contiguous().clone() for name, value in full_tensors(engine, key)}
         if _anywhere_broken(tensors):
             raise NonFiniteLoss(
                 f"a weight is not finite after update {progress.update - 1}; lower the learning rate"
             )
         if rank() == 0:
             save_file(tensors, folder / f"{file}.safetensors")
+        del tensors  # before the next ones are made
     if rank() == 0:
         ends_RM = samples.ends_RM.astype(np.int64)
         safetensors.numpy.save_file({"ends_RM": ends_RM}, folder / CHUNKS)
@@ -99,7 +104,9 @@ def _anywhere_broken(tensors: dict[str, torch.Tensor]) -> bool:
 
 def load_weights(folder: Path, model: torch.nn.Module) -> None:
     """Load a checkpoint's weights into a bare model, before an engine wraps it."""
-    model.load_state_dict(load_file(folder / "weights.safetensors"), strict=False)
+    with safe_open(folder / "weights.safetensors", "pt") as saved, torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(saved.get_tensor(name))
 
 
 def load_checkpoint(folder: Path, engine: Engine, samples: Samples) -> tuple[Progress, Samples]:
@@ -108,9 +115,9 @@ def load_checkpoint(folder: Path, engine: Engine, samples: Samples) -> tuple[Pro
     The states must exist: run one update at learning rate 0 first.
     """
     for file, key in KEYS.items():
-        tensors = load_file(folder / f"{file}.safetensors")
-        for name, parameter in engine.model.named_parameters():
-            engine.set_state(parameter, key, tensors[name].to(parameter.device))
+        with safe_open(folder / f"{file}.safetensors", "pt") as saved:
+            for name, parameter in engine.model.named_parameters():
+                engine.set_state(parameter, key, saved.get_tensor(name).to(parameter.device))
     state = json.loads((folder / "state.json").read_text())
     set_adam_step(engine, state.pop("adam_step"))
     ends_RM = safetensors.numpy.load_file(folder / CHUNKS)["ends_RM"]

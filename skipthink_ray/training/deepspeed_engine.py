@@ -1,6 +1,7 @@
 """The engine on DeepSpeed, with ZeRO 0 to 3."""
 
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -32,14 +33,18 @@ class DeepSpeedEngine:
         os.environ.setdefault("LOCAL_RANK", str(model.device.index or 0))
         import deepspeed  # slow (seconds) and writes log lines, so only if used
 
-        if model.device.type == "cpu":
+        if model.device.type == "cpu" and not cluster.use_gpu:
             load_communication_op()
+        config = deepspeed_config(train, cluster, world())
+        loss = SummedLoss(model, may_slice=cluster.zero != 3)
+        if cluster.zero == 3:
+            _shard(model, config)
         self.accumulation = cluster.accumulation
         self.adamw = adamw(model, train.optim, markers)
         self.engine: Any = deepspeed.initialize(
-            model=SummedLoss(model, may_slice=cluster.zero != 3),
+            model=loss,
             optimizer=self.adamw,
-            config=deepspeed_config(train, cluster, world()),
+            config=config,
             dist_init_required=False,
         )[0]
         self.model = self.engine.module.model
@@ -99,3 +104,28 @@ class DeepSpeedEngine:
             safe_set_full_fp32_param(parameter, value)
         else:
             safe_set_full_optimizer_state(parameter, value, key)
+
+
+def _shard(model: PreTrainedModel, config: dict[str, Any]) -> None:
+    """Move a model to the device of this rank, and split each of its parameters over the ranks.
+
+    That happens parameter by parameter, so no device ever holds the whole model.
+    """
+    import deepspeed
+    from deepspeed.accelerator import get_accelerator
+
+    accelerator: Any = get_accelerator()
+    device: str = accelerator.device_name(int(os.environ["LOCAL_RANK"]))
+    dtype = torch.bfloat16 if config["bf16"]["enabled"] else torch.float32
+    parameters = _moved(model, device, dtype)
+    first: Any = next(parameters)
+    deepspeed.zero.Init(module=torch.nn.ParameterList([first]), config_dict_or_path=config)
+    first.convert_to_zero_parameters(parameters)
+    for buffer in model.buffers():
+        buffer.data = buffer.data.to(device)
+
+
+def _moved(model: PreTrainedModel, device: str, dtype: torch.dtype) -> Iterator[torch.nn.Parameter]:
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(device).to(dtype)
+        yield parameter

@@ -33,7 +33,8 @@ def export(
 
     :param student: on rank 0, the student as it was before training; it receives the trained weights
     """
-    weights = full_tensors(engine, None)
+    markers = attach(student.model, student.ids, request.train_config.optim) if student else None
+    _copy_weights(engine, student)
     losses = [row["loss_nats"] for row in progress.history]
     window = max(1, min(20, len(losses) // 2))
     summary = {
@@ -48,9 +49,7 @@ def export(
         "first_loss_nats": float(np.mean(losses[:window])),
         "padding_share": float(np.mean([epoch["padding_share"] for epoch in progress.epochs])),
     }
-    if student:
-        markers = attach(student.model, student.ids, request.train_config.optim)
-        student.model.load_state_dict(weights, strict=False)
+    if student and markers:
         merge(student.model, markers)
         prepare_for_serving(student, request.stage, request.config)
         summary |= {"parameters": student.model.num_parameters()}
@@ -68,3 +67,10 @@ def export(
             whole = training_samples(source, SAMPLE_SCHEMA.names, request.held_out)
             request.out.write_table("samples", whole.with_ends(samples.ends_RM).table)
     return summary
+
+
+def _copy_weights(engine: Engine, student: Student | None) -> None:
+    """Copy the trained weights into the student of rank 0, one after the other. Collective."""
+    own = dict(student.model.named_parameters()) if student else {}
+    for name, value in full_tensors(engine, None):
+        own[name].data.copy_(value)

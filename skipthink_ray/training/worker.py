@@ -48,16 +48,19 @@ def work(arguments: dict[str, Any]) -> dict[str, Any]:
         cluster.accumulation,
         _kept(request, samples),
     )
-    student = _student(request)
-    student.model.to(get_device())
+    student = _student(arguments)
     backend, remark = choose_backend(cluster, request.train_config, student.model.num_parameters())
+    sharded = backend == "deepspeed" and cluster.zero == 3
+    if not sharded:  # ZeRO-3 moves its shards itself, as the device may be too small for the whole student
+        student.model.to(get_device())
     if board and remark:
         board.say(remark)
     markers = attach(student.model, student.ids, request.train_config.optim)
     checkpoint = ray.train.get_checkpoint()
     if checkpoint:
         with checkpoint.as_directory() as saved:
-            load_weights(Path(saved), student.model)
+            if rank() == 0 or not sharded:  # ZeRO-3 takes the weights of rank 0
+                load_weights(Path(saved), student.model)
             engine = start_engine(student.model, request.train_config, cluster, backend, markers)
             empty = collate([], student.pad_id, next(engine.model.parameters()).device)
             engine.update([empty] * cluster.accumulation, 1, lr=0.0)  # creates the optimiser states
@@ -74,13 +77,14 @@ def work(arguments: dict[str, Any]) -> dict[str, Any]:
         return {"failed": str(error)}
     except GivenUp as error:
         return {"given_up": str(error)}
-    fresh = _student(request) if rank() == 0 else None
+    fresh = _student(arguments) if rank() == 0 else None
     return export(request, fresh, engine, samples, progress, backend)
 
 
-def _student(request: "Request") -> Student:
+def _student(arguments: dict[str, Any]) -> Student:
     """The student to start from, with stage markers unless its items have no markers."""
-    with request.student.local("student") as folder:
+    request: Request = arguments["request"]
+    with arguments["student"].as_directory() as folder:
         student = load_student(folder)
     if request.stage in UNMARKED or student.ids.stages:  # stt may start from cwt
         return student

@@ -36,6 +36,7 @@ from skipthink_ray.training.deepspeed import load_communication_op
 from skipthink_ray.training.engine import Engine
 from skipthink_ray.training.markers import attach
 from skipthink_ray.training.removal import reset_optimizer
+from tests.conftest import made_once
 from tests.toys import tiny_llama, token_samples
 
 BATCH = 8
@@ -87,9 +88,26 @@ class Setup:
     """Folder of a checkpoint to go on from."""
 
 
-Results = list[tuple[torch.Tensor, dict[str, torch.Tensor]]]
-"""(losses of the updates, final weights) of every setup."""
+Result = tuple[torch.Tensor, dict[str, torch.Tensor]]
+"""(losses of the updates, final weights)"""
 DDP = Setup(backend="ddp")
+DDP_BF16 = replace(DDP, precision="bf16")
+DDP_RESET, RESET = replace(DDP, reset=True), Setup(reset=True)
+RESETS = [replace(RESET, zero=zero) for zero in (1, 2, 3)]
+WHOLE, HALF = ({zero: Setup(zero=zero, updates=updates) for zero in (0, 2, 3)} for updates in (4, 2))
+SPLIT = [
+    *(Setup(1, zero=1), Setup(1, zero=2), Setup(2, zero=2), Setup(2, zero=3)),
+    *(replace(DDP, sparing=True), Setup(2, zero=2, sparing=True), Setup(zero=3, sparing=True)),
+]
+SPLIT_BF16 = [DDP_BF16, replace(DDP_BF16, accumulation=2)]
+ZERO_BF16 = [Setup(zero=zero, precision="bf16") for zero in (2, 3)]
+ON_TWO = [*HALF.values(), *WHOLE.values(), *SPLIT, *SPLIT_BF16, *ZERO_BF16, *RESETS]
+ON_ONE = [DDP, Setup(), DDP_BF16, DDP_RESET, RESET]
+
+
+def _resumed(zero: int, half: int, folder: Path) -> Setup:
+    """Goes on from the checkpoint that the half with another ZeRO stage wrote."""
+    return Setup(zero=zero, updates=2, resume=str(folder / f"two/{ON_TWO.index(HALF[half])}"))
 
 
 def _rank(rank: int, world: int, folder: str, setups: list[Setup]) -> None:
@@ -142,15 +160,43 @@ def _largest_moment(engine: Engine) -> float:
     )
 
 
-def _train(folder: Path, world: int, *setups: Setup) -> Results:
+@dataclass(frozen=True)
+class Trained:
+    """The results of all setups on one and on two processes."""
+
+    folder: Path
+    one: dict[Setup, Result]
+    two: dict[Setup, Result]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """All setups, trained once for all tests of this file."""
+
+    def train_all(folder: Path) -> None:
+        _train(folder / "two", 2, [*ON_TWO, _resumed(2, 2, folder)])
+        _train(folder / "one", 1, [*ON_ONE, _resumed(2, 0, folder), _resumed(1, 3, folder)])
+
+    folder = made_once(tmp_path_factory, "deepspeed", train_all)
+    return Trained(
+        folder,
+        _results(folder / "one", [*ON_ONE, _resumed(2, 0, folder), _resumed(1, 3, folder)]),
+        _results(folder / "two", [*ON_TWO, _resumed(2, 2, folder)]),
+    )
+
+
+def _train(folder: Path, world: int, setups: list[Setup]) -> None:
     for number in range(len(setups)):
         (folder / str(number)).mkdir(parents=True)
-    mp.start_processes(_rank, (world, str(folder), [*setups]), nprocs=world, start_method="spawn")
-    results = [
-        [load_file(folder / f"{number}/{name}.safetensors") for name in ("losses", "weights")]
-        for number in range(len(setups))
-    ]
-    return [(losses["losses"], weights) for losses, weights in results]
+    mp.start_processes(_rank, (world, str(folder), setups), nprocs=world, start_method="spawn")
+
+
+def _results(folder: Path, setups: list[Setup]) -> dict[Setup, Result]:
+    folders = {setup: folder / str(number) for number, setup in enumerate(setups)}
+    return {
+        setup: (load_file(files / "losses.safetensors")["losses"], load_file(files / "weights.safetensors"))
+        for setup, files in folders.items()
+    }
 
 
 def _assert_same(left, right, tolerance: float, name: object) -> None:
@@ -163,53 +209,49 @@ def _assert_same(left, right, tolerance: float, name: object) -> None:
         )
 
 
-def test_updates_do_not_depend_on_workers_accumulation_zero_stage_or_ways_to_save_memory(tmp_path):
+@pytest.mark.slow
+def test_updates_do_not_depend_on_workers_accumulation_zero_stage_or_ways_to_save_memory(trained):
     """The reference is one process with batch size 8, on torch alone."""
-    reference, alone = _train(tmp_path / "one", 1, DDP, Setup())
-    _assert_same(reference, alone, 2e-6, "one process")
-    setups = [Setup(1, zero=1), Setup(1, zero=2), Setup(2, zero=2), Setup(2, zero=3)]
-    setups += [replace(DDP, sparing=True), Setup(2, zero=2, sparing=True), Setup(zero=3, sparing=True)]
-    for setup, split in zip(setups, _train(tmp_path / "two", 2, *setups), strict=True):
-        _assert_same(reference, split, 2e-6, setup)
-
-
-def test_in_bf16_ddp_stays_within_the_rounding_of_a_forward_pass_and_deepspeed_does_not(tmp_path):
-    """DeepSpeed adds up gradients in bf16. The backend auto therefore prefers DistributedDataParallel."""
-    bf16 = replace(DDP, precision="bf16")
-    exact, alone = (losses for losses, _ in _train(tmp_path / "one", 1, DDP, bf16))
-    rounding = float((alone - exact).abs().max())
-    setups = (bf16, replace(bf16, accumulation=2), Setup(zero=2, precision="bf16"))
-    once, twice, deepspeed = (
-        float((losses - alone).abs().max()) for losses, _ in _train(tmp_path / "two", 2, *setups)
-    )
-    assert max(once, twice) < rounding / 2
-    assert deepspeed > rounding
+    reference = trained.one[DDP]
+    _assert_same(reference, trained.one[Setup()], 2e-6, "one process")
+    for setup in SPLIT:
+        _assert_same(reference, trained.two[setup], 2e-6, setup)
 
 
 @pytest.mark.slow
-def test_a_checkpoint_resumes_in_any_zero_stage_and_world_size(tmp_path):
-    folder = tmp_path / "two"
-    setups = [Setup(zero=zero, updates=updates) for zero in (0, 2, 3) for updates in (4, 2)]
-    again = Setup(zero=2, updates=2, resume=str(folder / "3"))
-    whole_0, _, whole_2, _, whole_3, _, resumed_2 = _train(folder, 2, *setups, again)
-    rest = [Setup(zero=zero, updates=2, resume=str(folder / half)) for half, zero in (("1", 2), ("5", 1))]
-    resumed_0, resumed_3 = _train(tmp_path / "one", 1, *rest)
-    for whole, resumed, name in (
-        (whole_0, resumed_0, "0 to 2, on one process"),
-        (whole_2, resumed_2, "2 to 2"),
-        (whole_3, resumed_3, "3 to 1, on one process"),
+def test_in_bf16_ddp_stays_within_the_rounding_of_a_forward_pass_and_deepspeed_does_not(trained):
+    """DeepSpeed adds up gradients in bf16. The backend auto therefore prefers DistributedDataParallel."""
+    alone = trained.one[DDP_BF16][0]
+    rounding = float((alone - trained.one[DDP][0]).abs().max())
+    for setup in SPLIT_BF16:
+        assert float((trained.two[setup][0] - alone).abs().max()) < rounding / 2, setup
+    for setup in ZERO_BF16:
+        assert rounding < float((trained.two[setup][0] - alone).abs().max()) < 10 * rounding, setup
+
+
+@pytest.mark.slow
+def test_a_checkpoint_resumes_in_any_zero_stage_and_world_size(trained):
+    resumed_0, resumed_2, resumed_3 = (
+        trained.one[_resumed(2, 0, trained.folder)],
+        trained.two[_resumed(2, 2, trained.folder)],
+        trained.one[_resumed(1, 3, trained.folder)],
+    )
+    for zero, resumed, name in (
+        (0, resumed_0, "0 to 2, on one process"),
+        (2, resumed_2, "2 to 2"),
+        (3, resumed_3, "3 to 1, on one process"),
     ):
-        _assert_same((whole[0][2:], whole[1]), resumed, 2e-6, name)
+        losses, weights = trained.two[WHOLE[zero]]
+        _assert_same((losses[2:], weights), resumed, 2e-6, name)
 
 
-def test_a_reset_clears_the_optimiser_in_every_zero_stage(tmp_path):
+@pytest.mark.slow
+def test_a_reset_clears_the_optimiser_in_every_zero_stage(trained):
     """The reference is torch alone, where test_removal.py compares a reset with a new optimiser."""
-    reset = Setup(reset=True)
-    reference, alone = _train(tmp_path / "one", 1, replace(reset, backend="ddp"), reset)
-    _assert_same(reference, alone, 2e-6, "one process")
-    setups = [replace(reset, zero=zero) for zero in (1, 2, 3)]
-    for setup, split in zip(setups, _train(tmp_path / "two", 2, *setups), strict=True):
-        _assert_same(reference, split, 2e-6, setup)
+    reference = trained.one[DDP_RESET]
+    _assert_same(reference, trained.one[RESET], 2e-6, "one process")
+    for setup in RESETS:
+        _assert_same(reference, trained.two[setup], 2e-6, setup)
 
 
 def test_a_killed_build_makes_no_process_wait_and_another_ninja_compiles_nothing_again(tmp_path):
