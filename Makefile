@@ -1,11 +1,11 @@
-# `make demo` runs the whole method on a toy task. `make test` runs all checks and the fast
-# tests, `make test-slow` the others. All set up .venv first if needed.
+# `make demo` runs the whole method on a toy task. `make test` runs all checks and the fast tests,
+# `make test-slow` the slow ones, `make test-long` those that CI leaves out. All set up .venv first if needed.
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow check doctor clean
+.PHONY: demo test test-slow test-long check doctor clean
 demo: $(READY)
 	$(BIN)/skipthink demo
 
@@ -13,7 +13,10 @@ test: $(READY) check
 	$(BIN)/python -m pytest -n 2 --maxschedchunk 1 --durations 15 -m "not slow"
 
 test-slow: $(READY)
-	$(BIN)/python -m pytest -n 2 --maxschedchunk 1 --durations 15 -m slow
+	$(BIN)/python -m pytest -n 2 --maxschedchunk 1 --durations 15 -m "slow and not long"
+
+test-long: $(READY)
+	$(BIN)/python -m pytest -n 2 --maxschedchunk 1 --durations 15 -m long
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -37,15 +37,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=seconds, reverse=True)
 
 
-LONG = [
-    pytest.mark.ray,
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        not os.environ.get("SKIPTHINK_LONG_TESTS"),
-        reason="takes minutes; set SKIPTHINK_LONG_TESTS=1 to run it",
-    ),
-]
-"""Marks of tests that take over four minutes. CI does not run them."""
+LONG = [pytest.mark.ray, pytest.mark.slow, pytest.mark.long]
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:

@@ -98,6 +98,7 @@ def _looks(watcher: Started) -> list[tuple[int, int]]:
 
 @pytest.mark.ray
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_cluster_without_workers_grows_for_a_job_and_shrinks_after_it(tmp_path: Path):
     with _autoscaling_cluster(tmp_path) as environment:
         watcher = start(tmp_path / "cpus.txt", environment, sys.executable, "-c", WATCH)

@@ -23,6 +23,7 @@ def _json(run: Path, name: str):
 
 @pytest.mark.ray
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_icot_si_and_answer_only_end_without_rationale_tokens_and_icot_si_answers_as_a_mode(tmp_path):
     where = ("--preset", "tiny", "--storage-path", str(tmp_path))

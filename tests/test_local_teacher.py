@@ -108,6 +108,7 @@ def test_a_model_behind_transformers_server_and_one_in_actors_write_the_same_rig
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_chat_template_without_a_system_role_behind_transformers_server_is_worked_around(tmp_path, teacher):
     folder, rows = teacher  # its server fails with a bare HTTP 500, Internal Server Error
     known = tmp_path / "known"
@@ -136,6 +137,7 @@ def test_a_chat_template_without_a_system_role_behind_transformers_server_is_wor
 
 @pytest.mark.ray
 @pytest.mark.slow
+@pytest.mark.long
 def test_smollm2_behind_llama_cpp_serves_a_whole_stage(tmp_path):
     try:
         folder = Path(resolve(SMOLLM2))

@@ -17,6 +17,7 @@ X, Y = "test/skip_speedup", "test/skip_accuracy_pct"
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
 def test_the_printed_link_opens_the_sweeps_runs_and_a_scatter_plot_draws_them(tmp_path: Path):
     storage = Folder.open(str(tmp_path / "runs"))

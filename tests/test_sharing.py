@@ -49,6 +49,7 @@ def _artifacts(storage: Path) -> dict[str, int]:
 
 @pytest.mark.ray
 @pytest.mark.slow
+@pytest.mark.long
 def test_another_stt_setting_reuses_five_artifacts_and_two_runs_at_once_make_each_artifact_once(tmp_path):
     first = subprocess.Popen(_command(tmp_path, "one"), stdout=subprocess.PIPE, text=True)
     second = subprocess.Popen(

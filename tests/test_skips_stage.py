@@ -44,6 +44,7 @@ def test_every_fold_is_held_out_of_its_own_student_and_of_no_other(tmp_path, row
 
 @pytest.mark.ray
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_writing_shuffled_skips_and_a_cross_fitted_gate_judge_every_sample(tmp_path):
     """Both runs share their rationales, samples and cwt."""

@@ -37,7 +37,7 @@ sys.exit(cli._run_pipeline(load_config("default", None, sys.argv[1:]), "a test",
 RUN = ("-m", "skipthink_ray.cli", "run")
 START_S = 900.0
 """How long the first checkpoint may take on a busy machine."""
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(3600)]
 
 
 @pytest.fixture(scope="module")
