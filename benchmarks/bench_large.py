@@ -24,6 +24,7 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
+import pyarrow as pa
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
@@ -37,7 +38,7 @@ from skipthink_ray.config import ClusterConfig, TrainConfig
 from skipthink_ray.method.markup import Item
 from skipthink_ray.method.samples import Samples
 from skipthink_ray.models.batching import collate
-from skipthink_ray.rows import SAMPLE_SCHEMA
+from skipthink_ray.rows import CHUNKED_SCHEMA
 from skipthink_ray.training.backend import start_engine
 from skipthink_ray.training.checkpoint import Progress, full_tensors, load_checkpoint, save_checkpoint
 from skipthink_ray.training.states import needed
@@ -123,10 +124,11 @@ def _rank(rank: int, folder: Path, stage: str, ranks: int) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{out}/rendezvous", rank=rank, world_size=ranks)
     cluster, peaks = _cluster(stage, ranks), {}
-    tiny = LlamaForCausalLM(LlamaConfig(hidden_size=8, intermediate_size=8, num_hidden_layers=1))
+    tiny = LlamaForCausalLM(LlamaConfig(hidden_size=32, intermediate_size=8, num_hidden_layers=1))
     start_engine(tiny, TrainConfig(), cluster, cluster.backend)  # imports libraries
     batch = collate([Item([1, 2], [3, 4])], 0, torch.device("cpu"))
-    samples = Samples(SAMPLE_SCHEMA.empty_table())
+    row = {"step_tokens": [1], "chunk_steps": [1]}  # a checkpoint holds chunks too
+    samples = Samples(pa.Table.from_pylist([row], schema=CHUNKED_SCHEMA))
     before = _allocated()
 
     @contextmanager
@@ -167,9 +169,11 @@ def _peak() -> Iterator[list[int]]:
 
     thread = Thread(target=look)
     thread.start()
-    yield seen
-    ended.set()
-    thread.join()
+    try:
+        yield seen
+    finally:
+        ended.set()
+        thread.join()
 
 
 def _allocated() -> int:

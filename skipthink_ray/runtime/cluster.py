@@ -150,14 +150,15 @@ class Need:
     """The option that sets how long an autoscaler may take."""
 
 
-_requested = False
+_requested: list[dict[str, float]] = []
+"""What this process has asked the autoscaler for."""
 
 
 def request(bundles: list[dict[str, float]]) -> None:
     """Ask the autoscaler for room for all of these at once. It replaces what was asked before."""
     global _requested
     request_resources(bundles=bundles)
-    _requested = True
+    _requested = bundles
 
 
 def release() -> None:
@@ -165,7 +166,7 @@ def release() -> None:
     global _requested
     if _requested:
         request_resources(bundles=[])
-    _requested = False
+    _requested = []
 
 
 def bundle(config: ClusterConfig) -> dict[str, float]:
@@ -191,6 +192,8 @@ def require(need: Need, config: ClusterConfig, say: Callable[[str], None]) -> No
         if not told:
             say(f"{wants}; {has}. Waiting up to {config.wait_s:g} s for nodes")
             told = True
+        if _requested:  # Ray Data asks for its own operators, which replaces our request
+            request_resources(bundles=_requested)
         time.sleep(min(2.0, config.wait_s))
     raise ValueError(
         f"{wants}, but {has} and can place {placed}. Lower {need.lower} or the CPUs of each, add nodes, or "
