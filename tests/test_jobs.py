@@ -64,7 +64,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     head = None
     try:
         local.wait_for(TRAINS)
-        for _ in range(3):  # on a busy machine, Ray gives up after 30 s
+        for _ in range(8):  # on a busy machine, Ray gives up after 30 s
             head = start(folder / "head.txt", environment | token, RAY, *words.split())
             if head.says("Ray runtime started"):
                 break
