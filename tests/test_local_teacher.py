@@ -93,6 +93,7 @@ def rationales(tmp_path: Path, folder: Path, rows: list[ToyRow], name: str, *mor
 
 @pytest.mark.ray
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_model_behind_transformers_server_and_one_in_actors_write_the_same_right_rationales(
     tmp_path, teacher
 ):

@@ -13,6 +13,7 @@ from skipthink_ray.runtime.cluster import disconnect
 
 @pytest.mark.ray
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_rationale_of_8000_tokens_and_300_steps_is_chunked_searched_trained_on_ablated_and_reported(
     tmp_path,
 ):

@@ -76,6 +76,7 @@ def test_a_teacher_is_not_asked(tmp_path):
 
 @pytest.mark.ray
 @pytest.mark.slow
+@pytest.mark.long
 def test_look_describes_the_rows_and_a_later_stage_reuses_its_artifact(tmp_path, checkpoints):
     options = [
         *from_file(_write(tmp_path / "rows.jsonl")),

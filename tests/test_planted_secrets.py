@@ -35,6 +35,7 @@ def files_with(folder: Path, secret: str) -> list[str]:
 
 @pytest.mark.ray
 @pytest.mark.slow
+@pytest.mark.long
 def test_planted_secrets_are_in_no_file_and_no_output_of_a_whole_run(tmp_path: Path):
     file, storage = questions(tmp_path / "questions.jsonl", 30), tmp_path / "runs"
     ray_folder = Path(mkdtemp(prefix="ray", dir="/tmp"))  # paths of Ray's sockets must be short

@@ -41,6 +41,7 @@ def _skipthink(*arguments: str) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.ray
 @pytest.mark.timeout(1800)
 def test_one_command_trains_a_skip_student_from_smollm2_and_it_answers(smollm2: str, tmp_path: Path):

@@ -289,6 +289,7 @@ def test_a_server_outage_stops_nothing_and_missed_values_are_sent_later(tmp_path
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_part_of_a_sweep_starts_while_the_server_is_away_and_its_student_is_logged_later(tmp_path: Path):
     port, said, storage = free_ports(1)[0], list[str](), Folder.open(str(tmp_path))
     (tmp_path / "student").mkdir()
@@ -320,6 +321,7 @@ def test_a_part_of_a_sweep_starts_while_the_server_is_away_and_its_student_is_lo
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_server_that_does_not_come_back_in_time_gets_its_data_from_storage_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

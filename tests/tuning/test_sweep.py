@@ -47,6 +47,7 @@ def _finished(storage: Path) -> dict[str, int]:
 
 @pytest.mark.ray
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_a_diverging_trial_is_named_the_other_is_chosen_and_an_ablation_reuses_its_artifacts(tmp_path):
     space = tmp_path / "rates.yaml"
