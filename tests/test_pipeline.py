@@ -80,6 +80,7 @@ def test_another_configuration_in_the_same_place_is_an_error_that_names_the_diff
 
 @pytest.mark.ray
 @pytest.mark.slow
+@pytest.mark.timeout(1600)
 def test_real_rationales_and_a_gpt2_checkpoint_go_through_the_whole_pipeline(
     tmp_path, real_data, checkpoints
 ):
