@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 class AnswerQuestions:
     """In: a row group of samples and a mode. Out: the answers to its questions in this mode.
 
-    An actor holds one student at a time. It gets the pieces of one mode after those of the other, so it loads
-    each student once.
+    An actor holds one student at a time. It gets the pieces of one mode after those of another, so it
+    normally loads each student once.
     Its methods import transformers, which takes seconds, so that the driver does not.
     """
 
@@ -51,7 +51,7 @@ class AnswerQuestions:
             actors.read_piece(piece, self.samples).filter(HELD_OUT[self.config.evaluation.split]).to_pylist()
         )
         mode: Mode = piece["mode"][0].as_py()
-        if mode not in self.students:
+        if rows and mode not in self.students:
             self.students.clear()  # frees its memory before another is loaded
             self.students[mode] = _load(self.config, self.folders[mode])
         size = self.config.evaluation.batch_size

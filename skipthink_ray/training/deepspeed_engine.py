@@ -109,7 +109,8 @@ class DeepSpeedEngine:
 def _shard(model: PreTrainedModel, config: dict[str, Any]) -> None:
     """Move a model to the device of this rank, and split each of its parameters over the ranks.
 
-    That happens parameter by parameter, so no device ever holds the whole model.
+    That happens parameter by parameter, so no GPU ever holds the whole model. `Init` wants a module, so it
+    gets the first parameter in one; the generator moves each of the others just before it is split.
     """
     import deepspeed
     from deepspeed.accelerator import get_accelerator

@@ -99,7 +99,6 @@ def _fit(request: Request, board: Board, environment: dict[str, str]) -> dict[st
         train_loop_config={
             "request": request,
             "tokens": ray.put(tokens.table),  # all ranks of a node map the same copy
-            "student": _downloaded_once(request.student.child("student")),
             "board": board,
         },
         torch_config=NodeTorchConfig(backend="nccl" if cluster.use_gpu else "gloo"),
@@ -117,11 +116,6 @@ def _fit(request: Request, board: Board, environment: dict[str, str]) -> dict[st
         ),
     )
     return fit_with_restarts(trainer, request.out.child(CHECKPOINTS), cluster.max_failures, board.say)
-
-
-def _downloaded_once(folder: Folder) -> ray.train.Checkpoint:
-    """A folder on storage as Ray's checkpoint, which the ranks of a node download together, once."""
-    return ray.train.Checkpoint(folder.path, folder.filesystem)
 
 
 def _worker(arguments: dict[str, Any]) -> dict[str, Any]:

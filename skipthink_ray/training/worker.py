@@ -48,7 +48,7 @@ def work(arguments: dict[str, Any]) -> dict[str, Any]:
         cluster.accumulation,
         _kept(request, samples),
     )
-    student = _student(arguments)
+    student = _student(request)
     backend, remark = choose_backend(cluster, request.train_config, student.model.num_parameters())
     sharded = backend == "deepspeed" and cluster.zero == 3
     if not sharded:  # ZeRO-3 moves its shards itself, as the device may be too small for the whole student
@@ -77,14 +77,13 @@ def work(arguments: dict[str, Any]) -> dict[str, Any]:
         return {"failed": str(error)}
     except GivenUp as error:
         return {"given_up": str(error)}
-    fresh = _student(arguments) if rank() == 0 else None
+    fresh = _student(request) if rank() == 0 else None
     return export(request, fresh, engine, samples, progress, backend)
 
 
-def _student(arguments: dict[str, Any]) -> Student:
+def _student(request: "Request") -> Student:
     """The student to start from, with stage markers unless its items have no markers."""
-    request: Request = arguments["request"]
-    with arguments["student"].as_directory() as folder:
+    with request.student.local("student") as folder:
         student = load_student(folder)
     if request.stage in UNMARKED or student.ids.stages:  # stt may start from cwt
         return student

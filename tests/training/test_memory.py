@@ -41,6 +41,9 @@ def test_zero_shards_what_its_stage_says():
     assert [total(zero) for zero in range(4)] == [16_000, 10_000, 7_000, 4_000]
     assert total(2, precision="bf16") == 2_000 + 500 + 3_000
     assert total(3, workers=1) == 16_000
+    assert total(3, workers=8) == 4_000, "on CPUs, rank 0 collects the student for a checkpoint"
+    on_gpus = ClusterConfig(zero_stage=3, num_workers=8, use_gpu=True)
+    assert sum(needed(size, train, on_gpus).values()) == 2_000
     ddp = ClusterConfig(backend="ddp", num_workers=4)
     assert sum(needed(size, train, ddp).values()) == 16_000
 
