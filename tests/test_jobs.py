@@ -16,7 +16,7 @@ import pytest
 from benchmarks.servers import free_ports
 from tests.processes import Started, start
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1800)]
 BASE = (
     "--rationales.train-questions 24 --rationales.test-questions 8 --student.width 16 --student.heads 2 "
     "--student.layers 1 --cluster.num-workers 1 --cluster.num-actors 1 --cluster.backend ddp"

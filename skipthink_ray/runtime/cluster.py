@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import ray
 import ray.data
@@ -20,6 +21,8 @@ log = logging.getLogger(__name__)
 BLOCK_BYTES = 8 << 20
 """Maximum size of a Ray Data block, and so of a task's input and of a file. With Ray's default of 128 MiB, a
 few tasks would process all of a million rows, and the other workers would be idle."""
+LOCAL_STARTS = 4
+"""Attempts to start a local cluster."""
 LOCAL = "SKIPTHINK_LOCAL_CLUSTER"
 """Environment variable of the processes of a cluster that `connect` started."""
 
@@ -62,9 +65,7 @@ def connect(config: ClusterConfig) -> str:
         if address:
             there = ray.init(address=address, log_to_driver=True, logging_level=logging.WARNING)
         else:
-            there = ray.init(
-                "local", include_dashboard=False, log_to_driver=True, logging_level=logging.WARNING
-            )
+            there = _start_local()
     except ConnectionError as error:
         raise ValueError(
             f"cluster.address or RAY_ADDRESS: no Ray cluster answers at '{address}': {error}"
@@ -72,6 +73,26 @@ def connect(config: ClusterConfig) -> str:
     if callable(on_sigterm) and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, on_sigterm)
     return there.dashboard_url or ""
+
+
+def _start_local() -> Any:
+    """Start a local cluster. Ray gives up after 30 s, which a busy machine may need, so this tries again."""
+    for attempts_left in reversed(range(LOCAL_STARTS)):
+        try:
+            return ray.init(
+                "local", include_dashboard=False, log_to_driver=True, logging_level=logging.WARNING
+            )
+        except Exception as error:  # Ray has no class of its own for it
+            if "timed out during startup" not in str(error):
+                raise
+            if not attempts_left:
+                raise RuntimeError(
+                    f"Ray did not start within 30 s, {LOCAL_STARTS} times: this machine is too busy. "
+                    "Stop other programs, and run the same command again"
+                ) from error
+            log.warning("Ray did not start within 30 s, because this machine is busy; trying again")
+            ray.shutdown()
+    raise AssertionError  # the loop returns or raises
 
 
 def _probe(address: str | None) -> None:

@@ -27,3 +27,21 @@ def test_a_stage_that_waits_asks_again_for_what_another_request_may_have_replace
     assert asked[3:] == [[]]
     cluster.release()
     assert len(asked) == 4, "there is nothing to take back any more"
+
+
+def test_a_local_cluster_that_starts_slowly_is_started_again(monkeypatch: pytest.MonkeyPatch):
+    starts = []
+
+    def start(*words: str, **options: object) -> str:
+        starts.append(words)
+        if len(starts) < 3:
+            raise Exception("The current node timed out during startup.")
+        return "started"
+
+    monkeypatch.setattr(cluster.ray, "init", start)
+    assert cluster._start_local() == "started"
+    monkeypatch.setattr(cluster, "LOCAL_STARTS", 2)
+    starts.clear()
+    with pytest.raises(RuntimeError, match="within 30 s, 2 times: this machine is too busy"):
+        cluster._start_local()
+    assert starts == [("local",)] * 2
