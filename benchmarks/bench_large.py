@@ -6,10 +6,11 @@
 
 The student is a Llama with random weights, trained in fp32 on CPUs. Memory is what a process has allocated
 itself, without the libraries and without files that it maps (`RssAnon`): the ranks of a node share the pages
-of a mapped student. It is the peak of each phase, as a multiple of the student's size in fp32. The last lines
-compare it with the estimate that refuses a student too large for a cluster (`training/states.py`), and apply
-the estimate to a student of 7 billion parameters. The result is one JSON document, which is also appended to
-`--results`.
+of a mapped student. It is the peak of each phase, as a multiple of the student's size in fp32. Phases are the
+parts of a stage that need most memory, without Ray: `restore` does not load the weights before the engine
+starts, and `export` does not write the student. The column `estimate` is what the preflight expects a worker
+to need (`training/states.py`); the last line applies it to a student of 7 billion parameters. The result is
+one JSON document, which is also appended to `--results`.
 """
 
 import argparse
@@ -71,7 +72,6 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         line["parameters"] = _make_student(Path(folder) / "student", options.parameters)
         line["stages"] = {stage: _measure(Path(folder), stage, options.ranks) for stage in STAGES}
-    line["estimates"] = {stage: _estimate(stage, LARGE, RANKS) for stage in STAGES}
     with options.results.open("a") as file:
         file.write(json.dumps(line) + "\n")
     print(table(line))
@@ -94,16 +94,16 @@ def _make_student(folder: Path, millions: int) -> int:
     return model.num_parameters()
 
 
-def _cluster(stage: str, ranks: int) -> ClusterConfig:
-    if stage == "ddp":
-        return ClusterConfig(backend="ddp", num_workers=ranks)
-    zero = {"ZeRO-2": 2, "ZeRO-3": 3}[stage]
-    return ClusterConfig(backend="deepspeed", zero_stage=zero, num_workers=ranks)  # type: ignore[arg-type]
+def _cluster(stage: str, ranks: int, use_gpu: bool = False) -> ClusterConfig:
+    values = {"num_workers": ranks, "use_gpu": use_gpu, "backend": "ddp"}
+    if stage != "ddp":
+        values |= {"backend": "deepspeed", "zero_stage": int(stage[-1])}
+    return ClusterConfig.model_validate(values)
 
 
-def _estimate(stage: str, size: int, ranks: int) -> float:
+def _estimate(size: int, cluster: ClusterConfig) -> int:
     """Bytes per worker in fp32."""
-    return sum(needed(size, TrainConfig(), _cluster(stage, ranks)).values())
+    return sum(needed(size, TrainConfig(), cluster).values())
 
 
 def _measure(folder: Path, stage: str, ranks: int) -> dict[str, Any]:
@@ -113,10 +113,9 @@ def _measure(folder: Path, stage: str, ranks: int) -> dict[str, Any]:
     mp.start_processes(_rank, (folder, stage, ranks), nprocs=ranks, start_method="spawn")
     peaks = [json.loads((out / f"{rank}.json").read_text()) for rank in range(ranks)]
     others = {phase: max(rank[phase] for rank in peaks[1:] or peaks) for phase in PHASES}
-    size = int((folder / "student/model.safetensors").stat().st_size / 4)
     largest = max(max(rank.values()) for rank in peaks)
     print(f"{stage}: {largest / GIB:.2f} GiB on the largest rank", flush=True)
-    return {"rank 0": peaks[0], "other ranks": others, "estimate": _estimate(stage, size, ranks)}
+    return {"rank 0": peaks[0], "other ranks": others}
 
 
 def _rank(rank: int, folder: Path, stage: str, ranks: int) -> None:
@@ -150,12 +149,14 @@ def _rank(rank: int, folder: Path, stage: str, ranks: int) -> None:
     with phase("restore"):
         load_checkpoint(out, engine, samples)
     with phase("export"):
-        fresh = AutoModelForCausalLM.from_pretrained(folder / "student", dtype=torch.float32)
-        for name, value in full_tensors(engine, None):
+        fresh: Any = None
+        if rank == 0:
+            fresh = AutoModelForCausalLM.from_pretrained(folder / "student", dtype=torch.float32)
+        for name, value in full_tensors(engine, None):  # only rank 0 gets any
             fresh.get_parameter(name).data.copy_(value)
     (out / f"{rank}.json").write_text(json.dumps(peaks))
     dist.barrier()
-    os._exit(0)  # skips DeepSpeed's and gloo's own threads, which may abort a process that ends by itself
+    os._exit(0)  # otherwise a thread of DeepSpeed or gloo may abort the process when it ends
 
 
 @contextmanager
@@ -183,23 +184,25 @@ def _allocated() -> int:
 
 
 def table(line: dict[str, Any]) -> str:
-    size = 4 * line["parameters"]
+    size, ranks = line["parameters"], line["ranks"]
+    bytes_fp32 = 4 * size
     rows = [
-        f"A student of {line['parameters'] / 1e6:.0f} million parameters ({size / GIB:.2f} GiB in fp32) on "
-        f"{line['ranks']} processes, {line['machine']}, {line['date']}. Peak memory of a process as a "
-        "multiple of the student's size:",
+        f"A student of {size / 1e6:.0f} million parameters ({bytes_fp32 / GIB:.2f} GiB in fp32) on {ranks} "
+        "processes,",
+        f"{line['machine']}, {line['date']}. Peak memory of a process as a multiple of the student's size:",
         "",
         f"| backend | rank | {' | '.join(PHASES)} | estimate |",
         f"|---|---|{'---|' * (len(PHASES) + 1)}",
     ]
     for stage, found in line["stages"].items():
+        estimate = _estimate(size, _cluster(stage, ranks)) / bytes_fp32
         for rank in ("rank 0", "other ranks"):
-            numbers = " | ".join(f"{found[rank][phase] / size:.1f}" for phase in PHASES)
-            rows.append(f"| {stage} | {rank} | {numbers} | {found['estimate'] / size:.1f} |")
-    large = ", ".join(f"{stage} {found / GIB:.0f} GiB" for stage, found in line["estimates"].items())
+            numbers = " | ".join(f"{max(0, found[rank][phase]) / bytes_fp32:.1f}" for phase in PHASES)
+            rows.append(f"| {stage} | {rank} | {numbers} | {estimate:.1f} |")
+    large = {stage: _estimate(LARGE, _cluster(stage, RANKS, use_gpu=True)) / GIB for stage in STAGES}
     student = f"{LARGE / 1e9:.0f} billion parameters in fp32 on {RANKS} GPUs"
-    rows += ["", f"The estimate for {student}, per GPU: {large}."]
-    return "\n".join(rows)
+    named = ", ".join(f"{stage} {gib:.0f} GiB" for stage, gib in large.items())
+    return "\n".join([*rows, "", f"The estimate for {student}, per GPU: {named}."])
 
 
 if __name__ == "__main__":

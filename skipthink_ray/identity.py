@@ -13,8 +13,6 @@ EXECUTION = ("cluster", "endpoint", "tracking", "storage_path")
 """Where and how a run executes. Every stage may read these; no identity contains them."""
 ANSWERS, ANSWERS_VERSION = "answers-", 1
 """Start of the names of the artifacts with answers, and their version (see `Stage.version`)."""
-
-
 DECODING = ("split", "batch_size", "max_new_tokens", "precision")
 """The fields of `evaluation` that decide the answers."""
 

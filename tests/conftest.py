@@ -38,6 +38,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 LONG = [pytest.mark.ray, pytest.mark.slow, pytest.mark.long]
+"""Marks of a file whose tests all start clusters and take minutes."""
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:

@@ -123,7 +123,7 @@ def test_a_pair_that_ctrl_c_ended_goes_on_and_ends_with_the_results_of_one_after
 
 
 def test_a_failure_of_one_ends_the_other_and_keeps_its_checkpoints(prepared, tmp_path):
-    """base trains for half of cwt's time and then finds a file where it wants to write a folder."""
+    """base ends before cwt. It cannot write its folder `history`, because a file has that name."""
     storage = _copy(prepared, tmp_path / "storage")
     epochs = ("--match", "epochs", "--base.epochs", "60", "--cwt.epochs", "30")
     with _run(storage, *epochs, "--cluster.max-failures", "0") as run:

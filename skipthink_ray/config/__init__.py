@@ -186,9 +186,9 @@ class EvaluationConfig(Config):
     """Number of questions timed for the speed-up, one at a time (batch 1), in all modes in turn."""
     max_new_tokens: PositiveInt = 256
     """Length limit of one decoding, in tokens. The report counts how often it is reached."""
+    # Left out of identities if it is fp32: answers of versions without this field stay valid.
     precision: Annotated[Precision, Field(exclude_if="fp32".__eq__)] = "fp32"
     """Number format of the students that answer. bf16 takes half of the memory."""
-    # excluded from identities if fp32, so that answers from before this field existed stay valid
     confidence: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.95
     """Confidence level of the bootstrap intervals."""
     bootstrap_samples: PositiveInt = 1000

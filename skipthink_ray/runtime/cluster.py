@@ -75,24 +75,24 @@ def connect(config: ClusterConfig) -> str:
     return there.dashboard_url or ""
 
 
-def _start_local() -> Any:
-    """Start a local cluster. Ray gives up after 30 s, which a busy machine may need, so this tries again."""
-    for attempts_left in reversed(range(LOCAL_STARTS)):
-        try:
-            return ray.init(
-                "local", include_dashboard=False, log_to_driver=True, logging_level=logging.WARNING
-            )
-        except Exception as error:  # Ray has no class of its own for it
-            if "timed out during startup" not in str(error):
-                raise
-            if not attempts_left:
-                raise RuntimeError(
-                    f"Ray did not start within 30 s, {LOCAL_STARTS} times: this machine is too busy. "
-                    "Stop other programs, and run the same command again"
-                ) from error
-            log.warning("Ray did not start within 30 s, because this machine is busy; trying again")
-            ray.shutdown()
-    raise AssertionError  # the loop returns or raises
+def _start_local(attempts: int = LOCAL_STARTS) -> Any:
+    """Start a local cluster. On a busy machine a start may fail, because Ray waits only 30 s; then try again.
+
+    Raises ValueError if the last attempt fails in this way.
+    """
+    try:
+        return ray.init("local", include_dashboard=False, log_to_driver=True, logging_level=logging.WARNING)
+    except Exception as error:  # Ray raises this class itself
+        if "timed out during startup" not in str(error):
+            raise
+        if attempts == 1:
+            raise ValueError(
+                f"this machine is too busy: Ray did not start within 30 s, in {LOCAL_STARTS} attempts. "
+                "Stop other programs, and run the same command again"
+            ) from error
+    log.warning("Ray did not start within 30 s, because this machine is busy; trying again")
+    ray.shutdown()
+    return _start_local(attempts - 1)
 
 
 def _probe(address: str | None) -> None:

@@ -33,7 +33,6 @@ def export(
 
     :param student: on rank 0, the student as it was before training; it receives the trained weights
     """
-    # rank 0 attaches the markers of its student while the other ranks wait in `_copy_weights`
     markers = attach(student.model, student.ids, request.train_config.optim) if student else None
     _copy_weights(engine, student)
     losses = [row["loss_nats"] for row in progress.history]

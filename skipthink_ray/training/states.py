@@ -16,8 +16,8 @@ def needed(size: int, train: TrainConfig, cluster: ClusterConfig) -> dict[str, i
     shared = {"weights": zero == 3, "gradients": zero >= 2, "AdamW": zero >= 1}
     whole = {"weights": each * size, "gradients": each * size, "AdamW": (ADAMW_BYTES + master) * size}
     parts = {name: number // workers if shared[name] else number for name, number in whole.items()}
-    # A worker loads the whole student in fp32 first. With ZeRO-3 no GPU does, but on CPUs rank 0 collects it
-    # for every checkpoint.
+    # A worker loads the whole student in fp32 first. With ZeRO-3, no GPU holds the whole student. On CPUs,
+    # rank 0 collects it for every checkpoint.
     if zero < 3 or not cluster.use_gpu:
         parts["loading"] = max(0, FP32_BYTES * size - sum(parts.values()))
     return {name: number for name, number in parts.items() if number}

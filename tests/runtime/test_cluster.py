@@ -1,4 +1,7 @@
-"""Requests to an autoscaler. tests/test_autoscaler.py makes them on a real cluster."""
+"""Starts of a local cluster, and requests to an autoscaler.
+
+tests/test_autoscaler.py makes such requests on a real cluster.
+"""
 
 import pytest
 
@@ -40,8 +43,7 @@ def test_a_local_cluster_that_starts_slowly_is_started_again(monkeypatch: pytest
 
     monkeypatch.setattr(cluster.ray, "init", start)
     assert cluster._start_local() == "started"
-    monkeypatch.setattr(cluster, "LOCAL_STARTS", 2)
     starts.clear()
-    with pytest.raises(RuntimeError, match="within 30 s, 2 times: this machine is too busy"):
-        cluster._start_local()
+    with pytest.raises(ValueError, match="this machine is too busy: Ray did not start within 30 s"):
+        cluster._start_local(attempts=2)
     assert starts == [("local",)] * 2
