@@ -120,6 +120,15 @@ def test_the_stage_icot_is_in_no_identity_until_it_is_on():
     assert {stage for stage in before if before[stage] != after[stage]} == {"evaluation", "report"}
 
 
+def test_answers_in_another_precision_are_other_answers():
+    before, after = (
+        identify(PipelineConfig.model_validate({"evaluation": {"precision": precision}}))
+        for precision in ("fp32", "bf16")
+    )
+    changed = {stage for stage in before if before[stage] != after[stage]}
+    assert changed == {"evaluation", "report", "answers-full", "answers-staged", "answers-skip"}
+
+
 def test_the_identity_of_icot_is_the_recorded_one():
     """As GOLDEN, for the stage that no preset turns on."""
     identities = identify(CONFIGS["with icot"])

@@ -103,6 +103,16 @@ def test_a_saved_student_is_the_same_student(student, reloaded):
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+def test_in_bf16_the_weights_are_rounded_and_rotary_positions_are_not(student, tmp_path):
+    save_student(student, tmp_path)
+    rounded = load_student(tmp_path, "bf16").model
+    for name, weight in student.model.named_parameters():
+        assert torch.equal(rounded.get_parameter(name), weight.bfloat16()), name
+    for name, buffer in student.model.named_buffers():
+        if "rotary" in name:
+            assert torch.equal(rounded.get_buffer(name), buffer), name
+
+
 def test_a_marker_written_by_a_user_is_text(student, reloaded):
     for one in (student, reloaded):
         special = {*_marker_ids(one), one.ids.eos, one.pad_id, *one.tokenizer.all_special_ids}
