@@ -58,7 +58,7 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder with real questions and rationales. Tests that use it are skipped if it is missing."""
-    folder = Path(os.environ.get("SKIPTHINK_REAL_DATA", ROOT / ".." / "shared" / "data"))
+    folder = Path(os.environ.get("SKIPTHINK_REAL_DATA") or ROOT / ".." / "shared" / "data")
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}; SKIPTHINK_REAL_DATA names its folder")
     return folder
