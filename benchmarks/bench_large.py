@@ -6,11 +6,13 @@
 
 The student is a Llama with random weights, trained in fp32 on CPUs. Memory is what a process has allocated
 itself, without the libraries and without files that it maps (`RssAnon`): the ranks of a node share the pages
-of a mapped student. It is the peak of each phase, as a multiple of the student's size in fp32. Phases are the
-parts of a stage that need most memory, without Ray: `restore` does not load the weights before the engine
-starts, and `export` does not write the student. The column `estimate` is what the preflight expects a worker
-to need (`training/states.py`); the last line applies it to a student of 7 billion parameters. The result is
-one JSON document, which is also appended to `--results`.
+of a mapped student. Freed memory goes back to the system at once (`MALLOC_MMAP_THRESHOLD_`); otherwise, the C
+library keeps blocks of up to 32 MB, and the numbers would contain them. The table shows the peak of each
+phase as a multiple of the student's size in fp32. Phases are the parts of a stage that need most memory,
+without Ray: `restore` does not load the weights before the engine starts, and `export` does not write the
+student. The column `estimate` is what the preflight expects a worker to need (`training/states.py`); the last
+line applies it to a student of 7 billion parameters. The result is one JSON document, which is also appended
+to `--results`.
 """
 
 import argparse
@@ -69,6 +71,7 @@ def main() -> None:
         "machine": machine("cpu"),
         "date": time.strftime("%Y-%m-%d"),
     }
+    os.environ["MALLOC_MMAP_THRESHOLD_"] = str(1 << 16)  # for the ranks
     with tempfile.TemporaryDirectory() as folder:
         line["parameters"] = _make_student(Path(folder) / "student", options.parameters)
         line["stages"] = {stage: _measure(Path(folder), stage, options.ranks) for stage in STAGES}

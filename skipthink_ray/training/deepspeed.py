@@ -13,11 +13,29 @@ from filelock import FileLock
 
 from skipthink_ray.config import ClusterConfig, TrainConfig
 from skipthink_ray.runtime.cache import cache_folder
+from skipthink_ray.training.states import gathered_parameters
+
+BUCKET = 50_000_000
+"""Parameters that DeepSpeed sends at once."""
 
 
-def deepspeed_config(train: TrainConfig, cluster: ClusterConfig, world: int) -> dict[str, Any]:
-    """ZeRO, precision, clipping and accumulation. The optimiser, torch's AdamW, is passed separately."""
+def deepspeed_config(
+    train: TrainConfig, cluster: ClusterConfig, world: int, num_parameters: int
+) -> dict[str, Any]:
+    """ZeRO, precision, clipping and accumulation. The optimiser, torch's AdamW, is passed separately.
+
+    With ZeRO-3, each of DeepSpeed's buffers holds at most `gathered_parameters(num_parameters)`. DeepSpeed's
+    own bounds are a billion parameters, so it would keep the whole of most students on every rank.
+    """
     micro_batch = max(1, -(-train.batch_size // (world * cluster.accumulation)))
+    bound = gathered_parameters(num_parameters)
+    zero_3 = {
+        "reduce_bucket_size": min(BUCKET, bound),
+        "sub_group_size": bound,
+        "stage3_prefetch_bucket_size": min(BUCKET, bound),
+        "stage3_max_live_parameters": bound,
+        "stage3_max_reuse_distance": bound,
+    }
     return {
         "train_micro_batch_size_per_gpu": micro_batch,
         "gradient_accumulation_steps": cluster.accumulation,
@@ -25,8 +43,9 @@ def deepspeed_config(train: TrainConfig, cluster: ClusterConfig, world: int) -> 
         "zero_optimization": {
             "stage": cluster.zero,
             "overlap_comm": cluster.use_gpu,
-            "reduce_bucket_size": 50_000_000,
-            "allgather_bucket_size": 50_000_000,
+            "reduce_bucket_size": BUCKET,
+            "allgather_bucket_size": BUCKET,
+            **(zero_3 if cluster.zero == 3 else {}),
         },
         "bf16": {"enabled": train.precision == "bf16"},
         "zero_allow_untested_optimizer": True,

@@ -35,7 +35,7 @@ class DeepSpeedEngine:
 
         if model.device.type == "cpu" and not cluster.use_gpu:
             load_communication_op()
-        config = deepspeed_config(train, cluster, world())
+        config = deepspeed_config(train, cluster, world(), model.num_parameters())
         loss = SummedLoss(model, may_slice=cluster.zero != 3)
         if cluster.zero == 3:
             _shard(model, config)

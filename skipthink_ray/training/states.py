@@ -6,16 +6,24 @@ ADAMW_BYTES, FP32_BYTES, BF16_BYTES = 8, 4, 2
 """Bytes per parameter: two fp32 states, and a number in each format."""
 
 
+def gathered_parameters(size: int) -> int:
+    """How many parameters of a student a worker gathers at most at once under ZeRO-3: a tenth."""
+    return max(1_000_000, size // 10)
+
+
 def needed(size: int, train: TrainConfig, cluster: ClusterConfig) -> dict[str, int]:
     """Bytes that a worker needs at least, by use. Which parts ZeRO shards depends on its stage."""
     deepspeed = cluster.backend != "ddp"
     zero, workers = cluster.zero if deepspeed else 0, cluster.num_workers
     bf16 = train.precision == "bf16" and deepspeed
     each = BF16_BYTES if bf16 else FP32_BYTES
-    master = FP32_BYTES if bf16 else 0
+    # ZeRO 1 to 3 keep a copy of the weights in fp32 even if these are in fp32 already.
+    master = FP32_BYTES if bf16 or zero else 0
     shared = {"weights": zero == 3, "gradients": zero >= 2, "AdamW": zero >= 1}
     whole = {"weights": each * size, "gradients": each * size, "AdamW": (ADAMW_BYTES + master) * size}
     parts = {name: number // workers if shared[name] else number for name, number in whole.items()}
+    if zero == 3:
+        parts["gathered"] = each * min(size, gathered_parameters(size))
     # A worker loads the whole student in fp32 first. With ZeRO-3, no GPU holds the whole student. On CPUs,
     # rank 0 collects it for every checkpoint.
     if zero < 3 or not cluster.use_gpu:

@@ -101,14 +101,21 @@ SPLIT = [
 ]
 SPLIT_BF16 = [DDP_BF16, replace(DDP_BF16, accumulation=2)]
 ZERO_BF16 = [Setup(zero=zero, precision="bf16") for zero in (2, 3)]
-ON_TWO = [*HALF.values(), *WHOLE.values(), *SPLIT, *SPLIT_BF16, *ZERO_BF16, *RESETS]
+WHOLE_BF16, HALF_BF16 = (Setup(zero=3, precision="bf16", updates=updates) for updates in (4, 2))
+ON_TWO = [
+    *(*HALF.values(), *WHOLE.values(), *SPLIT, *SPLIT_BF16, *ZERO_BF16, *RESETS),
+    *(HALF_BF16, WHOLE_BF16),
+]
 ON_ONE = [DDP, Setup(), DDP_BF16, DDP_RESET, RESET]
-RESUMED = {1: [(0, 2), (3, 1)], 2: [(2, 2), (0, 3), (3, 3)]}
-"""By number of processes: (ZeRO stage of a checkpoint of two processes, ZeRO stage that goes on from it)."""
+RESUMED = {
+    1: [(HALF[0], 2), (HALF[3], 1)],
+    2: [(HALF[2], 2), (HALF[0], 3), (HALF[3], 3), (HALF_BF16, 3)],
+}
+"""By number of processes: (the setup of a checkpoint of two processes, ZeRO stage that goes on from it)."""
 
 
-def _resumed(half: int, zero: int, folder: Path) -> Setup:
-    return Setup(zero=zero, updates=2, resume=str(folder / f"two/{ON_TWO.index(HALF[half])}"))
+def _resumed(half: Setup, zero: int, folder: Path) -> Setup:
+    return replace(half, zero=zero, resume=str(folder / f"two/{ON_TWO.index(half)}"))
 
 
 def _rank(rank: int, world: int, folder: str, setups: list[Setup]) -> None:
@@ -233,7 +240,7 @@ def test_in_bf16_ddp_stays_within_the_rounding_of_a_forward_pass_and_deepspeed_d
 def test_a_checkpoint_resumes_in_any_zero_stage_and_world_size(trained):
     for world, results in ((1, trained.one), (2, trained.two)):
         for half, zero in RESUMED[world]:
-            losses, weights = trained.two[WHOLE[half]]
+            losses, weights = trained.two[replace(half, updates=4)]
             resumed = results[_resumed(half, zero, trained.folder)]
             _assert_same((losses[2:], weights), resumed, 2e-6, f"{half} to {zero} on {world} processes")
 

@@ -32,20 +32,26 @@ def test_the_size_of_a_student_is_known_before_it_is_loaded(tmp_path: Path):
 
 
 def test_zero_shards_what_its_stage_says():
-    size, train = 1000, TrainConfig()
+    size, train = 20_000_000, TrainConfig()
 
-    def total(zero: int, workers: int = 4, **train_values: object) -> int:
-        cluster = ClusterConfig.model_validate({"zero_stage": zero, "num_workers": workers})
-        return sum(needed(size, train.model_copy(update=train_values), cluster).values())
+    def total(zero: int, workers: int = 4, use_gpu: bool = False, **train_values: object) -> float:
+        values = {"zero_stage": zero, "num_workers": workers, "use_gpu": use_gpu}
+        parts = needed(size, train.model_copy(update=train_values), ClusterConfig.model_validate(values))
+        return sum(parts.values()) / size
 
-    assert [total(zero) for zero in range(4)] == [16_000, 10_000, 7_000, 4_000]
-    assert total(2, precision="bf16") == 2_000 + 500 + 3_000
-    assert total(3, workers=1) == 16_000
-    assert total(3, workers=8) == 4_000, "on CPUs, rank 0 collects the student for a checkpoint"
-    on_gpus = ClusterConfig(zero_stage=3, num_workers=8, use_gpu=True)
-    assert sum(needed(size, train, on_gpus).values()) == 2_000
+    gathered, master = 0.4, 4
+    assert [total(zero) for zero in range(4)] == [
+        16,
+        8 + (8 + master) / 4,
+        4 + (4 + 8 + master) / 4,
+        (16 + master) / 4 + gathered,
+    ]
+    assert total(2, precision="bf16") == 2 + 0.5 + 3
+    assert total(3, workers=1) == 16 + master + gathered
+    assert total(3, workers=8) == 4, "on CPUs, rank 0 collects the student for a checkpoint"
+    assert total(3, workers=8, use_gpu=True) == (16 + master) / 8 + gathered
     ddp = ClusterConfig(backend="ddp", num_workers=4)
-    assert sum(needed(size, train, ddp).values()) == 16_000
+    assert sum(needed(size, train, ddp).values()) == 16 * size
 
 
 def test_a_student_that_does_not_fit_is_refused_with_numbers(tmp_path: Path):
