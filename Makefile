@@ -10,7 +10,7 @@ demo: $(READY)
 	$(BIN)/skipthink demo
 
 test: $(READY) check
-	$(BIN)/python -m pytest -n 2 --maxschedchunk 1 --durations 15 -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadscope --durations 15 -m "not slow"
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -n 2 --maxschedchunk 1 --durations 15 -m "slow and not long"

@@ -64,25 +64,38 @@ def end(node: subprocess.Popen[bytes] | None) -> None:
 
 
 @contextmanager
-def two_nodes(storage: Path, is_needed: bool) -> Iterator[Nodes]:
-    """A cluster for the `with` block. Processes that start in it have its token in their environment."""
-    if not is_needed:
-        yield Nodes(None, {}, storage)
-        return
+def head_node(cpus: int, log: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """The head of a cluster for the `with` block: its address, and the environment of further nodes.
+
+    Processes that start in the block have the cluster's token in their environment.
+    """
     place = mkdtemp(prefix="ray", dir="/tmp")
     os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     environment = {**os.environ, "RAY_TMPDIR": place, "RAY_worker_niceness": "0"}
     gcs, dashboard, agent, client = free_ports(4)
-    log = storage.with_suffix(".ray.txt")
     ports = f"--port {gcs} --dashboard-port {dashboard} --dashboard-agent-listen-port {agent}"
-    head = start(f"--head --num-cpus 0 {ports} --ray-client-server-port {client}", environment, log)
-    nodes = None
+    head = None
     try:
-        nodes = Nodes(f"127.0.0.1:{gcs}", environment, log)
-        yield nodes
+        words = f"--head --num-cpus {cpus} {ports} --ray-client-server-port {client}"
+        head = start(words, environment, log)
+        yield f"127.0.0.1:{gcs}", environment
     finally:
-        end(nodes.node if nodes else None)
         end(head)
         for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
             del os.environ[name]
         shutil.rmtree(place, ignore_errors=True)
+
+
+@contextmanager
+def two_nodes(storage: Path, is_needed: bool) -> Iterator[Nodes]:
+    """A cluster for the `with` block, a head without CPUs and a node, or None for its address."""
+    if not is_needed:
+        yield Nodes(None, {}, storage)
+        return
+    log = storage.with_suffix(".ray.txt")
+    with head_node(0, log) as (address, environment):
+        nodes = Nodes(address, environment, log)
+        try:
+            yield nodes
+        finally:
+            end(nodes.node)

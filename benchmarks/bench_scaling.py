@@ -1,0 +1,156 @@
+"""Measures how the time of each stage grows, fits a model to it, and predicts runs on large clusters.
+
+    python -m benchmarks.bench_scaling                              # runs what benchmarks/scaling.jsonl lacks
+    python -m benchmarks.bench_scaling --document docs/scaling.md   # update the tables, run nothing
+
+Each point is a run of toy MultiArith on a Ray cluster of its own. From point to point, one quantity changes:
+rationales, student, chunks M, CPUs (each has a training worker and an actor), or nodes. Then
+`benchmarks.scaling_model` fits the times. Each result is appended to benchmarks/scaling.jsonl.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from benchmarks.document import fill_tables
+from benchmarks.evidence import finished
+from benchmarks.reliability_nodes import end, head_node, start
+from benchmarks.scaling_model import BATCH, TRAINED, table
+from skipthink_ray.method.samples import COLUMNS
+
+RESULTS = Path(__file__).with_name("scaling.jsonl")
+TEST_QUESTIONS = 16
+KEYS = ("updates", "epochs", "item_tokens", "seconds", "search_seconds", "parameters")
+
+
+@dataclass(frozen=True)
+class Point:
+    """A run. Its stages train for `updates` each, so that their time does not depend on `rationales`."""
+
+    rationales: int = 400
+    layers: int = 2
+    width: int = 128
+    num_chunks: int = 4
+    cpus: tuple[int, ...] = (1,)
+    """CPUs of every node; the first is the head."""
+    updates: int = 150
+    last_stage: str = "evaluation"
+
+
+BASE = Point()
+ROWS = replace(BASE, last_stage="samples")
+POINTS = [
+    *(BASE, replace(BASE, rationales=800), replace(BASE, rationales=1600)),
+    *(replace(BASE, width=256), replace(BASE, width=256, layers=6)),
+    *(replace(BASE, num_chunks=2), replace(BASE, num_chunks=8)),
+    *(replace(BASE, cpus=(2,)), replace(BASE, cpus=(1, 1)), replace(BASE, width=256, layers=6, cpus=(2,))),
+    *(replace(ROWS, rationales=rationales, cpus=(2,)) for rationales in (5_000, 20_000)),
+    replace(ROWS, rationales=20_000),
+]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--results", type=Path, default=RESULTS, help="JSON Lines file, one line per run")
+    parser.add_argument("--document", type=Path, help="update the tables of this document, run nothing")
+    arguments = parser.parse_args()
+    try:
+        lines = finished(arguments.results)
+        if arguments.document:
+            text = arguments.document.read_text()
+            arguments.document.write_text(fill_tables(text, "scaling", lambda name: table(name, lines)))
+            return
+    except (ValueError, IndexError) as error:
+        parser.error(f"{error} (if there are no results yet, run this without --document first)")
+    done = [line["point"] for line in lines]
+    for point in POINTS:
+        words = json.loads(json.dumps(asdict(point)))
+        if words not in done:
+            line = {"point": words, **_measure(point)}
+            print(json.dumps(line), flush=True)
+            with arguments.results.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+
+
+def _measure(point: Point) -> dict[str, Any]:
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        with _cluster(point.cpus, folder / "ray.txt") as address:
+            _run(point, folder, address)
+        run = folder / "run"
+        line: dict[str, Any] = {
+            "seconds": {stage.name: _seconds(stage) for stage in run.iterdir() if (stage / "_DONE").exists()},
+            "token_bytes": _token_bytes(run / "samples" / "samples") / point.rationales,
+        }
+        if point.last_stage != ROWS.last_stage:
+            summaries = {
+                stage: json.loads((run / stage / "summary.json").read_text())
+                for stage in (*TRAINED, "samples", "skips")
+            }
+            line["training"] = {stage: {key: summaries[stage][key] for key in KEYS} for stage in TRAINED}
+            line["rationale_tokens"] = summaries["samples"]["rationale_tokens_mean"]
+            line["skips_seconds"] = summaries["skips"]["seconds"]
+    machine = f"{os.cpu_count()} CPU cores, {platform.machine()}"
+    return {**line, "machine": machine, "date": datetime.now(UTC).date().isoformat()}
+
+
+@contextmanager
+def _cluster(cpus: tuple[int, ...], log: Path) -> Iterator[str]:
+    with head_node(cpus[0], log) as (address, environment), ExitStack() as nodes:
+        for number in cpus[1:]:
+            nodes.callback(end, start(f"--address {address} --num-cpus {number}", environment, log))
+        yield address
+
+
+def _run(point: Point, folder: Path, address: str) -> None:
+    options = {
+        "preset": "tiny",
+        "name": "run",
+        "storage-path": folder,
+        "tracking.backend": "off",
+        "rationales.train-questions": point.rationales,
+        "rationales.test-questions": TEST_QUESTIONS,
+        "student.layers": point.layers,
+        "student.width": point.width,
+        "cwt.num-chunks": point.num_chunks,
+        "updates": point.updates,
+        **{f"{stage}.batch-size": BATCH for stage in TRAINED},
+        "cluster.address": address,
+        "cluster.num-workers": sum(point.cpus),
+        "cluster.num-actors": sum(point.cpus),
+    }
+    command = "samples" if point.last_stage == ROWS.last_stage else "run"
+    words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    done = subprocess.run(
+        [sys.executable, "-m", "skipthink_ray.cli", command, *words], capture_output=True, text=True
+    )
+    if done.returncode:
+        raise SystemExit(f"{point}: exit code {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+
+
+def _seconds(stage: Path) -> float:
+    """From the first file of a stage to its last."""
+    return (stage / "_DONE").stat().st_mtime - (stage / "config.json").stat().st_mtime
+
+
+def _token_bytes(samples: Path) -> int:
+    """Bytes in memory of the columns that every training node holds."""
+    return pq.read_table(samples, columns=COLUMNS).nbytes
+
+
+if __name__ == "__main__":
+    main()
