@@ -83,7 +83,8 @@ def _lines_of(model: Model, lines: Sequence[Line]) -> list[Line]:
 
 
 def fit(model: Model, lines: Sequence[Line]) -> tuple[list[float], list[float]]:
-    """(coefficients, predicted / measured seconds of every line)"""
+    """(coefficients, predicted / measured seconds of every line that the model is for)"""
+    lines = _lines_of(model, lines)
     measured = np.array([model.seconds(line) for line in lines])
     features = np.array([model.features(line) for line in lines])
     relative = features / measured[:, None]
@@ -122,9 +123,11 @@ def predict(lines: Sequence[Line], rationales: int, gpus: int, of: Gpus) -> dict
         updates = rationales * items / (BATCH * gpus)
         compute = 6 * of.parameters * tokens / of.flops
         hours[stage] = updates * (of.update_s + compute + 2 * 4 * of.parameters / of.link) / 3600
+    searched = 2 * of.parameters * base["rationale_tokens"] * rationales
+    hours["cwt"] += searched / of.flops / gpus / 3600
     hours["skips"] = rationales * chunks * base["rationale_tokens"] / of.decoded / gpus / 3600
     data = [model for model in MODELS if model.features is _data]
-    each = sum(fit(model, _lines_of(model, lines))[0][1] for model in data)
+    each = sum(fit(model, lines)[0][1] for model in data)
     hours["data"] = rationales * each / (of.cpus * gpus) / 3600
     hours["GiB"] = rationales * base["token_bytes"] / GIB
     return hours
@@ -168,13 +171,17 @@ def _points(lines: Sequence[Line]) -> str:
 def _model(lines: Sequence[Line]) -> str:
     rows = _head("part", "seconds", "predicted / measured")
     for model in MODELS:
-        coefficients, ratios = fit(model, _lines_of(model, lines))
+        coefficients, ratios = fit(model, lines)
         terms = [
             f"{value:.2g} per {what}" for value, what in zip(coefficients, model.names, strict=True) if value
         ]
         terms = [term.replace(" per start", " to start") for term in terms]
         rows.append(f"| {model.name} | {' + '.join(terms)} | {min(ratios):.2f} – {max(ratios):.2f} |")
     return "\n".join(rows)
+
+
+def _rounded(value: float) -> str:
+    return "< 0.01" if value < 0.01 else f"{value:.2f}" if value < 10 else f"{value:,.0f}"
 
 
 def _prediction(lines: Sequence[Line]) -> str:
@@ -184,10 +191,7 @@ def _prediction(lines: Sequence[Line]) -> str:
     for rationales in (10**6, 10**9):
         for gpus in (8, 64, 1024):
             hours = predict(lines, rationales, gpus, of)
-            cells = [
-                f"{hours[part]:,.2g}" if hours[part] < 10 else f"{hours[part]:,.0f}"
-                for part in ("data", "base", "cwt", "skips", "stt", "GiB")
-            ]
+            cells = [_rounded(hours[part]) for part in ("data", "base", "cwt", "skips", "stt", "GiB")]
             rows.append(f"| {rationales:,} | {gpus:,} | {BATCH * gpus:,} | " + " | ".join(cells) + " |")
     assumed = (
         f"Assumed: a student of {of.parameters / 1e6:.0f} million parameters, one epoch per stage, "
