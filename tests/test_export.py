@@ -159,6 +159,7 @@ def test_the_documented_lines_for_transformers_print_our_answer(handed, capsys):
     )
 
 
+@pytest.mark.slow
 def test_a_server_gives_the_same_texts_through_both_endpoints(handed, capsys):
     student = handed["stt"]
     with served(student.folder) as url:

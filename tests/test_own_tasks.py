@@ -65,6 +65,7 @@ def test_a_bad_column_of_an_own_task_is_named(tmp_path):
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_a_class_in_the_working_directory_reads_and_checks_a_data_set_in_the_workers(tmp_path):
     rows = [
         {
@@ -108,6 +109,7 @@ def test_a_class_in_the_working_directory_reads_and_checks_a_data_set_in_the_wor
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_a_data_set_with_one_split_is_divided(tmp_path):
     folder = tmp_path / "pens"
     folder.mkdir()
@@ -127,6 +129,7 @@ def test_a_data_set_with_one_split_is_divided(tmp_path):
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_validation_rows_are_the_dev_split_and_no_question_is_in_two_splits(tmp_path):
     folder = tmp_path / "pens"
     folder.mkdir()

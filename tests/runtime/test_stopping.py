@@ -52,6 +52,7 @@ finally:
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.parametrize("killed", ["process", "group"])
 def test_sigterm_ends_the_process_with_its_own_exit_code(killed):
     """A signal for the whole process group, as `timeout` sends it, also ends Ray's own processes."""
