@@ -7,12 +7,12 @@
 The student is a Llama with random weights, trained in fp32 on CPUs. Memory is what a process has allocated
 itself, without the libraries and without files that it maps (`RssAnon`): the ranks of a node share the pages
 of a mapped student. Freed memory goes back to the system at once (`MALLOC_MMAP_THRESHOLD_`); otherwise, the C
-library keeps blocks of up to 32 MB, and the numbers would contain them. The table shows the peak of each
-phase as a multiple of the student's size in fp32. Phases are the parts of a stage that need most memory,
-without Ray: `restore` does not load the weights before the engine starts, and `export` does not write the
-student. The column `estimate` is what the preflight expects a worker to need (`training/states.py`); the last
-line applies it to a student of 7 billion parameters. The result is one JSON document, which is also appended
-to `--results`.
+library keeps blocks of up to 32 MB, and the numbers would contain them, as those of a real worker on CPUs do.
+The table shows the peak of each phase as a multiple of the student's size in fp32. Phases are the parts of a
+stage that need most memory, without Ray: `restore` does not load the weights before the engine starts, and
+`export` does not write the student. The column `estimate` is what the preflight expects a worker to need
+(`training/states.py`); the last line applies it to a student of 7 billion parameters. The result is one JSON
+document, which is also appended to `--results`.
 """
 
 import argparse
@@ -83,12 +83,12 @@ def main() -> None:
 
 def _make_student(folder: Path, millions: int) -> int:
     """Save a student of about so many parameters. Returns how many it has."""
-    width, per_layer = 768, 12 * 768**2
+    width, per_layer, vocabulary = 768, 12 * 768**2, 32_000
     config = LlamaConfig(
-        vocab_size=8192,
+        vocab_size=vocabulary,
         hidden_size=width,
         intermediate_size=8 * width // 3,
-        num_hidden_layers=max(1, round((millions * 10**6 - 8192 * width) / per_layer)),
+        num_hidden_layers=max(1, round((millions * 10**6 - vocabulary * width) / per_layer)),
         num_attention_heads=12,
         tie_word_embeddings=True,
     )
@@ -146,7 +146,8 @@ def _rank(rank: int, folder: Path, stage: str, ranks: int) -> None:
     with phase("start"):
         engine = start_engine(model, TrainConfig(), cluster, cluster.backend)
     with phase("update"):
-        engine.update([batch], 2 * ranks, 1e-4)
+        for _ in range(2):  # the optimiser's states exist from the second on
+            engine.update([batch], 2 * ranks, 1e-4)
     with phase("save"):
         save_checkpoint(out, engine, Progress(), samples)
     with phase("restore"):

@@ -10,8 +10,6 @@ rationales, student, chunks M, CPUs (each has a training worker and an actor), o
 
 import argparse
 import json
-import os
-import platform
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,16 +20,20 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
+import pyarrow.dataset
 
+from benchmarks.bench_training import machine
 from benchmarks.document import fill_tables
 from benchmarks.evidence import finished
 from benchmarks.reliability_nodes import end, head_node, start
 from benchmarks.scaling_model import BATCH, TRAINED, table
 from skipthink_ray.method.samples import COLUMNS
+from skipthink_ray.rows import TRAIN
 
 RESULTS = Path(__file__).with_name("scaling.jsonl")
 TEST_QUESTIONS = 16
+SKIPS_KEYS = ("seconds", "verified", "decoded", "right_share")
 KEYS = ("updates", "epochs", "item_tokens", "seconds", "search_seconds", "parameters")
 
 
@@ -94,18 +96,17 @@ def _measure(point: Point) -> dict[str, Any]:
         run = folder / "run"
         line: dict[str, Any] = {
             "seconds": {stage.name: _seconds(stage) for stage in run.iterdir() if (stage / "_DONE").exists()},
-            "token_bytes": _token_bytes(run / "samples" / "samples") / point.rationales,
+            **_tokens(run / "samples" / "samples"),
         }
         if point.last_stage != ROWS.last_stage:
             summaries = {
-                stage: json.loads((run / stage / "summary.json").read_text())
-                for stage in (*TRAINED, "samples", "skips")
+                stage: json.loads((run / stage / "summary.json").read_text()) for stage in (*TRAINED, "skips")
             }
             line["training"] = {stage: {key: summaries[stage][key] for key in KEYS} for stage in TRAINED}
-            line["rationale_tokens"] = summaries["samples"]["rationale_tokens_mean"]
-            line["skips_seconds"] = summaries["skips"]["seconds"]
-    machine = f"{os.cpu_count()} CPU cores, {platform.machine()}"
-    return {**line, "machine": machine, "date": datetime.now(UTC).date().isoformat()}
+            epochs = json.loads((run / "cwt" / "epochs.json").read_text())
+            line["searched_boundaries"] = sum(epoch.get("boundaries_movable", 0) for epoch in epochs)
+            line["skips"] = {key: summaries["skips"][key] for key in SKIPS_KEYS}
+    return {**line, "machine": machine("cpu"), "date": datetime.now(UTC).date().isoformat()}
 
 
 @contextmanager
@@ -124,6 +125,7 @@ def _run(point: Point, folder: Path, address: str) -> None:
         "tracking.backend": "off",
         "rationales.train-questions": point.rationales,
         "rationales.test-questions": TEST_QUESTIONS,
+        "rationales.dev-share": 0,
         "student.layers": point.layers,
         "student.width": point.width,
         "cwt.num-chunks": point.num_chunks,
@@ -147,9 +149,12 @@ def _seconds(stage: Path) -> float:
     return (stage / "_DONE").stat().st_mtime - (stage / "config.json").stat().st_mtime
 
 
-def _token_bytes(samples: Path) -> int:
-    """Bytes in memory of the columns that every training node holds."""
-    return pq.read_table(samples, columns=COLUMNS).nbytes
+def _tokens(samples: Path) -> dict[str, float]:
+    """Per training sample: tokens of question and rationale, and bytes of what every training node holds."""
+    table = pyarrow.dataset.dataset(samples).to_table(columns=COLUMNS, filter=TRAIN)
+    lengths = (pc.list_value_length(table[f"{part}_tokens"]) for part in ("question", "rationale"))
+    tokens = sum(pc.sum(each).as_py() for each in lengths)
+    return {"tokens": tokens / len(table), "token_bytes": table.nbytes / len(table)}
 
 
 if __name__ == "__main__":

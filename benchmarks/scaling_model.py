@@ -1,10 +1,10 @@
 """A model of the time that the stages take, fitted to the points of `benchmarks.bench_scaling`.
 
-A training stage needs seconds = a * updates + b * FLOPs / workers + c * bytes of gradients, where an item
-costs 6 FLOPs per token and parameter, and an update sends 4 bytes per parameter if there are several workers.
-The search of chunks needs a + b * FLOPs / workers, with 2 FLOPs per token, parameter and searched rationale.
-The skip ablation needs a + b * chunks / actors + c * FLOPs / actors, with 2 FLOPs per token of the rationale,
-parameter and chunk. The data stages need a constant and a time per rationale and CPU.
+A training stage needs a constant per update, a time per FLOP that its workers share, and a time per byte of
+gradients if there are several workers. An item costs 6 FLOPs per token and parameter. The chunk search costs
+2 FLOPs per parameter and token of question and rationale, for each boundary that can move. The skip ablation
+needs a constant, a time per decoded answer, and a time per FLOP of all answers; its actors share them. The
+data stages need a constant and a time per rationale that the CPUs share.
 
 The fit minimises the relative errors; no coefficient may be negative.
 """
@@ -25,12 +25,19 @@ BATCH = 8
 
 @dataclass(frozen=True)
 class Model:
-    """Seconds of one part of a run: `coefficients` times what `features` returns."""
+    """Seconds of one part of a run: coefficients times what `features` returns."""
 
     name: str
     features: Callable[[Line], list[float]]
     seconds: Callable[[Line], float]
-    names: tuple[str, ...]
+    units: tuple[str, ...]
+    """Of the coefficients."""
+    trains: bool = True
+    """Whether the points are runs with training, or of the data stages only."""
+
+    def lines(self, lines: Sequence[Line]) -> list[Line]:
+        """The points that the model is fitted to."""
+        return [line for line in lines if ("training" in line) == self.trains and self.seconds(line)]
 
 
 def _training(stage: str) -> Model:
@@ -42,49 +49,55 @@ def _training(stage: str) -> Model:
     def seconds(line: Line) -> float:
         return line["training"][stage]["seconds"] - line["training"][stage]["search_seconds"]
 
-    return Model(stage, features, seconds, ("update", "FLOP and worker", "byte of gradients"))
+    units = ("s per update", "worker-seconds per FLOP", "s per byte of gradients")
+    return Model(stage, features, seconds, units)
 
 
 def _search(line: Line) -> list[float]:
-    made, point = line["training"]["cwt"], line["point"]
-    searched = made["epochs"] * point["rationales"] * line["rationale_tokens"]
-    return [1.0, 2 * made["parameters"] * searched / sum(point["cpus"])]
+    size, workers = line["training"]["cwt"]["parameters"], sum(line["point"]["cpus"])
+    return [2 * size * line["tokens"] * line["searched_boundaries"] / workers]
+
+
+def _search_seconds(line: Line) -> float:
+    return line["training"]["cwt"]["search_seconds"] if line["searched_boundaries"] else 0.0
 
 
 def _skips(line: Line) -> list[float]:
-    point = line["point"]
-    chunks = point["rationales"] * point["num_chunks"] / sum(point["cpus"])
-    return [1.0, chunks, 2 * line["training"]["cwt"]["parameters"] * line["rationale_tokens"] * chunks]
+    size, actors, made = line["training"]["cwt"]["parameters"], sum(line["point"]["cpus"]), line["skips"]
+    answers = made["verified"] + made["decoded"]
+    return [1.0, made["decoded"] / actors, 2 * size * line["tokens"] * answers / actors]
 
 
 def _data(line: Line) -> list[float]:
     return [1.0, line["point"]["rationales"] / sum(line["point"]["cpus"])]
 
 
+DATA = [
+    Model(
+        stage,
+        _data,
+        lambda line, stage=stage: line["seconds"][stage],
+        ("s to start", "CPU-seconds per rationale"),
+        trains=False,
+    )
+    for stage in ("rationales", "samples")
+]
 MODELS = [
     *map(_training, TRAINED),
+    Model("search in cwt", _search, _search_seconds, ("worker-seconds per FLOP",)),
     Model(
-        "search in cwt", _search, lambda line: line["training"]["cwt"]["search_seconds"], ("start", "FLOP")
+        "skips",
+        _skips,
+        lambda line: line["skips"]["seconds"],
+        ("s to start", "actor-seconds per decoded answer", "actor-seconds per FLOP"),
     ),
-    Model(
-        "skips", _skips, lambda line: line["skips_seconds"], ("start", "chunk and actor", "FLOP and actor")
-    ),
-    *(
-        Model(stage, _data, lambda line, stage=stage: line["seconds"][stage], ("start", "rationale and CPU"))
-        for stage in ("rationales", "samples")
-    ),
+    *DATA,
 ]
-
-
-def _lines_of(model: Model, lines: Sequence[Line]) -> list[Line]:
-    if model.features is _data:
-        return [line for line in lines if "training" not in line]
-    return [line for line in lines if "training" in line]
 
 
 def fit(model: Model, lines: Sequence[Line]) -> tuple[list[float], list[float]]:
     """(coefficients, predicted / measured seconds of every line that the model is for)"""
-    lines = _lines_of(model, lines)
+    lines = model.lines(lines)
     measured = np.array([model.seconds(line) for line in lines])
     features = np.array([model.features(line) for line in lines])
     relative = features / measured[:, None]
@@ -97,48 +110,52 @@ def fit(model: Model, lines: Sequence[Line]) -> tuple[list[float], list[float]]:
 
 @dataclass(frozen=True)
 class Gpus:
-    """Assumptions about a GPU and a student that nobody has measured here."""
+    """Assumptions about GPUs and a student that nobody has measured here."""
 
     flops: float = 100e12
     """Useful FLOPs per second in training, in bf16: about a tenth of an H100's peak."""
     link: float = 50e9
-    """Bytes per second of an all-reduce."""
+    """Bytes per second that a GPU sends in a ring all-reduce."""
     update_s: float = 0.03
     """Seconds per update that do not depend on its size."""
-    decoded: float = 20_000
-    """Tokens per second in the skip ablation."""
     cpus: int = 8
     """CPUs beside each GPU."""
     parameters: int = 135_000_000
 
 
 def predict(lines: Sequence[Line], rationales: int, gpus: int, of: Gpus) -> dict[str, float]:
-    """Hours of each part for one epoch of every training stage, and GiB of tokens on every node."""
-    base = next(line for line in lines if "training" in line)
+    """Hours of the parts of a run with one epoch per training stage. Raises ValueError without points.
+
+    Training: the items and tokens of the first point, with the speeds of `of`. Data stages: the fitted time
+    per rationale, if all CPUs share it.
+    """
+    base = _first(lines)
     chunks = base["point"]["num_chunks"]
     hours = {}
     for stage, items in zip(TRAINED, (1, chunks + 1, chunks + 2), strict=True):
         made = base["training"][stage]
-        tokens = made["item_tokens"] / made["updates"]  # per update of the point
+        tokens = made["item_tokens"] / made["updates"]  # on one GPU, as in an update of the point
         updates = rationales * items / (BATCH * gpus)
         compute = 6 * of.parameters * tokens / of.flops
         hours[stage] = updates * (of.update_s + compute + 2 * 4 * of.parameters / of.link) / 3600
-    searched = 2 * of.parameters * base["rationale_tokens"] * rationales
-    hours["cwt"] += searched / of.flops / gpus / 3600
-    hours["skips"] = rationales * chunks * base["rationale_tokens"] / of.decoded / gpus / 3600
-    data = [model for model in MODELS if model.features is _data]
-    each = sum(fit(model, lines)[0][1] for model in data)
+    searches = base["training"]["cwt"]["epochs"] * base["point"]["rationales"]
+    boundaries = rationales * base["searched_boundaries"] / searches
+    hours["cwt"] += 2 * of.parameters * base["tokens"] * boundaries / of.flops / gpus / 3600
+    each = sum(fit(model, lines)[0][1] for model in DATA)
     hours["data"] = rationales * each / (of.cpus * gpus) / 3600
-    hours["GiB"] = rationales * base["token_bytes"] / GIB
     return hours
 
 
+def _first(lines: Sequence[Line]) -> Line:
+    for line in lines:
+        if "training" in line:
+            return line
+    raise ValueError("there is no point with training yet")
+
+
 def table(name: str, lines: Sequence[Line]) -> str:
-    """The table `points`, `model` or `prediction`."""
+    """The table `points`, `model` or `prediction`. Raises ValueError without points."""
     return {"points": _points, "model": _model, "prediction": _prediction}[name](lines)
-
-
-COLUMNS = ("data stages, s", "base, s", "cwt, s", "skips, s", "stt, s")
 
 
 def _head(*names: str) -> list[str]:
@@ -147,55 +164,62 @@ def _head(*names: str) -> list[str]:
 
 def _points(lines: Sequence[Line]) -> str:
     rows = _head(
-        "rationales", "student", "M", "CPUs of the nodes", *COLUMNS[:3], "of it search, s", *COLUMNS[3:]
+        *("rationales", "student", "M", "CPUs of the nodes", "rationales + samples, s", "base, s", "cwt, s"),
+        *("of it search, s", "skips, s", "answers", "right", "stt, s"),
     )
     for line in lines:
-        point, made = line["point"], line.get("training")
-        data = f"{line['seconds']['rationales']:.1f} + {line['seconds']['samples']:.1f}"
-        cells = [
-            f"{point['rationales']:,}",
-            "–",
-            str(point["num_chunks"]),
-            " + ".join(map(str, point["cpus"])),
-            data,
-        ]
-        if made:
+        point, cells = line["point"], ["–"] * 12
+        cells[0], cells[2] = f"{point['rationales']:,}", str(point["num_chunks"])
+        cells[3] = " + ".join(map(str, point["cpus"]))
+        cells[4] = " + ".join(f"{line['seconds'][model.name]:.1f}" for model in DATA)
+        if "training" in line:
+            made, skips = line["training"], line["skips"]
             cells[1] = f"{made['cwt']['parameters']:,}"
-            cells += [f"{made[stage]['seconds']:.1f}" for stage in ("base", "cwt")]
-            cells += [f"{made['cwt']['search_seconds']:.1f}", f"{line['skips_seconds']:.1f}"]
-            cells.append(f"{made['stt']['seconds']:.1f}")
-        rows.append("| " + " | ".join([*cells, *["–"] * (10 - len(cells))]) + " |")
+            seconds = [made[stage]["seconds"] for stage in ("base", "cwt")]
+            seconds += [made["cwt"]["search_seconds"], skips["seconds"]]
+            cells[5:9] = [f"{value:.1f}" for value in seconds]
+            cells[9] = f"{skips['verified'] + skips['decoded']:,}"
+            cells[10], cells[11] = f"{100 * skips['right_share']:.0f} %", f"{made['stt']['seconds']:.1f}"
+        rows.append("| " + " | ".join(cells) + " |")
     return "\n".join([*rows, "", f"{lines[-1]['date']}, {lines[-1]['machine']}."])
 
 
 def _model(lines: Sequence[Line]) -> str:
-    rows = _head("part", "seconds", "predicted / measured")
+    rows = _head("part", "time", "predicted / measured")
     for model in MODELS:
         coefficients, ratios = fit(model, lines)
         terms = [
-            f"{value:.2g} per {what}" for value, what in zip(coefficients, model.names, strict=True) if value
+            f"{value:.2g} {unit}" for value, unit in zip(coefficients, model.units, strict=True) if value
         ]
-        terms = [term.replace(" per start", " to start") for term in terms]
-        rows.append(f"| {model.name} | {' + '.join(terms)} | {min(ratios):.2f} – {max(ratios):.2f} |")
+        rows.append(f"| {model.name} | {', '.join(terms)} | {min(ratios):.2f} – {max(ratios):.2f} |")
     return "\n".join(rows)
+
+
+def _prediction(lines: Sequence[Line]) -> str:
+    of, parts = Gpus(), ("data", *TRAINED)
+    rows = _head(
+        *("rationales", "GPUs", "items per update", "data stages without a teacher, h"),
+        *(f"{stage}, h" for stage in TRAINED),
+        "tokens on each node, GiB",
+    )
+    for rationales in (10**6, 10**9):
+        tokens = _rounded(rationales * _first(lines)["token_bytes"] / GIB)
+        for gpus in (8, 64, 1024):
+            hours = predict(lines, rationales, gpus, of)
+            cells = [
+                f"{rationales:,}",
+                f"{gpus:,}",
+                f"{BATCH * gpus:,}",
+                *(_rounded(hours[part]) for part in parts),
+            ]
+            rows.append("| " + " | ".join([*cells, tokens]) + " |")
+    assumed = (
+        f"Assumed: a student of {of.parameters / 1e6:.0f} million parameters, one epoch per stage, "
+        f"{of.flops / 1e12:.0f} TFLOP/s per GPU, {of.update_s * 1000:.0f} ms per update, "
+        f"{of.link / 1e9:.0f} GB/s between GPUs, {of.cpus} CPUs per GPU."
+    )
+    return "\n".join([*rows, "", assumed])
 
 
 def _rounded(value: float) -> str:
     return "< 0.01" if value < 0.01 else f"{value:.2f}" if value < 10 else f"{value:,.0f}"
-
-
-def _prediction(lines: Sequence[Line]) -> str:
-    of = Gpus()
-    hours_of = (column.replace(", s", ", h") for column in COLUMNS)
-    rows = _head("rationales", "GPUs", "items per update", *hours_of, "tokens on each node, GiB")
-    for rationales in (10**6, 10**9):
-        for gpus in (8, 64, 1024):
-            hours = predict(lines, rationales, gpus, of)
-            cells = [_rounded(hours[part]) for part in ("data", "base", "cwt", "skips", "stt", "GiB")]
-            rows.append(f"| {rationales:,} | {gpus:,} | {BATCH * gpus:,} | " + " | ".join(cells) + " |")
-    assumed = (
-        f"Assumed: a student of {of.parameters / 1e6:.0f} million parameters, one epoch per stage, "
-        f"{of.flops / 1e12:.0f} TFLOP/s and {of.decoded:,.0f} decoded tokens/s per GPU, "
-        f"{of.update_s * 1000:.0f} ms per update, {of.link / 1e9:.0f} GB/s, {of.cpus} CPUs per GPU."
-    )
-    return "\n".join([*rows, "", assumed])

@@ -13,14 +13,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset
 import pyarrow.parquet
 from pyarrow import fs
-
-from skipthink_ray.runtime.copies import shared_copy
 
 ROW_GROUP = 64
 """Rows per row group of a table. An actor processes one row group at a time."""
@@ -139,24 +138,19 @@ class Folder:
     def local(self, name: str = "") -> Iterator[Path]:
         """A subfolder, or this folder, as a local path.
 
-        On remote storage this is a copy that lasts for the `with` block. Processes of a machine that read the
-        same folder at the same time share it.
+        On remote storage this is a copy that lasts for the `with` block.
         """
         if self.is_local:
             yield Path(self.path) / name
             return
-        source = self.child(name) if name else self
-
-        def download(copy: Path) -> None:
+        with TemporaryDirectory() as copy:
             fs.copy_files(
-                source.path,
-                str(copy),
+                f"{self.path}/{name}".rstrip("/"),
+                copy,
                 source_filesystem=self.filesystem,
                 destination_filesystem=fs.LocalFileSystem(),
             )
-
-        with shared_copy(source.uri, download) as copy:
-            yield copy
+            yield Path(copy)
 
 
 def digest(identity: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ equal those of one large batch, for any W and A.
 import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -105,7 +106,9 @@ class DataParallelEngine:
         on_gpu = [model.device.index] if model.device.type == "cuda" else None
         wrap = world() > 1  # Ray Train initialises torch.distributed for one rank too
         loss = SummedLoss(model)
-        self.parallel: Any = torch.nn.parallel.DistributedDataParallel(loss, on_gpu) if wrap else loss
+        # gradients in the reducer's buckets, instead of a second copy there
+        ddp = partial(torch.nn.parallel.DistributedDataParallel, gradient_as_bucket_view=True)
+        self.parallel: Any = ddp(loss, on_gpu) if wrap else loss
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:

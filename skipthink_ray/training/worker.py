@@ -28,6 +28,7 @@ from skipthink_ray.training.export import export
 from skipthink_ray.training.hooks import Saver, hooks
 from skipthink_ray.training.loop import Job, train
 from skipthink_ray.training.markers import attach
+from skipthink_ray.training.node_copy import node_copy
 
 if TYPE_CHECKING:
     from skipthink_ray.training.launch import Request  # which imports this module
@@ -48,7 +49,8 @@ def work(arguments: dict[str, Any]) -> dict[str, Any]:
         cluster.accumulation,
         _kept(request, samples),
     )
-    student = _student(request)
+    with node_copy(request.student, "student") as folder:
+        student = _student(request, folder)
     backend, remark = choose_backend(cluster, request.train_config, student.model.num_parameters())
     sharded = backend == "deepspeed" and cluster.zero == 3
     if not sharded:  # ZeRO-3 moves its shards itself, as the device may be too small for the whole student
@@ -77,14 +79,16 @@ def work(arguments: dict[str, Any]) -> dict[str, Any]:
         return {"failed": str(error)}
     except GivenUp as error:
         return {"given_up": str(error)}
-    fresh = _student(request) if rank() == 0 else None
+    fresh = None
+    if rank() == 0:
+        with request.student.local("student") as folder:
+            fresh = _student(request, folder)
     return export(request, fresh, engine, samples, progress, backend)
 
 
-def _student(request: "Request") -> Student:
+def _student(request: "Request", folder: Path) -> Student:
     """The student to start from, with stage markers unless its items have no markers."""
-    with request.student.local("student") as folder:
-        student = load_student(folder)
+    student = load_student(folder)
     if request.stage in UNMARKED or student.ids.stages:  # stt may start from cwt
         return student
     config = request.config

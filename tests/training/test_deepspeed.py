@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -22,7 +23,7 @@ from skipthink_ray.config import ClusterConfig, OptimConfig, TrainConfig
 from skipthink_ray.method.markup import Item, MarkerIds
 from skipthink_ray.method.samples import Samples
 from skipthink_ray.models.batching import collate
-from skipthink_ray.training import loss
+from skipthink_ray.training import deepspeed, loss
 from skipthink_ray.training.backend import deepspeed_problem, start_engine
 from skipthink_ray.training.batches import share_of
 from skipthink_ray.training.checkpoint import (
@@ -122,7 +123,10 @@ def _rank(rank: int, world: int, folder: str, setups: list[Setup]) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world)
     for number, setup in enumerate(setups):
-        with patch.object(loss, "WHOLE_LOGITS", 0 if setup.sparing else loss.WHOLE_LOGITS):
+        with (
+            patch.object(loss, "WHOLE_LOGITS", 0 if setup.sparing else loss.WHOLE_LOGITS),
+            patch.object(deepspeed, "gathered_parameters", lambda size: size // 10),  # without its minimum
+        ):
             losses = _updates(setup, f"{folder}/{number}", rank, world)
         if rank == 0:
             save_file({"losses": losses}, f"{folder}/{number}/losses.safetensors")
@@ -144,7 +148,9 @@ def _updates(setup: Setup, folder: str, rank: int, world: int) -> torch.Tensor:
     markers = attach(model, MARKERS, train.optim)
     if setup.resume and (rank == 0 or setup.zero != 3):  # as `worker.work` does
         load_weights(Path(setup.resume), model)
-    engine = start_engine(model, train, cluster, setup.backend, markers)
+    engine: Any = start_engine(model, train, cluster, setup.backend, markers)
+    if setup.zero == 3:
+        assert len(engine.engine.optimizer.fp16_partitioned_groups_flat) > 5, "the buffers have no bound"
     if setup.resume:
         engine.update([collate([], 0, torch.device("cpu"))] * setup.accumulation, 1, lr=0.0)
         progress, _ = load_checkpoint(Path(setup.resume), engine, _samples())

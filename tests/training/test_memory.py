@@ -39,17 +39,17 @@ def test_zero_shards_what_its_stage_says():
         parts = needed(size, train.model_copy(update=train_values), ClusterConfig.model_validate(values))
         return sum(parts.values()) / size
 
-    gathered, master = 0.4, 4
+    gathered, in_fp32, of_step = 0.4, 4, 4
     assert [total(zero) for zero in range(4)] == [
         16,
-        8 + (8 + master) / 4,
-        4 + (4 + 8 + master) / 4,
-        (16 + master) / 4 + gathered,
+        8 + (8 + in_fp32 + of_step) / 4,
+        4 + (4 + 8 + in_fp32 + of_step) / 4,
+        (16 + in_fp32) / 4 + gathered,
     ]
-    assert total(2, precision="bf16") == 2 + 0.5 + 3
-    assert total(3, workers=1) == 16 + master + gathered
+    assert total(2, precision="bf16") == 2 + (2 + 8 + 4 + 2 + 4) / 4
+    assert total(3, workers=1) == 16 + in_fp32
     assert total(3, workers=8) == 4, "on CPUs, rank 0 collects the student for a checkpoint"
-    assert total(3, workers=8, use_gpu=True) == (16 + master) / 8 + gathered
+    assert total(3, workers=8, use_gpu=True) == (16 + in_fp32) / 8 + gathered
     ddp = ClusterConfig(backend="ddp", num_workers=4)
     assert sum(needed(size, train, ddp).values()) == 16 * size
 
