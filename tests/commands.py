@@ -19,7 +19,11 @@ for stage in sys.argv[1].split():
 
 def run_stages(storage: Path, options: list[str], *stages: str) -> str:
     """Run stages one after another on one Ray cluster, in a process of its own. Returns what they printed."""
-    command = [sys.executable, "-c", CODE, " ".join(stages), "--storage-path", str(storage), *options]
+    command = stages_command(storage, options, *stages)
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1500)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def stages_command(storage: Path, options: list[str], *stages: str) -> list[str]:
+    return [sys.executable, "-c", CODE, " ".join(stages), "--storage-path", str(storage), *options]

@@ -15,13 +15,16 @@ import pyarrow.dataset as dataset
 import pytest
 from safetensors.torch import load_file
 
+from tests.commands import stages_command
+from tests.conftest import ROOT
+
 STAGES = ("rationales", "samples", "base", "cwt", "skips", "stt", "evaluation", "report")
 TRAINING = ("base", "cwt", "stt")
 KILLED = ("cwt", "skips")
 """A run trains base beside cwt, so one kill hits both; stt trains as they do, and evaluation runs on actors
 as skips does. tests/test_teacher.py kills in rationales."""
-UNTIL = {"run": STAGES, "skips": ("rationales", "samples", "cwt", "skips")}
-"""The stages that a command makes."""
+MADE = {"run": STAGES, "some stages": ("rationales", "samples", "cwt", "skips")}
+"""The stages that are made, by `skipthink run` or by their own commands."""
 OPTIONS = (
     "--rationales.train-questions 240 --rationales.test-questions 24 --cluster.num-workers 1 "
     "--cluster.backend ddp --cluster.num-actors 1 --student.width 32 --student.layers 1 "
@@ -32,22 +35,26 @@ OPTIONS = (
 
 
 def _words(command: str, storage: Path) -> list[str]:
-    words = [sys.executable, "-m", "skipthink_ray.cli", command, "--name", "run"]
-    return [*words, "--storage-path", str(storage), *OPTIONS]
+    options = ["--name", "run", *OPTIONS]
+    if command != "run":
+        return stages_command(storage, options, *MADE[command])
+    return [sys.executable, "-m", "skipthink_ray.cli", "run", "--storage-path", str(storage), *options]
 
 
 def _finish(command: str, storage: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(_words(command, storage), capture_output=True, text=True, timeout=1500)
+    return subprocess.run(_words(command, storage), cwd=ROOT, capture_output=True, text=True, timeout=1500)
 
 
 def _kill_in(stage: str, command: str, storage: Path) -> None:
     """Start the command and kill its driver during `stage`; in training, after it wrote a checkpoint."""
     folder = storage / "run" / stage
     known = _checkpoints(folder)
-    driver = subprocess.Popen(_words(command, storage), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    driver = subprocess.Popen(
+        _words(command, storage), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     deadline = time.monotonic() + 600  # a busy machine
     try:
-        while not _is_under_way(stage, UNTIL[command], folder, known):
+        while not _is_under_way(stage, MADE[command], folder, known):
             assert driver.poll() is None, f"the run ended before {stage} could be killed"
             assert time.monotonic() < deadline, f"{stage} did not start"
             time.sleep(0.05)
@@ -77,9 +84,9 @@ def _table(folder: Path, name: str, columns: list[str] | None = None):
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("command", ["skips", pytest.param("run", marks=pytest.mark.long)])
+@pytest.mark.parametrize("command", ["some stages", pytest.param("run", marks=pytest.mark.long)])
 def test_a_run_killed_in_two_stages_ends_with_the_artifacts_of_an_undisturbed_one(tmp_path, command):
-    calm, killed, stages = tmp_path / "calm", tmp_path / "killed with späces", UNTIL[command]
+    calm, killed, stages = tmp_path / "calm", tmp_path / "killed with späces", MADE[command]
     assert _finish(command, calm).returncode == 0
     finished: dict[str, float] = {}
     for stage in KILLED:
@@ -104,7 +111,7 @@ def test_a_run_killed_in_two_stages_ends_with_the_artifacts_of_an_undisturbed_on
     assert _table(one / "cwt", "samples").equals(_table(other / "cwt", "samples"))
     skips = [_table(folder / "skips", "skips").sort_by("row") for folder in (one, other)]
     assert skips[0].equals(skips[1])
-    if "evaluation" in stages:
+    if command == "run":
         columns, order = (
             ["row", "mode", "text", "right", "tokens"],
             [("row", "ascending"), ("mode", "ascending")],
@@ -113,11 +120,11 @@ def test_a_run_killed_in_two_stages_ends_with_the_artifacts_of_an_undisturbed_on
             _table(folder / "evaluation", "answers", columns).sort_by(order) for folder in (one, other)
         ]
         assert answers[0].equals(answers[1])
-    _assert_one_tracked_run(killed, stages)
-    _assert_a_finished_run_is_a_no_op(command, killed)
+        _assert_one_tracked_run(killed)
+        _assert_a_finished_run_is_a_no_op(killed)
 
 
-def _assert_one_tracked_run(storage: Path, stages: tuple[str, ...]) -> None:
+def _assert_one_tracked_run(storage: Path) -> None:
     """MLflow has one parent run, one child per stage, and no duplicate loss steps."""
     from mlflow import MlflowClient
 
@@ -128,9 +135,9 @@ def _assert_one_tracked_run(storage: Path, stages: tuple[str, ...]) -> None:
     parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
     children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parents[0].info.run_id]
     assert len(parents) == 1
-    assert sorted(run.info.run_name for run in children) == sorted(stages)
+    assert sorted(run.info.run_name for run in children) == sorted(STAGES)
     assert {run.info.status for run in runs} == {"FINISHED"}
-    for stage in {*TRAINING} & {*stages}:
+    for stage in TRAINING:
         child = next(run for run in children if run.info.run_name == stage)
         steps = sorted(
             metric.step for metric in client.get_metric_history(child.info.run_id, f"{stage}/loss_nats")
@@ -145,14 +152,14 @@ def _assert_one_tracked_run(storage: Path, stages: tuple[str, ...]) -> None:
         assert ends[-1] == steps[-1]
 
 
-def _assert_a_finished_run_is_a_no_op(command: str, storage: Path) -> None:
+def _assert_a_finished_run_is_a_no_op(storage: Path) -> None:
     before = {
         file: file.stat().st_mtime_ns
         for file in (storage / "run").rglob("*")
         if file.is_file() and file.suffix != ".log"
     }
     started = time.monotonic()
-    again = _finish(command, storage)
+    again = _finish("run", storage)
     assert again.returncode == 0
     assert "Nothing to do" in again.stdout
     assert time.monotonic() - started < 15
