@@ -47,7 +47,7 @@ class Point:
     num_chunks: int = 4
     cpus: tuple[int, ...] = (1,)
     """CPUs of every node; the first is the head."""
-    updates: int = 150
+    updates: int = 100
     last_stage: str = "evaluation"
 
 
