@@ -54,12 +54,11 @@ class Point:
 BASE = Point()
 ROWS = replace(BASE, last_stage="samples")
 POINTS = [
-    *(BASE, replace(BASE, rationales=800), replace(BASE, rationales=1600)),
-    *(replace(BASE, width=256), replace(BASE, width=256, layers=6)),
-    *(replace(BASE, num_chunks=2), replace(BASE, num_chunks=8)),
-    *(replace(BASE, cpus=(2,)), replace(BASE, cpus=(1, 1)), replace(BASE, width=256, layers=6, cpus=(2,))),
+    *(BASE, replace(BASE, width=256, layers=6), replace(BASE, cpus=(2,))),
     *(replace(ROWS, rationales=rationales, cpus=(2,)) for rationales in (5_000, 20_000)),
-    replace(ROWS, rationales=20_000),
+    *(replace(ROWS, rationales=20_000), replace(BASE, rationales=800), replace(BASE, cpus=(1, 1))),
+    *(replace(BASE, num_chunks=2), replace(BASE, width=256, layers=6, cpus=(2,))),
+    *(replace(BASE, rationales=1600), replace(BASE, num_chunks=8), replace(BASE, width=256)),
 ]
 
 
