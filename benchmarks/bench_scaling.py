@@ -134,13 +134,16 @@ def _run(point: Point, folder: Path, address: str) -> None:
         "cluster.num-workers": sum(point.cpus),
         "cluster.num-actors": sum(point.cpus),
     }
-    command = "samples" if point.last_stage == ROWS.last_stage else "run"
+    commands = ("rationales", "samples") if point.last_stage == ROWS.last_stage else ("run",)
     words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-    done = subprocess.run(
-        [sys.executable, "-m", "skipthink_ray.cli", command, *words], capture_output=True, text=True
-    )
-    if done.returncode:
-        raise SystemExit(f"{point}: exit code {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    for command in commands:
+        done = subprocess.run(
+            [sys.executable, "-m", "skipthink_ray.cli", command, *words], capture_output=True, text=True
+        )
+        if done.returncode:
+            raise SystemExit(
+                f"{point}: exit code {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+            )
 
 
 def _seconds(stage: Path) -> float:
