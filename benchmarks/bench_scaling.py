@@ -3,9 +3,9 @@
     python -m benchmarks.bench_scaling                              # runs what benchmarks/scaling.jsonl lacks
     python -m benchmarks.bench_scaling --document docs/scaling.md   # update the tables, run nothing
 
-Each point is a run of toy MultiArith on a Ray cluster of its own. From point to point, one quantity changes:
-rationales, student, chunks M, CPUs (each has a training worker and an actor), or nodes. Then
-`benchmarks.scaling_model` fits the times. Each result is appended to benchmarks/scaling.jsonl.
+Each point is a run of toy MultiArith on a Ray cluster of its own. Points differ in rationales, student,
+chunks M, nodes and their CPUs; each CPU has a training worker and an actor. `benchmarks.scaling_model` fits
+their times. Each result is appended to benchmarks/scaling.jsonl.
 """
 
 import argparse
@@ -48,11 +48,12 @@ class Point:
     cpus: tuple[int, ...] = (1,)
     """CPUs of every node; the first is the head."""
     updates: int = 100
-    last_stage: str = "evaluation"
+    trains: bool = True
+    """Whether all stages run, or only rationales and samples."""
 
 
 BASE = Point()
-ROWS = replace(BASE, last_stage="samples")
+ROWS = replace(BASE, trains=False)
 POINTS = [
     *(BASE, replace(BASE, width=256, layers=6), replace(BASE, cpus=(2,))),
     *(replace(ROWS, rationales=rationales, cpus=(2,)) for rationales in (5_000, 20_000)),
@@ -75,13 +76,13 @@ def main() -> None:
             text = arguments.document.read_text()
             arguments.document.write_text(fill_tables(text, "scaling", lambda name: table(name, lines)))
             return
-    except (ValueError, IndexError) as error:
-        parser.error(f"{error} (if there are no results yet, run this without --document first)")
+    except ValueError as error:
+        parser.error(str(error))
     done = [line["point"] for line in lines]
     for point in POINTS:
-        words = json.loads(json.dumps(asdict(point)))
-        if words not in done:
-            line = {"point": words, **_measure(point)}
+        settings = asdict(point) | {"cpus": list(point.cpus)}  # as JSON has it
+        if settings not in done:
+            line = {"point": settings, **_measure(point)}
             print(json.dumps(line), flush=True)
             with arguments.results.open("a") as file:
                 file.write(json.dumps(line) + "\n")
@@ -97,7 +98,7 @@ def _measure(point: Point) -> dict[str, Any]:
             "seconds": {stage.name: _seconds(stage) for stage in run.iterdir() if (stage / "_DONE").exists()},
             **_tokens(run / "samples" / "samples"),
         }
-        if point.last_stage != ROWS.last_stage:
+        if point.trains:
             summaries = {
                 stage: json.loads((run / stage / "summary.json").read_text()) for stage in (*TRAINED, "skips")
             }
@@ -134,7 +135,7 @@ def _run(point: Point, folder: Path, address: str) -> None:
         "cluster.num-workers": sum(point.cpus),
         "cluster.num-actors": sum(point.cpus),
     }
-    commands = ("rationales", "samples") if point.last_stage == ROWS.last_stage else ("run",)
+    commands = ("run",) if point.trains else ("rationales", "samples")
     words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     for command in commands:
         done = subprocess.run(

@@ -36,8 +36,11 @@ class Model:
     """Whether the points are runs with training, or of the data stages only."""
 
     def lines(self, lines: Sequence[Line]) -> list[Line]:
-        """The points that the model is fitted to."""
-        return [line for line in lines if ("training" in line) == self.trains and self.seconds(line)]
+        """The points that the model is fitted to. Raises ValueError if there are none."""
+        fitting = [line for line in lines if line["point"]["trains"] == self.trains and self.seconds(line)]
+        if not fitting:
+            raise ValueError(f"no result has the part '{self.name}'; run python -m benchmarks.bench_scaling")
+        return fitting
 
 
 def _training(stage: str) -> Model:
@@ -124,12 +127,12 @@ class Gpus:
 
 
 def predict(lines: Sequence[Line], rationales: int, gpus: int, of: Gpus) -> dict[str, float]:
-    """Hours of the parts of a run with one epoch per training stage. Raises ValueError without points.
+    """Hours of the parts of a run with one epoch per training stage.
 
-    Training: the items and tokens of the first point, with the speeds of `of`. Data stages: the fitted time
-    per rationale, if all CPUs share it.
+    Training: the items and tokens of the first point that trains, with the speeds of `of`. Data stages: the
+    fitted time per rationale, if all CPUs share it. Raises ValueError if a part has no points.
     """
-    base = _first(lines)
+    base = MODELS[0].lines(lines)[0]
     chunks = base["point"]["num_chunks"]
     hours = {}
     for stage, items in zip(TRAINED, (1, chunks + 1, chunks + 2), strict=True):
@@ -146,15 +149,10 @@ def predict(lines: Sequence[Line], rationales: int, gpus: int, of: Gpus) -> dict
     return hours
 
 
-def _first(lines: Sequence[Line]) -> Line:
-    for line in lines:
-        if "training" in line:
-            return line
-    raise ValueError("there is no point with training yet")
-
-
 def table(name: str, lines: Sequence[Line]) -> str:
-    """The table `points`, `model` or `prediction`. Raises ValueError without points."""
+    """The table `points`, `model` or `prediction`. Raises ValueError if results are missing."""
+    if not lines:
+        raise ValueError("there are no results; run python -m benchmarks.bench_scaling")
     return {"points": _points, "model": _model, "prediction": _prediction}[name](lines)
 
 
@@ -172,7 +170,7 @@ def _points(lines: Sequence[Line]) -> str:
         cells[0], cells[2] = f"{point['rationales']:,}", str(point["num_chunks"])
         cells[3] = " + ".join(map(str, point["cpus"]))
         cells[4] = " + ".join(f"{line['seconds'][model.name]:.1f}" for model in DATA)
-        if "training" in line:
+        if point["trains"]:
             made, skips = line["training"], line["skips"]
             cells[1] = f"{made['cwt']['parameters']:,}"
             seconds = [made[stage]["seconds"] for stage in ("base", "cwt")]
@@ -203,7 +201,7 @@ def _prediction(lines: Sequence[Line]) -> str:
         "tokens on each node, GiB",
     )
     for rationales in (10**6, 10**9):
-        tokens = _rounded(rationales * _first(lines)["token_bytes"] / GIB)
+        tokens = _rounded(rationales * lines[0]["token_bytes"] / GIB)
         for gpus in (8, 64, 1024):
             hours = predict(lines, rationales, gpus, of)
             cells = [

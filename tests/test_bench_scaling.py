@@ -11,7 +11,7 @@ TOKENS = 50
 
 def _line(rationales: int, size: int, chunks: int, workers: int) -> Line:
     """A point with times by hand; rationales have five steps, so eight chunks leave nothing to search."""
-    point = {"rationales": rationales, "num_chunks": chunks, "cpus": [1] * workers}
+    point = {"rationales": rationales, "num_chunks": chunks, "cpus": [1] * workers, "trains": True}
     item_tokens = 150 * 8 * 2 * TOKENS
     boundaries = (chunks - 1) * rationales if chunks < 5 else 0
     search = SEARCH[0] * 2 * size * TOKENS * boundaries / workers
@@ -39,7 +39,7 @@ def _line(rationales: int, size: int, chunks: int, workers: int) -> Line:
 def _data(rationales: int, cpus: int) -> Line:
     seconds = DATA[0] + DATA[1] * rationales / cpus
     return {
-        "point": {"rationales": rationales, "num_chunks": 4, "cpus": [cpus]},
+        "point": {"rationales": rationales, "num_chunks": 4, "cpus": [cpus], "trains": False},
         "token_bytes": 400.0,
         "seconds": {"rationales": seconds, "samples": seconds},
         "date": "today",
@@ -102,6 +102,8 @@ def test_every_table_has_a_row_per_point_part_or_prediction(lines: list[Line]):
     assert numbers == {"points": len(lines), "model": len(MODELS), "prediction": 6}
 
 
-def test_a_prediction_without_points_is_an_error():
-    with pytest.raises(ValueError, match="no point with training"):
+def test_a_table_without_the_points_that_it_needs_is_an_error():
+    with pytest.raises(ValueError, match="no result has the part 'base'; run python -m benchmarks"):
         table("prediction", [_data(5_000, 2)])
+    with pytest.raises(ValueError, match="no results; run"):
+        table("points", [])

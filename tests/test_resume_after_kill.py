@@ -81,6 +81,11 @@ def _table(folder: Path, name: str, columns: list[str] | None = None):
     return dataset.dataset(folder / name, format="parquet").to_table(columns=columns)
 
 
+def _answers(run: Path):
+    table = _table(run / "evaluation", "answers", ["row", "mode", "text", "right", "tokens"])
+    return table.sort_by([("row", "ascending"), ("mode", "ascending")])
+
+
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
@@ -112,14 +117,7 @@ def test_a_run_killed_in_two_stages_ends_with_the_artifacts_of_an_undisturbed_on
     skips = [_table(folder / "skips", "skips").sort_by("row") for folder in (one, other)]
     assert skips[0].equals(skips[1])
     if command == "run":
-        columns, order = (
-            ["row", "mode", "text", "right", "tokens"],
-            [("row", "ascending"), ("mode", "ascending")],
-        )
-        answers = [
-            _table(folder / "evaluation", "answers", columns).sort_by(order) for folder in (one, other)
-        ]
-        assert answers[0].equals(answers[1])
+        assert _answers(one).equals(_answers(other))
         _assert_one_tracked_run(killed)
         _assert_a_finished_run_is_a_no_op(killed)
 

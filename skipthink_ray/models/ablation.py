@@ -1,8 +1,8 @@
 """The skip ablation of some samples, with a CWT student and the gates of method §5.
 
 An answer passes if it is right by the task's check, has the required margin, and perturbed copies of the
-student are right too. `Written.verified` means that one forward pass has shown that the student
-writes the right answer (`models/verifying.py`). Shape suffixes: R samples, M chunks, A contexts.
+student are right too. `Written.verified` means that one forward pass has shown that the student writes the
+right answer (`models/verifying.py`). Shape suffixes: R samples, M chunks, A contexts.
 """
 
 from collections.abc import Callable

@@ -9,7 +9,6 @@ equal those of one large batch, for any W and A.
 import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -104,11 +103,13 @@ class DataParallelEngine:
         self.bf16 = train.precision == "bf16"
         self.adamw = adamw(model, train.optim, markers)
         on_gpu = [model.device.index] if model.device.type == "cuda" else None
-        wrap = world() > 1  # Ray Train initialises torch.distributed for one rank too
-        loss = SummedLoss(model)
-        # gradients in the reducer's buckets, instead of a second copy there
-        ddp = partial(torch.nn.parallel.DistributedDataParallel, gradient_as_bucket_view=True)
-        self.parallel: Any = ddp(loss, on_gpu) if wrap else loss
+        self.parallel: Any = SummedLoss(model)
+        if world() > 1:  # Ray Train initialises torch.distributed for one rank too
+            self.parallel = torch.nn.parallel.DistributedDataParallel(
+                self.parallel,
+                on_gpu,
+                gradient_as_bucket_view=True,  # saves a copy of the gradients
+            )
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:

@@ -1,9 +1,8 @@
 """Refuses a training run that cannot fit into the memory of its workers, or that leaves some of them idle.
 
-The estimate counts what every update needs: weights, gradients, the states of AdamW, and the copies that ZeRO
-makes of them. A run that needs more
-than the nodes have is refused. One that is let through may still run out of memory, because activations,
-buffers and temporary tensors are not counted.
+The estimate counts what every update needs: weights, gradients, the states of AdamW, and what ZeRO copies and
+gathers. A run that needs more than the nodes have is refused. One that is let through may still run out of
+memory, because activations, buffers for communication and temporary tensors are not counted.
 """
 
 import json
