@@ -22,7 +22,8 @@ class ClusterConfig(Config):
     """CPUs per training worker or actor; also its number of torch threads."""
     backend: Literal["auto", "deepspeed", "ddp"] = "auto"
     """ddp: torch's DistributedDataParallel. auto: ddp if `zero_stage` is not set and weights, gradients and
-    optimiser states take at most half of a worker's memory; otherwise DeepSpeed, if it can start."""
+    optimiser states take at most half of a worker's memory, or would take as much with DeepSpeed. Otherwise
+    DeepSpeed, if it can start."""
     zero_stage: Literal[0, 1, 2, 3] | None = None
     """DeepSpeed ZeRO stage. None: 2 if DeepSpeed is used."""
     accumulation: PositiveInt = 1

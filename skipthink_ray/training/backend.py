@@ -51,7 +51,7 @@ def choose_backend(cluster: ClusterConfig, train: TrainConfig, size: int) -> tup
     if (
         cluster.backend == "auto"
         and cluster.zero_stage is None
-        and not any_rank(not _fits(cluster, train, size))
+        and not any_rank(_takes_deepspeed(cluster, train, size))
     ):
         return "ddp", None
     problem = deepspeed_problem(cluster.use_gpu)
@@ -68,14 +68,15 @@ def choose_backend(cluster: ClusterConfig, train: TrainConfig, size: int) -> tup
     return "deepspeed", None
 
 
-def _fits(cluster: ClusterConfig, train: TrainConfig, size: int) -> bool:
-    """Whether weights, gradients and optimiser states take at most half of this worker's memory under DDP."""
+def _takes_deepspeed(cluster: ClusterConfig, train: TrainConfig, size: int) -> bool:
+    """Whether the student takes more than half of this worker's memory under DDP, and less with DeepSpeed."""
     if cluster.use_gpu:
         memory = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
     else:
         memory = memory_bytes() / int(os.environ.get("LOCAL_WORLD_SIZE", world()))  # Ray Train sets it
     alone = cluster.model_copy(update={"backend": "ddp"})
-    return sum(needed(size, train, alone).values()) <= memory / 2
+    ddp, least = (sum(needed(size, train, each).values()) for each in (alone, cluster))
+    return ddp > memory / 2 and least < ddp
 
 
 def memory_bytes() -> int:

@@ -15,8 +15,18 @@ def gathered_parameters(size: int) -> int:
 
 
 def needed(size: int, train: TrainConfig, cluster: ClusterConfig) -> dict[str, int]:
-    """Bytes that a worker needs at least, by use. Which parts ZeRO shards depends on its stage."""
-    deepspeed = cluster.backend != "ddp"
+    """Bytes that a worker needs at least, by use. Which parts ZeRO shards depends on its stage.
+
+    If the backend is still to be chosen, these are the bytes of the one that needs less. With one worker that
+    is DDP: ZeRO has nothing to shard, and copies more.
+    """
+    chooses = cluster.backend == "auto" and cluster.zero_stage is None
+    backends = ("ddp", "deepspeed") if chooses else (cluster.backend,)
+    parts = [_needed(size, train, cluster, deepspeed=backend != "ddp") for backend in backends]
+    return min(parts, key=lambda each: sum(each.values()))
+
+
+def _needed(size: int, train: TrainConfig, cluster: ClusterConfig, deepspeed: bool) -> dict[str, int]:
     zero, workers = cluster.zero if deepspeed else 0, cluster.num_workers
     bf16 = train.precision == "bf16" and deepspeed
     each = BF16_BYTES if bf16 else FP32_BYTES

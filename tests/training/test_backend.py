@@ -19,6 +19,7 @@ SMALL, HUGE = 10**6, 10**13
     [
         ({}, SMALL, "ddp"),
         ({}, HUGE, "deepspeed"),
+        ({"num_workers": 1}, HUGE, "ddp"),
         ({"zero_stage": 1}, SMALL, "deepspeed"),
         ({"backend": "deepspeed"}, SMALL, "deepspeed"),
         ({"backend": "ddp", "zero_stage": 1}, HUGE, "ddp"),

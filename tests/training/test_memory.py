@@ -47,6 +47,12 @@ def test_zero_shards_what_its_stage_says():
     assert total(3, workers=8, use_gpu=True) == 2.9
     ddp = ClusterConfig(backend="ddp", num_workers=4)
     assert sum(needed(size, train, ddp).values()) == 16 * size
+    assert needed(size, train, ClusterConfig(num_workers=1)) == needed(size, train, ddp), (
+        "ZeRO shards nothing"
+    )
+    assert needed(size, train, ClusterConfig(num_workers=4)) == needed(
+        size, train, ClusterConfig(zero_stage=2, num_workers=4)
+    )
 
 
 def test_a_student_that_does_not_fit_is_refused_with_numbers(tmp_path: Path):
