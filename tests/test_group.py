@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from benchmarks.servers import free_ports
 from skipthink_ray.commands import group
 from skipthink_ray.commands.group import Outcome, Processes, Run, run_group, run_tasks
-from skipthink_ray.config import PipelineConfig, RationalesConfig
+from skipthink_ray.config import PipelineConfig, RationalesConfig, TrackingConfig
 from skipthink_ray.pipeline import open_run
 from skipthink_ray.settings import expand
 from skipthink_ray.tasks import GROUPS, task_of
@@ -167,7 +168,10 @@ def test_a_task_without_its_file_does_not_stop_the_others(tmp_path, monkeypatch)
             '{"question": "How many?", "answer": "1", "rationale": "One."}\n'
         )
     source = RationalesConfig(source="file", path=f"{tmp_path}/{{task}}.jsonl")
-    configs = expand(PipelineConfig(task="seven", storage_path=str(tmp_path), rationales=source))
+    tracking = TrackingConfig(backend="off")
+    configs = expand(
+        PipelineConfig(task="seven", storage_path=str(tmp_path), rationales=source, tracking=tracking)
+    )
     monkeypatch.setattr(group, "_run_side_by_side", lambda *_: None)
     ran = list[str]()
 
@@ -179,6 +183,27 @@ def test_a_task_without_its_file_does_not_stop_the_others(tmp_path, monkeypatch)
 
     assert run_tasks(configs, run, []) == 1
     assert ran == ["addsub", "svamp"]
+
+
+def test_a_group_needs_its_server_to_start_and_a_task_does_not(tmp_path, monkeypatch):
+    away = f"http://127.0.0.1:{free_ports(1)[0]}"
+    tracking = TrackingConfig(uri=away)
+    configs = [config.model_copy(update={"tracking": tracking}) for config in seven(tmp_path)]
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(ValueError, match=rf"MLflow at '{away}' does not answer"):
+        run_tasks(configs, lambda _: 0, [])
+
+    monkeypatch.setattr(group, "check_server", lambda *_: None)  # it goes away after the check
+    monkeypatch.setattr(group, "_run_side_by_side", lambda *_: None)
+    ran = list[bool]()
+
+    def run(config: PipelineConfig) -> int:
+        ran.append(config.tracking.may_be_away)
+        write_report(config, skip_accuracy=39.5)
+        return 0
+
+    assert run_tasks(configs, run, []) == 0
+    assert ran == [True] * len(configs)
 
 
 def test_processes_end_as_sigterm_ends_them_and_no_other_starts(tmp_path, monkeypatch):

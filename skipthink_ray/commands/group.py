@@ -24,6 +24,7 @@ from skipthink_ray.runtime.console import TERMINATED, say
 from skipthink_ray.runtime.job import how_to_continue
 from skipthink_ray.runtime.logged import end_on_sigterm
 from skipthink_ray.runtime.store import REPORT
+from skipthink_ray.runtime.tracking import check_server
 
 POLL_S = 0.5
 GRACE_S = 120.0
@@ -49,8 +50,13 @@ def run_tasks(
     """Run the tasks of a group, side by side if the cluster has room. Returns the exit code of `run_group`.
 
     run: runs a task in this process. words: the options of the group's command.
+    Raises ValueError if the tracking server does not answer. Once tasks run, it may go away.
     """
-    if sum(not _is_finished(config) for config in configs) > 1:
+    left = [config for config in configs if not _is_finished(config)]
+    if left and not left[0].tracking.may_be_away:  # the group has one server, and goes on without it
+        check_server(left[0].tracking, Folder.open(left[0].storage_path))
+        configs = [_starts_without_server(config) for config in configs]
+    if len(left) > 1:
         code = _run_side_by_side(configs, words)
         if code is not None:
             return code
@@ -63,6 +69,11 @@ def _is_finished(config: PipelineConfig) -> bool:
         return is_finished(open_run(config), stages_of(config))
     except ValueError:  # its run will say so
         return False
+
+
+def _starts_without_server(config: PipelineConfig) -> PipelineConfig:
+    tracking = config.tracking.model_copy(update={"may_be_away": True})
+    return config.model_copy(update={"tracking": tracking})
 
 
 def _run_side_by_side(configs: Sequence[PipelineConfig], words: Sequence[str]) -> int | None:
@@ -153,6 +164,8 @@ class Processes:
     def run(self, config: PipelineConfig) -> Outcome:
         """Run a task of the group to its end, with the command that would run it alone."""
         command = ["run", *self.words, "--task", config.task, "--name", config.name]
+        if config.tracking.may_be_away:
+            command.append("--tracking.may-be-away")
         if config.rationales.path:
             command += ["--rationales.path", config.rationales.path]
         tell = partial(say, self.console, stage=config.task)

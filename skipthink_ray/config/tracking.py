@@ -14,6 +14,9 @@ class TrackingConfig(Config):
     """mlflow: log to MLflow; off: no tracking."""
     uri: Address | None = None
     """MLflow tracking URI. None: MLFLOW_TRACKING_URI, or SQLite under the storage path (if it is local)."""
+    may_be_away: bool = False
+    """Start even if the MLflow server does not answer. Metrics are kept on storage until it does. By default
+    only a run that has begun goes on without its server."""
     experiment: str = "skipthink"
     """Name of the MLflow experiment."""
     log_student: bool = False
