@@ -37,8 +37,8 @@ from benchmarks.chunking_texts import (
 )
 from skipthink_ray.method import chunking
 from skipthink_ray.method.markup import MarkerIds
-from skipthink_ray.models.batching import length_batches
 from skipthink_ray.models.scoring import stage_losses
+from skipthink_ray.training.batches import length_batches
 
 TIE_NATS = 1e-5
 SEARCH = SimpleNamespace(

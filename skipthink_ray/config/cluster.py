@@ -1,8 +1,8 @@
 """Where a run executes."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from skipthink_ray.config.base import Address, Config, PositiveInt
 
@@ -28,6 +28,9 @@ class ClusterConfig(Config):
     """DeepSpeed ZeRO stage. None: 2 if DeepSpeed is used."""
     accumulation: PositiveInt = 1
     """Micro-batches per update on each worker (gradient accumulation)."""
+    micro_batch_tokens: PositiveInt | None = None
+    """Most tokens of a micro-batch on each worker, padding included; a longer item has one of its own. An
+    update has as many micro-batches as its fullest worker needs. None: `accumulation` says how many."""
     gradient_checkpointing: bool = False
     """Compute each layer's activations again in the backward pass instead of keeping them. A layer's input is
     all that stays in memory, so items of thousands of tokens fit. Training takes longer (docs/speed.md)."""
@@ -39,6 +42,16 @@ class ClusterConfig(Config):
     Checkpoints take at most a tenth of the time."""
     wait_s: Annotated[float, Field(ge=0.0)] = 0.0
     """Seconds to wait for an autoscaling cluster to grow before reporting that the request does not fit."""
+
+    @model_validator(mode="after")
+    def splits_in_one_way(self) -> Self:
+        """Refuse two settings for the number of micro-batches."""
+        if self.micro_batch_tokens is not None and self.accumulation > 1:
+            raise ValueError(
+                f"accumulation: {self.accumulation} micro-batches and micro_batch_tokens: "
+                f"{self.micro_batch_tokens} exclude each other; remove one of the two"
+            )
+        return self
 
     @property
     def zero(self) -> int:

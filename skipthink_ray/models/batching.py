@@ -20,15 +20,3 @@ def collate(items: list[Item], pad_id: int, device: torch.device) -> dict[str, t
         labels_BT[at, start:end] = item.target
     arrays = {"input_ids": ids_BT, "labels": labels_BT}
     return {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
-
-
-def length_batches(rows: np.ndarray, tokens: np.ndarray, batch_tokens: int) -> list[np.ndarray]:
-    """Sort rows by length and cut them into batches of at most `batch_tokens` padded tokens (or one row)."""
-    order = np.argsort(tokens, kind="stable")
-    by_length, lengths = rows[order], tokens[order]
-    batches, start = [], 0
-    for end in range(1, len(by_length) + 1):
-        if end == len(by_length) or (end + 1 - start) * lengths[end] > batch_tokens:
-            batches.append(by_length[start:end])
-            start = end
-    return batches

@@ -111,9 +111,44 @@ def updates_per_epoch(stage: Stage, config: TrainConfig, num_rows: int, cwt_item
     return sum(-(-count // config.batch_size) for count in items)
 
 
-def share_of(update: np.ndarray, rank: int, world: int, accumulation: int) -> list[np.ndarray]:
-    """A rank's micro-batches of an update, as item numbers. Some may be empty if the update is small."""
-    return [update[micro * world + rank :: world * accumulation] for micro in range(accumulation)]
+@dataclass(frozen=True)
+class Split:
+    """How each rank's share of an update is split into micro-batches."""
+
+    parts: int = 1
+    """Their number (`cluster.accumulation`)."""
+    most_tokens: int | None = None
+    """The most tokens of each, in place of their number (`cluster.micro_batch_tokens`)."""
+
+
+WHOLE = Split()
+"""One micro-batch per rank."""
+
+
+def shares_of(update: np.ndarray, tokens_I: np.ndarray, world: int, split: Split) -> list[list[np.ndarray]]:
+    """The micro-batches of an update, as item numbers, by rank. Some may be empty if the update is small.
+
+    Every rank has the same number of them, as ranks exchange gradients and shards in each.
+    """
+    if split.most_tokens is None:
+        step = world * split.parts
+        return [[update[part * world + rank :: step] for part in range(split.parts)] for rank in range(world)]
+    of_ranks = [update[rank::world] for rank in range(world)]
+    shares = [length_batches(items, tokens_I[items], split.most_tokens) for items in of_ranks]
+    longest = max(map(len, shares))
+    return [[*share, *[update[:0]] * (longest - len(share))] for share in shares]
+
+
+def length_batches(rows: np.ndarray, tokens: np.ndarray, batch_tokens: int) -> list[np.ndarray]:
+    """Sort rows by length and cut them into batches of at most `batch_tokens` padded tokens (or one row)."""
+    order = np.argsort(tokens, kind="stable")
+    by_length, lengths = rows[order], tokens[order]
+    batches, start = [], 0
+    for end in range(1, len(by_length) + 1):
+        if end == len(by_length) or (end + 1 - start) * lengths[end] > batch_tokens:
+            batches.append(by_length[start:end])
+            start = end
+    return batches
 
 
 def build_item(items: Items, number: int, samples: Samples, ids: markup.MarkerIds) -> markup.Item:
@@ -128,12 +163,12 @@ def build_item(items: Items, number: int, samples: Samples, ids: markup.MarkerId
     return markup.full_item(sample, ids, items.removed_I[number])
 
 
-def padding_share(items: Items, updates: list[np.ndarray], world: int, accumulation: int) -> float:
+def padding_share(items: Items, updates: list[np.ndarray], world: int, split: Split) -> float:
     """Share of padding among all token positions of an epoch's micro-batches."""
     used = padded = 0
     for update in updates:
-        for rank in range(world):
-            for part in share_of(update, rank, world, accumulation):
+        for share in shares_of(update, items.tokens_I, world, split):
+            for part in share:
                 used += int(items.tokens_I[part].sum())
                 padded += int(items.tokens_I[part].max(initial=0)) * len(part)
     return 1 - used / max(padded, 1)

@@ -22,12 +22,12 @@ BUCKET = 50_000_000
 def deepspeed_config(
     train: TrainConfig, cluster: ClusterConfig, world: int, num_parameters: int
 ) -> dict[str, Any]:
-    """ZeRO, precision, clipping and accumulation. The optimiser, torch's AdamW, is passed separately.
+    """ZeRO, precision and clipping. The optimiser, torch's AdamW, is passed separately.
 
+    DeepSpeed is told one micro-batch per update. `DeepSpeedEngine.update` says which one is the last.
     With ZeRO-3, each of DeepSpeed's buffers holds at most `gathered_parameters(num_parameters)`. DeepSpeed's
     own bounds are a billion parameters, so it would keep the whole of most students on every rank.
     """
-    micro_batch = max(1, -(-train.batch_size // (world * cluster.accumulation)))
     bound = gathered_parameters(num_parameters)
     zero_3 = {
         "reduce_bucket_size": min(BUCKET, bound),
@@ -37,8 +37,8 @@ def deepspeed_config(
         "stage3_max_reuse_distance": bound,
     }
     return {
-        "train_micro_batch_size_per_gpu": micro_batch,
-        "gradient_accumulation_steps": cluster.accumulation,
+        "train_micro_batch_size_per_gpu": max(1, -(-train.batch_size // world)),
+        "gradient_accumulation_steps": 1,
         "gradient_clipping": train.optim.clip_norm,
         "zero_optimization": {
             "stage": cluster.zero,

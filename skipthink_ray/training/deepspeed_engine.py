@@ -39,7 +39,6 @@ class DeepSpeedEngine:
         loss = SummedLoss(model, may_slice=cluster.zero != 3)
         if cluster.zero == 3:
             _shard(model, config)
-        self.accumulation = cluster.accumulation
         self.adamw = adamw(model, train.optim, markers)
         self.engine: Any = deepspeed.initialize(
             model=loss,
@@ -58,11 +57,12 @@ class DeepSpeedEngine:
     def update(self, micro_batches: list[MicroBatch], num_targets: int, lr: float) -> torch.Tensor:
         set_lr(self.engine.optimizer, lr)
         total = torch.zeros((), device=micro_batches[0]["labels"].device)
-        for batch in micro_batches:
+        for number, batch in enumerate(micro_batches, start=1):
+            self.engine.set_gradient_accumulation_boundary(number == len(micro_batches))
             loss = self.engine(**batch) / num_targets
-            self.engine.backward(loss * (world() * self.accumulation))
-            self.engine.step()
+            self.engine.backward(loss * world())
             total += loss.detach()
+        self.engine.step()
         if not self.linked:
             self._link_states()
         if self.engine.skipped_steps:  # DeepSpeed silently skips a step if a gradient is not finite

@@ -1,9 +1,9 @@
 """The engine that turns micro-batches into an optimiser step. This one is DistributedDataParallel.
 
-DistributedDataParallel and DeepSpeed average gradients over the W ranks; DeepSpeed also averages over the A
-micro-batches. The method divides the *sum* of the token losses by the N target tokens of the whole update
-(method §2). So each micro-batch's summed loss is multiplied by W (and A) and divided by N. The gradients then
-equal those of one large batch, for any W and A.
+DistributedDataParallel and DeepSpeed average gradients over the W ranks. The method divides the *sum* of the
+token losses by the N target tokens of the whole update (method §2). So each micro-batch's summed loss is
+multiplied by W and divided by N. The gradients then equal those of one large batch, for any number of ranks
+and micro-batches.
 """
 
 import math

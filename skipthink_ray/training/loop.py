@@ -21,13 +21,15 @@ from skipthink_ray.method.samples import Samples
 from skipthink_ray.models.batching import collate
 from skipthink_ray.models.student import Student
 from skipthink_ray.training.batches import (
+    WHOLE,
     Items,
+    Split,
     Stage,
     build_item,
     epoch_items,
     padding_share,
     plan_updates,
-    share_of,
+    shares_of,
 )
 from skipthink_ray.training.checkpoint import NonFiniteLoss, Progress
 from skipthink_ray.training.engine import Engine, MicroBatch, rank, world
@@ -52,7 +54,7 @@ class Job:
     config: TrainConfig
     updates: int
     seed: int
-    accumulation: int = 1
+    split: Split = WHOLE
     kept_RM: np.ndarray | None = None
     """The chunks that skip items show (stt); None: all."""
 
@@ -108,7 +110,7 @@ def train(
         if not updates:
             raise ValueError(f"{job.stage}: there are no samples to train on")
         if progress.position == 0:
-            padding = padding_share(items, updates, world(), job.accumulation)
+            padding = padding_share(items, updates, world(), job.split)
             progress.epochs[-1] |= {
                 "items": len(items.row_I),
                 "updates": len(updates),
@@ -160,7 +162,7 @@ def _run_updates(run: _Run, samples: Samples, items: Items, updates: list[np.nda
                 student.pad_id,
                 _device(engine),
             )
-            for share in share_of(update, rank(), world(), job.accumulation)
+            for share in shares_of(update, items.tokens_I, world(), job.split)[rank()]
         ]
         num_targets = int(items.targets_I[update].sum())  # N, the denominator of the loss
         lr = learning_rate(job.config.optim, progress.update, job.updates)

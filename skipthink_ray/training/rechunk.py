@@ -19,8 +19,8 @@ from skipthink_ray.method import chunking
 from skipthink_ray.method.chunking import LARGEST_SIZE, StageLosses
 from skipthink_ray.method.markup import MarkerIds
 from skipthink_ray.method.samples import Samples
-from skipthink_ray.models.batching import length_batches
 from skipthink_ray.models.scoring import stage_losses
+from skipthink_ray.training.batches import length_batches
 from skipthink_ray.training.engine import rank, world
 
 BATCH_TOKENS = {"cpu": 2048, "cuda": 32768}

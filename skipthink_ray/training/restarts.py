@@ -19,7 +19,7 @@ WOULD_FAIL_AGAIN = re.compile(
 )
 """The last line of a traceback, for failures that a restart would repeat."""
 LESS_MEMORY = (
-    "Lower batch_size of the stage, raise cluster.accumulation or set cluster.gradient_checkpointing"
+    "Set cluster.micro_batch_tokens or cluster.gradient_checkpointing, or lower batch_size of the stage"
 )
 OUT_OF_MEMORY = re.compile(r"CUDA out of memory|OutOfMemoryError|low on memory")
 ENDS = {

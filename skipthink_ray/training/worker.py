@@ -16,6 +16,7 @@ from skipthink_ray.models.student import Student, load_student, with_stages
 from skipthink_ray.rows import SKIP_SCHEMA, tracked, tracked_epochs
 from skipthink_ray.runtime.board import Board
 from skipthink_ray.training.backend import choose_backend, start_engine
+from skipthink_ray.training.batches import Split
 from skipthink_ray.training.checkpoint import (
     GivenUp,
     NonFiniteLoss,
@@ -46,7 +47,7 @@ def work(arguments: dict[str, Any]) -> dict[str, Any]:
         request.train_config,
         request.updates,
         request.config.seed,
-        cluster.accumulation,
+        Split(cluster.accumulation, cluster.micro_batch_tokens),
         _kept(request, samples),
     )
     with node_copy(request.student, "student") as folder:
@@ -65,7 +66,7 @@ def work(arguments: dict[str, Any]) -> dict[str, Any]:
                 load_weights(Path(saved), student.model)
             engine = start_engine(student.model, request.train_config, cluster, backend, markers)
             empty = collate([], student.pad_id, next(engine.model.parameters()).device)
-            engine.update([empty] * cluster.accumulation, 1, lr=0.0)  # creates the optimiser states
+            engine.update([empty], 1, lr=0.0)  # creates the optimiser states
             progress, samples = load_checkpoint(Path(saved), engine, samples)
     else:
         engine = start_engine(student.model, request.train_config, cluster, backend, markers)

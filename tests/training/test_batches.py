@@ -8,14 +8,16 @@ from hypothesis import strategies as st
 
 from skipthink_ray.config import CwtConfig, SttConfig, TrainConfig
 from skipthink_ray.method.markup import MarkerIds, join
-from skipthink_ray.models.batching import IGNORE, collate, length_batches
+from skipthink_ray.models.batching import IGNORE, collate
 from skipthink_ray.models.student import train_tokenizer
 from skipthink_ray.training.batches import (
+    Split,
     build_item,
     epoch_items,
+    length_batches,
     padding_share,
     plan_updates,
-    share_of,
+    shares_of,
     updates_per_epoch,
 )
 from tests.toys import make_samples, read_rows, token_samples, written
@@ -152,13 +154,27 @@ def test_mixed_updates_mix_parts_and_order_depends_on_the_seed(rows):
 
 
 @given(st.integers(0, 40), st.integers(1, 5), st.integers(1, 4))
-def test_the_shares_of_ranks_and_micro_batches_partition_an_update(size, world, accumulation):
-    update = np.random.default_rng(size).permutation(size) + 1000
-    shares = [share_of(update, rank, world, accumulation) for rank in range(world)]
-    assert all(len(share) == accumulation for share in shares)
+def test_the_shares_of_ranks_and_micro_batches_partition_an_update(size, world, parts):
+    update = np.random.default_rng(size).permutation(size)
+    shares = shares_of(update, np.ones(size, dtype=int), world, Split(parts))
+    assert all(len(share) == parts for share in shares)
     flat = [micro for share in shares for micro in share]
     assert sorted(np.concatenate(flat).tolist()) == sorted(update.tolist())
     assert max(map(len, flat)) - min(map(len, flat)) <= 1
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=40), st.integers(1, 5), st.integers(1, 200))
+def test_micro_batches_hold_at_most_their_tokens_and_every_rank_has_as_many(lengths, world, most_tokens):
+    update, tokens = np.arange(len(lengths))[::-1], np.array(lengths)
+    shares = shares_of(update, tokens, world, Split(most_tokens=most_tokens))
+    flat = [micro for share in shares for micro in share]
+    assert sorted(np.concatenate(flat).tolist()) == sorted(update.tolist())
+    assert len({len(share) for share in shares}) == 1, "ranks exchange gradients in every micro-batch"
+    assert any(len(share[-1]) for share in shares), "no rank needs the last micro-batch"
+    for micro in flat:
+        assert len(micro) <= 1 or len(micro) * tokens[micro].max() <= most_tokens
+    for rank, share in enumerate(shares):  # the same items as without a bound
+        assert sorted(np.concatenate(share).tolist()) == sorted(update[rank::world].tolist())
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 1.0])
@@ -215,10 +231,10 @@ def test_padding_is_at_most_a_tenth_on_real_rationales(real_data, task, stage_up
     for stage in STAGES:
         config, rng = _config(stage, stage_updates=stage_updates), np.random.default_rng(0)
         items = epoch_items(stage, config, samples, rng)
-        bucketed = padding_share(items, plan_updates(items, config, rng), world=2, accumulation=1)
+        bucketed = padding_share(items, plan_updates(items, config, rng), world=2, split=Split())
         unsorted = config.model_copy(update={"bucket_updates": 1})
         assert bucketed <= 0.1
-        assert padding_share(items, plan_updates(items, unsorted, rng), world=2, accumulation=1) > 0.12, (
+        assert padding_share(items, plan_updates(items, unsorted, rng), world=2, split=Split()) > 0.12, (
             "sorting is what helps"
         )
 

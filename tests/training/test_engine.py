@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 from skipthink_ray.config import OptimConfig, TrainConfig
 from skipthink_ray.method.markup import Item
 from skipthink_ray.models.batching import collate
-from skipthink_ray.training.batches import share_of
+from skipthink_ray.training.batches import WHOLE, Split, shares_of
 from skipthink_ray.training.engine import DataParallelEngine
 from skipthink_ray.training.schedule import learning_rate
 from tests.toys import tiny_llama
@@ -36,15 +36,14 @@ def _items(number: int, size: int) -> list[Item]:
     ]
 
 
-def _run(engine: DataParallelEngine, rank: int = 0, world: int = 1, accumulation: int = 1) -> list[float]:
+def _run(engine: DataParallelEngine, rank: int = 0, world: int = 1, split: Split = WHOLE) -> list[float]:
     """The losses of three updates with the given split."""
     losses = []
     for number, size in enumerate(UPDATE_SIZES):
         items = _items(number, size)
-        micro_batches = [
-            collate([items[at] for at in share], 0, CPU)
-            for share in share_of(np.arange(size), rank, world, accumulation)
-        ]
+        lengths = np.array([len(item.prompt) + len(item.target) for item in items])
+        shares = shares_of(np.arange(size), lengths, world, split)[rank]
+        micro_batches = [collate([items[at] for at in share], 0, CPU) for share in shares]
         losses.append(float(engine.update(micro_batches, sum(len(item.target) for item in items), LR)))
     return losses
 
@@ -95,37 +94,40 @@ def test_a_mean_of_means_would_be_another_number(whole):
     assert abs(mean_of_means - whole[0][0]) > 0.01
 
 
-@pytest.mark.parametrize("accumulation", [2, 4, 8])
-def test_an_update_does_not_depend_on_its_micro_batches(whole, accumulation):
+SPLITS = [*map(Split, (1, 2, 4, 8)), *(Split(most_tokens=tokens) for tokens in (1, 40, 100))]
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_an_update_does_not_depend_on_its_micro_batches(whole, split):
     engine = DataParallelEngine(tiny_llama(initializer_range=0.2), _config())
-    assert _run(engine, accumulation=accumulation) == pytest.approx(whole[0], abs=ROUNDING)
+    assert _run(engine, split=split) == pytest.approx(whole[0], abs=ROUNDING)
     _assert_same_weights(engine.model.state_dict(), whole[1])
 
 
 def _rank(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
-    for accumulation in (1, 2):
+    for number, split in enumerate(SPLITS):
         engine = DataParallelEngine(tiny_llama(initializer_range=0.2), _config())
-        losses = torch.tensor(_run(engine, rank, 2, accumulation), dtype=torch.float64)
+        losses = torch.tensor(_run(engine, rank, 2, split), dtype=torch.float64)
         weights = {name: weight.clone() for name, weight in engine.model.state_dict().items()}
-        save_file({"losses": losses, **weights}, f"{folder}/{accumulation}-{rank}.safetensors")
+        save_file({"losses": losses, **weights}, f"{folder}/{number}-{rank}.safetensors")
     dist.barrier()
     dist.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
 def two_processes(tmp_path_factory) -> Path:
-    """Folder with the results of two ranks after the same updates, without and with accumulation."""
+    """Folder with the results of two ranks after the same updates, for every split."""
     folder = tmp_path_factory.mktemp("ranks")
     mp.start_processes(_rank, (str(folder),), nprocs=2, start_method="spawn")
     return folder
 
 
-@pytest.mark.parametrize("accumulation", [1, 2])
-def test_an_update_does_not_depend_on_the_number_of_processes(whole, two_processes, accumulation):
+@pytest.mark.parametrize("number", range(len(SPLITS)))
+def test_an_update_does_not_depend_on_the_number_of_processes(whole, two_processes, number):
     for rank in range(2):
-        found = load_file(two_processes / f"{accumulation}-{rank}.safetensors")
+        found = load_file(two_processes / f"{number}-{rank}.safetensors")
         assert found.pop("losses").tolist() == pytest.approx(whole[0], abs=ROUNDING)
         _assert_same_weights(found, whole[1])
 

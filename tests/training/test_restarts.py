@@ -86,7 +86,7 @@ def test_a_full_gpu_is_named_with_the_settings_to_change(fit):
     full = _raised(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"))
     outcome, _, left = fit(({0: full}, True), ({0: DIED}, False))
     assert outcome["error"].endswith(
-        "Lower batch_size of the stage, raise cluster.accumulation or set cluster.gradient_checkpointing"
+        "Set cluster.micro_batch_tokens or cluster.gradient_checkpointing, or lower batch_size of the stage"
     )
     assert "CUDA out of memory" in outcome["error"]
     assert left == 1
