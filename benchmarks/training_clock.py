@@ -14,6 +14,7 @@ the clock waits for the device only at the ends of the window.
 import json
 import resource
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +29,16 @@ class Clock:
     """The time, positions and losses of one arm's updates.
 
     launched: seconds since the epoch at which the arm's process was started.
+    others: the CPU seconds so far of processes that serve this one, such as Ray's.
     """
 
-    def __init__(self, setting: Setting, launched: float) -> None:
-        self.setting, self.launched = setting, launched
+    def __init__(self, setting: Setting, launched: float, others: Callable[[], float] = lambda: 0.0) -> None:
+        self.setting, self.launched, self.others = setting, launched, others
         self.on_gpu = setting.device == "cuda"
         self.losses: list[float | torch.Tensor] = []
         self.phases = dict.fromkeys(PHASES, 0.0)
         self.positions = self.done = 0
-        self.start_s = self.began = self.ended = self.checkpoint_s = self.cpu_s = 0.0
+        self.start_s = self.began = self.ended = self.checkpoint_s = self.cpu_s = self.others_s = 0.0
         self.phase, self.since = "rest", time.perf_counter()
 
     def attach(self, model: Any, optimizer: torch.optim.Optimizer) -> None:
@@ -53,11 +55,12 @@ class Clock:
             self._wait()
             self.positions, self.phases = 0, dict.fromkeys(PHASES, 0.0)
             self.began = time.perf_counter()
-            self.since, self.cpu_s = self.began, time.process_time()
+            self.since, self.cpu_s, self.others_s = self.began, time.process_time(), self.others()
         elif self.done == self.setting.warmup + self.setting.updates:
             self._wait()
             self._enter(self.phase)
             self.ended, self.cpu_s = time.perf_counter(), time.process_time() - self.cpu_s
+            self.others_s = self.others() - self.others_s
 
     def record(self) -> dict[str, Any]:
         """The measurements of this process. Raises RuntimeError if the arm made too few updates."""
@@ -66,6 +69,7 @@ class Clock:
         return {
             "seconds": self.ended - self.began,
             "cpu_s": self.cpu_s,
+            "others_s": self.others_s,
             "positions": self.positions,
             "losses": [float(loss) for loss in self.losses[: self.setting.warmup]],
             "phases_ms": {} if self.on_gpu else self._phases_ms(),

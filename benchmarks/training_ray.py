@@ -1,13 +1,16 @@
-"""Our arms of bench_training.py inside Ray's TorchTrainer."""
+"""Our arms of bench_training.py inside Ray Train."""
 
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import psutil
 import ray.train
 import torch
-from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.torch import TorchConfig
 
+from benchmarks import training_arms
 from benchmarks.training_arms import ARMS, Arm, ours
 from benchmarks.training_clock import Clock
 from benchmarks.training_plan import Plan
@@ -17,13 +20,14 @@ from skipthink_ray.runtime.board import Board, start_boards
 from skipthink_ray.training.engine import Engine, rank
 from skipthink_ray.training.hooks import Saver, hooks
 from skipthink_ray.training.loop import Hooks, Job
+from skipthink_ray.training.trainer import Trainer
 
 
 def in_ray(plan: Plan, arm: Arm, launched: float) -> None:
-    """Our arm inside Ray's TorchTrainer, with the hooks of a pipeline's training stage."""
+    """Our arm inside the project's trainer, with the hooks of a pipeline's training stage."""
     cluster.connect(ClusterConfig())
     with TemporaryDirectory() as storage:
-        TorchTrainer(
+        Trainer(
             _worker,
             train_loop_config={
                 "folder": str(plan.folder),
@@ -40,11 +44,22 @@ def in_ray(plan: Plan, arm: Arm, launched: float) -> None:
     cluster.disconnect()
 
 
+def _others() -> float:
+    """CPU seconds of the driver and of all processes of its cluster but the training workers."""
+    driver = next(one for one in psutil.Process().parents() if training_arms.__name__ in one.cmdline())
+    seconds = 0.0
+    for process in (driver, *driver.children(recursive=True)):
+        with suppress(psutil.Error):  # it has ended
+            if "RayTrainWorker" not in " ".join(process.cmdline()):
+                seconds += sum(process.cpu_times()[:2])
+    return seconds
+
+
 def _worker(arguments: dict[str, Any]) -> None:
     """Runs on every rank."""
     plan, arm = Plan.read(Path(arguments["folder"])), ARMS[arguments["arm"]]
     torch.set_num_threads(arm.threads)
-    clock = Clock(plan.setting, arguments["launched"])
+    clock = Clock(plan.setting, arguments["launched"], _others if rank() == 0 else lambda: 0.0)
     board = arguments["board"] if rank() == 0 else None
 
     def make_hooks(job: Job, engine: Engine, cluster: ClusterConfig) -> Hooks:

@@ -86,7 +86,9 @@ def test_the_numbers_are_medians_and_rays_cost_is_beside_the_same_arm(plan):
     def repeats(*seconds: float) -> list[dict]:
         phases = dict.fromkeys(PHASES, 1.0)
         one = {"positions": 100, "phases_ms": phases, "peak_bytes": 1 << 30, "checkpoint_s": 1.0, "load": 0.5}
-        return [one | {"seconds": each, "start_s": each, "cpu_s": each} for each in seconds]
+        return [
+            one | dict.fromkeys(("seconds", "start_s", "cpu_s"), each) | {"others_s": 0.5} for each in seconds
+        ]
 
     records = {
         "literal 1x2": repeats(2, 4, 3),
@@ -98,6 +100,7 @@ def test_the_numbers_are_medians_and_rays_cost_is_beside_the_same_arm(plan):
     assert found["ours ddp 1x2"]["ms"] == 500
     assert found["Ray ddp 1x2"]["ray_pct_per_update"] == 100
     assert found["Ray ddp 1x2"]["ray_start_s"] == 1
+    assert found["Ray ddp 1x2"]["ray_others_pct"] == 25
 
 
 def test_useful_operations_count_the_head_at_target_positions_only(plan):

@@ -40,13 +40,15 @@ def connect(config: ClusterConfig) -> str:
     or that of another user; `local` always starts a new one.
 
     A Ray Train report waits for the controller's poll interval, which is 2 s by default. Arrow's default
-    allocator keeps memory after a read; the system allocator returns it. Ray replaces the SIGTERM handler by
-    one that aborts the process if it needs more than 3 s to end; the old one is put back.
+    allocator keeps memory after a read; the system allocator returns it. torch may take huge pages for large
+    tensors, as the kernel hands them out faster than many small ones (docs/speed.md). Ray replaces the SIGTERM
+    handler by one that aborts the process if it needs more than 3 s to end; the old one is put back.
     """
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
     os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", str(max(120.0, config.wait_s)))
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     data = ray.data.DataContext.get_current()
     data.execution_options.preserve_order = True  # the same rows in the same files on every run
     data.target_max_block_size = BLOCK_BYTES
