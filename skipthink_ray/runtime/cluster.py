@@ -41,7 +41,7 @@ def connect(config: ClusterConfig) -> str:
 
     A Ray Train report waits for the controller's poll interval, which is 2 s by default. Arrow's default
     allocator keeps memory after a read; the system allocator returns it. torch may take huge pages for large
-    tensors, as the kernel hands them out faster than many small ones (docs/speed.md). Ray replaces the SIGTERM
+    tensors, as the kernel gives them faster than many small ones (docs/speed.md). Ray replaces the SIGTERM
     handler by one that aborts the process if it needs more than 3 s to end; the old one is put back.
     """
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
