@@ -13,7 +13,8 @@ literal arm, within 2e-6 (fp32) or 1e-2 (bf16); otherwise the benchmark stops wi
 Times are wall seconds of whole windows. The columns with CPU are the CPU time of the workers, which other
 processes on the machine inflate less; it leaves out waiting, for example for another worker. Memory is the
 peak of the workers, without Ray's own processes. All arms run with OMP_WAIT_POLICY=PASSIVE: threads that spin
-at a barrier are slower if another process uses the machine. The last line is one JSON document,
+at a barrier are slower if another process uses the machine. They also run with THP_MEM_ALLOC_ENABLE=1, as a
+pipeline does: torch then takes huge pages for large tensors. The last line is one JSON document,
 which is also appended to `--results`. TRL's arms need `pip install trl`.
 """
 

@@ -196,7 +196,7 @@ def _model(lines: Sequence[Line]) -> str:
 def _prediction(lines: Sequence[Line]) -> str:
     of, parts = Gpus(), ("data", *TRAINED)
     rows = _head(
-        *("rationales", "GPUs", "items per update", "data stages without a teacher, h"),
+        *("rationales", "GPUs", "items per update", "data stages, if CPUs scaled perfectly, h"),
         *(f"{stage}, h" for stage in TRAINED),
         "tokens on each node, GiB",
     )
@@ -212,7 +212,8 @@ def _prediction(lines: Sequence[Line]) -> str:
             ]
             rows.append("| " + " | ".join([*cells, tokens]) + " |")
     assumed = (
-        f"Assumed: a student of {of.parameters / 1e6:.0f} million parameters, one epoch per stage, "
+        f"Assumed: a student of {of.parameters / 1e6:.0f} million parameters, `match: epochs` with one epoch per "
+        "stage, items as short as in the points, "
         f"{of.flops / 1e12:.0f} TFLOP/s per GPU, {of.update_s * 1000:.0f} ms per update, "
         f"{of.link / 1e9:.0f} GB/s between GPUs, {of.cpus} CPUs per GPU."
     )

@@ -29,16 +29,20 @@ class Clock:
     """The time, positions and losses of one arm's updates.
 
     launched: seconds since the epoch at which the arm's process was started.
-    others: the CPU seconds so far of processes that serve this one, such as Ray's.
+    others: returns the CPU seconds that other processes, such as Ray's, have used so far, by process id. Asking
+    takes time, so it is done an update before the window, and after it.
     """
 
-    def __init__(self, setting: Setting, launched: float, others: Callable[[], float] = lambda: 0.0) -> None:
+    def __init__(
+        self, setting: Setting, launched: float, others: Callable[[], dict[int, float]] = dict
+    ) -> None:
         self.setting, self.launched, self.others = setting, launched, others
         self.on_gpu = setting.device == "cuda"
         self.losses: list[float | torch.Tensor] = []
         self.phases = dict.fromkeys(PHASES, 0.0)
         self.positions = self.done = 0
-        self.start_s = self.began = self.ended = self.checkpoint_s = self.cpu_s = self.others_s = 0.0
+        self.start_s = self.began = self.ended = self.checkpoint_s = self.cpu_s = self.others_share = 0.0
+        self.others_before, self.others_since = dict[int, float](), 0.0
         self.phase, self.since = "rest", time.perf_counter()
 
     def attach(self, model: Any, optimizer: torch.optim.Optimizer) -> None:
@@ -51,16 +55,19 @@ class Clock:
     def tick(self) -> None:
         """An update has ended."""
         self.done += 1
+        if self.done == self.setting.warmup - 1:
+            self.others_before, self.others_since = self.others(), time.perf_counter()
         if self.done == self.setting.warmup:
             self._wait()
             self.positions, self.phases = 0, dict.fromkeys(PHASES, 0.0)
             self.began = time.perf_counter()
-            self.since, self.cpu_s, self.others_s = self.began, time.process_time(), self.others()
+            self.since, self.cpu_s = self.began, time.process_time()
         elif self.done == self.setting.warmup + self.setting.updates:
             self._wait()
             self._enter(self.phase)
             self.ended, self.cpu_s = time.perf_counter(), time.process_time() - self.cpu_s
-            self.others_s = self.others() - self.others_s
+            used = sum(cpu_s - self.others_before.get(one, 0.0) for one, cpu_s in self.others().items())
+            self.others_share = used / (time.perf_counter() - self.others_since)
 
     def record(self) -> dict[str, Any]:
         """The measurements of this process. Raises RuntimeError if the arm made too few updates."""
@@ -69,7 +76,7 @@ class Clock:
         return {
             "seconds": self.ended - self.began,
             "cpu_s": self.cpu_s,
-            "others_s": self.others_s,
+            "others_share": self.others_share,
             "positions": self.positions,
             "losses": [float(loss) for loss in self.losses[: self.setting.warmup]],
             "phases_ms": {} if self.on_gpu else self._phases_ms(),

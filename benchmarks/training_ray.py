@@ -44,14 +44,14 @@ def in_ray(plan: Plan, arm: Arm, launched: float) -> None:
     cluster.disconnect()
 
 
-def _others() -> float:
-    """CPU seconds of the driver and of all processes of its cluster but the training workers."""
+def _others() -> dict[int, float]:
+    """CPU seconds of the driver and its cluster, but not of the training workers, by process id."""
     driver = next(one for one in psutil.Process().parents() if training_arms.__name__ in one.cmdline())
-    seconds = 0.0
+    seconds = dict[int, float]()
     for process in (driver, *driver.children(recursive=True)):
         with suppress(psutil.Error):  # it has ended
             if "RayTrainWorker" not in " ".join(process.cmdline()):
-                seconds += sum(process.cpu_times()[:2])
+                seconds[process.pid] = sum(process.cpu_times()[:2])
     return seconds
 
 
@@ -59,7 +59,7 @@ def _worker(arguments: dict[str, Any]) -> None:
     """Runs on every rank."""
     plan, arm = Plan.read(Path(arguments["folder"])), ARMS[arguments["arm"]]
     torch.set_num_threads(arm.threads)
-    clock = Clock(plan.setting, arguments["launched"], _others if rank() == 0 else lambda: 0.0)
+    clock = Clock(plan.setting, arguments["launched"], _others if rank() == 0 else dict)
     board = arguments["board"] if rank() == 0 else None
 
     def make_hooks(job: Job, engine: Engine, cluster: ClusterConfig) -> Hooks:

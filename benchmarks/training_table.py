@@ -66,7 +66,7 @@ def numbers(
             "load": [round(one["load"], 1) for one in repeats],
         }
         if ARMS[arm].kind == "ray":
-            found[arm]["others_pct"] = median(100 * one["others_s"] / one["seconds"] for one in repeats)
+            found[arm]["ray_others_pct"] = round(100 * median(one["others_share"] for one in repeats), 1)
         if peak_tflops:
             found[arm]["mfu_pct"] = _short(100 * flops / seconds / (peak_tflops * 1e12))
     return _with_ratios(found)
@@ -84,7 +84,6 @@ def _with_ratios(found: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
             here["ray_ms_per_update"] = round(here["ms"] - bare["ms"], 2)
             here["ray_pct_per_update"] = round(100 * (here["ms"] / bare["ms"] - 1), 1)
             here["ray_pct_cpu"] = round(100 * (here["cpu_ms"] / bare["cpu_ms"] - 1), 1)
-            here["ray_others_pct"] = round(here.pop("others_pct"), 1)
             here["ray_start_s"] = round(here["start_s"] - bare["start_s"], 1)
     return found
 
@@ -143,7 +142,7 @@ def _ray(here: dict[str, Any]) -> str:
     return (
         f"Ray adds {here['ray_ms_per_update']:g} ms ({here['ray_pct_per_update']:g} %; CPU time "
         f"{here['ray_pct_cpu']:g} %) to an update and {here['ray_start_s']:g} s to the start"
-        + (f"; its other processes take {others:g} % of a core" if others else "")
+        + (f"; its other processes take {others:g} % of a core" if others is not None else "")
     )
 
 

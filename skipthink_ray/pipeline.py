@@ -52,7 +52,9 @@ def run(
 
     Raises ValueError for errors the user can fix, and Stopped if a stage is given up.
     """
-    may_be_away, part = part is not None or config.tracking.may_be_away, part or Part()
+    if part:  # its sweep or ablation has found the server
+        config = config.starting_without_server()
+    part = part or Part()
     names = [*(only or stages_of(config))]
     if "icot" in names and not config.icot.removal:
         raise ValueError("icot.removal: the stage icot is off; set --icot.removal stepwise (ICoT-SI) or all")
@@ -73,12 +75,12 @@ def run(
     from skipthink_ray.reporting.published import data_of, publish, source_of
     from skipthink_ray.runtime.progress import Bars
 
-    check_run(config, current, names, tell, needs_tracking=not may_be_away)
+    check_run(config, current, names, tell)
     with only_writer(current.folder):
         key = f"{current.folder.uri} {digest(current.identities['report'])}"
         labels = part.labels or Labels(flatten(config.model_dump()), {"task": config.task})
         tags = {**labels.tags, "data": data_of(current)}
-        tracker = start_tracker(config.tracking, current.storage, config.name, key, tell, tags, may_be_away)
+        tracker = start_tracker(config.tracking, current.storage, config.name, key, tell, tags)
         with tracked(tracker):
             tracker.params(labels.params)
             tracker.dataset(config.task, tags["data"], source_of(current))

@@ -41,24 +41,20 @@ def check_settings(config: PipelineConfig) -> None:
         )
 
 
-def check_run(
-    config: PipelineConfig, current: Run, names: list[str], say: Say, needs_tracking: bool = True
-) -> None:
+def check_run(config: PipelineConfig, current: Run, names: list[str], say: Say) -> None:
     """Refuses the stages `names` if it is known beforehand that they cannot be made.
 
     Downloads or converts a pretrained student, and joins or starts the Ray cluster.
-    :param needs_tracking: whether a tracking server that does not answer is refused
     """
     current.refuse_other_folders()
     to_make = [name for name in names if not current.is_done(name)]
     _check_inputs(current, names)
-    _check_writable(current.folder)
+    check_writable(current.folder)
     if "samples" in to_make:
         check_student(config, say)
     if "rationales" in to_make:
         _check_source_of_rows(config)
-    if needs_tracking:
-        check_server(config.tracking, current.storage)
+    check_server(config.tracking, current.storage)
     check_cluster(config, say)
     if {"skips", "icot", "evaluation"} & {*to_make} and current.is_done("samples"):
         check_samples(config, current.artifact("samples"))
@@ -103,7 +99,8 @@ def _check_inputs(current: Run, names: list[str]) -> None:
                 )
 
 
-def _check_writable(folder: Folder) -> None:
+def check_writable(folder: Folder) -> None:
+    """Raises ValueError if this process cannot write to a folder."""
     try:
         folder.write_text("_writable", "")
         folder.delete("_writable")

@@ -169,6 +169,14 @@ def test_a_value_out_of_bounds_is_refused_in_one_line_that_names_its_key(capsys,
     assert "SECRET" not in said
 
 
+def test_two_settings_for_the_number_of_micro_batches_are_refused_in_one_line(capsys):
+    options = ["--cluster.accumulation", "2", "--cluster.micro-batch-tokens", "64"]
+    assert main(["run", "--dry-run", *options]) == 2
+    said = capsys.readouterr().err.strip()
+    assert "cluster: 2 micro-batches (accumulation) and micro_batch_tokens: 64 exclude each other" in said
+    assert len(said.splitlines()) == 1
+
+
 @pytest.mark.parametrize("given_as", ["options", "file"])
 def test_settings_of_skips_that_exclude_each_other_are_refused_in_one_line(tmp_path, capsys, given_as):
     options = ["--skips.judge", "writing", "--skips.search", "exhaustive"]
@@ -285,6 +293,8 @@ def test_a_storage_path_that_cannot_be_written_is_named(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("a file, not a folder")
     assert f"storage_path: cannot write to {blocked}" in refused(tmp_path, "--storage-path", blocked)
+    group = refused(tmp_path, "--storage-path", blocked, "--task", "seven", "--tracking.backend", "mlflow")
+    assert f"storage_path: cannot write to {blocked}" in group
 
 
 def test_a_tracking_server_that_does_not_answer_is_named(tmp_path):

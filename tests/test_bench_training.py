@@ -87,7 +87,8 @@ def test_the_numbers_are_medians_and_rays_cost_is_beside_the_same_arm(plan):
         phases = dict.fromkeys(PHASES, 1.0)
         one = {"positions": 100, "phases_ms": phases, "peak_bytes": 1 << 30, "checkpoint_s": 1.0, "load": 0.5}
         return [
-            one | dict.fromkeys(("seconds", "start_s", "cpu_s"), each) | {"others_s": 0.5} for each in seconds
+            one | dict.fromkeys(("seconds", "start_s", "cpu_s"), each) | {"others_share": 0.25}
+            for each in seconds
         ]
 
     records = {

@@ -160,6 +160,8 @@ def test_a_task_in_its_own_process_is_the_command_that_runs_it_alone(tmp_path):
     assert first.startswith("addsub      skipthink run --task seven")
     assert first.endswith(f"--task addsub --name all-addsub --rationales.path {tmp_path}/addsub.jsonl")
     assert lines == [f"addsub      skipthink: {outcome.error}"]
+    Processes([], {**os.environ}, Console(file=screen, width=200)).run(config.starting_without_server())
+    assert "--name all-addsub --tracking.may-be-away --rationales.path" in screen.getvalue()
 
 
 def test_a_task_without_its_file_does_not_stop_the_others(tmp_path, monkeypatch):
@@ -185,7 +187,7 @@ def test_a_task_without_its_file_does_not_stop_the_others(tmp_path, monkeypatch)
     assert ran == ["addsub", "svamp"]
 
 
-def test_a_group_needs_its_server_to_start_and_a_task_does_not(tmp_path, monkeypatch):
+def test_a_group_checks_its_server_once_and_tells_its_tasks_that_it_may_be_away(tmp_path, monkeypatch):
     away = f"http://127.0.0.1:{free_ports(1)[0]}"
     tracking = TrackingConfig(uri=away)
     configs = [config.model_copy(update={"tracking": tracking}) for config in seven(tmp_path)]

@@ -294,9 +294,9 @@ def test_a_part_of_a_sweep_starts_while_the_server_is_away_and_its_student_is_lo
     port, said, storage = free_ports(1)[0], list[str](), Folder.open(str(tmp_path))
     (tmp_path / "student").mkdir()
     (tmp_path / "student/README.md").write_text("# A card")
-    config = TrackingConfig(uri=f"http://127.0.0.1:{port}")
+    config = TrackingConfig(uri=f"http://127.0.0.1:{port}", may_be_away=True)
     tags = {"sweep": "mine"}
-    trial = start_tracker(config, storage, "trial", "key", said.append, tags, may_be_away=True)
+    trial = start_tracker(config, storage, "trial", "key", said.append, tags)
     trial.params({"cwt.optim.lr": 0.1})
     trial.metrics([(0, {"dev/skip_tokens": 20.0})])
     trial.student(storage, "key of stt", None)

@@ -3,6 +3,7 @@
 A killed progress actor loses no step.
 """
 
+import json
 import os
 import shutil
 import signal
@@ -23,7 +24,7 @@ from tests.conftest import ROOT
 OPTIONS = (
     "--name run --rationales.train-questions 160 --rationales.test-questions 8 --student.width 32 "
     "--student.heads 2 --student.layers 1 --cwt.batch-size 2 --cwt.epochs 1 --cluster.num-workers 1 "
-    "--cluster.num-actors 1 --cluster.backend ddp"
+    "--cluster.num-actors 1 --cluster.backend ddp --cluster.micro-batch-tokens 1"
 ).split()
 FAILURES = 2
 MAX_FAILURES = 1
@@ -86,5 +87,7 @@ def test_workers_killed_in_an_epoch_repeat_little_and_end_with_the_same_student(
     )
     assert one == other
     assert sorted(_tracked_steps(killed)) == one["update"]
+    summary = json.loads((killed / "run/cwt/summary.json").read_text())
+    assert summary["padding_share"] == 0, "with one token per micro-batch, each has one item"
     weights, again = (load_file(s / "run/cwt/student/model.safetensors") for s in (killed, calm))
     assert all(weights[name].equal(again[name]) for name in weights)

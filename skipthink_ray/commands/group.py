@@ -53,9 +53,13 @@ def run_tasks(
     Raises ValueError if the tracking server does not answer. Once tasks run, it may go away.
     """
     left = [config for config in configs if not _is_finished(config)]
-    if left and not left[0].tracking.may_be_away:  # the group has one server, and goes on without it
-        check_server(left[0].tracking, Folder.open(left[0].storage_path))
-        configs = [_starts_without_server(config) for config in configs]
+    if left:  # the tasks have one server, and go on without it
+        from skipthink_ray.preflight import check_writable
+
+        storage = Folder.open(left[0].storage_path)
+        check_writable(storage)
+        check_server(left[0].tracking, storage)
+        configs = [config.starting_without_server() for config in configs]
     if len(left) > 1:
         code = _run_side_by_side(configs, words)
         if code is not None:
@@ -69,11 +73,6 @@ def _is_finished(config: PipelineConfig) -> bool:
         return is_finished(open_run(config), stages_of(config))
     except ValueError:  # its run will say so
         return False
-
-
-def _starts_without_server(config: PipelineConfig) -> PipelineConfig:
-    tracking = config.tracking.model_copy(update={"may_be_away": True})
-    return config.model_copy(update={"tracking": tracking})
 
 
 def _run_side_by_side(configs: Sequence[PipelineConfig], words: Sequence[str]) -> int | None:

@@ -234,6 +234,11 @@ class PipelineConfig(Config):
     endpoint: EndpointConfig = EndpointConfig()
     tracking: TrackingConfig = TrackingConfig()
 
+    def starting_without_server(self) -> Self:
+        """The same, but its run starts even if the tracking server does not answer."""
+        tracking = self.tracking.model_copy(update={"may_be_away": True})
+        return self.model_copy(update={"tracking": tracking})
+
     @property
     def data_seed(self) -> int:
         """Seed of the stage rationales."""

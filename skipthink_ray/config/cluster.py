@@ -21,16 +21,16 @@ class ClusterConfig(Config):
     cpus_per_worker: Annotated[float, Field(gt=0.0)] = 1
     """CPUs per training worker or actor; also its number of torch threads."""
     backend: Literal["auto", "deepspeed", "ddp"] = "auto"
-    """ddp: torch's DistributedDataParallel. auto: ddp if `zero_stage` is not set and weights, gradients and
-    optimiser states take at most half of a worker's memory, or would take as much with DeepSpeed. Otherwise
-    DeepSpeed, if it can start."""
+    """ddp: torch's DistributedDataParallel. auto: DeepSpeed if `zero_stage` is set, or if weights, gradients
+    and optimiser states would take more than half of a worker's memory with ddp and less with DeepSpeed;
+    otherwise ddp. It is ddp too if DeepSpeed cannot start, unless `zero_stage` is 3."""
     zero_stage: Literal[0, 1, 2, 3] | None = None
     """DeepSpeed ZeRO stage. None: 2 if DeepSpeed is used."""
     accumulation: PositiveInt = 1
-    """Micro-batches per update on each worker (gradient accumulation)."""
+    """Micro-batches per update on each worker (gradient accumulation), if `micro_batch_tokens` is not set."""
     micro_batch_tokens: PositiveInt | None = None
-    """Most tokens of a micro-batch on each worker, padding included; a longer item has one of its own. An
-    update has as many micro-batches as its fullest worker needs. None: `accumulation` says how many."""
+    """The most tokens in a micro-batch on a worker, padding included. A longer item is a micro-batch of its
+    own. All workers make as many as the one that needs most. None: `accumulation` says how many."""
     gradient_checkpointing: bool = False
     """Compute each layer's activations again in the backward pass instead of keeping them. A layer's input is
     all that stays in memory, so items of thousands of tokens fit. Training takes longer (docs/speed.md)."""
@@ -48,10 +48,15 @@ class ClusterConfig(Config):
         """Refuse two settings for the number of micro-batches."""
         if self.micro_batch_tokens is not None and self.accumulation > 1:
             raise ValueError(
-                f"accumulation: {self.accumulation} micro-batches and micro_batch_tokens: "
+                f"{self.accumulation} micro-batches (accumulation) and micro_batch_tokens: "
                 f"{self.micro_batch_tokens} exclude each other; remove one of the two"
             )
         return self
+
+    @property
+    def chooses_backend(self) -> bool:
+        """Whether each training stage chooses its backend, by the memory that it has."""
+        return self.backend == "auto" and self.zero_stage is None
 
     @property
     def zero(self) -> int:

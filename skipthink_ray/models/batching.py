@@ -1,4 +1,4 @@
-"""Padded batches of items and rows. Shape suffixes: B items of a micro-batch, T tokens."""
+"""Padded batches of items. Shape suffixes: B items of a micro-batch, T tokens."""
 
 import numpy as np
 import torch

@@ -18,11 +18,22 @@ KIND = {"mlflow.experimentKind": "custom_model_development"}
 
 
 def how_to_compare(config: TrackingConfig, storage: Folder, tag: str, value: str) -> str | None:
-    """How to open MLflow's table of the runs with a tag `skipthink.<tag>`. Creates the experiment."""
+    """How to open MLflow's table of the runs with a tag `skipthink.<tag>`. Creates the experiment.
+
+    None if nothing is tracked, or if the server may be away and is.
+    """
     if config.backend == "off":
         return None
+    from mlflow.exceptions import MlflowException
+
     uri = server_uri(config, storage)
-    number, wanted = experiment_id(config, storage, uri), f"tags.`skipthink.{tag}` = '{value}'"
+    try:
+        number = experiment_id(config, storage, uri)
+    except MlflowException:
+        if config.may_be_away:
+            return None
+        raise
+    wanted = f"tags.`skipthink.{tag}` = '{value}'"
     if not uri.startswith("http"):
         return f"mlflow ui --backend-store-uri '{shown(uri)}', with the search filter {wanted}"
     query = urlencode({"workflowType": "machine_learning", "searchFilter": wanted}, quote_via=quote)

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
 
 from skipthink_ray.config import TrackingConfig
@@ -24,20 +24,18 @@ def start_tracker(
     key: str,
     say: Callable[[str], None] = log.warning,
     tags: dict[str, str] | None = None,
-    may_be_away: bool = False,
 ) -> Tracker:
     """Start the parent run of a pipeline. Raises ValueError if the server or the experiment cannot be used.
 
-    `say` receives one message if the server goes away later. With `may_be_away`, it may be away already.
+    `say` receives one message if the server goes away later. It may be away already if `config.may_be_away`.
     """
     if config.backend == "off":
         return NullTracker()
     uri = server_uri(config, storage)
     link = Link(uri, partial(experiment_id, config, storage, uri), storage.child(name), say)
     tracker = MlflowTracker(link, name, key, tags=tags)
-    if not may_be_away:
-        with _explained(uri):
-            tracker.send_next()
+    with _passes_if(config.may_be_away), _explained(uri):
+        tracker.send_next()
     link.take_unsent()
     return tracker
 
@@ -45,8 +43,17 @@ def start_tracker(
 def check_server(config: TrackingConfig, storage: Folder) -> None:
     """Raises ValueError, as `start_tracker` does, before a run waits for its cluster."""
     if config.backend != "off":
-        with _explained(uri := server_uri(config, storage)):
+        uri = server_uri(config, storage)
+        with _passes_if(config.may_be_away), _explained(uri):
             experiment_id(config, storage, uri)
+
+
+class NoAnswer(ValueError):
+    """The tracking server does not answer. One that refuses is another fault."""
+
+
+def _passes_if(may_be_away: bool) -> AbstractContextManager[None]:
+    return suppress(NoAnswer) if may_be_away else nullcontext()
 
 
 @contextmanager
@@ -57,10 +64,14 @@ def _explained(uri: str) -> Iterator[None]:
     try:
         yield
     except mlflow.exceptions.MlflowException as error:
-        fault = "refuses" if getattr(error, "error_code", "") in REFUSED else "does not answer"
-        raise ValueError(
-            f"tracking.uri: MLflow at '{shown(uri)}' {fault}: {first_line(error)}. "
-            "Start it, correct the URI, or pass --tracking.backend off"
+        server, reason = f"tracking.uri: MLflow at '{shown(uri)}'", first_line(error)
+        if getattr(error, "error_code", "") in REFUSED:
+            raise ValueError(
+                f"{server} refuses: {reason}. Correct the URI or your rights, or pass --tracking.backend off"
+            ) from error
+        raise NoAnswer(
+            f"{server} does not answer: {reason}. Start it, correct the URI, or pass --tracking.may-be-away "
+            "or --tracking.backend off"
         ) from error
 
 

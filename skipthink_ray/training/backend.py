@@ -48,11 +48,7 @@ def choose_backend(cluster: ClusterConfig, train: TrainConfig, size: int) -> tup
     """
     if cluster.backend == "ddp":
         return "ddp", None
-    if (
-        cluster.backend == "auto"
-        and cluster.zero_stage is None
-        and not any_rank(_takes_deepspeed(cluster, train, size))
-    ):
+    if cluster.chooses_backend and not any_rank(_needs_deepspeed(cluster, train, size)):
         return "ddp", None
     problem = deepspeed_problem(cluster.use_gpu)
     if any_rank(problem is not None):
@@ -68,15 +64,15 @@ def choose_backend(cluster: ClusterConfig, train: TrainConfig, size: int) -> tup
     return "deepspeed", None
 
 
-def _takes_deepspeed(cluster: ClusterConfig, train: TrainConfig, size: int) -> bool:
+def _needs_deepspeed(cluster: ClusterConfig, train: TrainConfig, size: int) -> bool:
     """Whether the student takes more than half of this worker's memory under DDP, and less with DeepSpeed."""
     if cluster.use_gpu:
         memory = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
     else:
         memory = memory_bytes() / int(os.environ.get("LOCAL_WORLD_SIZE", world()))  # Ray Train sets it
-    alone = cluster.model_copy(update={"backend": "ddp"})
-    ddp, least = (sum(needed(size, train, each).values()) for each in (alone, cluster))
-    return ddp > memory / 2 and least < ddp
+    with_ddp = cluster.model_copy(update={"backend": "ddp"})
+    ddp_bytes = sum(needed(size, train, with_ddp).values())
+    return ddp_bytes > memory / 2 and sum(needed(size, train, cluster).values()) < ddp_bytes
 
 
 def memory_bytes() -> int:

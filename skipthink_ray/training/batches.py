@@ -115,8 +115,8 @@ def updates_per_epoch(stage: Stage, config: TrainConfig, num_rows: int, cwt_item
 class Split:
     """How each rank's share of an update is split into micro-batches."""
 
-    parts: int = 1
-    """Their number (`cluster.accumulation`)."""
+    micro_batches: int = 1
+    """How many (`cluster.accumulation`)."""
     most_tokens: int | None = None
     """The most tokens of each, in place of their number (`cluster.micro_batch_tokens`)."""
 
@@ -126,13 +126,15 @@ WHOLE = Split()
 
 
 def shares_of(update: np.ndarray, tokens_I: np.ndarray, world: int, split: Split) -> list[list[np.ndarray]]:
-    """The micro-batches of an update, as item numbers, by rank. Some may be empty if the update is small.
+    """The micro-batches of an update, as item numbers, by rank.
 
-    Every rank has the same number of them, as ranks exchange gradients and shards in each.
+    All ranks have the same number of them, because ZeRO 2 and 3 communicate in each one. A micro-batch is
+    empty if a rank has too few items, or fewer micro-batches than another rank.
     """
     if split.most_tokens is None:
-        step = world * split.parts
-        return [[update[part * world + rank :: step] for part in range(split.parts)] for rank in range(world)]
+        step = world * split.micro_batches
+        starts = range(0, step, world)
+        return [[update[start + rank :: step] for start in starts] for rank in range(world)]
     of_ranks = [update[rank::world] for rank in range(world)]
     shares = [length_batches(items, tokens_I[items], split.most_tokens) for items in of_ranks]
     longest = max(map(len, shares))
@@ -140,7 +142,10 @@ def shares_of(update: np.ndarray, tokens_I: np.ndarray, world: int, split: Split
 
 
 def length_batches(rows: np.ndarray, tokens: np.ndarray, batch_tokens: int) -> list[np.ndarray]:
-    """Sort rows by length and cut them into batches of at most `batch_tokens` padded tokens (or one row)."""
+    """Sort rows (or items) by length and cut them into batches of at most `batch_tokens`, or of one row.
+
+    tokens: the length of each row. Padding counts.
+    """
     order = np.argsort(tokens, kind="stable")
     by_length, lengths = rows[order], tokens[order]
     batches, start = [], 0
@@ -167,10 +172,10 @@ def padding_share(items: Items, updates: list[np.ndarray], world: int, split: Sp
     """Share of padding among all token positions of an epoch's micro-batches."""
     used = padded = 0
     for update in updates:
-        for share in shares_of(update, items.tokens_I, world, split):
-            for part in share:
-                used += int(items.tokens_I[part].sum())
-                padded += int(items.tokens_I[part].max(initial=0)) * len(part)
+        for micro_batches in shares_of(update, items.tokens_I, world, split):
+            for micro_batch in micro_batches:
+                used += int(items.tokens_I[micro_batch].sum())
+                padded += int(items.tokens_I[micro_batch].max(initial=0)) * len(micro_batch)
     return 1 - used / max(padded, 1)
 
 

@@ -24,7 +24,8 @@ def deepspeed_config(
 ) -> dict[str, Any]:
     """ZeRO, precision and clipping. The optimiser, torch's AdamW, is passed separately.
 
-    DeepSpeed is told one micro-batch per update. `DeepSpeedEngine.update` says which one is the last.
+    The number of micro-batches varies between updates. So DeepSpeed's own number is 1, and
+    `DeepSpeedEngine.update` marks the last one.
     With ZeRO-3, each of DeepSpeed's buffers holds at most `gathered_parameters(num_parameters)`. DeepSpeed's
     own bounds are a billion parameters, so it would keep the whole of most students on every rank.
     """

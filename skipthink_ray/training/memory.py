@@ -51,7 +51,8 @@ def check_memory(config: PipelineConfig, nodes: Sequence[Node], storage: Folder)
 
 
 def _check_stage(stage: str, config: PipelineConfig, size: int, nodes: Sequence[Node]) -> None:
-    parts = needed(size, getattr(config, stage), config.cluster)
+    train = getattr(config, stage)
+    parts = needed(size, train, config.cluster)
     per_worker, workers = sum(parts.values()), config.cluster.num_workers
     places = sum(_places(node, per_worker, config.cluster) for node in nodes)  # nodes may have one name
     if places >= workers:
@@ -59,10 +60,12 @@ def _check_stage(stage: str, config: PipelineConfig, size: int, nodes: Sequence[
     named = ", ".join(f"{name} {count / MIB:,.0f}" for name, count in parts.items())
     kind = "GPU memory" if config.cluster.use_gpu else "memory"
     has = ", ".join(f"node {node.name} {_memory(node, config.cluster) / MIB:,.0f} MiB" for node in nodes)
+    in_bf16 = needed(size, train.model_copy(update={"precision": "bf16"}), config.cluster)
+    precision = f"--{stage}.precision bf16, " if sum(in_bf16.values()) < per_worker else ""
     raise ValueError(
         f"{stage}: a worker needs {per_worker / MIB:,.0f} MiB of {kind} ({named}) for a student of "
         f"{size:,} parameters, but the cluster can hold {places} of "
-        f"cluster.num_workers = {workers}: {has}. Use a smaller student, --{stage}.precision bf16, a higher "
+        f"cluster.num_workers = {workers}: {has}. Use a smaller student, {precision}a higher "
         "--cluster.zero-stage with more workers, or larger nodes"
     )
 

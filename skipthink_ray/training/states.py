@@ -18,10 +18,9 @@ def needed(size: int, train: TrainConfig, cluster: ClusterConfig) -> dict[str, i
     """Bytes that a worker needs at least, by use. Which parts ZeRO shards depends on its stage.
 
     If the backend is still to be chosen, these are the bytes of the one that needs less. With one worker that
-    is DDP: ZeRO has nothing to shard, and copies more.
+    is DDP: ZeRO has nothing to shard, and keeps more copies.
     """
-    chooses = cluster.backend == "auto" and cluster.zero_stage is None
-    backends = ("ddp", "deepspeed") if chooses else (cluster.backend,)
+    backends = ("ddp", "deepspeed") if cluster.chooses_backend else (cluster.backend,)
     parts = [_needed(size, train, cluster, deepspeed=backend != "ddp") for backend in backends]
     return min(parts, key=lambda each: sum(each.values()))
 

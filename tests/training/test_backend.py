@@ -1,4 +1,4 @@
-"""Which backend trains: DistributedDataParallel for students that fit, otherwise DeepSpeed."""
+"""Which backend trains: DeepSpeed if the student does not fit and sharding helps, otherwise DDP."""
 
 import shutil
 

@@ -11,6 +11,7 @@ from skipthink_ray.method.markup import MarkerIds, join
 from skipthink_ray.models.batching import IGNORE, collate
 from skipthink_ray.models.student import train_tokenizer
 from skipthink_ray.training.batches import (
+    WHOLE,
     Split,
     build_item,
     epoch_items,
@@ -164,12 +165,12 @@ def test_the_shares_of_ranks_and_micro_batches_partition_an_update(size, world, 
 
 
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=40), st.integers(1, 5), st.integers(1, 200))
-def test_micro_batches_hold_at_most_their_tokens_and_every_rank_has_as_many(lengths, world, most_tokens):
+def test_micro_batches_hold_at_most_their_tokens_and_all_ranks_have_as_many(lengths, world, most_tokens):
     update, tokens = np.arange(len(lengths))[::-1], np.array(lengths)
     shares = shares_of(update, tokens, world, Split(most_tokens=most_tokens))
     flat = [micro for share in shares for micro in share]
     assert sorted(np.concatenate(flat).tolist()) == sorted(update.tolist())
-    assert len({len(share) for share in shares}) == 1, "ranks exchange gradients in every micro-batch"
+    assert len({len(share) for share in shares}) == 1, "ZeRO communicates in every micro-batch"
     assert any(len(share[-1]) for share in shares), "no rank needs the last micro-batch"
     for micro in flat:
         assert len(micro) <= 1 or len(micro) * tokens[micro].max() <= most_tokens
@@ -231,10 +232,10 @@ def test_padding_is_at_most_a_tenth_on_real_rationales(real_data, task, stage_up
     for stage in STAGES:
         config, rng = _config(stage, stage_updates=stage_updates), np.random.default_rng(0)
         items = epoch_items(stage, config, samples, rng)
-        bucketed = padding_share(items, plan_updates(items, config, rng), world=2, split=Split())
+        bucketed = padding_share(items, plan_updates(items, config, rng), world=2, split=WHOLE)
         unsorted = config.model_copy(update={"bucket_updates": 1})
         assert bucketed <= 0.1
-        assert padding_share(items, plan_updates(items, unsorted, rng), world=2, split=Split()) > 0.12, (
+        assert padding_share(items, plan_updates(items, unsorted, rng), world=2, split=WHOLE) > 0.12, (
             "sorting is what helps"
         )
 

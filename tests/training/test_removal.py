@@ -11,7 +11,7 @@ from skipthink_ray.config import IcotConfig, TrainConfig
 from skipthink_ray.method.markup import Item, MarkerIds, join
 from skipthink_ray.method.samples import Samples
 from skipthink_ray.models.batching import collate
-from skipthink_ray.training.batches import Split, build_item, epoch_items, padding_share
+from skipthink_ray.training.batches import WHOLE, build_item, epoch_items, padding_share
 from skipthink_ray.training.checkpoint import Progress, adam_step
 from skipthink_ray.training.engine import DataParallelEngine, MicroBatch
 from skipthink_ray.training.loop import Hooks, Job, train
@@ -84,7 +84,7 @@ def test_sorting_by_length_reduces_padding_while_tokens_are_removed(rows):
     for epoch in (0, 3):
         shares = [
             padding_share(
-                *_epoch(samples, IcotConfig(removal="stepwise", bucket_updates=pool), epoch)[:2], 1, Split()
+                *_epoch(samples, IcotConfig(removal="stepwise", bucket_updates=pool), epoch)[:2], 1, WHOLE
             )
             for pool in (1, 16)
         ]
