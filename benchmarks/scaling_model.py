@@ -212,8 +212,8 @@ def _prediction(lines: Sequence[Line]) -> str:
             ]
             rows.append("| " + " | ".join([*cells, tokens]) + " |")
     assumed = (
-        f"Assumed: a student of {of.parameters / 1e6:.0f} million parameters, `match: epochs` with one epoch per "
-        "stage, items as short as in the points, "
+        f"Assumed: a student of {of.parameters / 1e6:.0f} million parameters, `match: epochs` with one "
+        "epoch per stage, items as short as in the points, "
         f"{of.flops / 1e12:.0f} TFLOP/s per GPU, {of.update_s * 1000:.0f} ms per update, "
         f"{of.link / 1e9:.0f} GB/s between GPUs, {of.cpus} CPUs per GPU."
     )

@@ -29,8 +29,8 @@ class Clock:
     """The time, positions and losses of one arm's updates.
 
     launched: seconds since the epoch at which the arm's process was started.
-    others: returns the CPU seconds that other processes, such as Ray's, have used so far, by process id. Asking
-    takes time, so it is done an update before the window, and after it.
+    others: returns the CPU seconds that other processes, such as Ray's, have used so far, by process id.
+    Asking takes time, so it is done an update before the window, and after it.
     """
 
     def __init__(

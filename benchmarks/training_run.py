@@ -63,7 +63,8 @@ def run_arm(plan: Plan, arm: Arm) -> dict[str, Any]:
         old.unlink()
     load, launched = os.getloadavg()[0], time.time()
     environment = {**os.environ, "OMP_NUM_THREADS": str(arm.threads), "TOKENIZERS_PARALLELISM": "false"}
-    environment |= {"PYTHONPATH": str(ROOT), "OMP_WAIT_POLICY": "PASSIVE", "THP_MEM_ALLOC_ENABLE": "1"}
+    environment |= {"PYTHONPATH": str(ROOT), "OMP_WAIT_POLICY": "PASSIVE"}
+    environment.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     log = plan.folder / "log.txt"
     with log.open("w") as stream:
         command = [sys.executable, "-m", "benchmarks.training_arms", str(plan.folder), arm.name]

@@ -52,8 +52,7 @@ def run(
 
     Raises ValueError for errors the user can fix, and Stopped if a stage is given up.
     """
-    if part:  # its sweep or ablation has found the server
-        config = config.starting_without_server()
+    checked = config.starting_without_server() if part else config  # a sweep or ablation has found the server
     part = part or Part()
     names = [*(only or stages_of(config))]
     if "icot" in names and not config.icot.removal:
@@ -75,12 +74,12 @@ def run(
     from skipthink_ray.reporting.published import data_of, publish, source_of
     from skipthink_ray.runtime.progress import Bars
 
-    check_run(config, current, names, tell)
+    check_run(checked, current, names, tell)
     with only_writer(current.folder):
         key = f"{current.folder.uri} {digest(current.identities['report'])}"
         labels = part.labels or Labels(flatten(config.model_dump()), {"task": config.task})
         tags = {**labels.tags, "data": data_of(current)}
-        tracker = start_tracker(config.tracking, current.storage, config.name, key, tell, tags)
+        tracker = start_tracker(checked.tracking, current.storage, config.name, key, tell, tags)
         with tracked(tracker):
             tracker.params(labels.params)
             tracker.dataset(config.task, tags["data"], source_of(current))
