@@ -173,7 +173,9 @@ def test_two_settings_for_the_number_of_micro_batches_are_refused_in_one_line(ca
     options = ["--cluster.accumulation", "2", "--cluster.micro-batch-tokens", "64"]
     assert main(["run", "--dry-run", *options]) == 2
     said = capsys.readouterr().err.strip()
-    assert "cluster: 2 micro-batches (accumulation) and micro_batch_tokens: 64 exclude each other" in said
+    assert (
+        "cluster.accumulation: 2 micro-batches and cluster.micro_batch_tokens: 64 exclude each other" in said
+    )
     assert len(said.splitlines()) == 1
 
 

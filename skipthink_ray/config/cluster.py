@@ -48,7 +48,7 @@ class ClusterConfig(Config):
         """Refuse two settings for the number of micro-batches."""
         if self.micro_batch_tokens is not None and self.accumulation > 1:
             raise ValueError(
-                f"{self.accumulation} micro-batches (accumulation) and micro_batch_tokens: "
+                f"cluster.accumulation: {self.accumulation} micro-batches and cluster.micro_batch_tokens: "
                 f"{self.micro_batch_tokens} exclude each other; remove one of the two"
             )
         return self
