@@ -195,7 +195,8 @@ def test_a_group_checks_its_server_once_and_tells_its_tasks_that_it_may_be_away(
     with pytest.raises(ValueError, match=rf"MLflow at '{away}' does not answer"):
         run_tasks(configs, lambda _: 0, [])
 
-    monkeypatch.setattr(group, "check_server", lambda *_: None)  # it goes away after the check
+    checked = list[TrackingConfig]()  # the server answers the check, and goes away
+    monkeypatch.setattr(group, "check_server", lambda config, _: checked.append(config))
     monkeypatch.setattr(group, "_run_side_by_side", lambda *_: None)
     ran = list[bool]()
 
@@ -206,6 +207,7 @@ def test_a_group_checks_its_server_once_and_tells_its_tasks_that_it_may_be_away(
 
     assert run_tasks(configs, run, []) == 0
     assert ran == [True] * len(configs)
+    assert checked == [tracking]
 
 
 def test_processes_end_as_sigterm_ends_them_and_no_other_starts(tmp_path, monkeypatch):

@@ -17,9 +17,10 @@ from mlflow import MlflowClient
 from benchmarks.servers import free_ports, mlflow_server
 from skipthink_ray.config import TrackingConfig
 from skipthink_ray.runtime.artifacts import Folder
+from skipthink_ray.runtime.experiment import how_to_compare
 from skipthink_ray.runtime.outbox import BATCH, UNSENT, Outbox, Unsent, read_unsent, write_unsent
 from skipthink_ray.runtime.tracker import NullTracker
-from skipthink_ray.runtime.tracking import send_unsent, start_tracker
+from skipthink_ray.runtime.tracking import check_server, send_unsent, start_tracker
 
 
 @pytest.fixture(scope="module")
@@ -356,6 +357,16 @@ def test_a_server_that_does_not_come_back_in_time_gets_its_data_from_storage_lat
         assert not (tmp_path / "run" / UNSENT).exists()
 
 
+def test_a_server_that_is_away_is_refused_unless_it_may_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    config, storage = TrackingConfig(uri=f"http://127.0.0.1:{free_ports(1)[0]}"), Folder.open(str(tmp_path))
+    with pytest.raises(ValueError, match=r"does not answer: .* pass --tracking\.may-be-away"):
+        check_server(config, storage)
+    may_be_away = config.model_copy(update={"may_be_away": True})
+    check_server(may_be_away, storage)
+    assert how_to_compare(may_be_away, storage, "sweep", "mine") is None
+
+
 def test_a_tracking_run_deleted_meanwhile_stops_nothing_and_is_reported_once(tmp_path: Path):
     said: list[str] = []
     tracker = start_tracker(TrackingConfig(), Folder.open(str(tmp_path)), "run", "key", said.append)
@@ -368,10 +379,12 @@ def test_a_tracking_run_deleted_meanwhile_stops_nothing_and_is_reported_once(tmp
     tracker.end("FINISHED")
     assert len(said) == 1
     assert "refuses some of the data" in said[0]
-    with pytest.raises(
-        ValueError, match=r"tracking\.experiment: the experiment 'skipthink' was deleted .* --experiment-id 1"
-    ) as caught:
-        start_tracker(TrackingConfig(), Folder.open(str(tmp_path)), "run", "key")
+    for may_be_away in (True, False):  # a server that refuses is not away
+        with pytest.raises(
+            ValueError,
+            match=r"tracking\.experiment: the experiment 'skipthink' was deleted .* --experiment-id 1",
+        ) as caught:
+            start_tracker(TrackingConfig(may_be_away=may_be_away), Folder.open(str(tmp_path)), "run", "key")
     restore = str(caught.value).split("`")[1]
     subprocess.run(
         restore,

@@ -55,7 +55,7 @@ class ClusterConfig(Config):
 
     @property
     def chooses_backend(self) -> bool:
-        """Whether each training stage chooses its backend, by the memory that it has."""
+        """Whether a training stage chooses its backend itself. The choice depends on its workers' memory."""
         return self.backend == "auto" and self.zero_stage is None
 
     @property

@@ -39,15 +39,16 @@ def connect(config: ClusterConfig) -> str:
     Without an address, `ray.init` would join whatever /tmp/ray/ray_current_cluster names, even a dead cluster
     or that of another user; `local` always starts a new one.
 
-    A Ray Train report waits for the controller's poll interval, which is 2 s by default. Arrow's default
-    allocator keeps memory after a read; the system allocator returns it. torch may take huge pages for large
-    tensors, as the kernel gives them faster than many small ones (docs/speed.md). Ray replaces the SIGTERM
-    handler by one that aborts the process if it needs more than 3 s to end; the old one is put back.
+    Ray replaces the SIGTERM handler by one that aborts the process if it needs more than 3 s to end. The old
+    one is put back.
     """
+    # A report to Ray Train waits for the next check. Ray's default is 2 s.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
     os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", str(max(120.0, config.wait_s)))
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # Arrow's own allocator keeps memory after a read; the system's returns it.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    # torch takes huge pages for large tensors. The kernel clears them faster than small ones (docs/speed.md).
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     data = ray.data.DataContext.get_current()
     data.execution_options.preserve_order = True  # the same rows in the same files on every run
